@@ -1,0 +1,7 @@
+//! The Linux side: namespaces, links, addresses, routes, nft transactions and sysctls.
+//!
+//! This is the only crate in which `unsafe` is allowed (clone, setns between fork and exec, descriptor passing); every
+//! use of it says why it is sound. Nothing here knows Kubernetes.
+
+pub mod nft;
+pub mod testing;

@@ -1,0 +1,54 @@
+//! The fixture of all kernel tests: a test body that runs in namespaces of its own.
+//!
+//! [`in_namespace`] re-runs the test binary, filtered to the calling test, below `unshare`: a user namespace in which it
+//! is root, and private network, mount and PID namespaces with empty tmpfs at /run. So kernel tests need no privileges,
+//! cannot touch the host, run in parallel, and leave nothing behind even when they are killed.
+
+use std::process::Command;
+
+const MARK: &str = "KNETSIM_TEST_NAMESPACE";
+
+/// Runs `body` in fresh namespaces. `test` is the calling test's full path (`module_path!` without the crate, then the
+/// function), as libtest prints it.
+///
+/// Where the machine forbids user namespaces or misses a tool, the test says so and counts as skipped.
+///
+/// # Panics
+/// When `body` panicked inside.
+pub fn in_namespace(test: &str, body: impl FnOnce()) {
+    if std::env::var_os(MARK).is_some() {
+        return body();
+    }
+    if let Err(why) = available() {
+        return skip(test, &why);
+    }
+    let exe = std::env::current_exe().expect("a running test has a path");
+    let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/netns && ip link set lo up && exec \"$@\"";
+    let status = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", script, "sh"])
+        .arg(exe)
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(MARK, "1")
+        .status()
+        .expect("unshare was found a moment ago");
+    assert!(status.success(), "{test} failed inside its namespaces");
+}
+
+/// Says by name that a test did not run, and why. CI counts these lines; they are never counted as passed.
+pub fn skip(test: &str, why: &str) {
+    eprintln!("SKIPPED {test}: {why}");
+}
+
+fn available() -> Result<(), String> {
+    let probe = Command::new("unshare").args(["--user", "--map-root-user", "--net", "--mount", "true"]).output();
+    match probe {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => return Err(format!("cannot run unshare (package util-linux): {error}")),
+    }
+    match Command::new("ip").arg("-V").output() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot run ip (package iproute2): {error}")),
+    }
+}

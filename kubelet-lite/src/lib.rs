@@ -1,0 +1,1 @@
+//! knetsim-kubelet-lite

@@ -1,0 +1,22 @@
+//! What every knetsim process shares: flags, logs, signals, the API client and the event recorder.
+//!
+//! A component's `run(args)` reads from top to bottom: parse flags, [`log::init`], [`block_on`] an async body that
+//! builds its client with [`client::connect`], spawns its watches, and returns when [`shutdown::signal`] resolves.
+
+pub mod client;
+pub mod events;
+pub mod log;
+pub mod shutdown;
+
+use std::future::Future;
+
+/// Runs `body` on a single-threaded tokio runtime, the right size for everything but the API server.
+///
+/// # Errors
+/// Whatever `body` returns, or the failure to build the runtime.
+pub fn block_on<F>(body: F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(body)
+}
