@@ -1,1 +1,3 @@
-//! knetsim-apiserver
+//! The Kubernetes API server.
+
+pub mod kinds;

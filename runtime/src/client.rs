@@ -15,12 +15,15 @@ use kube::{Client, Config};
 pub async fn connect(kubeconfig: Option<&Path>) -> anyhow::Result<Client> {
     let mut config = match kubeconfig {
         Some(path) => {
-            let file = Kubeconfig::read_from(path).with_context(|| format!("reading the kubeconfig {}", path.display()))?;
+            let file =
+                Kubeconfig::read_from(path).with_context(|| format!("reading the kubeconfig {}", path.display()))?;
             Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
                 .await
                 .with_context(|| format!("using the kubeconfig {}", path.display()))?
         }
-        None => Config::incluster_env().context("no --kubeconfig was given and this is not a pod with a ServiceAccount")?,
+        None => {
+            Config::incluster_env().context("no --kubeconfig was given and this is not a pod with a ServiceAccount")?
+        }
     };
     // A watch may be quiet for as long as its server-side timeout: only connecting is bounded here.
     config.read_timeout = None;

@@ -42,11 +42,20 @@ pub enum WriteOutcome {
 /// One change seen by a watch.
 #[derive(Clone, Debug)]
 pub enum Event {
-    Put { kv: KeyValue, previous: Option<KeyValue> },
+    Put {
+        kv: KeyValue,
+        previous: Option<KeyValue>,
+    },
     /// `revision` is that of the deletion; `previous` the last state.
-    Delete { key: String, revision: Revision, previous: Option<KeyValue> },
+    Delete {
+        key: String,
+        revision: Revision,
+        previous: Option<KeyValue>,
+    },
     /// All events up to `revision` have been sent; none carries this mark's revision later.
-    Progress { revision: Revision },
+    Progress {
+        revision: Revision,
+    },
 }
 
 /// Why a store call failed.

@@ -1,0 +1,175 @@
+//! Field paths and validation errors, in upstream's words (`apimachinery/pkg/util/validation/field`).
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// A path to a field, such as `spec.containers[0].ports[name=web].hostPort`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Path(String);
+
+impl Path {
+    #[must_use]
+    pub fn new(root: &str) -> Self {
+        Self(root.to_owned())
+    }
+
+    /// The path of a named field below this one.
+    #[must_use]
+    pub fn child(&self, name: &str) -> Self {
+        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+    }
+
+    /// The path of an item of a list.
+    #[must_use]
+    pub fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    /// The path of a map's entry.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "<nil>" } else { &self.0 })
+    }
+}
+
+/// Upstream's `field.ErrorType`; [`ErrorType::reason`] is the `causes[].reason` of a Status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorType {
+    NotFound,
+    Required,
+    Duplicate,
+    Invalid,
+    NotSupported,
+    Forbidden,
+    TooLong,
+    TooMany,
+    Internal,
+    TypeInvalid,
+}
+
+impl ErrorType {
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NotFound => "FieldValueNotFound",
+            Self::Required => "FieldValueRequired",
+            Self::Duplicate => "FieldValueDuplicate",
+            Self::Invalid => "FieldValueInvalid",
+            Self::NotSupported => "FieldValueNotSupported",
+            Self::Forbidden => "FieldValueForbidden",
+            Self::TooLong => "FieldValueTooLong",
+            Self::TooMany => "FieldValueTooMany",
+            Self::Internal => "InternalError",
+            Self::TypeInvalid => "FieldValueTypeInvalid",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::NotFound => "Not found",
+            Self::Required => "Required value",
+            Self::Duplicate => "Duplicate value",
+            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::NotSupported => "Unsupported value",
+            Self::Forbidden => "Forbidden",
+            Self::TooLong => "Too long",
+            Self::TooMany => "Too many",
+            Self::Internal => "Internal error",
+        }
+    }
+}
+
+/// One thing wrong with one field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Error {
+    pub kind: ErrorType,
+    pub field: Path,
+    /// The offending value; not shown for Required, Forbidden, TooLong and Internal.
+    pub value: Value,
+    pub detail: String,
+}
+
+/// All that is wrong with an object, in upstream's order.
+pub type ErrorList = Vec<Error>;
+
+impl Error {
+    fn new(kind: ErrorType, field: &Path, value: Value, detail: impl Into<String>) -> Self {
+        Self { kind, field: field.clone(), value, detail: detail.into() }
+    }
+
+    pub fn required(field: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Required, field, Value::Null, detail)
+    }
+
+    pub fn invalid(field: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Invalid, field, value.into(), detail)
+    }
+
+    pub fn type_invalid(field: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::TypeInvalid, field, value.into(), detail)
+    }
+
+    pub fn duplicate(field: &Path, value: impl Into<Value>) -> Self {
+        Self::new(ErrorType::Duplicate, field, value.into(), "")
+    }
+
+    pub fn not_found(field: &Path, value: impl Into<Value>) -> Self {
+        Self::new(ErrorType::NotFound, field, value.into(), "")
+    }
+
+    pub fn forbidden(field: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Forbidden, field, Value::Null, detail)
+    }
+
+    /// `supported values: "A", "B"`, in the order given.
+    pub fn not_supported(field: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
+        let list = supported.iter().map(|s| format!("{s:?}")).collect::<Vec<_>>().join(", ");
+        let detail = if supported.is_empty() { String::new() } else { format!("supported values: {list}") };
+        Self::new(ErrorType::NotSupported, field, value.into(), detail)
+    }
+
+    pub fn too_long(field: &Path, max: usize) -> Self {
+        Self::new(ErrorType::TooLong, field, Value::Null, format!("may not be more than {max} bytes"))
+    }
+
+    pub fn too_many(field: &Path, actual: usize, max: usize) -> Self {
+        let items = if max == 1 { "item" } else { "items" };
+        Self::new(ErrorType::TooMany, field, actual.into(), format!("must have at most {max} {items}"))
+    }
+
+    /// The message without the field, as it stands in `causes[].message`.
+    #[must_use]
+    pub fn body(&self) -> String {
+        let words = self.kind.words();
+        let shows_value =
+            !matches!(self.kind, ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::Internal);
+        let mut text = if shows_value { format!("{words}: {}", shown(&self.value)) } else { words.to_owned() };
+        if !self.detail.is_empty() {
+            text.push_str(": ");
+            text.push_str(&self.detail);
+        }
+        text
+    }
+}
+
+/// Strings are quoted, scalars bare, the rest is JSON, as Go's `%#v`-like formatting of upstream comes out for JSON values.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(s) => format!("{s:?}"),
+        Value::Null => "null".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.body())
+    }
+}
