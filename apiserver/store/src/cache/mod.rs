@@ -20,17 +20,13 @@ mod state;
 mod watch;
 
 pub use object::{CacheEvent, Change, Extract, Indexed, Object};
-pub use state::RingLimits;
+pub use state::Limits;
 pub use watch::Watch;
 
 use crate::{Revision, Store, StoreError};
 use parking_lot::RwLock;
 use state::State;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a read waits for the cache to reach its revision (upstream: 3 s).
-const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// Why a read of the cache failed.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +93,7 @@ struct Shared {
     prefix: String,
     store: Arc<dyn Store>,
     extract: Box<Extract>,
+    catch_up: std::time::Duration,
     state: RwLock<State>,
     /// Told after each change of `state`; the wake-up of readers and watchers.
     pulse: tokio::sync::watch::Sender<Pulse>,
@@ -119,11 +116,11 @@ impl WatchCache {
     where
         F: Fn(&crate::KeyValue) -> anyhow::Result<Indexed> + Send + Sync + 'static,
     {
-        Self::with_limits(store, prefix, extract, RingLimits::default())
+        Self::with_limits(store, prefix, extract, Limits::default())
     }
 
-    /// As [`WatchCache::new`], with another size of the ring.
-    pub fn with_limits<F>(store: Arc<dyn Store>, prefix: &str, extract: F, limits: RingLimits) -> Self
+    /// As [`WatchCache::new`], with other limits.
+    pub fn with_limits<F>(store: Arc<dyn Store>, prefix: &str, extract: F, limits: Limits) -> Self
     where
         F: Fn(&crate::KeyValue) -> anyhow::Result<Indexed> + Send + Sync + 'static,
     {
@@ -131,6 +128,7 @@ impl WatchCache {
             prefix: prefix.to_owned(),
             store,
             extract: Box::new(extract),
+            catch_up: limits.catch_up,
             state: RwLock::new(State::new(limits)),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
         });
@@ -237,7 +235,7 @@ impl Shared {
         // Nothing is asked for that has not been written, or one wrong number would keep the store sending progress.
         let newest = if at == At::Latest { wanted } else { self.store.revision().await? };
         self.store.request_progress(&self.prefix, wanted.min(newest));
-        let arrived = tokio::time::timeout(CATCH_UP, pulse.wait_for(reached)).await;
+        let arrived = tokio::time::timeout(self.catch_up, pulse.wait_for(reached)).await;
         match arrived {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(CacheError::NotReady),

@@ -11,18 +11,22 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many events the ring keeps in any case, how many at most, and how long it keeps more than the minimum.
+/// What a cache allows itself.
 #[derive(Clone, Copy, Debug)]
-pub struct RingLimits {
+pub struct Limits {
+    /// So many recent events are kept in any case.
     pub min: usize,
+    /// So many at most.
     pub max: usize,
-    /// Upstream's `DefaultEventFreshDuration`: a little more than the interval of bookmarks.
+    /// How long more than the minimum is kept. Upstream's `DefaultEventFreshDuration`: a little more than the interval of bookmarks.
     pub fresh: Duration,
+    /// How long a read waits for the cache to reach its revision (upstream: 3 s).
+    pub catch_up: Duration,
 }
 
-impl Default for RingLimits {
+impl Default for Limits {
     fn default() -> Self {
-        Self { min: 512, max: 16 * 1024, fresh: Duration::from_secs(75) }
+        Self { min: 512, max: 16 * 1024, fresh: Duration::from_secs(75), catch_up: Duration::from_secs(3) }
     }
 }
 
@@ -50,11 +54,11 @@ pub(super) struct State {
     /// Events after this revision are all in the ring.
     floor: Revision,
     revision: Revision,
-    limits: RingLimits,
+    limits: Limits,
 }
 
 impl State {
-    pub fn new(limits: RingLimits) -> Self {
+    pub fn new(limits: Limits) -> Self {
         Self { objects: BTreeMap::new(), ring: VecDeque::new(), first: 0, floor: 0, revision: 0, limits }
     }
 
