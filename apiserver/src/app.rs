@@ -10,7 +10,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::access::identity::Identity;
+use auth::UserInfo;
 use crate::http::negotiate::Accept;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
@@ -51,7 +51,7 @@ impl App {
 /// One request to the registry: who wants what, and how.
 pub struct Call {
     pub app: Arc<App>,
-    pub user: Identity,
+    pub user: UserInfo,
     pub resource: Arc<Resource>,
     pub info: RequestInfo,
     pub query: Query,
@@ -63,7 +63,7 @@ pub struct Call {
 
 impl Call {
     #[must_use]
-    pub fn new(app: Arc<App>, user: Identity, resource: Arc<Resource>, info: RequestInfo) -> Self {
+    pub fn new(app: Arc<App>, user: UserInfo, resource: Arc<Resource>, info: RequestInfo) -> Self {
         Self {
             app,
             user,
@@ -91,7 +91,7 @@ impl Call {
             name: name.to_owned(),
             ..RequestInfo::default()
         };
-        let mut call = Self::new(app.clone(), Identity::server(), resource, info);
+        let mut call = Self::new(app.clone(), UserInfo::new("system:apiserver", [auth::user::MASTERS]).authenticated(), resource, info);
         call.agent = "kube-apiserver".to_owned();
         Ok(call)
     }
