@@ -149,3 +149,20 @@ pub async fn authorize(app: &Arc<App>, user: &UserInfo, info: &RequestInfo) -> A
     let why = attributes.forbidden_message(decision.reason());
     Err(ApiError::forbidden(&info.group, &info.resource, &info.name, &why))
 }
+
+/// /.well-known/openid-configuration
+#[must_use]
+pub fn openid(app: &App) -> http::Response<axum::body::Body> {
+    let address = format!("https://{}:{}/openid/v1/jwks", app.options.advertised(), app.options.secure_port);
+    let value = auth::serviceaccount::openid_configuration(&app.access.issuer, &address, app.access.verifier.keys());
+    crate::http::answer::json(200, &value)
+}
+
+/// /openid/v1/jwks
+///
+/// # Errors
+/// A key that cannot be written.
+pub fn jwks(app: &App) -> ApiResult<http::Response<axum::body::Body>> {
+    let value = auth::serviceaccount::jwks(app.access.verifier.keys()).map_err(ApiError::internal)?;
+    Ok(crate::http::answer::bytes(200, "application/jwk-set+json", crate::http::answer::to_json(&value), false))
+}

@@ -8,6 +8,7 @@ mod priority;
 mod service_account;
 mod toleration_seconds;
 
+pub use priority::SYSTEM as SYSTEM_CLASSES;
 use serde_json::Value;
 
 use crate::app::Call;

@@ -1,6 +1,5 @@
 //! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
 
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,10 +43,8 @@ pub async fn listeners(options: &crate::options::Options) -> anyhow::Result<Vec<
     Ok(all)
 }
 
-/// The socket behind a descriptor. A duplicate made through /proc avoids `unsafe`: the number is the only thing handed in.
 fn inherited(fd: i32) -> anyhow::Result<TcpListener> {
-    let owned: OwnedFd = duplicate(fd)?;
-    let listener = std::net::TcpListener::from(owned);
+    let listener = std::net::TcpListener::from(kernel::process::inherited(fd)?);
     listener.set_nonblocking(true)?;
     Ok(TcpListener::from_std(listener)?)
 }
