@@ -10,6 +10,7 @@
 //! ```
 
 pub mod impersonation;
+pub mod rbac;
 pub mod request;
 pub mod serviceaccount;
 pub mod user;
