@@ -9,6 +9,7 @@
 //!   nothing ────── anonymous ─────┘
 //! ```
 
+pub mod bootstrap;
 pub mod impersonation;
 pub mod rbac;
 pub mod request;

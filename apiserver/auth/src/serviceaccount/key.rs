@@ -153,7 +153,7 @@ pub struct SigningKey {
 
 enum Pair {
     Rsa(Box<RsaKeyPair>),
-    P256(EcdsaKeyPair),
+    P256(Box<EcdsaKeyPair>),
 }
 
 impl SigningKey {
@@ -181,7 +181,7 @@ impl SigningKey {
             return Self::rsa(RsaKeyPair::from_pkcs8(der));
         };
         let public = PublicKey::new(Material::P256(pair.public_key().as_ref().to_vec()));
-        Ok(Self { pair: Pair::P256(pair), public, random })
+        Ok(Self { pair: Pair::P256(Box::new(pair)), public, random })
     }
 
     fn rsa(pair: Result<RsaKeyPair, ring::error::KeyRejected>) -> anyhow::Result<Self> {
