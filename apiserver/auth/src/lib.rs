@@ -11,6 +11,7 @@
 
 pub mod bootstrap;
 pub mod impersonation;
+pub mod node;
 pub mod rbac;
 pub mod request;
 pub mod serviceaccount;

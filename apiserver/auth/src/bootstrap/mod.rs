@@ -75,6 +75,11 @@ pub fn policy() -> Vec<Value> {
     objects
 }
 
+/// The rules of a ClusterRole of the table that is not aggregated; none for an unknown one.
+pub(crate) fn cluster_role_rules(name: &str) -> Vec<PolicyRule> {
+    CLUSTER_ROLES.iter().find(|facts| facts.name == name).map(|facts| rules_of(facts.rules)).unwrap_or_default()
+}
+
 fn cluster_roles() -> Vec<Value> {
     let mut roles: Vec<Value> = CLUSTER_ROLES
         .iter()
