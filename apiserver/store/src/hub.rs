@@ -132,10 +132,11 @@ impl Hub {
         });
     }
 
-    #[expect(dead_code, reason = "for the etcd backend, whose own watch can be lost")]
-    /// Ends all watches; the backend lost its own source of events. It goes on at `revision` when it is back.
-    pub fn end_all(&self, reason: &str) {
-        for watcher in self.inner.lock().watchers.drain(..) {
+    /// Ends all watches and goes on at `revision`; the backend lost the thread of events.
+    pub fn reset(&self, revision: Revision, reason: &str) {
+        let mut inner = self.inner.lock();
+        (inner.published, inner.wanted) = (revision, 0);
+        for watcher in inner.watchers.drain(..) {
             *watcher.ending.lock() = Some(StoreError::Unavailable(anyhow::anyhow!("{reason}")));
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod cache;
 pub mod embedded;
+pub mod etcd;
 mod hub;
 pub mod splice;
 mod types;
