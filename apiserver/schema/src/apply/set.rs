@@ -56,7 +56,7 @@ impl Set {
     pub fn difference(&self, other: &Self) -> Self {
         self.combine(|step, mine| match other.0.get(step) {
             Some(theirs) => Entry { member: mine.member && !theirs.member, below: mine.below.difference(&theirs.below) },
-            None => mine.clone(),
+            None => Entry { member: mine.member, below: mine.below.difference(&Self::default()) },
         })
     }
 
