@@ -13,8 +13,10 @@ mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
+mod columns;
 mod core;
 mod extension;
+mod json;
 mod network;
 mod policy;
 mod rbac;
@@ -91,7 +93,8 @@ impl Kind {
     /// All columns of a Table of this kind, in order.
     pub fn table_columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
         let own = self.columns.iter().any(|c| c.name == row::NAME.name);
-        (!own).then_some(&row::NAME).into_iter().chain(self.columns)
+        const NAME: &Column = &row::NAME;
+        (!own).then_some(NAME).into_iter().chain(self.columns)
     }
 
     /// Makes `object` one of `to` (an apiVersion, such as `autoscaling/v2`), whichever version it has now.
