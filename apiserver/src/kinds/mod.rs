@@ -24,6 +24,8 @@ mod resource;
 mod review;
 mod row;
 mod storage;
+mod strategy;
+pub mod validate;
 
 use std::sync::LazyLock;
 
@@ -137,6 +139,9 @@ pub struct Column {
 pub struct Strategy {
     /// `status` is a subresource: reset on create, kept on update, written alone by `…/status`.
     pub has_status: bool,
+    /// With `has_status`: a create keeps the status it came with. Only kubelets, which register with theirs, need it. Where
+    /// it is false, the status is dropped before `prepare_create` runs.
+    pub status_on_create: bool,
     /// metadata.generation is 1 at creation and grows when the spec changes.
     pub has_generation: bool,
     /// PUT on a name that does not exist creates it (upstream's AllowCreateOnUpdate).
@@ -180,6 +185,7 @@ impl Strategy {
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
+        status_on_create: false,
         has_generation: false,
         create_on_update: false,
         unconditional_update: true,

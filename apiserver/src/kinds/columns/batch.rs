@@ -83,7 +83,11 @@ mod tests {
         let job = json!({"spec": {"completions": 3}, "status": {"succeeded": 1, "startTime": "1970-01-01T00:00:10Z",
             "conditions": [{"type": "Suspended", "status": "False"}]}});
         assert_eq!((status(&job), completions(&job).as_str(), duration(&job, 50).as_str()), ("Running", "1/3", "40s"));
-        let job = json!({"spec": {"parallelism": 2}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
-        assert_eq!((status(&job), completions(&job).as_str(), duration(&job, 50).as_str()), ("Complete", "0/1 of 2", ""));
+        let job =
+            json!({"spec": {"parallelism": 2}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}});
+        assert_eq!(
+            (status(&job), completions(&job).as_str(), duration(&job, 50).as_str()),
+            ("Complete", "0/1 of 2", "")
+        );
     }
 }

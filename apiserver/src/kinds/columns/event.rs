@@ -32,10 +32,7 @@ pub const EVENTS: &[Column] = &[
     Column { priority: 1, ..NAME_LAST },
 ];
 
-const NAME_LAST: Column = Column {
-    format: "name",
-    ..text(NAME_TEXT, |object, _| object.text("metadata.name").into())
-};
+const NAME_LAST: Column = Column { format: "name", ..text(NAME_TEXT, |object, _| object.text("metadata.name").into()) };
 
 const NAME_TEXT: &str = NAME.name;
 
@@ -88,7 +85,8 @@ mod tests {
             "regarding": {"kind": "Pod", "name": "p", "fieldPath": "spec.containers{a}"}, "deprecatedCount": 2,
             "deprecatedSource": {"component": "kubelet", "host": "n"},
             "deprecatedFirstTimestamp": "1970-01-01T00:00:40Z", "deprecatedLastTimestamp": "1970-01-01T00:01:30Z"});
-        let expected = json!(["10s", "Normal", "Pulled", "pod/p", "spec.containers{a}", "kubelet, n", "m", "60s", 2, "p.1"]);
+        let expected =
+            json!(["10s", "Normal", "Pulled", "pod/p", "spec.containers{a}", "kubelet, n", "m", "60s", 2, "p.1"]);
         assert_eq!(Value::Array(cells(&core)), expected);
         assert_eq!(Value::Array(cells(&new)), expected);
     }

@@ -75,8 +75,7 @@ fn summary(pod: &Value) -> Summary {
     }
 
     let init = pod.list("spec.initContainers");
-    let is_sidecar =
-        |name: &str| init.iter().any(|c| c.text("name") == name && c.text("restartPolicy") == "Always");
+    let is_sidecar = |name: &str| init.iter().any(|c| c.text("name") == name && c.text("restartPolicy") == "Always");
     total += init.iter().filter(|c| c.text("restartPolicy") == "Always").count();
 
     let (mut restarts, mut sidecars) = (Restarts::default(), Restarts::default());
@@ -226,8 +225,12 @@ mod tests {
         p["status"]["phase"] = json!("Succeeded");
         check(&p, "1/1", "Succeeded", "0");
 
-        let mut p = pod("Running", json!([{"name": "side", "started": true, "ready": true, "restartCount": 1,
-            "state": {"running": {}}}]), json!([running(0)]));
+        let mut p = pod(
+            "Running",
+            json!([{"name": "side", "started": true, "ready": true, "restartCount": 1,
+            "state": {"running": {}}}]),
+            json!([running(0)]),
+        );
         p["spec"]["initContainers"][0]["restartPolicy"] = json!("Always");
         check(&p, "2/2", "Running", "1");
     }

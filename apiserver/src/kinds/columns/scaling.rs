@@ -86,7 +86,8 @@ mod tests {
         let v2 = json!({"spec": {"metrics": [{"type": "Resource", "resource": {"name": "cpu",
             "target": {"type": "Utilization", "averageUtilization": 80}}}]}});
         assert_eq!(targets(&v2), "cpu: <unknown>/80%");
-        let v1 = json!({"spec": {"targetCPUUtilizationPercentage": 80}, "status": {"currentCPUUtilizationPercentage": 5}});
+        let v1 =
+            json!({"spec": {"targetCPUUtilizationPercentage": 80}, "status": {"currentCPUUtilizationPercentage": 5}});
         assert_eq!(targets(&v1), "cpu: 5%/80%");
         assert_eq!(targets(&json!({})), "<none>");
     }

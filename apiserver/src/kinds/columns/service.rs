@@ -33,11 +33,8 @@ pub const ENDPOINT_SLICES: &[Column] = &[
         first_three(&ports, "<unset>").into()
     }),
     text("Endpoints", |object, _| {
-        let addresses: Vec<String> = object
-            .list("endpoints")
-            .iter()
-            .flat_map(|e| e.texts("addresses").into_iter().map(String::from))
-            .collect();
+        let addresses: Vec<String> =
+            object.list("endpoints").iter().flat_map(|e| e.texts("addresses").into_iter().map(String::from)).collect();
         first_three(&addresses, "<unset>").into()
     }),
     AGE,
@@ -58,7 +55,13 @@ fn external_ip(service: &Value) -> String {
     let external = service.texts("spec.externalIPs").join(",");
     match service.text("spec.type") {
         "LoadBalancer" => match (load_balancer(service), external) {
-            (lb, e) if !e.is_empty() => if lb.is_empty() { e } else { format!("{lb},{e}") },
+            (lb, e) if !e.is_empty() => {
+                if lb.is_empty() {
+                    e
+                } else {
+                    format!("{lb},{e}")
+                }
+            }
             (lb, _) if lb.is_empty() => "<pending>".to_owned(),
             (lb, _) => lb,
         },

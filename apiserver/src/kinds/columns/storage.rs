@@ -52,7 +52,10 @@ pub const ATTACHMENTS: &[Column] = &[
 ];
 
 pub const DRIVERS: &[Column] = &[
-    Column { kind: "boolean", ..text("AttachRequired", |o, _| o.at("spec.attachRequired").as_bool().unwrap_or(true).into()) },
+    Column {
+        kind: "boolean",
+        ..text("AttachRequired", |o, _| o.at("spec.attachRequired").as_bool().unwrap_or(true).into())
+    },
     Column { kind: "boolean", ..text("PodInfoOnMount", |o, _| o.yes("spec.podInfoOnMount").into()) },
     Column { kind: "boolean", ..text("StorageCapacity", |o, _| o.yes("spec.storageCapacity").into()) },
     text("TokenRequests", |o, _| {
@@ -98,9 +101,8 @@ const STORAGE_CLASS: Column = text("StorageClass", |object, _| {
     let annotation = object.entries("metadata.annotations").get("volume.beta.kubernetes.io/storage-class");
     annotation.and_then(Value::as_str).unwrap_or_else(|| object.text("spec.storageClassName")).into()
 });
-const ATTRIBUTES_CLASS: Column = text("VolumeAttributesClass", |object, _| {
-    or(object.text("spec.volumeAttributesClassName"), "<unset>").into()
-});
+const ATTRIBUTES_CLASS: Column =
+    text("VolumeAttributesClass", |object, _| or(object.text("spec.volumeAttributesClassName"), "<unset>").into());
 const VOLUME_MODE: Column = wide("VolumeMode", |object, _| or(object.text("spec.volumeMode"), "<unset>").into());
 
 fn phase(object: &Value) -> &str {

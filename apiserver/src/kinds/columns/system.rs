@@ -12,7 +12,11 @@ pub const ADMISSION_POLICIES: &[Column] = &[
     integer("Validations", |object, _| object.list("spec.validations").len().into()),
     text("ParamKind", |object, _| {
         let kind = object.at("spec.paramKind");
-        if kind.is_null() { "<unset>".into() } else { format!("{}/{}", kind.text("apiVersion"), kind.text("kind")).into() }
+        if kind.is_null() {
+            "<unset>".into()
+        } else {
+            format!("{}/{}", kind.text("apiVersion"), kind.text("kind")).into()
+        }
     }),
     AGE,
 ];
