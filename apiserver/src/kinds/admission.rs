@@ -1,7 +1,7 @@
 //! The group admissionregistration.k8s.io.
 
-use super::Kind;
 use super::row::ONLY_STATUS;
+use super::{Kind, columns, strategy};
 
 const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
     Kind {
@@ -12,11 +12,29 @@ const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) 
 }
 
 pub const KINDS: &[Kind] = &[
-    kind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration"),
+    Kind {
+        columns: columns::system::WEBHOOKS,
+        strategy: strategy::webhook::MUTATING,
+        ..kind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration")
+    },
     Kind {
         subresources: ONLY_STATUS,
+        columns: columns::system::ADMISSION_POLICIES,
+        strategy: strategy::webhook::POLICY,
         ..kind("ValidatingAdmissionPolicy", "validatingadmissionpolicies", "validatingadmissionpolicy")
     },
-    kind("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", "validatingadmissionpolicybinding"),
-    kind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration"),
+    Kind {
+        columns: columns::system::ADMISSION_BINDINGS,
+        strategy: strategy::webhook::POLICY_BINDING,
+        ..kind(
+            "ValidatingAdmissionPolicyBinding",
+            "validatingadmissionpolicybindings",
+            "validatingadmissionpolicybinding",
+        )
+    },
+    Kind {
+        columns: columns::system::WEBHOOKS,
+        strategy: strategy::webhook::WEBHOOKS,
+        ..kind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration")
+    },
 ];

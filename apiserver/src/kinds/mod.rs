@@ -13,8 +13,10 @@ mod admission;
 mod apps;
 mod autoscaling;
 mod batch;
+mod columns;
 mod core;
 mod extension;
+mod json;
 mod network;
 mod policy;
 mod rbac;
@@ -22,6 +24,8 @@ mod resource;
 mod review;
 mod row;
 mod storage;
+mod strategy;
+pub mod validate;
 
 use std::sync::LazyLock;
 
@@ -91,7 +95,8 @@ impl Kind {
     /// All columns of a Table of this kind, in order.
     pub fn table_columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
         let own = self.columns.iter().any(|c| c.name == row::NAME.name);
-        (!own).then_some(&row::NAME).into_iter().chain(self.columns)
+        const NAME: &Column = &row::NAME;
+        (!own).then_some(NAME).into_iter().chain(self.columns)
     }
 
     /// Makes `object` one of `to` (an apiVersion, such as `autoscaling/v2`), whichever version it has now.
@@ -134,6 +139,9 @@ pub struct Column {
 pub struct Strategy {
     /// `status` is a subresource: reset on create, kept on update, written alone by `…/status`.
     pub has_status: bool,
+    /// With `has_status`: a create keeps the status it came with. Only kubelets, which register with theirs, need it. Where
+    /// it is false, the status is dropped before `prepare_create` runs.
+    pub status_on_create: bool,
     /// metadata.generation is 1 at creation and grows when the spec changes.
     pub has_generation: bool,
     /// PUT on a name that does not exist creates it (upstream's AllowCreateOnUpdate).
@@ -177,6 +185,7 @@ impl Strategy {
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
+        status_on_create: false,
         has_generation: false,
         create_on_update: false,
         unconditional_update: true,

@@ -18,7 +18,7 @@ pub const SCALE: Subresource = other("scale", ("autoscaling", "v1", "Scale"), GE
 pub const ONLY_STATUS: &[Subresource] = &[STATUS];
 
 /// The column every Table begins with.
-pub static NAME: Column = Column {
+pub const NAME: Column = Column {
     name: "Name",
     kind: "string",
     format: "name",
