@@ -6,6 +6,7 @@
 pub mod client;
 pub mod events;
 pub mod log;
+pub mod ready;
 pub mod shutdown;
 
 use std::future::Future;
