@@ -169,8 +169,8 @@ fn keys_are_read_from_both_halves() {
     let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let private = SigningKey::from_pem(pair.serialize_pem().as_bytes()).unwrap().public_key();
     let public = PublicKey::all_from_pem(pair.public_key_pem().as_bytes()).unwrap();
-    assert_eq!(public, [private.clone()]);
-    assert_eq!(PublicKey::all_from_pem(pair.serialize_pem().as_bytes()).unwrap(), [private.clone()]);
+    assert_eq!(public, std::slice::from_ref(&private));
+    assert_eq!(PublicKey::all_from_pem(pair.serialize_pem().as_bytes()).unwrap(), std::slice::from_ref(&private));
     use sha2::Digest;
     let spki = sha2::Sha256::digest(pair.subject_public_key_info());
     assert_eq!(private.id(), URL_SAFE_NO_PAD.encode(spki));
