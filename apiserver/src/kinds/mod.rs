@@ -158,9 +158,13 @@ pub struct Strategy {
     pub prepare_create: Option<fn(&mut Value)>,
     /// The same before an update: (new, old).
     pub prepare_update: Option<fn(&mut Value, &Value)>,
+    /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
-    /// (new, old)
-    pub validate_update: Option<fn(&Value, &Value) -> ErrorList>,
+    /// What an update may not change, on top of `validate`: (new, old).
+    pub validate_update: Option<UpdateRule>,
+    /// Subresources whose updates follow rules of their own instead of `validate_update`: pods' `resize` and
+    /// `ephemeralcontainers`. [`Strategy::update_rule`] picks the one that applies.
+    pub validate_path: &'static [(&'static str, UpdateRule)],
     /// Warnings sent with the answer of a create or update.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
@@ -181,7 +185,17 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// What is wrong with a change from one object to another: (new, old).
+pub type UpdateRule = fn(&Value, &Value) -> ErrorList;
+
 impl Strategy {
+    /// The rule for changes made through `subresource`, "" being the object itself.
+    #[must_use]
+    pub fn update_rule(&self, subresource: &str) -> Option<UpdateRule> {
+        let own = self.validate_path.iter().find(|(name, _)| *name == subresource);
+        own.map_or(self.validate_update, |(_, rule)| Some(*rule))
+    }
+
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
@@ -196,6 +210,7 @@ impl Strategy {
         prepare_update: None,
         validate: None,
         validate_update: None,
+        validate_path: &[],
         warnings: None,
         convert: None,
     };
@@ -227,3 +242,6 @@ pub fn all() -> &'static [Kind] {
     });
     &ALL
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,6 @@ pub const EVENT: Strategy = Strategy {
     create_on_update: true,
     convert: Some(convert),
     validate: Some(validate::event::event),
-    validate_update: Some(|new, _| validate::event::event(new)),
     ..Strategy::PLAIN
 };
 
