@@ -92,8 +92,10 @@ async fn check(port: u16, state: State) {
     }
 }
 
+type Report = dyn Fn(&str) -> (StatusCode, Value) + Send + Sync;
+
 /// Answers every GET with what `report` says of its path.
-async fn answer(listener: TcpListener, report: Arc<dyn Fn(&str) -> (StatusCode, Value) + Send + Sync>) {
+async fn answer(listener: TcpListener, report: Arc<Report>) {
     loop {
         // An accept fails for lack of descriptors or because the peer has gone: neither ends the listener.
         let Ok((stream, _)) = listener.accept().await else {

@@ -13,8 +13,8 @@ use crate::model::{self, Endpoint, ServiceName, ServiceSpec, Slice};
 
 /// A change of one of the watched kinds.
 pub enum Update {
-    Service(Event<Service>),
-    Slice(Event<EndpointSlice>),
+    Service(Box<Event<Service>>),
+    Slice(Box<Event<EndpointSlice>>),
 }
 
 /// All that the proxy knows, as of the last update.
@@ -55,8 +55,8 @@ impl Index {
     /// Takes one update in.
     pub fn apply(&mut self, update: Update) {
         match update {
-            Update::Service(event) => self.service_event(event),
-            Update::Slice(event) => self.slice_event(event),
+            Update::Service(event) => self.service_event(*event),
+            Update::Slice(event) => self.slice_event(*event),
         }
     }
 

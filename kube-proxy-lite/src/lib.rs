@@ -15,6 +15,7 @@ pub mod base;
 pub mod compile;
 pub mod endpoints;
 mod expr;
+mod flags;
 mod health;
 pub mod index;
 pub mod model;
@@ -26,7 +27,6 @@ mod kernel_tests;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
@@ -39,63 +39,43 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Client, ResourceExt};
 
 use base::Config;
+use flags::{Flags, Settings};
 use index::{Index, Update};
-
-/// kube-proxy's flags that mean something here, under upstream's names.
-#[derive(Debug, Parser)]
-#[command(name = "kube-proxy", about = "Service proxy on nftables")]
-struct Flags {
-    /// Kubeconfig; by default the pod's ServiceAccount
-    #[arg(long)]
-    kubeconfig: Option<PathBuf>,
-    /// This node's name
-    #[arg(long, env = "NODE_NAME")]
-    hostname_override: String,
-    /// Range of all pods: whoever is outside of it and uses a cluster IP is masqueraded
-    #[arg(long)]
-    cluster_cidr: Option<Ipv4Net>,
-    /// `primary`, or ranges of this node's addresses that answer node ports
-    #[arg(long, value_delimiter = ',', default_value = "primary")]
-    nodeport_addresses: Vec<String>,
-    /// Address of /healthz and /livez; empty: none
-    #[arg(long, default_value = "0.0.0.0:10256")]
-    healthz_bind_address: String,
-}
 
 /// Runs the proxy until SIGTERM. The table stays: established Services outlive a restart of the proxy.
 ///
 /// # Errors
 /// When the API server cannot be reached at all or a flag makes no sense.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
-    let flags = Flags::parse_from(args);
+    let settings = Flags::parse_from(args).settings()?;
     runtime::log::init("kube-proxy");
     runtime::block_on(async {
         tokio::select! {
-            outcome = serve(flags) => outcome,
+            outcome = serve(settings) => outcome,
             signal = runtime::shutdown::signal() => Ok(signal?),
         }
     })
 }
 
-async fn serve(flags: Flags) -> anyhow::Result<()> {
-    let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
-    let node = &flags.hostname_override;
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let client = runtime::client::connect(settings.kubeconfig.as_deref()).await?;
+    let node = &settings.node;
     let node_ips = node_addresses(&client, node).await?;
     let config = Config {
-        node_port_ips: node_port_ips(&flags.nodeport_addresses, &node_ips)?,
-        cluster_cidr: flags.cluster_cidr.map(|net| net.trunc()),
+        node_port_ips: node_port_ips(&settings.nodeport_addresses, &node_ips)?,
+        cluster_cidr: settings.cluster_cidr,
     };
     tracing::info!(node, node_port_ips = ?config.node_port_ips, cluster_cidr = ?config.cluster_cidr, "starting");
     let proxy = proxy::Proxy::new(Index::new(node), config);
     let services = watch(Api::all(client.clone()), watcher::Config::default()).default_backoff();
     let slices = watch(Api::all(client), watcher::Config::default()).default_backoff();
     let updates = futures::stream::select(
-        services.map(|event| event.map(Update::Service)),
-        slices.map(|event| event.map(Update::Slice)),
+        services.map(|event| event.map(|event| Update::Service(Box::new(event)))),
+        slices.map(|event| event.map(|event| Update::Slice(Box::new(event)))),
     );
     tokio::select! {
         outcome = proxy.run(updates) => outcome,
-        outcome = health::serve(&flags.healthz_bind_address) => outcome,
+        outcome = health::serve(&settings.healthz_bind_address) => outcome,
     }
 }
 
