@@ -1,1 +1,3 @@
-//! knetsim-kubelet-lite
+//! The node agent.
+
+pub mod streaming;
