@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod events;
+pub mod listing;
 pub mod log;
 pub mod ready;
 pub mod shutdown;
