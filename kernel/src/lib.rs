@@ -4,4 +4,5 @@
 //! use of it says why it is sound. Nothing here knows Kubernetes.
 
 pub mod nft;
+pub mod process;
 pub mod testing;
