@@ -23,7 +23,7 @@ pub fn enter(config: &SandboxConfig) -> anyhow::Result<Option<i32>> {
     }
     unshare(flags).context("new namespaces for the pod")?;
     if let Some(netns) = &config.netns {
-        kernel::process::loopback_up().context("bringing lo up")?;
+        kernel::pod::loopback_up().context("bringing lo up")?;
         pin(netns).with_context(|| format!("pinning the network namespace at {}", netns.display()))?;
         nix::unistd::sethostname(&config.hostname).context("setting the host name")?;
     }
@@ -31,7 +31,7 @@ pub fn enter(config: &SandboxConfig) -> anyhow::Result<Option<i32>> {
         let path = format!("/proc/sys/{}", name.replace('.', "/"));
         std::fs::write(&path, value).with_context(|| format!("setting the sysctl {name}"))?;
     }
-    if config.shared_pid { Ok(Some(kernel::process::spawn_pid_one().context("a PID namespace")?)) } else { Ok(None) }
+    if config.shared_pid { Ok(Some(kernel::pod::spawn_pid_one().context("a PID namespace")?)) } else { Ok(None) }
 }
 
 /// Bind-mounts this thread's network namespace onto a file, as `ip netns add` does.
