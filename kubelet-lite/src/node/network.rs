@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 use crate::cni::Cni;
@@ -14,24 +13,20 @@ use crate::cni::Cni;
 /// When the folder can neither be made nor watched.
 pub fn watch_readiness(cni: Cni) -> std::io::Result<watch::Receiver<Option<String>>> {
     std::fs::create_dir_all(&cni.conf_dir)?;
-    let inotify = AsyncFd::new(watch_folder(&cni.conf_dir)?)?;
+    let inotify = watch_folder(&cni.conf_dir)?;
     let (sender, receiver) = watch::channel(reason(&cni));
-    tokio::spawn(async move {
-        while let Ok(mut ready) = inotify.readable().await {
-            let _ = inotify.get_ref().read_events();
-            ready.clear_ready();
+    // A thread of its own: it sleeps in read(2) for nearly all of its life.
+    std::thread::Builder::new().name("cni-watch".into()).spawn(move || {
+        while inotify.read_events().is_ok() && !sender.is_closed() {
             let now = reason(&cni);
             sender.send_if_modified(|old| std::mem::replace(old, now.clone()) != now);
-            if sender.is_closed() {
-                return;
-            }
         }
-    });
+    })?;
     Ok(receiver)
 }
 
 fn watch_folder(dir: &Path) -> std::io::Result<Inotify> {
-    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC)?;
     let changes = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_MOVED_FROM
