@@ -115,6 +115,17 @@ impl Links {
         self.change(message, format!("moving {name}")).await
     }
 
+    /// Moves link `name` into `target`, where it is called `new_name`.
+    ///
+    /// # Errors
+    /// When there is no such link, or the kernel refuses.
+    pub async fn give_as(&self, name: &str, target: &Netns, new_name: &str) -> Result<(), Error> {
+        let index = self.index(name).await?;
+        let fd = target.as_fd().as_raw_fd();
+        let message = LinkUnspec::new_with_index(index).setns_by_fd(fd).name(new_name).build();
+        self.change(message, format!("moving {name}")).await
+    }
+
     /// Brings link `name` up.
     ///
     /// # Errors

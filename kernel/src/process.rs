@@ -114,3 +114,36 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: it is open, and by the contract of the flag that names it nobody else in this process owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
+
+/// Lets the descriptors `keep` of this process be open in `command`'s process, under the same numbers.
+pub fn keep_in_child(command: &mut Command, keep: Vec<RawFd>) {
+    if keep.is_empty() {
+        return;
+    }
+    // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in &keep {
+                if libc::fcntl(*fd, libc::F_SETFD, 0) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// A descriptor of process `pid`, readable when that process has ended (pidfd_open(2)).
+///
+/// # Errors
+/// When there is no such process.
+pub fn pidfd(pid: i32) -> io::Result<OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: pidfd_open takes no pointers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us; it fits in an int by its contract.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}

@@ -26,6 +26,7 @@ pub mod pod;
 pub mod probes;
 pub mod server;
 pub mod sources;
+pub mod streaming;
 pub mod tls;
 pub mod volumes;
 

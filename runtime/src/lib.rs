@@ -14,9 +14,9 @@ use std::future::Future;
 ///
 /// # Errors
 /// Whatever `body` returns, or the failure to build the runtime.
-pub fn block_on<F>(body: F) -> anyhow::Result<()>
+pub fn block_on<T, F>(body: F) -> anyhow::Result<T>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
 {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(body)
 }
