@@ -12,6 +12,7 @@
 mod claim;
 mod controller;
 mod errors;
+pub mod history;
 mod kind;
 mod merge;
 pub mod meta;
