@@ -29,6 +29,10 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
         ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
+    for object in auth::bootstrap::policy() {
+        let plural = format!("{}s", text(&object, "/kind").to_lowercase());
+        ensure(app, "rbac.authorization.k8s.io", &plural, object).await?;
+    }
     kubernetes_service(app).await
 }
 

@@ -81,7 +81,7 @@ async fn admit(shared: &Shared, peer: &Peer, request: Request, info: RequestInfo
     let app = &shared.app;
     let user = access::authenticate(app, peer.0.as_ref().as_ref(), request.headers()).await?;
     let user = access::impersonate(app, user, request.headers()).await?;
-    access::authorize(app, &user, &info).await?;
+    access::authorize(app, &user, &info, &query).await?;
     let long = info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let limit = if matches!(*request.method(), Method::GET | Method::HEAD) { &shared.in_flight.reads } else { &shared.in_flight.writes };
     // Nobody waits: who comes when all places are taken is told to come again.
