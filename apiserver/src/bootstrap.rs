@@ -68,6 +68,11 @@ async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
         },
     }))
     .await?;
+    if app.options.advertised().is_loopback() {
+        // No pod could reach it, and the API allows no loopback endpoints.
+        tracing::warn!("the advertised address is a loopback address: the kubernetes Service has no endpoints");
+        return Ok(());
+    }
     let (ip, port) = (app.options.advertised().to_string(), app.options.secure_port);
     let mirror = json!({ "endpointslice.kubernetes.io/skip-mirror": "true" });
     let endpoints = json!({
