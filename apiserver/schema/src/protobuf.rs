@@ -1,4 +1,6 @@
 use serde_json::Value;
+pub(crate) mod wire;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtoError {
     #[error("no kind {kind:?} is registered for {api_version:?} in protobuf")]
