@@ -95,7 +95,7 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         let status = json!({
             "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found",
         });
-        (StatusCode::NOT_FOUND, axum::Json(status)).into_response()
+        (StatusCode::NOT_FOUND, [("content-type", "application/json")], status.to_string()).into_response()
     };
     let reply = match method {
         Method::GET => fake.get(&path),
@@ -116,5 +116,5 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         }
         _ => None,
     };
-    reply.map_or_else(missing, |object| axum::Json(object).into_response())
+    reply.map_or_else(missing, |object| ([("content-type", "application/json")], object.to_string()).into_response())
 }
