@@ -29,6 +29,10 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
         ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
+    for object in auth::bootstrap::policy() {
+        let plural = format!("{}s", text(&object, "/kind").to_lowercase());
+        ensure(app, "rbac.authorization.k8s.io", &plural, object).await?;
+    }
     kubernetes_service(app).await
 }
 
@@ -64,6 +68,11 @@ async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
         },
     }))
     .await?;
+    if app.options.advertised().is_loopback() {
+        // No pod could reach it, and the API allows no loopback endpoints.
+        tracing::warn!("the advertised address is a loopback address: the kubernetes Service has no endpoints");
+        return Ok(());
+    }
     let (ip, port) = (app.options.advertised().to_string(), app.options.secure_port);
     let mirror = json!({ "endpointslice.kubernetes.io/skip-mirror": "true" });
     let endpoints = json!({

@@ -87,7 +87,9 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
             let dir = options.store_dir.as_deref().context("--store-dir is needed with the embedded store")?;
             Ok(Arc::new(store::embedded::Embedded::open(dir, store::embedded::Options::default())?))
         }
-        Backend::Etcd3 => anyhow::bail!("the etcd3 backend is not part of this build"),
+        Backend::Etcd3 => {
+            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, store::etcd::Options::default()).await?))
+        }
     }
 }
 
@@ -99,5 +101,6 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
         app.allocator.note(&serde_json::from_slice(&kv.value)?);
     }
     bootstrap::run(app).await.context("create the system's own objects")?;
+    access::policy::follow(app).await.context("read the access policy")?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
+pub mod policy;
 pub mod review;
 pub mod token;
 
@@ -13,9 +14,10 @@ use auth::{Attributes, Decision, Resource, Target, UserInfo, impersonation};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
+use schema::selector::FieldSelector;
 
 use crate::app::{App, text};
-use crate::http::request_info::RequestInfo;
+use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
 
@@ -25,6 +27,7 @@ pub struct Access {
     pub signer: Signer,
     pub verifier: Verifier,
     pub issuer: String,
+    pub policy: policy::Policy,
 }
 
 impl Access {
@@ -45,7 +48,7 @@ impl Access {
         keys.retain(|key| seen.insert(key.id().to_owned()));
         let issuer = options.service_account_issuer.clone();
         let verifier = Verifier::new(keys, vec![issuer.clone()], vec![issuer.clone()]);
-        Ok(Self { clients, signer, verifier, issuer })
+        Ok(Self { clients, signer, verifier, issuer, policy: policy::Policy::default() })
     }
 }
 
@@ -77,7 +80,7 @@ pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(User
 /// Who sent a request: the bearer token where there is one, else the certificate, else nobody.
 pub async fn authenticate(app: &App, certificate: Option<&Result<UserInfo, String>>, headers: &HeaderMap) -> ApiResult<UserInfo> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).or(websocket_token(headers));
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     match (certificate, bearer) {
         (Some(Ok(user)), _) => Ok(user.clone()),
         (_, Some(bearer)) => token(app, bearer.trim(), &[]).await.map(|(user, _)| user).map_err(|why| {
@@ -90,11 +93,6 @@ pub async fn authenticate(app: &App, certificate: Option<&Result<UserInfo, Strin
         }
         (None, None) => Ok(UserInfo::anonymous()),
     }
-}
-
-/// Browsers cannot send headers with a WebSocket; a subprotocol would carry the token. Not served.
-fn websocket_token(_headers: &HeaderMap) -> Option<&str> {
-    None
 }
 
 /// The user to act as: the one who asks, or the one they are allowed to impersonate.
@@ -131,18 +129,18 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
 }
 
 /// Asks the authorizers in turn.
-pub async fn decide(_app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
-    if attributes.user.in_group(auth::user::MASTERS) {
-        return Decision::Allow("the group system:masters may do everything".to_owned());
-    }
-    Decision::Allow("every authenticated user may, until the policy is loaded".to_owned())
+pub async fn decide(app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
+    app.access.policy.decide(app, attributes, &[]).await
 }
 
 /// # Errors
 /// 403 with upstream's text when the request is not allowed.
-pub async fn authorize(app: &Arc<App>, user: &UserInfo, info: &RequestInfo) -> ApiResult<()> {
+pub async fn authorize(app: &Arc<App>, user: &UserInfo, info: &RequestInfo, query: &Query) -> ApiResult<()> {
     let attributes = attributes(user, info);
-    let decision = decide(app, &attributes).await;
+    let selector = query.text("fieldSelector").and_then(|text| FieldSelector::parse(text).ok()).unwrap_or_default();
+    let equal = selector.requirements.iter().filter(|r| r.equal);
+    let fields: Vec<(&str, &str)> = equal.map(|r| (r.field.as_str(), r.value.as_str())).collect();
+    let decision = app.access.policy.decide(app, &attributes, &fields).await;
     if decision.allowed() {
         return Ok(());
     }

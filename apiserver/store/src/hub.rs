@@ -76,6 +76,7 @@ pub(crate) fn until_error(
             let over = std::mem::replace(failed, event.is_err());
             std::future::ready((!over).then_some(event))
         })
+        .fuse()
         .boxed()
 }
 
@@ -172,5 +173,84 @@ impl Watcher {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyValue;
+    use bytes::Bytes;
+    use futures::FutureExt;
+
+    fn put(key: &str, revision: Revision) -> Event {
+        let kv = KeyValue { key: key.into(), value: Bytes::new(), create_revision: revision, mod_revision: revision };
+        Event::Put { kv, previous: None }
+    }
+
+    /// What is there to read, as revisions; progress is negative.
+    fn drain(watch: &mut BoxStream<'static, Result<Event, StoreError>>) -> Vec<Result<Revision, String>> {
+        let mut seen = Vec::new();
+        while let Some(Some(event)) = watch.next().now_or_never() {
+            seen.push(event.map_err(|error| error.to_string()).map(|event| match event {
+                Event::Put { kv, .. } => kv.mod_revision,
+                Event::Delete { revision, .. } => revision,
+                Event::Progress { revision } => -revision,
+            }));
+        }
+        seen
+    }
+
+    #[test]
+    fn a_slow_watcher_is_cut_and_the_others_go_on() {
+        let hub = Hub::with_queue(1, 2);
+        let mut slow = until_error(hub.subscribe("/a/", 1).into_stream());
+        let mut quick = until_error(hub.subscribe("/a/", 1).into_stream());
+        for revision in 2..6 {
+            hub.publish(&[put("/a/x", revision)], revision);
+            assert_eq!(drain(&mut quick), [Ok(revision)]);
+        }
+        assert_eq!(drain(&mut slow), [Ok(2), Ok(3), Err(StoreError::SlowWatcher.to_string())]);
+        assert!(slow.next().now_or_never().unwrap().is_none(), "nothing comes after an error");
+        assert_eq!(hub.inner.lock().watchers.len(), 1);
+        drop(quick);
+        hub.publish(&[], 6);
+        assert!(hub.inner.lock().watchers.is_empty(), "dropped watchers are forgotten");
+    }
+
+    #[test]
+    fn progress_comes_when_wanted_and_only_then() {
+        let hub = Hub::new(5);
+        let mut watch = until_error(hub.subscribe("/a/", 5).into_stream());
+        hub.publish(&[put("/b/x", 6)], 6);
+        assert_eq!(drain(&mut watch), []);
+        hub.request_progress("/b/", 6);
+        assert_eq!(drain(&mut watch), []);
+        hub.request_progress("/a/", 6);
+        hub.request_progress("/a/", 6);
+        assert_eq!(drain(&mut watch), [Ok(-6)], "told once");
+        // Asked for before the backend got there.
+        hub.request_progress("/a/", 8);
+        hub.publish(&[put("/b/x", 7)], 7);
+        hub.publish(&[put("/b/x", 8)], 8);
+        hub.publish(&[put("/b/x", 9)], 9);
+        assert_eq!(drain(&mut watch), [Ok(-7), Ok(-8)]);
+        // Asked for before the watcher was there.
+        hub.request_progress("/c/", 10);
+        let mut late = until_error(hub.subscribe("/c/", 9).into_stream());
+        hub.publish(&[put("/b/x", 10)], 10);
+        assert_eq!(drain(&mut late), [Ok(-10)]);
+    }
+
+    #[test]
+    fn a_watch_from_the_future_skips_what_it_must() {
+        let hub = Hub::new(5);
+        let mut watch = until_error(hub.subscribe("/a/", 7).into_stream());
+        for revision in 6..9 {
+            hub.publish(&[put("/a/x", revision)], revision);
+        }
+        assert_eq!(drain(&mut watch), [Ok(8)]);
+        hub.reset(20, "gone");
+        assert_eq!(drain(&mut watch).len(), 1);
     }
 }

@@ -7,6 +7,8 @@
 mod claims;
 mod jwks;
 mod key;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use claims::{BoundObjects, BoundRef, BoundState, Claims, TokenRequest, Verified};
