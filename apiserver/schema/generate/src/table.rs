@@ -1,0 +1,162 @@
+//! The tables as text. `types.txt`, one type a paragraph:
+//!
+//! ```text
+//! api.apps.v1.Deployment apps/v1          name without `io.k8s.`; the API version if it is a kind; `atomic`
+//!  spec 2 api.apps.v1.DeploymentSpec o    name, number, type ([]T, {}T), flags, then attributes
+//! ```
+//! Flags: `r` required, `p` pointer, `o` omitempty, `z` omitzero, `i` inlined, `-` none. Attributes: `lt=` list type,
+//! `lk=` list map keys, `mt=` map type, `st=` struct type, `ps=` patch strategy, `pk=` patch merge key, `d=` default.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use crate::{go, proto};
+
+pub struct Package {
+    pub path: &'static str,
+    pub group: &'static str,
+    pub messages: Vec<proto::Message>,
+    pub structs: BTreeMap<String, go::Struct>,
+}
+
+impl Package {
+    fn name(&self) -> String {
+        dotted(&self.path.replace('/', "."))
+    }
+
+    fn version(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+fn dotted(path: &str) -> String {
+    path.replace("apiextensions_apiserver", "apiextensions-apiserver").replace("kube_aggregator", "kube-aggregator")
+}
+
+pub fn types(packages: &[Package]) -> String {
+    let mut out = String::new();
+    for package in packages {
+        let name = package.name();
+        for message in &package.messages {
+            let go = package.structs.get(&message.name);
+            let _ = write!(out, "{name}.{}", message.name);
+            if go.is_some_and(|go| go.kind) {
+                let group = if package.group.is_empty() { String::new() } else { format!("{}/", package.group) };
+                let _ = write!(out, " {group}{}", package.version());
+            }
+            if marker(&message.doc, "structType") == ["atomic"] {
+                out.push_str(" atomic");
+            }
+            out.push('\n');
+            for field in &message.fields {
+                let tags = go.and_then(|go| go.fields.get(&field.number).cloned()).unwrap_or_default();
+                line(&mut out, &name, field, &tags);
+            }
+        }
+    }
+    out
+}
+
+fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) {
+    let prefix = if field.repeated { "[]" } else if field.map { "{}" } else { "" };
+    let ty = if let Some(full) = field.ty.strip_prefix('.') {
+        dotted(full)
+    } else if field.ty.starts_with(|c: char| c.is_ascii_uppercase()) {
+        format!("{package}.{}", field.ty)
+    } else {
+        field.ty.clone()
+    };
+    let optional = has(&field.doc, "optional") || has(&field.doc, "k8s:optional");
+    let mut flags = String::new();
+    for (set, flag) in [
+        (!tags.omit_empty && !tags.omit_zero && !tags.inline && !optional, 'r'),
+        (tags.pointer, 'p'),
+        (tags.omit_empty, 'o'),
+        (tags.omit_zero, 'z'),
+        (tags.inline, 'i'),
+    ] {
+        if set {
+            flags.push(flag);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('-');
+    }
+    let name = if tags.json.is_empty() { &field.name } else { &tags.json };
+    let _ = write!(out, " {name} {} {prefix}{ty} {flags}", field.number);
+    let attributes = [
+        ("lt", marker(&field.doc, "listType").join(",")),
+        ("lk", marker(&field.doc, "listMapKey").join(",")),
+        ("mt", marker(&field.doc, "mapType").join(",")),
+        ("st", marker(&field.doc, "structType").join(",")),
+        ("ps", tags.patch_strategy.clone()),
+        ("pk", tags.patch_merge_key.clone()),
+        ("d", marker(&field.doc, "default").first().map(|value| constant(value).to_owned()).unwrap_or_default()),
+    ];
+    for (key, value) in attributes {
+        if !value.is_empty() {
+            let _ = write!(out, " {key}={value}");
+        }
+    }
+    out.push('\n');
+}
+
+/// The two defaults that upstream gives by the name of a Go constant.
+fn constant(value: &str) -> &str {
+    match value {
+        "ref(AzureDataDiskCachingReadWrite)" => "\"ReadWrite\"",
+        "ref(AzureSharedBlobDisk)" => "\"Shared\"",
+        literal => literal,
+    }
+}
+
+/// `type<TAB>field<TAB>text` a line, the field empty for the type's own; newlines in the text as `\n`.
+pub fn descriptions(packages: &[Package]) -> String {
+    let mut out = String::new();
+    for package in packages {
+        let name = package.name();
+        for message in &package.messages {
+            let _ = writeln!(out, "{name}.{}\t\t{}", message.name, text(&message.doc));
+            let go = package.structs.get(&message.name);
+            for field in &message.fields {
+                let json = go.and_then(|go| go.fields.get(&field.number)).map_or("", |tags| tags.json.as_str());
+                let json = if json.is_empty() { &field.name } else { json };
+                let _ = writeln!(out, "{name}.{}\t{json}\t{}", message.name, text(&field.doc));
+            }
+        }
+    }
+    out
+}
+
+fn has(doc: &[String], name: &str) -> bool {
+    doc.iter().any(|line| line.trim().strip_prefix('+') == Some(name))
+}
+
+fn marker<'a>(doc: &'a [String], name: &str) -> Vec<&'a str> {
+    doc.iter().filter_map(|line| line.trim().strip_prefix('+')?.strip_prefix(name)?.strip_prefix('=')).collect()
+}
+
+/// Lines of a paragraph are joined, paragraphs kept, markers and what follows a `---` left out.
+fn text(doc: &[String]) -> String {
+    let mut out = String::new();
+    for line in doc.iter().take_while(|line| line.trim() != "---") {
+        let line = line.trim_end();
+        if line.trim_start().starts_with('+') || line.trim_start().starts_with("TODO") {
+            continue;
+        }
+        if line.is_empty() {
+            if !out.is_empty() && !out.ends_with("\\n\\n") {
+                out.push_str("\\n\\n");
+            }
+        } else {
+            let list = line.starts_with([' ', '-', '*', '\t']);
+            if !out.is_empty() && !out.ends_with("\\n") {
+                out.push_str(if list { "\\n" } else { " " });
+            }
+            out.push_str(&line.replace('\\', "\\\\").replace('\t', " "));
+        }
+    }
+    while let Some(trimmed) = out.strip_suffix("\\n") {
+        out.truncate(trimmed.len());
+    }
+    out
+}

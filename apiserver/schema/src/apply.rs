@@ -1,0 +1,271 @@
+//! Server-side apply and the tracking of who set which field (KEP-555; structured-merge-diff and apimachinery's
+//! `managedfields`).
+//!
+//! ```text
+//! apply:  live ── merge(config) ── drop what this applier gave up and nobody else claims ── compare(live) ─ conflicts?
+//! update: live ── compare(new) ── changed fields become the updater's and nobody else's
+//! ```
+//! The caller removes from an applied configuration what the endpoint ignores (`status` on the main resource, all but
+//! `status` on the status subresource) and everything it must not hold (`metadata.managedFields` is an error upstream).
+
+mod managers;
+mod set;
+mod typed;
+
+use serde_json::{Map, Value};
+
+use self::{
+    managers::{Managed, read, strip, write},
+    set::Set,
+};
+use crate::{Schema, normalize};
+
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Owner of fields that were there before managers were tracked.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    Apply,
+    Update,
+}
+
+impl Operation {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Update => "Update",
+        }
+    }
+}
+
+/// Who writes. `time` is RFC 3339 in whole seconds; `subresource` is empty for the main resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    pub name: String,
+    pub operation: Operation,
+    pub api_version: String,
+    pub subresource: String,
+    pub time: String,
+}
+
+impl Manager {
+    /// As conflicts print it.
+    fn shown(&self) -> String {
+        let mut text = format!("{:?}", self.name);
+        if !self.subresource.is_empty() {
+            text.push_str(&format!(" with subresource {:?}", self.subresource));
+        }
+        if self.operation == Operation::Update {
+            text.push_str(&format!(" using {}", self.api_version));
+        }
+        text
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// As in a Status cause of reason FieldManagerConflict: `conflict with "kubectl" using apps/v1`.
+    pub message: String,
+    /// `.spec.replicas`
+    pub field: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// 409 Conflict; causes are the conflicts.
+    #[error("{}", conflict_message(.0))]
+    Conflicts(Vec<Conflict>),
+    /// 500 upstream for lists that hold a key twice or lack one; the text is upstream's.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+fn conflict_message(conflicts: &[Conflict]) -> String {
+    if let [only] = conflicts {
+        return format!("Apply failed with 1 conflict: {}: {}", only.message, only.field);
+    }
+    let mut text = format!("Apply failed with {} conflicts: ", conflicts.len());
+    let mut last = "";
+    for conflict in conflicts {
+        if conflict.message != last {
+            if !last.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&format!("{}:", conflict.message.replacen("conflict with", "conflicts with", 1)));
+            last = &conflict.message;
+        }
+        text.push_str(&format!("\n- {}", conflict.field));
+    }
+    text
+}
+
+/// Server-side apply: the merged object with its new `metadata.managedFields`. `live` is None when the object is to be
+/// created. Run [`crate::apply_defaults`] on the result.
+pub fn apply(schema: &Schema, live: Option<&Value>, config: &Value, manager: &Manager, force: bool) -> Result<Value, ApplyError> {
+    typed::check(config, &schema.root).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
+    let base = live.cloned().unwrap_or_else(|| blank(schema, config));
+    let result = merge_in(schema, live, &base, config, manager, force);
+    // kubectl moves from client-side to server-side apply: what its own annotation set, it may take over.
+    let result = match result {
+        Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" => {
+            let allowed = last_applied_fields(schema, &base);
+            let rest: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
+            if rest.is_empty() { merge_in(schema, live, &base, config, manager, true) } else { Err(ApplyError::Conflicts(rest)) }
+        }
+        other => other,
+    };
+    result.map(|mut merged| {
+        if manager.name == "kubectl" {
+            renew_last_applied(&mut merged, config);
+        }
+        merged
+    })
+}
+
+fn merge_in(
+    schema: &Schema,
+    live: Option<&Value>,
+    base: &Value,
+    config: &Value,
+    manager: &Manager,
+    force: bool,
+) -> Result<Value, ApplyError> {
+    let node = &schema.root;
+    let mut managed = read(live);
+    if let Some(live) = live
+        && managed.is_empty()
+    {
+        let mut set = typed::to_set(live, node);
+        strip(&mut set);
+        let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
+        managed.push(Managed { manager: before, set });
+    }
+    let mut applied = typed::to_set(config, node);
+    strip(&mut applied);
+    let mut others = managed.clone();
+    others.retain(|entry| !entry.is(manager));
+    let last = managed.into_iter().find(|entry| entry.is(manager));
+
+    let mut merged = typed::merge(base, config, node);
+    if let Some(last) = &last {
+        let kept = others.iter().fold(applied.clone(), |kept, entry| kept.union(&entry.set));
+        typed::remove(&mut merged, node, &last.set, &kept);
+    }
+    let comparison = typed::compare(&unmanaged(base), &unmanaged(&merged), node);
+    let changed = comparison.modified.union(&comparison.added);
+    let conflicts = conflicts(&others, &changed);
+    if !force && !conflicts.is_empty() {
+        return Err(ApplyError::Conflicts(conflicts));
+    }
+    let lost = changed.union(&comparison.removed);
+    for entry in &mut others {
+        entry.set = entry.set.difference(&lost);
+    }
+    // Nothing changed: the time stays, so that applying again is no write.
+    let same = |last: &&Managed| last.set == applied && last.manager.api_version == manager.api_version;
+    let time = match last.as_ref().filter(same) {
+        Some(last) if lost.is_empty() => last.manager.time.clone(),
+        _ => manager.time.clone(),
+    };
+    others.push(Managed { manager: Manager { time, ..manager.clone() }, set: applied });
+    write(&mut merged, others);
+    Ok(merged)
+}
+
+fn conflicts(others: &[Managed], changed: &Set) -> Vec<Conflict> {
+    let mut out: Vec<Conflict> = Vec::new();
+    for entry in others {
+        let message = format!("conflict with {}", entry.manager.shown());
+        let fields = entry.set.intersection(changed).paths();
+        out.extend(fields.into_iter().map(|field| Conflict { message: message.clone(), field }));
+    }
+    out.sort_by(|a, b| (&a.message, &a.field).cmp(&(&b.message, &b.field)));
+    out
+}
+
+/// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
+/// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
+pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
+    let reset = managers::is_reset(new);
+    // A client may send managedFields it has edited; if it sends none, the live ones go on.
+    let mut managed = read(Some(new));
+    if managed.is_empty() && !reset {
+        managed = read(live);
+    }
+    let empty;
+    let base = match live {
+        Some(live) => live,
+        None => {
+            empty = blank(schema, new);
+            &empty
+        }
+    };
+    let comparison = typed::compare(&unmanaged(base), &unmanaged(new), &schema.root);
+    let mut changed = comparison.modified.union(&comparison.added);
+    strip(&mut changed);
+    let lost = changed.union(&comparison.removed);
+    for entry in &mut managed {
+        entry.set = if entry.is(manager) { entry.set.difference(&comparison.removed) } else { entry.set.difference(&lost) };
+    }
+    if !changed.is_empty() && !reset {
+        match managed.iter_mut().find(|entry| entry.is(manager)) {
+            Some(entry) => {
+                entry.set = entry.set.union(&changed);
+                entry.manager.time.clone_from(&manager.time);
+            }
+            None => managed.push(Managed { manager: manager.clone(), set: changed }),
+        }
+    }
+    write(new, managed);
+}
+
+/// What an object of this kind looks like before anything is set: the structs Go always shows are nobody's change.
+fn blank(schema: &Schema, like: &Value) -> Value {
+    let mut blank = Map::new();
+    for name in ["apiVersion", "kind"] {
+        if let Some(value) = like.get(name) {
+            blank.insert(name.to_owned(), value.clone());
+        }
+    }
+    let mut blank = Value::Object(blank);
+    normalize(schema, &mut blank);
+    blank
+}
+
+/// Without managedFields, which must not be compared.
+fn unmanaged(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
+        metadata.remove("managedFields");
+    }
+    object
+}
+
+/// Fields of the client-side-apply annotation that still have the value it gave them.
+fn last_applied_fields(schema: &Schema, live: &Value) -> Vec<String> {
+    let annotation = live.pointer("/metadata/annotations").and_then(|annotations| annotations.get(LAST_APPLIED));
+    let Some(Ok(applied)) = annotation.and_then(Value::as_str).map(serde_json::from_str::<Value>) else { return Vec::new() };
+    let mut applied = applied;
+    crate::prune(schema, &mut applied);
+    let changed = typed::compare(&applied, live, &schema.root).modified;
+    typed::to_set(&applied, &schema.root).difference(&changed).paths()
+}
+
+/// Keeps the client-side-apply annotation true, where there is one.
+fn renew_last_applied(merged: &mut Value, config: &Value) {
+    let Some(Value::Object(annotations)) = merged.pointer_mut("/metadata/annotations") else { return };
+    if annotations.contains_key(LAST_APPLIED) {
+        annotations.insert(LAST_APPLIED.to_owned(), format!("{config}\n").into());
+    }
+}
+
+fn typed_error(config: &Value, error: &str) -> String {
+    let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let (version, kind) = (text("/apiVersion"), text("/kind"));
+    format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {error}")
+}
+
+#[cfg(test)]
+mod tests;

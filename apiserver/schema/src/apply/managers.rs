@@ -1,0 +1,148 @@
+//! `metadata.managedFields` as sets, and back, in upstream's order and bounds.
+
+use serde_json::{Map, Value, json};
+
+use super::{Manager, Operation, set::Set};
+
+/// Upstream's cap on entries of plain updates; the oldest are merged into one of this name.
+const MAX_UPDATE_MANAGERS: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+
+/// Fields that belong to the system (`stripMeta`).
+const STRIPPED: &[&[&str]] = &[
+    &["f:apiVersion"],
+    &["f:kind"],
+    &["f:metadata"],
+    &["f:metadata", "f:name"],
+    &["f:metadata", "f:namespace"],
+    &["f:metadata", "f:creationTimestamp"],
+    &["f:metadata", "f:selfLink"],
+    &["f:metadata", "f:uid"],
+    &["f:metadata", "f:clusterName"],
+    &["f:metadata", "f:generation"],
+    &["f:metadata", "f:managedFields"],
+    &["f:metadata", "f:resourceVersion"],
+];
+
+pub(super) fn strip(set: &mut Set) {
+    for path in STRIPPED {
+        set.remove(path);
+    }
+    // Drops the steps that lead nowhere now, so that equal sets compare equal.
+    *set = set.difference(&Set::default());
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Managed {
+    pub manager: Manager,
+    pub set: Set,
+}
+
+impl Managed {
+    /// An applier is the same under every version; an updater is one per version.
+    pub fn is(&self, manager: &Manager) -> bool {
+        let mine = &self.manager;
+        mine.name == manager.name
+            && mine.operation == manager.operation
+            && mine.subresource == manager.subresource
+            && (manager.operation == Operation::Apply || mine.api_version == manager.api_version)
+    }
+}
+
+/// What an object's metadata says. A single empty entry is upstream's way to reset everything.
+pub(super) fn read(object: Option<&Value>) -> Vec<Managed> {
+    let entries = object.and_then(|object| object.pointer("/metadata/managedFields")).and_then(Value::as_array);
+    entries.into_iter().flatten().filter_map(entry).collect()
+}
+
+pub(super) fn is_reset(object: &Value) -> bool {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+    entries.is_some_and(|entries| matches!(entries.as_slice(), [Value::Object(only)] if only.is_empty()))
+}
+
+fn entry(value: &Value) -> Option<Managed> {
+    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let operation = match value.get("operation")?.as_str()? {
+        "Apply" => Operation::Apply,
+        "Update" => Operation::Update,
+        _ => return None,
+    };
+    let manager = Manager {
+        name: text("manager"),
+        operation,
+        api_version: text("apiVersion"),
+        subresource: text("subresource"),
+        time: text("time"),
+    };
+    Some(Managed { manager, set: Set::from_fields_v1(value.get("fieldsV1")?) })
+}
+
+/// Puts the managers into the metadata.
+pub(super) fn write(object: &mut Value, mut managed: Vec<Managed>) {
+    managed.retain(|managed| !managed.set.is_empty());
+    cap(&mut managed);
+    managed.sort_by(|a, b| order(&a.manager).cmp(&order(&b.manager)));
+    let Value::Object(object) = object else { return };
+    let metadata = object.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    let Value::Object(metadata) = metadata else { return };
+    if managed.is_empty() {
+        metadata.remove("managedFields");
+        return;
+    }
+    let entries: Vec<Value> = managed.into_iter().map(shown).collect();
+    metadata.insert("managedFields".to_owned(), entries.into());
+}
+
+fn order(manager: &Manager) -> (&'static str, &str, &str, &str, &str) {
+    (manager.operation.word(), &manager.time, &manager.name, &manager.api_version, &manager.subresource)
+}
+
+fn shown(managed: Managed) -> Value {
+    let Managed { manager, set } = managed;
+    let mut entry = json!({
+        "manager": manager.name,
+        "operation": manager.operation.word(),
+        "apiVersion": manager.api_version,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": set.to_fields_v1(),
+    });
+    if let Value::Object(entry) = &mut entry {
+        for (name, value) in [("time", manager.time), ("subresource", manager.subresource)] {
+            if !value.is_empty() {
+                entry.insert(name.to_owned(), value.into());
+            }
+        }
+    }
+    entry
+}
+
+/// Merges the oldest updates of one version until there are few enough entries.
+fn cap(managed: &mut Vec<Managed>) {
+    let updates = |managed: &[Managed]| {
+        let plain = |entry: &&Managed| entry.manager.operation == Operation::Update && entry.manager.subresource.is_empty();
+        managed.iter().filter(plain).count()
+    };
+    if updates(managed) <= MAX_UPDATE_MANAGERS {
+        return;
+    }
+    managed.sort_by(|a, b| a.manager.time.cmp(&b.manager.time));
+    while updates(managed) > MAX_UPDATE_MANAGERS {
+        // The oldest two updates of one version become one.
+        let Some((first, second)) = oldest_pair(managed) else { return };
+        let newer = managed.remove(second);
+        let older = &mut managed[first];
+        older.set = older.set.union(&newer.set);
+        older.manager.name = ANCIENT.to_owned();
+        older.manager.time = newer.manager.time;
+    }
+}
+
+fn oldest_pair(managed: &[Managed]) -> Option<(usize, usize)> {
+    let plain: Vec<usize> = (0..managed.len())
+        .filter(|at| managed[*at].manager.operation == Operation::Update && managed[*at].manager.subresource.is_empty())
+        .collect();
+    plain.iter().enumerate().find_map(|(at, first)| {
+        let same = |second: &&usize| managed[**second].manager.api_version == managed[*first].manager.api_version;
+        plain[at + 1..].iter().find(same).map(|second| (*first, *second))
+    })
+}

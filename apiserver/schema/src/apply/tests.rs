@@ -1,0 +1,212 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::{apply_defaults, builtin};
+
+fn manager(name: &str, operation: Operation) -> Manager {
+    Manager {
+        name: name.into(),
+        operation,
+        api_version: "apps/v1".into(),
+        subresource: String::new(),
+        time: "2026-01-01T00:00:00Z".into(),
+    }
+}
+
+fn deployment() -> Schema {
+    builtin("apps/v1", "Deployment").unwrap()
+}
+
+fn config(replicas: i64, labels: Value, containers: Value) -> Value {
+    json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web","labels":labels},
+        "spec":{"replicas":replicas,"template":{"spec":{"containers":containers}}}})
+}
+
+fn owners(object: &Value, name: &str) -> Value {
+    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array).unwrap();
+    entries.iter().find(|entry| entry["manager"] == name).map_or(Value::Null, |entry| entry["fieldsV1"].clone())
+}
+
+#[test]
+fn a_create_is_tracked_like_upstream() {
+    let mut new = config(3, json!({"app":"web"}), json!([{"name":"nginx","image":"nginx","ports":[{"containerPort":80,"protocol":"TCP"}]}]));
+    normalize(&deployment(), &mut new);
+    track_update(&deployment(), None, &mut new, &manager("kubectl-create", Operation::Update));
+    assert_eq!(
+        owners(&new, "kubectl-create"),
+        json!({"f:metadata":{"f:labels":{".":{},"f:app":{}}},
+            "f:spec":{"f:replicas":{},"f:template":{"f:spec":{"f:containers":{"k:{\"name\":\"nginx\"}":{
+                ".":{},"f:image":{},"f:name":{},"f:resources":{},
+                "f:ports":{".":{},"k:{\"containerPort\":80,\"protocol\":\"TCP\"}":{".":{},"f:containerPort":{},"f:protocol":{}}}}}}}}})
+    );
+}
+
+#[test]
+fn conflicts_speak_upstream() {
+    let schema = deployment();
+    let mut live = config(3, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}]));
+    track_update(&schema, None, &mut live, &manager("kubectl-client-side-apply", Operation::Update));
+    let me = manager("me", Operation::Apply);
+    let error = apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.replicas"
+    );
+    let error = apply(&schema, Some(&live), &config(5, json!({"a":"2"}), json!([{"name":"nginx","image":"1"}])), &me, false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n\
+         - .metadata.labels.a\n- .spec.replicas"
+    );
+    let forced = apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, true).unwrap();
+    assert_eq!(forced["spec"]["replicas"], 5);
+    assert_eq!(owners(&forced, "me").pointer("/f:spec/f:replicas"), Some(&json!({})));
+    assert_eq!(owners(&forced, "kubectl-client-side-apply").pointer("/f:spec/f:replicas"), None);
+    // The same value is shared, not fought over.
+    assert_eq!(owners(&forced, "kubectl-client-side-apply").pointer("/f:metadata/f:labels/f:a"), Some(&json!({})));
+}
+
+#[test]
+fn what_is_no_longer_applied_goes() {
+    let schema = deployment();
+    let me = manager("me", Operation::Apply);
+    let two = json!([{"name":"a","image":"1","args":["x"]},{"name":"b","image":"1"}]);
+    let first = apply(&schema, None, &config(3, json!({"a":"1","b":"2"}), two), &me, false).unwrap();
+    let mut live = first;
+    live["spec"]["template"]["spec"]["containers"][1]["terminationMessagePath"] = "/dev/termination-log".into();
+    live["metadata"]["labels"]["theirs"] = "x".into();
+    let before = live.clone();
+    track_update(&schema, Some(&before), &mut live, &manager("other", Operation::Update));
+    let second = apply(&schema, Some(&live), &config(3, json!({"a":"1"}), json!([{"name":"a","image":"1"}])), &me, false).unwrap();
+    assert_eq!(second["metadata"]["labels"], json!({"a":"1","theirs":"x"}));
+    assert_eq!(second["spec"]["template"]["spec"]["containers"], json!([{"name":"a","image":"1"}]));
+}
+
+#[test]
+fn shared_fields_stay_until_the_last_owner_leaves() {
+    let schema = deployment();
+    let (one, two) = (manager("one", Operation::Apply), manager("two", Operation::Apply));
+    let with = config(3, json!({"a":"1"}), json!([]));
+    let without = json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"replicas":3}});
+    let live = apply(&schema, None, &with, &one, false).unwrap();
+    let live = apply(&schema, Some(&live), &with, &two, false).unwrap();
+    let live = apply(&schema, Some(&live), &without, &one, false).unwrap();
+    assert_eq!(live["metadata"]["labels"], json!({"a":"1"}));
+    let live = apply(&schema, Some(&live), &without, &two, false).unwrap();
+    assert_eq!(live["metadata"].get("labels"), None);
+}
+
+#[test]
+fn list_types() {
+    let service = builtin("v1", "Service").unwrap();
+    let me = manager("me", Operation::Apply);
+    let ports = |ports: Value| json!({"metadata":{"name":"s"},"spec":{"ports":ports}});
+    let live = apply(&service, None, &ports(json!([{"port":53,"protocol":"UDP"},{"port":53}])), &me, false).unwrap();
+    assert_eq!(live["spec"]["ports"].as_array().unwrap().len(), 2, "keys are port and protocol, which defaults to TCP");
+    let twice = apply(&service, None, &ports(json!([{"port":53,"protocol":"TCP"},{"port":53}])), &me, false).unwrap_err();
+    assert!(twice.to_string().ends_with(".spec.ports: duplicate entries for key [port=53,protocol=\"TCP\"]"), "{twice}");
+
+    let pod = builtin("v1", "Pod").unwrap();
+    let missing = apply(&pod, None, &json!({"spec":{"containers":[{"image":"x"}]}}), &me, false).unwrap_err();
+    assert!(missing.to_string().contains("omits key field \"name\""), "{missing}");
+    let live = json!({"metadata":{"finalizers":["a"],"managedFields":[]},"spec":{"tolerations":[{"key":"x"}]}});
+    let merged = apply(&pod, Some(&live), &json!({"metadata":{"finalizers":["b"]},"spec":{"tolerations":[{"key":"y"}]}}), &me, true).unwrap();
+    assert_eq!(merged["metadata"]["finalizers"], json!(["a", "b"]), "a set");
+    assert_eq!(merged["spec"]["tolerations"], json!([{"key":"y"}]), "atomic");
+}
+
+#[test]
+fn an_updater_takes_what_it_changes() {
+    let schema = deployment();
+    let live = apply(&schema, None, &config(3, json!({"a":"1"}), json!([])), &manager("me", Operation::Apply), false).unwrap();
+    let mut new = live.clone();
+    new["spec"]["replicas"] = 7.into();
+    new["metadata"]["labels"] = json!({});
+    let hpa = Manager { time: "2026-02-02T00:00:00Z".into(), subresource: "scale".into(), ..manager("hpa", Operation::Update) };
+    track_update(&schema, Some(&live), &mut new, &hpa);
+    assert_eq!(owners(&new, "hpa"), json!({"f:spec":{"f:replicas":{}}}));
+    assert_eq!(owners(&new, "me").pointer("/f:spec/f:replicas"), None);
+    assert_eq!(owners(&new, "me").pointer("/f:metadata/f:labels/f:a"), None);
+    // No change, no new time.
+    let before = new.clone();
+    track_update(&schema, Some(&before), &mut new, &Manager { time: "2026-03-03T00:00:00Z".into(), ..hpa });
+    assert_eq!(new, before);
+}
+
+#[test]
+fn kubectl_takes_over_from_its_annotation() {
+    let schema = deployment();
+    let applied = config(3, json!({}), json!([{"name":"a","image":"1"}]));
+    let mut live = applied.clone();
+    live["metadata"]["annotations"] = json!({LAST_APPLIED: applied.to_string()});
+    track_update(&schema, None, &mut live, &manager("kubectl-client-side-apply", Operation::Update));
+    let wanted = config(4, json!({}), json!([{"name":"a","image":"1"}]));
+    assert!(apply(&schema, Some(&live), &wanted, &manager("me", Operation::Apply), false).is_err());
+    let taken = apply(&schema, Some(&live), &wanted, &manager("kubectl", Operation::Apply), false).unwrap();
+    assert_eq!(taken["spec"]["replicas"], 4);
+    assert!(taken["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap().contains("\"replicas\":4"));
+}
+
+#[test]
+fn updates_are_capped() {
+    let schema = deployment();
+    let mut live = config(0, json!({}), json!([]));
+    for at in 0..25 {
+        let mut new = live.clone();
+        new["metadata"]["labels"][format!("l{at}")] = "x".into();
+        let me = Manager { time: format!("2026-01-01T00:00:{at:02}Z"), ..manager(&format!("m{at:02}"), Operation::Update) };
+        let before = live.clone();
+        track_update(&schema, Some(&before), &mut new, &me);
+        live = new;
+    }
+    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array).unwrap();
+    assert_eq!(entries.len(), 10);
+    assert!(entries.iter().any(|entry| entry["manager"] == "ancient-changes"));
+}
+
+#[test]
+fn order_of_merged_lists() {
+    let pod = builtin("v1", "Pod").unwrap();
+    let list = |names: &str| json!({"spec":{"containers":names.chars().map(|c| json!({"name":c.to_string()})).collect::<Vec<_>>()}});
+    for (live, config, expected) in
+        [("ab", "c", "abc"), ("ab", "bc", "abc"), ("abx", "cb", "acbx"), ("ab", "ba", "ba"), ("abc", "cxa", "cxab"), ("", "ab", "ab")]
+    {
+        let merged = typed::merge(&list(live), &list(config), &pod.root);
+        let names: String = merged["spec"]["containers"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+        let mut sorted: Vec<char> = names.chars().collect();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(sorted.len(), names.len(), "{live}+{config}={names}");
+        assert_eq!(names.len(), expected.len(), "{live}+{config}={names}");
+        if live != "abc" {
+            assert_eq!(names, expected, "{live}+{config}");
+        }
+    }
+}
+
+proptest! {
+    /// Applying the same thing twice changes nothing, whatever was there.
+    #[test]
+    fn apply_is_idempotent(
+        replicas in 0i64..3,
+        labels in prop::collection::btree_map("[a-c]", "[xy]", 0..3),
+        mine in prop::collection::btree_map("[a-c]", "[12]", 0..3),
+        theirs in prop::collection::btree_map("[a-c]", "[12]", 0..3),
+    ) {
+        let schema = deployment();
+        let containers = |images: std::collections::BTreeMap<String, String>| {
+            Value::from(images.into_iter().map(|(name, image)| json!({"name":name,"image":image})).collect::<Vec<_>>())
+        };
+        let mut live = config(1, json!({"a":"x"}), containers(theirs));
+        track_update(&schema, None, &mut live, &manager("them", Operation::Update));
+        let wanted = config(replicas, json!(labels), containers(mine));
+        let me = manager("me", Operation::Apply);
+        let mut once = apply(&schema, Some(&live), &wanted, &me, true).unwrap();
+        apply_defaults(&schema, &mut once);
+        let later = Manager { time: "2027-01-01T00:00:00Z".into(), ..me };
+        let mut twice = apply(&schema, Some(&once), &wanted, &later, false).unwrap();
+        apply_defaults(&schema, &mut twice);
+        prop_assert_eq!(once, twice);
+    }
+}

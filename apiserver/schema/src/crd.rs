@@ -1,0 +1,146 @@
+//! Custom resources: from `openAPIV3Schema` to a [`Schema`], and value validation against it.
+//!
+//! A structural schema (KEP-1002) splits in two: the skeleton, which becomes [`Node`]s like those of built-in kinds (so
+//! that pruning, defaulting and apply know no difference), and value validation, compiled to a [`Validator`].
+
+mod format;
+mod structural;
+mod validator;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use self::validator::Validator;
+use self::validator::{Place, validate_at};
+use crate::{
+    Schema, facts,
+    field::{self, ErrorList, Path},
+    model::{AnyKind, Field, ListKind, Node, PatchFacts, Presence, Scalar, Shape, Struct, StructRef, Unknown},
+};
+
+/// The model of `spec.versions[*].schema.openAPIV3Schema`, or what is wrong with it, `path` being the place of the schema
+/// in the CustomResourceDefinition. `preserve_unknown` is the definition's `spec.preserveUnknownFields`.
+pub fn structural(path: &Path, open_api_v3_schema: &Value, preserve_unknown: bool) -> Result<Schema, ErrorList> {
+    let errors = structural::check(path, open_api_v3_schema);
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    let root = with_type_meta(node(open_api_v3_schema), preserve_unknown);
+    let validator = Validator::compile(open_api_v3_schema, Place::Root);
+    let schema = Schema { root: Arc::new(root), validator: Some(Arc::new(validator)) };
+    let wrong = structural::check_defaults(path, open_api_v3_schema);
+    if wrong.is_empty() { Ok(schema) } else { Err(wrong) }
+}
+
+/// A custom resource without a schema (`x-kubernetes-preserve-unknown-fields` at the root): everything is kept.
+#[must_use]
+pub fn schemaless() -> Schema {
+    let root = with_type_meta(Node::new(Shape::Any(AnyKind::Custom)), true);
+    let validator = Validator::compile(&Value::Object(serde_json::Map::new()), Place::Root);
+    Schema { root: Arc::new(root), validator: Some(Arc::new(validator)) }
+}
+
+/// Structural (OpenAPI) validation in upstream's messages. Built-in kinds have none beyond decoding.
+#[must_use]
+pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if let Some(validator) = schema.validator() {
+        validate_at(validator, value, &Path::default(), &mut errors);
+    }
+    errors
+}
+
+fn flag(schema: &Value, name: &str) -> bool {
+    schema.get(name).and_then(Value::as_bool).unwrap_or_default()
+}
+
+fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
+    schema.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The skeleton of a (checked) schema.
+fn node(schema: &Value) -> Node {
+    let shape = if flag(schema, "x-kubernetes-int-or-string") { Shape::Scalar(Scalar::IntOrString) } else { shape(schema) };
+    Node { shape, default: schema.get("default").cloned().map(Arc::new), nullable: flag(schema, "nullable") }
+}
+
+fn shape(schema: &Value) -> Shape {
+    match text(schema, "type") {
+        "object" => object(schema),
+        "array" => {
+            let items = schema.get("items").map_or_else(|| Node::new(Shape::Any(AnyKind::Custom)), node);
+            let kind = match text(schema, "x-kubernetes-list-type") {
+                "set" => ListKind::Set,
+                "map" => {
+                    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+                    ListKind::Map(keys.into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect())
+                }
+                _ => ListKind::Atomic,
+            };
+            Shape::List { items: Arc::new(items), kind, wrapped: false }
+        }
+        "string" => Shape::Scalar(Scalar::String),
+        "boolean" => Shape::Scalar(Scalar::Bool),
+        "integer" => Shape::Scalar(Scalar::Int64),
+        "number" => Shape::Scalar(Scalar::Double),
+        _ => Shape::Any(AnyKind::Custom),
+    }
+}
+
+fn object(schema: &Value) -> Shape {
+    let atomic = text(schema, "x-kubernetes-map-type") == "atomic";
+    let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
+    let embedded = flag(schema, "x-kubernetes-embedded-resource");
+    let properties = schema.get("properties").and_then(Value::as_object).filter(|properties| !properties.is_empty());
+    match (schema.get("additionalProperties"), properties) {
+        (Some(Value::Bool(true)), None) => {
+            return Shape::Map { values: Arc::new(Node::new(Shape::Any(AnyKind::Custom))), atomic };
+        }
+        (Some(values @ Value::Object(_)), None) => return Shape::Map { values: Arc::new(node(values)), atomic },
+        (_, None) if preserve && !embedded && !atomic => return Shape::Any(AnyKind::Custom),
+        _ => {}
+    }
+    let mut fields: Vec<Field> =
+        properties.into_iter().flatten().map(|(name, schema)| field(name, node(schema))).collect();
+    if embedded {
+        add_type_meta(&mut fields);
+    }
+    fields.sort_by(|a, b| a.name.cmp(&b.name));
+    let unknown = if preserve { Unknown::Keep } else { Unknown::Drop };
+    Shape::Struct { of: StructRef::Custom(Arc::new(Struct { fields, unknown, embedded, ..Struct::default() })), atomic }
+}
+
+fn field(name: &str, node: Node) -> Field {
+    Field { name: name.into(), node, required: false, presence: Presence::Free, patch: PatchFacts::default() }
+}
+
+/// apiVersion, kind and metadata are typed in every resource, whatever its schema says of them.
+fn add_type_meta(fields: &mut Vec<Field>) {
+    fields.retain(|field| !matches!(&*field.name, "apiVersion" | "kind" | "metadata"));
+    fields.push(field("apiVersion", Node::new(Shape::Scalar(Scalar::String))));
+    fields.push(field("kind", Node::new(Shape::Scalar(Scalar::String))));
+    fields.push(field("metadata", Node::new(Shape::Struct { of: facts::object_meta(), atomic: false })));
+}
+
+fn with_type_meta(root: Node, preserve_unknown: bool) -> Node {
+    let (mut fields, mut unknown, atomic) = match root.shape {
+        Shape::Struct { of: StructRef::Custom(of), atomic } => {
+            let keep = matches!(of.unknown, Unknown::Keep);
+            let fields = Arc::into_inner(of).map(|of| of.fields).unwrap_or_default();
+            (fields, if keep { Unknown::Keep } else { Unknown::Drop }, atomic)
+        }
+        Shape::Any(_) => (Vec::new(), Unknown::Keep, false),
+        _ => (Vec::new(), Unknown::Drop, false),
+    };
+    if preserve_unknown {
+        unknown = Unknown::Keep;
+    }
+    add_type_meta(&mut fields);
+    fields.sort_by(|a, b| a.name.cmp(&b.name));
+    let of = StructRef::Custom(Arc::new(Struct { fields, unknown, embedded: true, ..Struct::default() }));
+    Node { shape: Shape::Struct { of, atomic }, default: root.default, nullable: false }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! From bytes to a checked `Value`, as Go's strict JSON decoding of upstream does it (`sigs.k8s.io/json`, KEP-2885).
+//!
+//! Two passes: [`document`] parses and notes duplicate keys; [`walk`] holds the tree against the model, drops unknown
+//! fields and nulls, checks types and brings quantities and times to their canonical form. A custom resource is only
+//! pruned here (its `metadata` is checked); its types are the validator's business.
+
+mod document;
+mod walk;
+pub(crate) use walk::zero;
+
+use serde_json::Value;
+
+use self::document::Document;
+use crate::{Schema, prune::prune};
+
+/// The `fieldValidation` query parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    Ignore,
+    Warn,
+    Strict,
+}
+
+impl FieldValidation {
+    /// `None` for an unknown word; an absent parameter means `Warn`.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "Ignore" => Some(Self::Ignore),
+            "Warn" | "" => Some(Self::Warn),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    pub value: Value,
+    /// For `Warning:` headers: `unknown field "spec.foo"`.
+    pub warnings: Vec<String>,
+}
+
+/// Display is upstream's text, to be put behind `Deployment in version "v1" cannot be handled as a Deployment: `. All are
+/// 400 BadRequest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    #[error("{0}")]
+    Syntax(String),
+    #[error("{0}")]
+    Type(String),
+    #[error("strict decoding error: {}", .0.join(", "))]
+    Strict(Vec<String>),
+}
+
+/// `schema`: None decodes plainly (duplicates are still noted).
+pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    finish(document::json(bytes)?, schema, validation)
+}
+
+pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    finish(document::yaml(bytes)?, schema, validation)
+}
+
+/// An already parsed value (from protobuf or a patch) against the schema.
+pub fn value(value: Value, schema: &Schema, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    finish(Document { value, duplicates: Vec::new() }, Some(schema), validation)
+}
+
+fn finish(document: Document, schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    let Document { mut value, duplicates } = document;
+    let mut complaints: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+    if let Some(schema) = schema {
+        let unknown = if schema.is_custom() {
+            walk::metadata(&mut value)?.into_iter().chain(prune(schema, &mut value)).collect()
+        } else {
+            walk::typed(&mut value, &schema.root)?
+        };
+        complaints.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+    }
+    match validation {
+        FieldValidation::Strict if !complaints.is_empty() => Err(DecodeError::Strict(complaints)),
+        FieldValidation::Warn => Ok(Decoded { value, warnings: complaints }),
+        _ => Ok(Decoded { value, warnings: Vec::new() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::builtin;
+
+    fn deployment(text: &str, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+        json(text.as_bytes(), builtin("apps/v1", "Deployment").as_ref(), validation)
+    }
+
+    #[test]
+    fn unknown_and_duplicate_fields_are_named() {
+        let text = r#"{"kind":"Deployment","spec":{"foo":1,"replicas":1,"replicas":2,
+            "template":{"spec":{"containers":[{"name":"a","imagee":"x"}]}}}}"#;
+        let error = deployment(text, FieldValidation::Strict).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "strict decoding error: duplicate field \"spec.replicas\", unknown field \"spec.foo\", \
+             unknown field \"spec.template.spec.containers[0].imagee\""
+        );
+        let decoded = deployment(text, FieldValidation::Warn).unwrap();
+        assert_eq!(decoded.warnings.len(), 3);
+        assert_eq!(decoded.value.pointer("/spec/replicas"), Some(&json!(2)));
+        assert_eq!(decoded.value.pointer("/spec/foo"), None);
+    }
+
+    #[test]
+    fn wrong_types_speak_go() {
+        for (text, expected) in [
+            (
+                r#"{"spec":{"replicas":"three"}}"#,
+                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#,
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
+            ),
+            (
+                r#"{"metadata":{"labels":{"a":1}}}"#,
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+            ),
+            (r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Deployment"),
+            (
+                r#"{"spec":{"replicas":1.5}}"#,
+                "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+        ] {
+            assert_eq!(deployment(text, FieldValidation::Ignore).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn nulls_go_and_numbers_become_canonical() {
+        let text = r#"{"spec":{"replicas":null,"template":{"spec":{"containers":[
+            {"name":"a","resources":{"limits":{"cpu":0.5,"memory":"1024Mi"}},"livenessProbe":{"httpGet":{"port":80}}}]}}}}"#;
+        let value = deployment(text, FieldValidation::Strict).unwrap().value;
+        assert_eq!(
+            value,
+            json!({"spec":{"template":{"spec":{"containers":[
+                {"name":"a","resources":{"limits":{"cpu":"500m","memory":"1Gi"}},"livenessProbe":{"httpGet":{"port":80}}}]}}}})
+        );
+    }
+
+    #[test]
+    fn yaml_reads_like_json() {
+        let text = "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: \"1\"\n  b: |\n    x\n";
+        let decoded = yaml(text.as_bytes(), builtin("v1", "ConfigMap").as_ref(), FieldValidation::Strict).unwrap();
+        assert_eq!(decoded.value, json!({"apiVersion":"v1","kind":"ConfigMap","data":{"a":"1","b":"x\n"}}));
+        assert!(matches!(yaml(b"a: [", None, FieldValidation::Strict), Err(DecodeError::Syntax(_))));
+    }
+
+    #[test]
+    fn hostile_depth_is_an_error() {
+        let text = "[".repeat(100_000);
+        assert!(matches!(json(text.as_bytes(), None, FieldValidation::Ignore), Err(DecodeError::Syntax(_))));
+    }
+}

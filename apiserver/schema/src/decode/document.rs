@@ -1,0 +1,125 @@
+//! JSON or YAML text to a `Value`, with the paths of keys given twice (the last one wins, as in Go).
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value};
+
+use super::DecodeError;
+
+pub(super) struct Document {
+    pub value: Value,
+    /// Paths relative to this value.
+    pub duplicates: Vec<String>,
+}
+
+pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
+    // serde_json stops at 128 levels, which protects the stack; upstream's own limit is only larger.
+    serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        DecodeError::Syntax(if error.is_eof() { "unexpected end of JSON input".to_owned() } else { text })
+    })
+}
+
+pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Syntax("yaml: control characters are not allowed".into()))?;
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
+}
+
+impl<'de> Deserialize<'de> for Document {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+impl From<Value> for Document {
+    fn from(value: Value) -> Self {
+        Self { value, duplicates: Vec::new() }
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Document;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Document, E> {
+        Ok(Value::Bool(value).into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Document, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Document, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Document, E> {
+        let number = Number::from_f64(value).ok_or_else(|| E::custom("number out of range"))?;
+        Ok(Value::Number(number).into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Document, E> {
+        Ok(Value::String(value.to_owned()).into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Document, E> {
+        Ok(Value::String(value).into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Document, E> {
+        Ok(Value::Null.into())
+    }
+
+    fn visit_none<E>(self) -> Result<Document, E> {
+        Ok(Value::Null.into())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Document, A::Error> {
+        let (mut list, mut duplicates) = (Vec::new(), Vec::new());
+        while let Some(item) = items.next_element::<Document>()? {
+            let at = list.len();
+            duplicates.extend(item.duplicates.into_iter().map(|path| join(format!("[{at}]"), &path)));
+            list.push(item.value);
+        }
+        Ok(Document { value: Value::Array(list), duplicates })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
+        let (mut map, mut duplicates) = (Map::new(), Vec::new());
+        while let Some(key) = entries.next_key::<String>()? {
+            let entry = entries.next_value::<Document>()?;
+            duplicates.extend(entry.duplicates.into_iter().map(|path| join(key.clone(), &path)));
+            // Only arbitrary-precision numbers of serde_json use this key; it cannot come from a client's intent.
+            if key.starts_with("$serde_json::") {
+                return Err(A::Error::custom("invalid key"));
+            }
+            if map.contains_key(&key) {
+                duplicates.push(key.clone());
+            }
+            map.insert(key, entry.value);
+        }
+        Ok(Document { value: Value::Object(map), duplicates })
+    }
+}
+
+fn join(parent: String, path: &str) -> String {
+    if path.starts_with('[') { parent + path } else { format!("{parent}.{path}") }
+}

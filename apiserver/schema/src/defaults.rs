@@ -1,0 +1,177 @@
+//! Defaults that follow from the model alone, and the look of Go's own encoding.
+//!
+//! Order in a write: decode → [`apply_defaults`] → the kind's derived defaults → [`normalize`] → validation → store.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    Schema,
+    decode::zero,
+    model::{Field, Node, Presence, Scalar, Shape, Struct},
+};
+
+/// Drops what Go would read as "not set" (zero values under `omitempty`), then fills marker or OpenAPI defaults,
+/// recursively. For custom resources: upstream's structural defaulting, with nulls of non-nullable fields dropped first.
+pub fn apply_defaults(schema: &Schema, value: &mut Value) {
+    default_node(value, &schema.root);
+}
+
+/// Brings a built-in object to what Go would print: structs that are always there (`resources: {}`), zero values without
+/// `omitempty` (`rules: null`). Idempotent; nothing happens to custom resources.
+pub fn normalize(schema: &Schema, value: &mut Value) {
+    if !schema.is_custom() {
+        show_node(value, &schema.root, true);
+    }
+}
+
+fn default_node(value: &mut Value, node: &Node) {
+    match (&node.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| {
+            if item.is_null()
+                && !items.nullable
+                && let Some(default) = &items.default
+            {
+                *item = Value::clone(default);
+            }
+            default_node(item, items);
+        }),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().for_each(|item| {
+            if item.is_null()
+                && !values.nullable
+                && let Some(default) = &values.default
+            {
+                *item = Value::clone(default);
+            }
+            default_node(item, values);
+        }),
+        (Shape::Struct { of, .. }, Value::Object(map)) => default_struct(map, of),
+        _ => {}
+    }
+}
+
+fn default_struct(map: &mut Map<String, Value>, of: &Struct) {
+    for field in &of.fields {
+        if map.get(&*field.name).is_some_and(|value| unset(value, field)) {
+            map.remove(&*field.name);
+        }
+        if let Some(value) = map.get_mut(&*field.name) {
+            default_node(value, &field.node);
+        } else if let Some(default) = &field.node.default {
+            let mut value = Value::clone(default);
+            default_node(&mut value, &field.node);
+            map.insert(field.name.to_string(), value);
+        }
+    }
+}
+
+/// Go's `omitempty`: false, 0, "", an empty list or map; never a struct. Pointers only when null.
+fn unset(value: &Value, field: &Field) -> bool {
+    if value.is_null() {
+        return !field.node.nullable;
+    }
+    match field.presence {
+        Presence::Pointer | Presence::Free => false,
+        Presence::Always => field.node.default.is_some() && value == "",
+        Presence::OmitEmpty | Presence::OmitZero => match (&field.node.shape, value) {
+            (Shape::Scalar(Scalar::IntOrString | Scalar::Quantity), _) => false,
+            (Shape::Scalar(_), Value::Bool(set)) => !set,
+            (Shape::Scalar(_), Value::Number(number)) => number.as_f64() == Some(0.0),
+            (Shape::Scalar(_), Value::String(text)) => text.is_empty(),
+            (Shape::List { .. }, Value::Array(list)) => list.is_empty(),
+            (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
+            (Shape::Struct { .. }, Value::Object(map)) => map.is_empty() && field.presence == Presence::OmitZero,
+            _ => false,
+        },
+    }
+}
+
+fn show_node(value: &mut Value, node: &Node, top: bool) {
+    match (&node.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| show_node(item, items, false)),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().for_each(|item| show_node(item, values, false)),
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            for field in &of.fields {
+                // apiVersion and kind are the caller's.
+                if top && matches!(&*field.name, "apiVersion" | "kind") {
+                    continue;
+                }
+                show_field(map, field);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn show_field(map: &mut Map<String, Value>, field: &Field) {
+    if map.get(&*field.name).is_some_and(|value| field.presence != Presence::Always && unset(value, field) && !shown_null(field)) {
+        map.remove(&*field.name);
+    }
+    if let Some(value) = map.get_mut(&*field.name) {
+        show_node(value, &field.node, false);
+        return;
+    }
+    let shows = match field.presence {
+        Presence::Always => true,
+        // Go's omitempty never leaves out a struct, and these are structs.
+        Presence::OmitEmpty => {
+            matches!(
+                field.node.shape,
+                Shape::Struct { .. } | Shape::Scalar(Scalar::Time | Scalar::MicroTime | Scalar::IntOrString | Scalar::Quantity | Scalar::Duration)
+            )
+        }
+        Presence::Pointer | Presence::OmitZero | Presence::Free => false,
+    };
+    if shows {
+        let mut value = zero(&field.node);
+        show_node(&mut value, &field.node, false);
+        map.insert(field.name.to_string(), value);
+    }
+}
+
+/// A zero Time prints as null.
+fn shown_null(field: &Field) -> bool {
+    field.presence == Presence::OmitEmpty && matches!(field.node.shape, Shape::Scalar(Scalar::Time | Scalar::MicroTime))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::builtin;
+
+    #[test]
+    fn marker_defaults_reach_every_list() {
+        let schema = builtin("v1", "Service").unwrap();
+        let mut value = json!({"spec":{"ports":[{"port":80},{"port":53,"protocol":"UDP"},{"port":1,"protocol":""}], "clusterIP": ""}});
+        apply_defaults(&schema, &mut value);
+        assert_eq!(
+            value,
+            json!({"spec":{"ports":[{"port":80,"protocol":"TCP"},{"port":53,"protocol":"UDP"},{"port":1,"protocol":"TCP"}]}})
+        );
+    }
+
+    #[test]
+    fn pointers_keep_explicit_zeros() {
+        let schema = builtin("apps/v1", "Deployment").unwrap();
+        let mut value = json!({"spec":{"replicas":0,"paused":false,"minReadySeconds":0}});
+        apply_defaults(&schema, &mut value);
+        assert_eq!(value, json!({"spec":{"replicas":0}}));
+    }
+
+    #[test]
+    fn normalize_shows_what_go_shows() {
+        let schema = builtin("v1", "Pod").unwrap();
+        let mut value = json!({"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a"}]},
+            "status":{"conditions":[{"type":"Ready","status":"True"}]}});
+        normalize(&schema, &mut value);
+        assert_eq!(
+            value,
+            json!({"apiVersion":"v1","kind":"Pod","metadata":{},"spec":{"containers":[{"name":"a","resources":{}}]},
+                "status":{"conditions":[{"type":"Ready","status":"True","lastProbeTime":null,"lastTransitionTime":null}]}})
+        );
+        let again = value.clone();
+        normalize(&schema, &mut value);
+        assert_eq!(value, again);
+    }
+}

@@ -1,0 +1,202 @@
+//! The model: what a value of a type may look like, and how lists, maps and structs merge.
+//!
+//! A [`Schema`] is a [`Node`] tree. Built-in structs are referred to by their row in the fact table and read from it when
+//! first touched ([`crate::facts`]); those of custom resources are owned by the tree ([`crate::crd`]). Everything else
+//! in the crate walks this tree next to a `serde_json::Value`.
+
+use std::{ops::Deref, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{crd::Validator, facts};
+
+/// A kind's model, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    pub(crate) root: Arc<Node>,
+    /// Value validation of a custom resource; built-in kinds are validated by their strategies.
+    pub(crate) validator: Option<Arc<Validator>>,
+}
+
+/// The model of a built-in kind: `builtin("apps/v1", "Deployment")`. List kinds and the kinds of meta/v1 too.
+#[must_use]
+pub fn builtin(api_version: &str, kind: &str) -> Option<Schema> {
+    let of = facts::kind(api_version, kind)?;
+    let root = Arc::new(Node::new(Shape::Struct { of: StructRef::Builtin(of), atomic: false }));
+    Some(Schema { root, validator: None })
+}
+
+impl Schema {
+    /// Whether it is a custom resource's: decoding leaves types alone and validation speaks.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        self.validator.is_some()
+    }
+
+    /// `x-kubernetes-validations` and the rest of the value validation, kept for rule evaluation.
+    #[must_use]
+    pub fn validator(&self) -> Option<&Validator> {
+        self.validator.as_deref()
+    }
+}
+
+/// One place of the tree.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub shape: Shape,
+    pub default: Option<Arc<Value>>,
+    /// `null` is a value here (custom resources only; built-in decoding drops nulls).
+    pub nullable: bool,
+}
+
+impl Node {
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self { shape, default: None, nullable: false }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// Anything at all; merged as a whole by server-side apply unless it is an object (granular, as upstream's
+    /// `x-kubernetes-preserve-unknown-fields`).
+    Any(AnyKind),
+    Scalar(Scalar),
+    List { items: Arc<Node>, kind: ListKind, wrapped: bool },
+    Map { values: Arc<Node>, atomic: bool },
+    Struct { of: StructRef, atomic: bool },
+    /// apiextensions' `JSONSchemaPropsOr…`.
+    Union(Union),
+}
+
+/// Forms of free JSON that differ on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnyKind {
+    RawExtension,
+    Json,
+    FieldsV1,
+    /// A custom resource's field of no fixed type.
+    Custom,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scalar {
+    Bool,
+    Int32,
+    Int64,
+    Double,
+    String,
+    Bytes,
+    Quantity,
+    IntOrString,
+    Time,
+    MicroTime,
+    Duration,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    Atomic,
+    Set,
+    Map(Arc<[Box<str>]>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Union {
+    PropsOrArray,
+    PropsOrBool,
+    PropsOrStrings,
+}
+
+/// A struct, in the fact table or owned.
+#[derive(Clone, Debug)]
+pub enum StructRef {
+    Builtin(u16),
+    Custom(Arc<Struct>),
+}
+
+impl Deref for StructRef {
+    type Target = Struct;
+
+    fn deref(&self) -> &Struct {
+        match self {
+            Self::Builtin(index) => facts::by_index(*index),
+            Self::Custom(of) => of,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Struct {
+    /// The fact table's name (`api.apps.v1.Deployment`); empty for custom structs.
+    pub name: &'static str,
+    /// Merged as a whole by server-side apply.
+    pub atomic: bool,
+    /// Sorted by name.
+    pub fields: Vec<Field>,
+    /// Nested order of the wire form; empty for custom structs.
+    pub wire: Vec<Wire>,
+    /// What becomes of fields not listed.
+    pub unknown: Unknown,
+    /// `x-kubernetes-embedded-resource`: apiVersion, kind and metadata are implied.
+    pub embedded: bool,
+}
+
+#[derive(Debug, Default)]
+pub enum Unknown {
+    #[default]
+    Drop,
+    Keep,
+}
+
+/// One entry of a message: a field, or an inlined struct whose fields JSON shows in place.
+#[derive(Debug)]
+pub enum Wire {
+    Field { number: u32, index: u16 },
+    Inline { number: u32, fields: Vec<Wire> },
+}
+
+#[derive(Debug)]
+pub struct Field {
+    pub name: Box<str>,
+    pub node: Node,
+    pub required: bool,
+    pub presence: Presence,
+    pub patch: PatchFacts,
+}
+
+/// How Go shows a field that holds its zero value; it decides what a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// A pointer: shown if and only if it was set.
+    Pointer,
+    /// Left out when zero; a struct never counts as zero.
+    OmitEmpty,
+    /// Left out when zero, structs too.
+    OmitZero,
+    /// Always shown.
+    Always,
+    /// No Go type stands behind it.
+    Free,
+}
+
+/// Strategic merge: `patchStrategy` and `patchMergeKey`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PatchFacts {
+    pub merge: bool,
+    pub retain_keys: bool,
+    pub merge_key: Option<&'static str>,
+}
+
+impl Struct {
+    #[must_use]
+    pub fn field(&self, name: &str) -> Option<&Field> {
+        let index = self.fields.binary_search_by(|field| (*field.name).cmp(name)).ok()?;
+        self.fields.get(index)
+    }
+
+    /// The Go type's name, `v1.DeploymentSpec`'s `DeploymentSpec`.
+    #[must_use]
+    pub fn go_name(&self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or_default()
+    }
+}

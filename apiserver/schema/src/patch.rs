@@ -1,0 +1,120 @@
+//! The patch types of PATCH: RFC 6902, RFC 7386, and Kubernetes' strategic merge.
+//!
+//! All three are pure; the result still has to be decoded against the schema by the caller ([`crate::decode::value`]).
+
+mod json;
+mod order;
+mod strategic;
+
+use serde_json::{Map, Value};
+
+pub use self::{json::json_patch, strategic::strategic_merge};
+
+/// Display is upstream's text; `code` the HTTP status (400, 413, 422).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PatchError {
+    pub code: u16,
+    pub message: String,
+}
+
+impl PatchError {
+    fn bad(message: impl Into<String>) -> Self {
+        Self { code: 400, message: message.into() }
+    }
+
+    fn unprocessable(message: impl Into<String>) -> Self {
+        Self { code: 422, message: message.into() }
+    }
+}
+
+/// RFC 7386, objects only on the outside, as every Kubernetes object is one.
+pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+    if !patch.is_object() {
+        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+    }
+    let mut merged = original.clone();
+    merge(&mut merged, patch);
+    Ok(merged)
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The RFC's own appendix.
+    #[test]
+    fn rfc_7386() {
+        for (original, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            assert_eq!(merge_patch(&original, &patch).unwrap(), result);
+        }
+        assert_eq!(merge_patch(&json!({}), &json!([1])).unwrap_err().code, 400);
+    }
+
+    /// The smallest merge patch from one object to another (neither holding nulls).
+    fn diff(from: &Map<String, Value>, to: &Map<String, Value>) -> Map<String, Value> {
+        let mut patch = Map::new();
+        for (key, value) in to {
+            match (from.get(key), value) {
+                (Some(Value::Object(from)), Value::Object(to)) => {
+                    patch.insert(key.clone(), diff(from, to).into());
+                }
+                _ => {
+                    patch.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        for key in from.keys().filter(|key| !to.contains_key(*key)) {
+            patch.insert(key.clone(), Value::Null);
+        }
+        patch
+    }
+
+    fn object() -> impl Strategy<Value = Map<String, Value>> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-z]{0,3}".prop_map(Value::from)];
+        let value = leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        });
+        prop::collection::btree_map("[a-c]", value, 0..4).prop_map(|map| map.into_iter().collect())
+    }
+
+    proptest! {
+        #[test]
+        fn a_diff_applied_arrives(from in object(), to in object()) {
+            let patch = Value::Object(diff(&from, &to));
+            // An object replacing a scalar loses nothing, for these hold no nulls.
+            prop_assert_eq!(merge_patch(&from.into(), &patch).unwrap(), Value::Object(to));
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! RFC 6902, with the bounds and the words of upstream.
+
+use serde_json::Value;
+
+use super::PatchError;
+
+/// Upstream's limit on operations (`maxJSONPatchOperations`).
+const MAX_OPERATIONS: usize = 10_000;
+/// A patch of copies can double a document with every operation; stop before it hurts. Upstream: 100 × request limit.
+const MAX_COPIED_NODES: usize = 1_000_000;
+
+/// `patch` is the parsed body.
+pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+    let Value::Array(operations) = patch else {
+        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
+    };
+    if operations.len() > MAX_OPERATIONS {
+        let message = format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        );
+        return Err(PatchError { code: 413, message });
+    }
+    let mut document = original.clone();
+    let mut copied = 0;
+    for operation in operations {
+        step(&mut document, operation, &mut copied)?;
+    }
+    Ok(document)
+}
+
+fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
+    let name = operation.get("op").and_then(Value::as_str).unwrap_or_default();
+    let path = pointer(operation, "path", name)?;
+    let value = || operation.get("value").cloned().unwrap_or(Value::Null);
+    match name {
+        "add" => add(document, &path, value(), "add"),
+        "remove" => remove(document, &path, "remove").map(drop),
+        "replace" => {
+            let target = find_mut(document, &path).ok_or_else(|| missing("replace", &path))?;
+            *target = value();
+            Ok(())
+        }
+        "move" => {
+            let from = pointer(operation, "from", name)?;
+            if path.len() > from.len() && path.starts_with(&from) {
+                return Err(PatchError::unprocessable(format!("Unable to move {} into its own child", text(&from))));
+            }
+            let value = remove(document, &from, "move")?;
+            add(document, &path, value, "move")
+        }
+        "copy" => {
+            let from = pointer(operation, "from", name)?;
+            let value = find(document, &from).ok_or_else(|| missing("copy", &from))?.clone();
+            *copied += nodes(&value);
+            if *copied > MAX_COPIED_NODES {
+                return Err(PatchError::unprocessable("Unable to copy, the accumulated size increase of copy operations exceeds the limit"));
+            }
+            add(document, &path, value, "copy")
+        }
+        "test" => {
+            let found = find(document, &path);
+            if found.unwrap_or(&Value::Null) == &value() {
+                return Ok(());
+            }
+            Err(PatchError::unprocessable(format!("testing value {} failed: test failed", text(&path))))
+        }
+        _ => Err(PatchError::unprocessable(format!("Unexpected kind: {}", if name.is_empty() { "unknown" } else { name }))),
+    }
+}
+
+fn nodes(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(list) => list.iter().map(nodes).sum(),
+        Value::Object(map) => map.values().map(nodes).sum(),
+        _ => 0,
+    }
+}
+
+fn pointer(operation: &Value, key: &str, name: &str) -> Result<Vec<String>, PatchError> {
+    let Some(text) = operation.get(key).and_then(Value::as_str) else {
+        return Err(PatchError::unprocessable(format!("{name} operation failed to decode {key}: missing value")));
+    };
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(rest) = text.strip_prefix('/') else {
+        return Err(PatchError::unprocessable(format!("{name} operation does not apply: doc is missing path: {text:?}: missing value")));
+    };
+    Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
+}
+
+fn text(path: &[String]) -> String {
+    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+}
+
+fn missing(operation: &str, path: &[String]) -> PatchError {
+    PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing key: {}: missing value", text(path)))
+}
+
+fn index(part: &str, length: usize) -> Option<usize> {
+    let plain = part == "0" || (!part.starts_with('0') && part.bytes().all(|c| c.is_ascii_digit()));
+    part.parse().ok().filter(|index| plain && *index < length)
+}
+
+fn find<'a>(document: &'a Value, path: &[String]) -> Option<&'a Value> {
+    path.iter().try_fold(document, |at, part| match at {
+        Value::Object(map) => map.get(part),
+        Value::Array(list) => list.get(index(part, list.len())?),
+        _ => None,
+    })
+}
+
+fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
+    path.iter().try_fold(document, |at, part| match at {
+        Value::Object(map) => map.get_mut(part),
+        Value::Array(list) => {
+            let index = index(part, list.len())?;
+            list.get_mut(index)
+        }
+        _ => None,
+    })
+}
+
+fn add(document: &mut Value, path: &[String], value: Value, operation: &str) -> Result<(), PatchError> {
+    let Some((last, parents)) = path.split_last() else {
+        *document = value;
+        return Ok(());
+    };
+    let parent = find_mut(document, parents);
+    match parent {
+        Some(Value::Object(map)) => {
+            map.insert(last.clone(), value);
+            Ok(())
+        }
+        Some(Value::Array(list)) => {
+            let at = if last == "-" { Some(list.len()) } else { index(last, list.len() + 1) };
+            let Some(at) = at else {
+                return Err(PatchError::unprocessable(format!(
+                    "{operation} operation does not apply: doc is missing path: {:?}: Unable to access invalid index: {last}: invalid index referenced",
+                    text(path)
+                )));
+            };
+            list.insert(at, value);
+            Ok(())
+        }
+        _ => Err(PatchError::unprocessable(format!(
+            "{operation} operation does not apply: doc is missing path: {:?}: missing value",
+            text(path)
+        ))),
+    }
+}
+
+fn remove(document: &mut Value, path: &[String], operation: &str) -> Result<Value, PatchError> {
+    let Some((last, parents)) = path.split_last() else {
+        return Err(PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing path: \"\": missing value")));
+    };
+    let removed = match find_mut(document, parents) {
+        Some(Value::Object(map)) => map.remove(last),
+        Some(Value::Array(list)) => index(last, list.len()).map(|at| list.remove(at)),
+        _ => None,
+    };
+    removed.ok_or_else(|| missing(operation, path))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn operations() {
+        let document = json!({"a":{"b":[1,2,3]},"c/d":1});
+        for (patch, result) in [
+            (json!([{"op":"add","path":"/a/x","value":1}]), json!({"a":{"b":[1,2,3],"x":1},"c/d":1})),
+            (json!([{"op":"add","path":"/a/b/1","value":9}]), json!({"a":{"b":[1,9,2,3]},"c/d":1})),
+            (json!([{"op":"add","path":"/a/b/-","value":9}]), json!({"a":{"b":[1,2,3,9]},"c/d":1})),
+            (json!([{"op":"remove","path":"/c~1d"}]), json!({"a":{"b":[1,2,3]}})),
+            (json!([{"op":"replace","path":"/a","value":null}]), json!({"a":null,"c/d":1})),
+            (json!([{"op":"move","from":"/a/b","path":"/m"}]), json!({"a":{},"m":[1,2,3],"c/d":1})),
+            (json!([{"op":"copy","from":"/a/b/0","path":"/m"}]), json!({"a":{"b":[1,2,3]},"m":1,"c/d":1})),
+            (json!([{"op":"test","path":"/c~1d","value":1},{"op":"remove","path":"/a"}]), json!({"c/d":1})),
+            (json!([{"op":"test","path":"/nope","value":null}]), document.clone()),
+        ] {
+            assert_eq!(json_patch(&document, &patch).unwrap(), result, "{patch}");
+        }
+    }
+
+    #[test]
+    fn failures() {
+        let document = json!({"a":{"b":[1]}});
+        for (patch, code) in [
+            (json!({}), 400),
+            (json!([{"op":"remove","path":"/nope"}]), 422),
+            (json!([{"op":"replace","path":"/nope","value":1}]), 422),
+            (json!([{"op":"add","path":"/a/b/7","value":1}]), 422),
+            (json!([{"op":"test","path":"/a","value":1}]), 422),
+            (json!([{"op":"dance","path":"/a"}]), 422),
+            (json!([{"op":"move","from":"/a","path":"/a/c"}]), 422),
+            (json!([{"op":"add","value":1}]), 422),
+            (Value::from(vec![json!({"op":"test","path":"/a","value":1}); 10_001]), 413),
+        ] {
+            assert_eq!(json_patch(&document, &patch).unwrap_err().code, code);
+        }
+        let doubling: Vec<Value> = (0..40).map(|_| json!({"op":"copy","from":"/a","path":"/a/b/0"})).collect();
+        assert_eq!(json_patch(&document, &doubling.into()).unwrap_err().code, 422);
+    }
+}

@@ -1,0 +1,351 @@
+//! Strategic merge patch (`apimachinery/pkg/util/strategicpatch`): a merge patch that knows which lists are sets or
+//! maps, and directives: `$patch`, `$retainKeys`, `$deleteFromPrimitiveList/`, `$setElementOrder/`.
+
+use serde_json::{Map, Value};
+
+use super::{
+    PatchError,
+    order::{arrange, identity, position},
+};
+use crate::{
+    Schema,
+    model::{Node, PatchFacts, Shape},
+};
+
+const DIRECTIVE: &str = "$patch";
+const RETAIN_KEYS: &str = "$retainKeys";
+const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
+const ELEMENT_ORDER: &str = "$setElementOrder/";
+
+type Object = Map<String, Value>;
+
+pub fn strategic_merge(schema: &Schema, original: &Value, patch: &Value) -> Result<Value, PatchError> {
+    let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
+        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+    };
+    merge_map(original.clone(), patch, Some(&schema.root)).map(Value::Object)
+}
+
+/// What the model says of the field `name` of something shaped like `node`.
+fn below<'a>(node: Option<&'a Node>, name: &str) -> (Option<&'a Node>, PatchFacts) {
+    match node.map(|node| &node.shape) {
+        Some(Shape::Struct { of, .. }) => match of.field(name) {
+            Some(field) => (Some(&field.node), field.patch),
+            None => (None, PatchFacts::default()),
+        },
+        Some(Shape::Map { values, .. }) => (Some(values), PatchFacts::default()),
+        _ => (None, PatchFacts::default()),
+    }
+}
+
+fn items(node: Option<&Node>) -> Option<&Node> {
+    match node.map(|node| &node.shape) {
+        Some(Shape::List { items, .. }) => Some(items),
+        _ => None,
+    }
+}
+
+fn merge_map(mut original: Object, patch: &Object, node: Option<&Node>) -> Result<Object, PatchError> {
+    match patch.get(DIRECTIVE) {
+        None => {}
+        Some(Value::String(directive)) if directive == "replace" => {
+            let mut replaced = patch.clone();
+            replaced.remove(DIRECTIVE);
+            return Ok(replaced);
+        }
+        Some(Value::String(directive)) if directive == "delete" => return Ok(Object::new()),
+        Some(Value::String(directive)) if directive == "merge" => {}
+        Some(other) => return Err(PatchError::bad(format!("Unknown patch type found: {}", plain(other)))),
+    }
+    if let Some(retained) = patch.get(RETAIN_KEYS) {
+        retain_keys(&mut original, patch, retained)?;
+    }
+    for (key, value) in patch {
+        if let Some(name) = key.strip_prefix(ELEMENT_ORDER) {
+            merge_ordered(&mut original, patch, name, value, node)?;
+        }
+    }
+    for (key, value) in patch {
+        if key == DIRECTIVE || key == RETAIN_KEYS || key.starts_with(ELEMENT_ORDER) {
+            continue;
+        }
+        if let Some(name) = key.strip_prefix(DELETE_PRIMITIVES) {
+            delete_primitives(&mut original, name, value)?;
+        } else if patch.contains_key(&format!("{ELEMENT_ORDER}{key}")) && value.is_array() {
+            // Merged above, with its order.
+        } else if value.is_null() {
+            original.remove(key);
+        } else {
+            let (field, facts) = below(node, key);
+            let merged = merge_value(original.remove(key), value, field, facts, key)?;
+            original.insert(key.clone(), merged);
+        }
+    }
+    Ok(original)
+}
+
+fn merge_value(original: Option<Value>, patch: &Value, node: Option<&Node>, facts: PatchFacts, name: &str) -> Result<Value, PatchError> {
+    match patch {
+        Value::Object(patch) => {
+            let original = match original {
+                Some(Value::Object(original)) => original,
+                // Nothing to merge with: what the patch holds, without its nulls and directives.
+                _ => Object::new(),
+            };
+            merge_map(original, patch, node).map(Value::Object)
+        }
+        Value::Array(patch) => {
+            let original = match original {
+                Some(Value::Array(original)) => original,
+                _ => Vec::new(),
+            };
+            if facts.merge { merge_list(original, patch, items(node), facts, name).map(Value::Array) } else { Ok(patch.clone().into()) }
+        }
+        scalar => Ok(scalar.clone()),
+    }
+}
+
+fn merge_list(original: Vec<Value>, patch: &[Value], node: Option<&Node>, facts: PatchFacts, name: &str) -> Result<Vec<Value>, PatchError> {
+    let Some(key) = facts.merge_key else {
+        let mut merged = original.clone();
+        for item in patch {
+            if position(&merged, item, None).is_none() {
+                merged.push(item.clone());
+            }
+        }
+        return Ok(arrange(merged, patch, &original, None));
+    };
+    let mut merged = original.clone();
+    let mut plain_items = Vec::new();
+    let mut replace = false;
+    for item in patch {
+        let Value::Object(object) = item else {
+            return Err(PatchError::bad(format!("invalid object type in list {name:?}: expected a map")));
+        };
+        match object.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or_default()) {
+            None => plain_items.push(item.clone()),
+            Some("delete") => {
+                require_key(object, key)?;
+                merged.retain(|other| identity(other, Some(key)) != identity(item, Some(key)));
+            }
+            Some("replace") => replace = true,
+            Some("merge") => return Err(PatchError::bad("merging lists cannot yet be specified in the patch")),
+            Some(other) => return Err(PatchError::bad(format!("Unknown patch type found: {other}"))),
+        }
+    }
+    if replace {
+        return Ok(plain_items);
+    }
+    for item in &plain_items {
+        let Value::Object(object) = item else { continue };
+        require_key(object, key)?;
+        match position(&merged, item, Some(key)) {
+            Some(at) => {
+                let old = merged[at].as_object().cloned().unwrap_or_default();
+                merged[at] = Value::Object(merge_map(old, object, node)?);
+            }
+            None => merged.push(Value::Object(merge_map(Object::new(), object, node)?)),
+        }
+    }
+    Ok(arrange(merged, &plain_items, &original, Some(key)))
+}
+
+fn require_key(item: &Object, key: &str) -> Result<(), PatchError> {
+    if item.contains_key(key) {
+        return Ok(());
+    }
+    let shown = Value::Object(item.clone());
+    Err(PatchError::bad(format!("map: {shown} does not contain declared merge key: {key}")))
+}
+
+/// A list the patch gives an order for.
+fn merge_ordered(original: &mut Object, patch: &Object, name: &str, order: &Value, node: Option<&Node>) -> Result<(), PatchError> {
+    let (field, facts) = below(node, name);
+    let Value::Array(order) = order else {
+        return Err(PatchError::bad(format!("invalid {ELEMENT_ORDER}{name}: expected a list")));
+    };
+    let live = match original.get(name) {
+        Some(Value::Array(list)) => Some(list.clone()),
+        _ => None,
+    };
+    let merged = match (live.clone(), patch.get(name)) {
+        (None, None) | (_, Some(Value::Null)) => return Ok(()),
+        (Some(live), None) => live,
+        (live, Some(Value::Array(changes))) => {
+            check_order(changes, order, facts.merge_key, name)?;
+            merge_list(live.unwrap_or_default(), changes, items(field), facts, name)?
+        }
+        // The main loop deals with a patch that is no list.
+        (_, Some(_)) => return Ok(()),
+    };
+    let merged = arrange(merged, order, &live.unwrap_or_default(), facts.merge_key);
+    original.insert(name.to_owned(), merged.into());
+    Ok(())
+}
+
+/// The patch's items must stand in the order list, in the same order.
+fn check_order(changes: &[Value], order: &[Value], key: Option<&str>, name: &str) -> Result<(), PatchError> {
+    let mut rest = order;
+    for item in changes.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
+        let Some(at) = position(rest, item, key) else {
+            let (changes, order) = (Value::from(changes), Value::from(order));
+            return Err(PatchError::bad(format!(
+                "The order in patch list:\n{changes}\n doesn't match {ELEMENT_ORDER}{name} list:\n{order}\n"
+            )));
+        };
+        rest = &rest[at + 1..];
+    }
+    Ok(())
+}
+
+fn delete_primitives(original: &mut Object, name: &str, values: &Value) -> Result<(), PatchError> {
+    let Value::Array(values) = values else {
+        return Err(PatchError::bad(format!("invalid {DELETE_PRIMITIVES}{name}: expected a list")));
+    };
+    if let Some(Value::Array(list)) = original.get_mut(name) {
+        list.retain(|item| !values.contains(item));
+    }
+    Ok(())
+}
+
+/// Keeps only the keys listed; the patch may not set any other.
+fn retain_keys(original: &mut Object, patch: &Object, retained: &Value) -> Result<(), PatchError> {
+    let Value::Array(retained) = retained else {
+        return Err(PatchError::bad("invalid $retainKeys: expected a list"));
+    };
+    let listed = |key: &str| retained.iter().any(|name| name == key);
+    let strays = |key: &&String| !key.starts_with('$') && !listed(key) && !patch[*key].is_null();
+    if patch.keys().find(strays).is_some() {
+        let (keys, list) = (Value::Object(patch.clone()), Value::from(retained.clone()));
+        return Err(PatchError::bad(format!("{keys} and {list} do not match: retainKeys should contain all the keys in the patch")));
+    }
+    original.retain(|key, _| listed(key));
+    Ok(())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::builtin;
+
+    fn merge(kind: (&str, &str), original: Value, patch: Value) -> Result<Value, PatchError> {
+        strategic_merge(&builtin(kind.0, kind.1).unwrap(), &original, &patch)
+    }
+
+    const POD: (&str, &str) = ("v1", "Pod");
+    const SERVICE: (&str, &str) = ("v1", "Service");
+    const DEPLOYMENT: (&str, &str) = ("apps/v1", "Deployment");
+
+    #[test]
+    fn tables() {
+        let two = json!({"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"1"}]}});
+        for (kind, original, patch, result) in [
+            // containers merge by name
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"containers":[{"name":"b","image":"2"}]}}),
+                json!({"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"2"}]}}),
+            ),
+            // a new item comes before those only the server has
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"containers":[{"name":"c"}]}}),
+                json!({"spec":{"containers":[{"name":"c"},{"name":"a","image":"1"},{"name":"b","image":"1"}]}}),
+            ),
+            // unless the patch says where
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"$setElementOrder/containers":[{"name":"a"},{"name":"b"},{"name":"c"}],"containers":[{"name":"c"}]}}),
+                json!({"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"1"},{"name":"c"}]}}),
+            ),
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"containers":[{"name":"a","$patch":"delete"}]}}),
+                json!({"spec":{"containers":[{"name":"b","image":"1"}]}}),
+            ),
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"containers":[{"name":"z"},{"$patch":"replace"}]}}),
+                json!({"spec":{"containers":[{"name":"z"}]}}),
+            ),
+            (POD, two.clone(), json!({"spec":{"$patch":"replace","nodeName":"n"}}), json!({"spec":{"nodeName":"n"}})),
+            // Service ports merge by port alone
+            (
+                SERVICE,
+                json!({"spec":{"ports":[{"port":53,"protocol":"UDP"}]}}),
+                json!({"spec":{"ports":[{"port":53,"nodePort":30053}]}}),
+                json!({"spec":{"ports":[{"port":53,"protocol":"UDP","nodePort":30053}]}}),
+            ),
+            // finalizers are a set
+            (
+                POD,
+                json!({"metadata":{"finalizers":["a","b"]}}),
+                json!({"metadata":{"finalizers":["b","c"]}}),
+                json!({"metadata":{"finalizers":["a","b","c"]}}),
+            ),
+            (
+                POD,
+                json!({"metadata":{"finalizers":["a","b"]}}),
+                json!({"metadata":{"$deleteFromPrimitiveList/finalizers":["a"]}}),
+                json!({"metadata":{"finalizers":["b"]}}),
+            ),
+            // tolerations and args are atomic
+            (
+                POD,
+                json!({"spec":{"tolerations":[{"key":"a"}]}}),
+                json!({"spec":{"tolerations":[{"key":"b"}]}}),
+                json!({"spec":{"tolerations":[{"key":"b"}]}}),
+            ),
+            (
+                POD,
+                json!({"metadata":{"ownerReferences":[{"uid":"1","name":"x"}]}}),
+                json!({"metadata":{"ownerReferences":[{"uid":"1","controller":true}]}}),
+                json!({"metadata":{"ownerReferences":[{"uid":"1","name":"x","controller":true}]}}),
+            ),
+            // retainKeys changes a union's member
+            (
+                DEPLOYMENT,
+                json!({"spec":{"strategy":{"type":"RollingUpdate","rollingUpdate":{"maxSurge":1}}}}),
+                json!({"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}),
+                json!({"spec":{"strategy":{"type":"Recreate"}}}),
+            ),
+            // nulls delete, and leave no trace where nothing was
+            (
+                DEPLOYMENT,
+                json!({"metadata":{"labels":{"a":"1"}}}),
+                json!({"metadata":{"labels":{"a":null,"b":"2"}},"spec":{"strategy":{"rollingUpdate":null}}}),
+                json!({"metadata":{"labels":{"b":"2"}},"spec":{"strategy":{}}}),
+            ),
+        ] {
+            assert_eq!(merge(kind, original, patch.clone()).unwrap(), result, "{patch}");
+        }
+    }
+
+    #[test]
+    fn failures() {
+        for (patch, words) in [
+            (json!({"spec":{"containers":[{"image":"x"}]}}), "does not contain declared merge key: name"),
+            (json!({"$patch":"dance"}), "Unknown patch type found: dance"),
+            (json!([]), "error decoding patch"),
+            (
+                json!({"spec":{"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"b"}]}}),
+                "doesn't match $setElementOrder/containers list",
+            ),
+        ] {
+            let error = merge(POD, json!({}), patch).unwrap_err();
+            assert!(error.message.contains(words), "{}", error.message);
+            assert_eq!(error.code, 400);
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Removal of fields the model does not know.
+
+use serde_json::Value;
+
+use crate::{
+    Schema, facts,
+    model::{Node, Shape, Struct, StructRef, Unknown},
+};
+
+/// Removes unknown fields; returns their paths (`spec.foo`, `spec.list[0].bar`).
+pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
+    let mut removed = Vec::new();
+    node(value, &schema.root, &mut String::new(), &mut removed);
+    removed
+}
+
+fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Vec<String>) {
+    match (&at.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => {
+            for (index, item) in list.iter_mut().enumerate() {
+                within(path, &format!("[{index}]"), |path| node(item, items, path, removed));
+            }
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            for (key, item) in map {
+                within(path, key, |path| node(item, values, path, removed));
+            }
+        }
+        (Shape::Struct { of, .. }, value @ Value::Object(_)) => of_struct(value, of, path, removed),
+        (Shape::Union(_), value @ Value::Object(_)) => of_struct(value, &facts::json_schema_props(), path, removed),
+        (Shape::Union(_), Value::Array(list)) => {
+            let props = StructRef::clone(&facts::json_schema_props());
+            for (index, item) in list.iter_mut().enumerate() {
+                within(path, &format!("[{index}]"), |path| of_struct(item, &props, path, removed));
+            }
+        }
+        _ => {}
+    }
+}
+
+fn of_struct(value: &mut Value, of: &Struct, path: &mut String, removed: &mut Vec<String>) {
+    let Value::Object(map) = value else { return };
+    let keep = matches!(of.unknown, Unknown::Keep);
+    map.retain(|key, value| match of.field(key) {
+        Some(field) => {
+            within(path, key, |path| node(value, &field.node, path, removed));
+            true
+        }
+        None if keep => true,
+        None => {
+            within(path, key, |path| removed.push(path.clone()));
+            false
+        }
+    });
+}
+
+fn within(path: &mut String, step: &str, then: impl FnOnce(&mut String)) {
+    let length = path.len();
+    if !path.is_empty() && !step.starts_with('[') {
+        path.push('.');
+    }
+    path.push_str(step);
+    then(path);
+    path.truncate(length);
+}
