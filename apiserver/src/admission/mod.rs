@@ -2,6 +2,7 @@
 //! (`kubeapiserver/options/plugins.go`). Mutating plugins run before validation, refusing ones on the final object.
 
 mod default_class;
+mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod priority;
@@ -26,7 +27,7 @@ pub enum Verb {
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Value>) -> ApiResult<()> {
+pub async fn mutate(call: &Call, verb: Verb, object: &mut Value) -> ApiResult<()> {
     namespace_lifecycle::admit(call, verb, object).await?;
     if verb == Verb::Create && call.info.subresource.is_empty() {
         match (call.resource.group.as_str(), call.resource.plural.as_str()) {
@@ -42,7 +43,6 @@ pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Va
             _ => {}
         }
     }
-    let _ = old;
     Ok(())
 }
 
@@ -50,9 +50,9 @@ pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Va
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn validate(call: &Call, verb: Verb, object: &Value, _old: Option<&Value>) -> ApiResult<()> {
-    if verb == Verb::Delete {
-        namespace_lifecycle::admit(call, verb, object).await?;
+pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
+    match verb {
+        Verb::Delete => namespace_lifecycle::admit(call, verb, object).await,
+        Verb::Create | Verb::Update => escalation::admit(call, object, old).await,
     }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The one handler behind every path: authenticate, impersonate, authorize, then hand over to what the path is about.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::USER_AGENT;
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -61,7 +63,9 @@ async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, 
     let app = shared.app.clone();
     let verb = info.verb;
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
-    let result = admit(&shared, &peer, request, info, query).await;
+    // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
+    let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details.")));
     let response = result.unwrap_or_else(|error| {
         if error.code >= 500 {
             tracing::warn!(%error, verb, resource, "a request failed");
