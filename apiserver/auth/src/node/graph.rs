@@ -69,7 +69,7 @@ impl Graph {
 }
 
 /// What a pod's spec refers to by name, each once.
-fn references(spec: &Value) -> Vec<(Referred, String)> {
+pub(super) fn references(spec: &Value) -> Vec<(Referred, String)> {
     let mut found = Vec::new();
     let mut add = |kind, name: &Value| {
         if let Some(name) = name.as_str().filter(|name| !name.is_empty()) {

@@ -13,7 +13,7 @@ type Id = (String, String);
 /// Bindings by id, so that reasons do not depend on the order of arrival.
 type Bindings = BTreeMap<Id, Arc<Binding>>;
 
-/// Roles and bindings; empty at first, fed by [`Index::apply`] and [`Index::remove`].
+/// Roles and bindings; empty at first, fed by the `apply_` and `remove_` functions.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     roles: HashMap<Id, Arc<Role>>,
