@@ -60,9 +60,12 @@ pub struct Kind {
     /// its own (Event) is complete as it is; [`Kind::table_columns`] knows the difference.
     pub columns: &'static [Column],
     /// Field selector names beyond metadata.name and metadata.namespace, and how to read each from an object.
-    pub fields: &'static [(&'static str, fn(&Value) -> String)],
+    pub fields: &'static [SelectableField],
     pub strategy: Strategy,
 }
+
+/// The name of a field selector, and how it reads an object, as it is stored or as it is served.
+pub type SelectableField = (&'static str, fn(&Value) -> String);
 
 /// A path below an object: `status`, `scale`, `log` …
 #[derive(Clone, Copy)]

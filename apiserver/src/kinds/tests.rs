@@ -129,3 +129,46 @@ fn metadata_checks_are_total() {
         let _ = validate::meta::update(&object, &json!({}));
     }
 }
+
+/// What the project itself applies must pass its own rules, field by field.
+#[test]
+fn the_manifests_of_this_repository_are_valid() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests");
+    let mut files: Vec<_> = ["system", "demo", "exercises"]
+        .iter()
+        .filter_map(|name| std::fs::read_dir(folder.join(name)).ok())
+        .flat_map(|entries| entries.map(|entry| entry.expect("a readable folder").path()))
+        .filter(|path| path.extension().is_some_and(|ext| ext == "yaml"))
+        .collect();
+    files.sort();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("a readable file");
+        for document in text.split("\n---") {
+            check_manifest(&file, document);
+        }
+    }
+}
+
+fn check_manifest(file: &std::path::Path, document: &str) {
+    let head: Value = serde_saphyr::from_str(document).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let version = head["apiVersion"].as_str().unwrap_or_default();
+    let kind = all().iter().find(|k| k.kind == head["kind"] && k.versions.iter().any(|v| k.api_version(v) == version));
+    let Some(kind) = kind else { return };
+    let schema = schema::builtin(version, kind.kind).expect("every built-in kind has a schema");
+    let decoded = schema::decode::yaml(document.as_bytes(), Some(&schema), schema::decode::FieldValidation::Strict);
+    let mut object = decoded.unwrap_or_else(|e| panic!("{}: {e:?}", file.display())).value;
+    schema::apply_defaults(&schema, &mut object);
+    let rules = &kind.strategy;
+    if let Some(default) = rules.default {
+        default(&mut object);
+    }
+    if let Some(prepare) = rules.prepare_create {
+        prepare(&mut object);
+    }
+    let mut errors = validate::meta::create(&object, false, rules.name);
+    errors.retain(|error| error.field.to_string() != "metadata.namespace");
+    errors.extend(schema::validate(&schema, &object));
+    errors.extend(rules.validate.map(|f| f(&object)).unwrap_or_default());
+    let name = &object["metadata"]["name"];
+    assert!(errors.is_empty(), "{} {name} of {}: {:#?}", kind.kind, file.display(), validate::texts(&errors));
+}
