@@ -1,0 +1,58 @@
+//! Admission: what may change or refuse a write after it has been authorized, one plugin a file, in upstream's order
+//! (`kubeapiserver/options/plugins.go`). Mutating plugins run before validation, refusing ones on the final object.
+
+mod default_class;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod priority;
+mod service_account;
+mod toleration_seconds;
+
+pub use priority::SYSTEM as SYSTEM_CLASSES;
+use serde_json::Value;
+
+use crate::app::Call;
+use crate::http::status::ApiResult;
+
+/// What is being done to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    Create,
+    Update,
+    Delete,
+}
+
+/// Lets the plugins change `object`.
+///
+/// # Errors
+/// A plugin's refusal.
+pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Value>) -> ApiResult<()> {
+    namespace_lifecycle::admit(call, verb, object).await?;
+    if verb == Verb::Create && call.info.subresource.is_empty() {
+        match (call.resource.group.as_str(), call.resource.plural.as_str()) {
+            ("", "pods") => {
+                limit_ranger::admit(call, object).await?;
+                service_account::admit(call, object).await?;
+                toleration_seconds::admit(object);
+                priority::pod(call, object).await?;
+            }
+            ("scheduling.k8s.io", "priorityclasses") => priority::class(call, object).await?,
+            ("", "persistentvolumeclaims") => default_class::storage(call, object).await?,
+            ("networking.k8s.io", "ingresses") => default_class::ingress(call, object).await?,
+            _ => {}
+        }
+    }
+    let _ = old;
+    Ok(())
+}
+
+/// Lets the plugins refuse the final object.
+///
+/// # Errors
+/// A plugin's refusal.
+pub async fn validate(call: &Call, verb: Verb, object: &Value, _old: Option<&Value>) -> ApiResult<()> {
+    if verb == Verb::Delete {
+        namespace_lifecycle::admit(call, verb, object).await?;
+    }
+    Ok(())
+}
