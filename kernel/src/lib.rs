@@ -6,6 +6,7 @@
 pub mod link;
 pub mod netns;
 pub mod nft;
+pub mod pod;
 pub mod process;
 pub mod sandbox;
 pub mod testing;

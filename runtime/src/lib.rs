@@ -5,7 +5,9 @@
 
 pub mod client;
 pub mod events;
+pub mod listing;
 pub mod log;
+pub mod ready;
 pub mod shutdown;
 
 use std::future::Future;

@@ -1,12 +1,10 @@
 //! The core group, and events.k8s.io, which serves the same Events.
 
-use serde_json::Value;
-
 use super::columns;
 use super::json::Json;
 use super::row::{CREATE, CREATE_GET, GET_PATCH_UPDATE, ONLY_STATUS, PROXY, SCALE, STATUS, other, same};
 use super::strategy;
-use super::{Kind, Subresource};
+use super::{Kind, SelectableField, Subresource};
 
 const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
     Kind::new("", &["v1"], kind, plural, singular)
@@ -25,7 +23,7 @@ const POD_PATHS: &[Subresource] = &[
     STATUS,
 ];
 
-const POD_FIELDS: &[(&str, fn(&Value) -> String)] = &[
+const POD_FIELDS: &[SelectableField] = &[
     ("spec.nodeName", |o| o.text("spec.nodeName").to_owned()),
     ("spec.restartPolicy", |o| o.text("spec.restartPolicy").to_owned()),
     ("spec.schedulerName", |o| o.text("spec.schedulerName").to_owned()),

@@ -60,9 +60,12 @@ pub struct Kind {
     /// its own (Event) is complete as it is; [`Kind::table_columns`] knows the difference.
     pub columns: &'static [Column],
     /// Field selector names beyond metadata.name and metadata.namespace, and how to read each from an object.
-    pub fields: &'static [(&'static str, fn(&Value) -> String)],
+    pub fields: &'static [SelectableField],
     pub strategy: Strategy,
 }
+
+/// The name of a field selector, and how it reads an object, as it is stored or as it is served.
+pub type SelectableField = (&'static str, fn(&Value) -> String);
 
 /// A path below an object: `status`, `scale`, `log` …
 #[derive(Clone, Copy)]
@@ -158,9 +161,13 @@ pub struct Strategy {
     pub prepare_create: Option<fn(&mut Value)>,
     /// The same before an update: (new, old).
     pub prepare_update: Option<fn(&mut Value, &Value)>,
+    /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
-    /// (new, old)
-    pub validate_update: Option<fn(&Value, &Value) -> ErrorList>,
+    /// What an update may not change, on top of `validate`: (new, old).
+    pub validate_update: Option<UpdateRule>,
+    /// Subresources whose updates follow rules of their own instead of `validate_update`: pods' `resize` and
+    /// `ephemeralcontainers`. [`Strategy::update_rule`] picks the one that applies.
+    pub validate_path: &'static [(&'static str, UpdateRule)],
     /// Warnings sent with the answer of a create or update.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
@@ -181,7 +188,17 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// What is wrong with a change from one object to another: (new, old).
+pub type UpdateRule = fn(&Value, &Value) -> ErrorList;
+
 impl Strategy {
+    /// The rule for changes made through `subresource`, "" being the object itself.
+    #[must_use]
+    pub fn update_rule(&self, subresource: &str) -> Option<UpdateRule> {
+        let own = self.validate_path.iter().find(|(name, _)| *name == subresource);
+        own.map_or(self.validate_update, |(_, rule)| Some(*rule))
+    }
+
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
@@ -196,6 +213,7 @@ impl Strategy {
         prepare_update: None,
         validate: None,
         validate_update: None,
+        validate_path: &[],
         warnings: None,
         convert: None,
     };
@@ -227,3 +245,6 @@ pub fn all() -> &'static [Kind] {
     });
     &ALL
 }
+
+#[cfg(test)]
+mod tests;

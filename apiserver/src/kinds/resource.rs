@@ -1,16 +1,14 @@
 //! The group resource.k8s.io: dynamic resource allocation.
 
-use serde_json::Value;
-
 use super::json::Json;
 use super::row::ONLY_STATUS;
-use super::{Kind, columns, strategy};
+use super::{Kind, SelectableField, columns, strategy};
 
 const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
     Kind::new("resource.k8s.io", &["v1"], kind, plural, singular)
 }
 
-const SLICE_FIELDS: &[(&str, fn(&Value) -> String)] =
+const SLICE_FIELDS: &[SelectableField] =
     &[("spec.nodeName", |o| o.text("spec.nodeName").to_owned()), ("spec.driver", |o| o.text("spec.driver").to_owned())];
 
 pub const KINDS: &[Kind] = &[

@@ -46,7 +46,7 @@ pub const STATEFUL_SETS: &[Column] = &[text("Ready", ready_of_desired), AGE, CON
 pub const CONTROLLER_REVISIONS: &[Column] = &[
     text("Controller", |object, _| {
         let owner = object.list("metadata.ownerReferences").iter().find(|o| o.yes("controller"));
-        owner.map_or_else(|| "<none>".to_owned(), |o| qualified_name(o)).into()
+        owner.map_or_else(|| "<none>".to_owned(), qualified_name).into()
     }),
     text("Revision", |object, _| object.int("revision").into()),
     AGE,

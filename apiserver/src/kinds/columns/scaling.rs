@@ -21,7 +21,7 @@ pub const AUTOSCALERS: &[Column] = &[
 ];
 
 /// The object of a metric's type, such as `resource` of a Resource metric.
-fn body<'a>(metric: &'a Value) -> (&'static str, &'a Value) {
+fn body(metric: &Value) -> (&'static str, &Value) {
     let name = match metric.text("type") {
         "External" => "external",
         "Pods" => "pods",

@@ -6,13 +6,12 @@ use serde_json::{Map, Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::WITH_STATUS;
+use super::{WITH_STATUS, zero};
 
 pub const AUTOSCALER: Strategy = Strategy {
     unconditional_update: true,
     default: Some(default),
     validate: Some(validate::autoscaler::autoscaler),
-    validate_update: Some(|new, _| validate::autoscaler::autoscaler(new)),
     convert: Some(convert),
     ..WITH_STATUS
 };
@@ -21,8 +20,10 @@ pub const AUTOSCALER: Strategy = Strategy {
 const CPU_PERCENT: i64 = 80;
 
 fn default(object: &mut Value) {
+    let v1 = object.text("apiVersion") == "autoscaling/v1";
     object.default_to("spec.minReplicas", 1);
-    if object.text("apiVersion") == "autoscaling/v1" {
+    zero(object, if v1 { &["currentReplicas", "desiredReplicas"] } else { &["desiredReplicas"] });
+    if v1 {
         return;
     }
     if object.list("spec.metrics").is_empty() {

@@ -41,7 +41,6 @@ pub const LIMIT_RANGE: Strategy = Strategy {
     create_on_update: true,
     default: Some(default_limit_range),
     validate: Some(validate::config::limit_range),
-    validate_update: Some(|new, _| validate::config::limit_range(new)),
     ..Strategy::PLAIN
 };
 

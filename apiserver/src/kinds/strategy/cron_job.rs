@@ -5,12 +5,11 @@ use serde_json::Value;
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec};
+use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const CRON_JOB: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::batch::cron_job),
-    validate_update: Some(validate::batch::cron_job_update),
     warnings: Some(validate::batch::cron_job_warnings),
     ..SPEC_AND_STATUS
 };
@@ -22,4 +21,5 @@ fn default(object: &mut Value) {
     object.default_to("spec.suspend", false);
     object.default_to("spec.successfulJobsHistoryLimit", 3);
     object.default_to("spec.failedJobsHistoryLimit", 1);
+    zero(object, &[]);
 }

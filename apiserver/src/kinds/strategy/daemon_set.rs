@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec};
+use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DAEMON_SET: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::daemon_set),
     validate_update: Some(validate::workload::daemon_set_update),
-    warnings: Some(validate::pod::template_warnings),
+    warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
 
@@ -24,4 +24,6 @@ fn default(object: &mut Value) {
         object.default_to("spec.updateStrategy.rollingUpdate.maxSurge", 0);
     }
     object.default_to("spec.revisionHistoryLimit", 10);
+    let counters = ["currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"];
+    zero(object, &counters);
 }

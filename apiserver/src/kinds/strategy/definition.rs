@@ -24,7 +24,6 @@ pub const API_SERVICE: Strategy = Strategy {
     unconditional_update: false,
     default: Some(|object| webhook::default_port(object, "spec.service")),
     validate: Some(validate::definition::api_service),
-    validate_update: Some(|new, _| validate::definition::api_service(new)),
     ..WITH_STATUS
 };
 

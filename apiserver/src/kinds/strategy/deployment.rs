@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec};
+use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DEPLOYMENT: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::deployment),
     validate_update: Some(validate::workload::deployment_update),
-    warnings: Some(validate::pod::template_warnings),
+    warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
 
@@ -26,6 +26,7 @@ fn default(object: &mut Value) {
     }
     object.default_to("spec.revisionHistoryLimit", 10);
     object.default_to("spec.progressDeadlineSeconds", 600);
+    zero(object, &[]);
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ pub const ENDPOINTS: Strategy = Strategy {
         }
     }),
     validate: Some(validate::network::endpoints),
-    validate_update: Some(|new, _| validate::network::endpoints(new)),
     ..Strategy::PLAIN
 };
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::Strategy;
+use super::super::{SelectableField, Strategy};
 use super::super::json::Json;
 use super::super::validate;
 
@@ -10,7 +10,6 @@ pub const EVENT: Strategy = Strategy {
     create_on_update: true,
     convert: Some(convert),
     validate: Some(validate::event::event),
-    validate_update: Some(|new, _| validate::event::event(new)),
     ..Strategy::PLAIN
 };
 
@@ -36,7 +35,7 @@ fn convert(event: &mut Value, _: &str, to: &str) {
 }
 
 /// Field selectors of a core Event.
-pub const CORE_FIELDS: &[(&str, fn(&Value) -> String)] = &[
+pub const CORE_FIELDS: &[SelectableField] = &[
     ("involvedObject.kind", |e| e.text("involvedObject.kind").to_owned()),
     ("involvedObject.namespace", |e| e.text("involvedObject.namespace").to_owned()),
     ("involvedObject.name", |e| e.text("involvedObject.name").to_owned()),
@@ -54,7 +53,7 @@ pub const CORE_FIELDS: &[(&str, fn(&Value) -> String)] = &[
 ];
 
 /// The same for events.k8s.io, read from the object as it is stored or as it is served.
-pub const NEW_FIELDS: &[(&str, fn(&Value) -> String)] = &[
+pub const NEW_FIELDS: &[SelectableField] = &[
     ("regarding.kind", |e| regarding(e, "kind")),
     ("regarding.namespace", |e| regarding(e, "namespace")),
     ("regarding.name", |e| regarding(e, "name")),

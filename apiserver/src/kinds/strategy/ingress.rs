@@ -6,8 +6,8 @@ use super::super::validate;
 use super::SPEC_AND_STATUS;
 
 pub const INGRESS: Strategy = Strategy {
+    default: Some(|object| object.default_to("status.loadBalancer", serde_json::json!({}))),
     validate: Some(validate::ingress::ingress),
-    validate_update: Some(|new, _| validate::ingress::ingress(new)),
     warnings: Some(validate::ingress::warnings),
     ..SPEC_AND_STATUS
 };

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec};
+use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const JOB: Strategy = Strategy {
     default: Some(default),
     prepare_create: Some(prepare_create),
     validate: Some(validate::batch::job),
     validate_update: Some(validate::batch::job_update),
-    warnings: Some(validate::pod::template_warnings),
+    warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
 
@@ -43,6 +43,7 @@ pub fn default_spec(object: &mut Value, path: &str) {
 
 fn default(job: &mut Value) {
     default_spec(job, "spec");
+    zero(job, &[]);
     let labels = job.at("spec.template.metadata.labels").clone();
     if job.entries("metadata.labels").is_empty() && labels.as_object().is_some_and(|l| !l.is_empty()) {
         job.put("metadata.labels", labels);

@@ -37,6 +37,14 @@ pub const WITH_STATUS: Strategy = Strategy { has_status: true, ..Strategy::PLAIN
 pub const CONDITIONAL: Strategy = Strategy { unconditional_update: false, ..Strategy::PLAIN };
 pub const PATH_SEGMENT: Strategy = Strategy { name: NameRule::PathSegment, ..Strategy::PLAIN };
 
+/// Counters that are 0 rather than absent: Go writes them always, and typed clients expect them.
+fn zero(object: &mut Value, counters: &[&str]) {
+    object.default_to("status", serde_json::json!({}));
+    for counter in counters {
+        object.default_to(&format!("status.{counter}"), 0);
+    }
+}
+
 /// Labels of the template serve where the object has none of its own, and as selector where that is absent; only
 /// ReplicationControllers still do it in a GA version.
 fn labels_from_template(object: &mut Value) {

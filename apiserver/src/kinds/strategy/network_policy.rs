@@ -11,7 +11,6 @@ pub const NETWORK_POLICY: Strategy = Strategy {
     has_generation: true,
     default: Some(default),
     validate: Some(validate::network::network_policy),
-    validate_update: Some(|new, _| validate::network::network_policy(new)),
     ..Strategy::PLAIN
 };
 

@@ -14,8 +14,12 @@ pub const POD: Strategy = Strategy {
     prepare_create: Some(prepare_create),
     prepare_update: Some(prepare_update),
     validate: Some(validate::pod::pod),
-    validate_update: Some(validate::pod::pod_update),
-    warnings: Some(validate::pod::warnings),
+    validate_update: Some(validate::pod_update::pod),
+    validate_path: &[
+        ("ephemeralcontainers", validate::pod_update::ephemeral_containers),
+        ("resize", validate::pod_update::resize),
+    ],
+    warnings: Some(validate::pod_warnings::pod),
     ..SPEC_AND_STATUS
 };
 

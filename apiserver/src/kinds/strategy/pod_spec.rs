@@ -77,10 +77,8 @@ fn default_probe(container: &mut Value, probe: &str) {
         }
     }
     default_http(probe, "httpGet");
-    if probe.at("grpc").is_object() {
-        if !probe.has("grpc.service") {
-            probe.put("grpc.service", "");
-        }
+    if probe.at("grpc").is_object() && !probe.has("grpc.service") {
+        probe.put("grpc.service", "");
     }
 }
 

@@ -6,12 +6,12 @@ use serde_json::json;
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
-use super::{CONDITIONAL, SPEC_AND_STATUS, WITH_STATUS};
+use super::{CONDITIONAL, SPEC_AND_STATUS, WITH_STATUS, zero};
 
 pub const DISRUPTION_BUDGET: Strategy = Strategy {
+    default: Some(|budget| zero(budget, &["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])),
     unconditional_update: false,
     validate: Some(validate::policy::disruption_budget),
-    validate_update: Some(|new, _| validate::policy::disruption_budget(new)),
     ..SPEC_AND_STATUS
 };
 
@@ -23,12 +23,7 @@ pub const PRIORITY_CLASS: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
-pub const LEASE: Strategy = Strategy {
-    create_on_update: true,
-    validate: Some(validate::policy::lease),
-    validate_update: Some(|new, _| validate::policy::lease(new)),
-    ..CONDITIONAL
-};
+pub const LEASE: Strategy = Strategy { create_on_update: true, validate: Some(validate::policy::lease), ..CONDITIONAL };
 
 pub const RUNTIME_CLASS: Strategy = Strategy {
     has_generation: true,

@@ -7,18 +7,9 @@ use super::super::json::Json;
 use super::super::validate;
 use super::PATH_SEGMENT;
 
-pub const ROLE: Strategy = Strategy {
-    create_on_update: true,
-    validate: Some(validate::rbac::role),
-    validate_update: Some(|new, _| validate::rbac::role(new)),
-    ..PATH_SEGMENT
-};
+pub const ROLE: Strategy = Strategy { create_on_update: true, validate: Some(validate::rbac::role), ..PATH_SEGMENT };
 
-pub const CLUSTER_ROLE: Strategy = Strategy {
-    validate: Some(validate::rbac::cluster_role),
-    validate_update: Some(|new, _| validate::rbac::cluster_role(new)),
-    ..ROLE
-};
+pub const CLUSTER_ROLE: Strategy = Strategy { validate: Some(validate::rbac::cluster_role), ..ROLE };
 
 pub const BINDING: Strategy = Strategy {
     default: Some(default),

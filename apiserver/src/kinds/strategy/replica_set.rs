@@ -5,13 +5,13 @@ use serde_json::Value;
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, labels_from_template, pod_spec};
+use super::{SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
 
 pub const REPLICA_SET: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::replica_set),
     validate_update: Some(validate::workload::replica_set_update),
-    warnings: Some(validate::pod::template_warnings),
+    warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
 
@@ -21,11 +21,11 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
         labels_from_template(object);
     }),
     validate: Some(validate::workload::replication_controller),
-    validate_update: Some(|new, _| validate::workload::replication_controller(new)),
     ..SPEC_AND_STATUS
 };
 
 fn default(object: &mut Value) {
     pod_spec::default_at(object, "spec.template.spec");
     object.default_to("spec.replicas", 1);
+    zero(object, &["replicas"]);
 }

@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec, storage};
+use super::{SPEC_AND_STATUS, pod_spec, storage, zero};
 
 pub const STATEFUL_SET: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::stateful_set),
     validate_update: Some(validate::workload::stateful_set_update),
-    warnings: Some(validate::pod::template_warnings),
+    warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
 
@@ -33,6 +33,7 @@ fn default(object: &mut Value) {
     object.default_to("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Retain");
     object.default_to("spec.replicas", 1);
     object.default_to("spec.revisionHistoryLimit", 10);
+    zero(object, &["replicas", "availableReplicas"]);
     for claim in object.list_mut("spec.volumeClaimTemplates") {
         // Claims of a template carry their type, as they are stored by upstream.
         claim.default_to("apiVersion", "v1");

@@ -11,7 +11,6 @@ pub const WEBHOOKS: Strategy = Strategy {
     has_generation: true,
     default: Some(default),
     validate: Some(validate::webhook::configuration),
-    validate_update: Some(|new, _| validate::webhook::configuration(new)),
     ..CONDITIONAL
 };
 

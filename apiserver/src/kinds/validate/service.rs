@@ -219,7 +219,6 @@ pub fn service_update(new: &Value, old: &Value) -> ErrorList {
         let field = "spec.loadBalancerClass";
         immutable(&mut errors, &path.child("loadBalancerClass"), new.at(field), old.at(field));
     }
-    errors.extend(service(new));
     errors
 }
 

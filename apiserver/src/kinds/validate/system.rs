@@ -52,7 +52,7 @@ fn addresses(errors: &mut ErrorList, node: &Value) {
 
 #[must_use]
 pub fn node_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = node(new);
+    let mut errors = ErrorList::new();
     let path = spec();
     let (now, then) = (new.list("spec.podCIDRs"), old.list("spec.podCIDRs"));
     if !then.is_empty() && now != then {

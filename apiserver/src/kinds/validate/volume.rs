@@ -58,10 +58,8 @@ fn source(errors: &mut ErrorList, path: &Path, volume: &Value) {
             }
         }
         "csi" => required(errors, body, "driver", &path),
-        "emptyDir" => {
-            if body.has("sizeLimit") {
-                super::quantity(errors, &path.child("sizeLimit"), body.at("sizeLimit"));
-            }
+        "emptyDir" if body.has("sizeLimit") => {
+            super::quantity(errors, &path.child("sizeLimit"), body.at("sizeLimit"));
         }
         "downwardAPI" => downward(errors, &path, body),
         "projected" => projected(errors, &path, body),

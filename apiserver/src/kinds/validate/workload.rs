@@ -34,7 +34,7 @@ pub fn deployment(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn deployment_update(new: &Value, old: &Value) -> ErrorList {
-    with_selector_kept(deployment(new), new, old)
+    selector_kept(new, old)
 }
 
 #[must_use]
@@ -50,7 +50,7 @@ pub fn replica_set(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn replica_set_update(new: &Value, old: &Value) -> ErrorList {
-    with_selector_kept(replica_set(new), new, old)
+    selector_kept(new, old)
 }
 
 #[must_use]
@@ -115,7 +115,7 @@ pub fn daemon_set(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn daemon_set_update(new: &Value, old: &Value) -> ErrorList {
-    with_selector_kept(daemon_set(new), new, old)
+    selector_kept(new, old)
 }
 
 #[must_use]
@@ -173,7 +173,7 @@ const CHANGEABLE: [&str; 7] = [
 
 #[must_use]
 pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = stateful_set(new);
+    let mut errors = ErrorList::new();
     let mut rest = new.at("spec").clone();
     for field in CHANGEABLE {
         rest.take_from(field, old.at("spec"));
@@ -201,12 +201,13 @@ pub fn controller_revision(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn controller_revision_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = controller_revision(new);
+    let mut errors = ErrorList::new();
     immutable(&mut errors, &Path::new("data"), new.at("data"), old.at("data"));
     errors
 }
 
-fn with_selector_kept(mut errors: ErrorList, new: &Value, old: &Value) -> ErrorList {
+fn selector_kept(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
     if !same(new.at("spec.selector"), old.at("spec.selector")) {
         errors.push(Error::invalid(&spec().child("selector"), new.at("spec.selector").clone(), IMMUTABLE));
     }

@@ -1,0 +1,2 @@
+//! placeholder
+pub fn run(_args: Vec<std::ffi::OsString>) -> anyhow::Result<()> { anyhow::bail!("soon") }
