@@ -6,4 +6,5 @@
 pub mod emulator;
 pub mod hops;
 pub mod image;
+pub mod session;
 pub mod shell;
