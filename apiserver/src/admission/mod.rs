@@ -5,6 +5,7 @@ mod default_class;
 mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
+pub mod node_restriction;
 mod priority;
 mod service_account;
 mod toleration_seconds;
@@ -52,7 +53,16 @@ pub async fn mutate(call: &Call, verb: Verb, object: &mut Value) -> ApiResult<()
 /// A plugin's refusal.
 pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
     match verb {
-        Verb::Delete => namespace_lifecycle::admit(call, verb, object).await,
-        Verb::Create | Verb::Update => escalation::admit(call, object, old).await,
+        Verb::Delete => {
+            // An eviction is a deletion that has been judged already.
+            if call.info.subresource.is_empty() {
+                node_restriction::admit(call, verb, None, old, None)?;
+            }
+            namespace_lifecycle::admit(call, verb, object).await
+        }
+        Verb::Create | Verb::Update => {
+            node_restriction::admit(call, verb, Some(object), old, None)?;
+            escalation::admit(call, object, old).await
+        }
     }
 }
