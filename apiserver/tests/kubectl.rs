@@ -107,7 +107,7 @@ fn manifest(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/manifests").join(name)).unwrap()
 }
 
-const APPLY: &[&str] = &["apply", "--validate=false", "-f", "-"];
+const APPLY: &[&str] = &["apply", "-f", "-"];
 
 #[test]
 fn a_session_with_kubectl() {

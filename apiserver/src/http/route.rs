@@ -29,8 +29,6 @@ use crate::registry::{body, create, delete, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// Whether protobuf is offered.
-const PROTOBUF: bool = false;
 /// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
 const READS: usize = 400;
 const WRITES: usize = 200;
@@ -56,7 +54,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, request: Request) -> Response<Body> {
     let started = Instant::now();
-    let media = Accept::parse(request.headers(), PROTOBUF, true).map_or(Media::Json, |accept| accept.media);
+    let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
@@ -136,7 +134,7 @@ async fn resource(app: &Arc<App>, user: auth::UserInfo, request: Request, info: 
         return Err(ApiError::no_route());
     }
     let views = info.subresource.is_empty() || info.subresource == "status";
-    let protobuf = PROTOBUF && schema::protobuf::supports(&resource.api_version(), &resource.kind);
+    let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
     let mut call = Call::new(app.clone(), user, resource, info);
