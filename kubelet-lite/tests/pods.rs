@@ -25,7 +25,7 @@ use api::Fake;
 
 fn main() {
     let args: Vec<_> = std::env::args_os().collect();
-    if args.get(1).is_some_and(|arg| arg == "pause" || arg == "agnhost") {
+    if args.get(1).is_some_and(|arg| ["kubelet", "pause", "agnhost"].iter().any(|name| arg == name)) {
         if let Err(error) = knetsim_kubelet_lite::run(args[1..].to_vec()) {
             eprintln!("Error: {error:#}");
             std::process::exit(1);
@@ -56,6 +56,9 @@ struct World {
 }
 
 async fn node() -> World {
+    // The node's own /var/log, as the launcher gives each node one.
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), "/var/log", Some("tmpfs"), flags, None::<&str>).expect("mounted");
     let base = Path::new("/run/test");
     let conf = base.join("net.d");
     std::fs::create_dir_all(&conf).expect("made");
@@ -85,6 +88,7 @@ async fn node() -> World {
         cni: Cni { conf_dir: conf, bin_dirs: vec!["/usr/lib/cni".into()], cache_dir: base.join("cache") },
         runc: Runc::new(&base.join("runc")),
         services,
+        network: tokio::sync::watch::channel(None).1,
         machine: Machine::look(&flags.root_dir),
         backoff: Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) },
         flags,

@@ -261,7 +261,7 @@ fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
     let requests = requirements.and_then(|requirements| requirements.requests.as_ref());
     let cpu = |map| resources::find(map, "cpu").and_then(resources::milli).and_then(|milli| i64::try_from(milli).ok());
     Some(Limits {
-        cgroup: format!("/knetsim/{id}"),
+        cgroup: crate::oci_runtime::cgroup::path(id),
         memory: resources::find(limits, "memory").and_then(resources::units),
         cpu: cpu(limits),
         cpu_request: cpu(requests).or_else(|| cpu(limits)),

@@ -44,12 +44,10 @@ impl Machine {
             runc_version: runc_version(),
             sysfs: probe_sysfs(),
             mapped_uids: mapped(&read("/proc/self/uid_map")),
-            limits_off: Some(NO_CGROUP.to_owned()),
+            limits_off: crate::oci_runtime::cgroup::probe().err(),
         }
     }
 }
-
-const NO_CGROUP: &str = "this process may not create control groups";
 
 fn runc_version() -> String {
     let output = std::process::Command::new("runc").arg("--version").output();

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use runtime::events::EventType;
-use tokio::sync::watch;
 
 use super::{Node, status};
 
@@ -51,7 +50,8 @@ async fn attempt(api: &Api<NodeObject>, name: &str, object: &NodeObject) -> kube
 }
 
 /// Writes the status now, whenever the network's readiness changes, and every [`REPORT`].
-pub async fn report(node: Arc<Node>, mut readiness: watch::Receiver<Option<String>>) {
+pub async fn report(node: Arc<Node>) {
+    let mut readiness = node.network.clone();
     let api: Api<NodeObject> = Api::all(node.client.clone());
     let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
     loop {

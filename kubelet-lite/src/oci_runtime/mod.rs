@@ -2,5 +2,6 @@
 
 pub mod spec;
 pub mod capabilities;
+pub mod cgroup;
 pub mod exec;
 pub mod sandbox;

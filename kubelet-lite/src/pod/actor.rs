@@ -21,6 +21,7 @@ use super::writer::{self, Wanted};
 use crate::cni;
 use crate::container::prepare::{self, PodSide, Prepared};
 use crate::node::Node;
+use crate::oci_runtime::cgroup;
 use crate::oci_runtime::sandbox::Notice;
 use crate::pause::protocol::{Container as Reported, Request};
 use crate::probes::{self, Kind, Verdict};
@@ -29,7 +30,7 @@ use crate::volumes;
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
 /// Between tries to make volumes or the sandbox; doubled each time up to the longest.
-const FIRST_RETRY: Duration = Duration::from_millis(500);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// How often content from the API is brought up to date (upstream: its sync period plus cache delay, about a minute).
 const REFRESH: Duration = Duration::from_secs(10);
@@ -52,6 +53,7 @@ pub enum Event {
     /// Send a signal to a run, if it is still the same.
     Signal { id: String, signal: i32 },
     TornDown(Result<(), cni::Error>),
+    NetworkReady,
     /// Only look again.
     Wake,
 }
@@ -70,6 +72,8 @@ pub struct Actor {
     probes: Workers,
     stops: HashMap<String, (i64, JoinHandle<()>)>,
     setting_up: bool,
+    /// Somebody tells us when the network is ready.
+    awaits_network: bool,
     setup_failures: u32,
     setup_at: Option<i64>,
     refresh_at: Option<i64>,
@@ -107,6 +111,7 @@ impl Actor {
             probes: Workers::default(),
             stops: HashMap::new(),
             setting_up: false,
+            awaits_network: false,
             setup_failures: 0,
             setup_at: None,
             refresh_at: None,
@@ -183,6 +188,7 @@ impl Actor {
         if let Some(start) = status.start_time {
             self.state.start_time = start.0.as_millisecond();
         }
+        self.state.pod_ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
         let statuses = status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
         for old in statuses {
             let Some(id) = old.container_id else { continue };
@@ -229,6 +235,7 @@ impl Actor {
                     tracing::warn!(%error, pod = self.pod.name_any(), "freeing a lost sandbox");
                 }
             }
+            self.begin_anew();
             return;
         };
         let containers = ground.sandbox.containers.clone();
@@ -330,6 +337,7 @@ impl Actor {
                 self.setup_failures += 1;
                 self.setup_at = Some(now() + millis(self.retry_delay()));
             }
+            Event::NetworkReady => self.awaits_network = false,
             Event::Wake => {}
         }
     }
@@ -381,6 +389,29 @@ impl Actor {
             tracing::warn!(%error, pod = self.pod.name_any(), "freeing a lost sandbox");
         }
         self.state.pod_ips.clear();
+        self.begin_anew();
+    }
+
+    /// In a new sandbox everything runs again that is not over for good, init containers included.
+    fn begin_anew(&mut self) {
+        let empty = PodSpec::default();
+        let spec = self.pod.spec.as_ref().unwrap_or(&empty);
+        if plan::is_finished(spec, &self.state) {
+            return;
+        }
+        let policy = spec.restart_policy.as_deref().unwrap_or("Always");
+        for container in all(spec) {
+            let init = spec.init_containers.iter().flatten().any(|init| init.name == container.name);
+            let Some(tracked) = self.state.containers.get_mut(&container.name) else { continue };
+            match &tracked.run {
+                Run::Ended(ended) if init || plan::comes_back(policy, ended.code) => {
+                    tracked.last = Some(ended.clone());
+                    tracked.run = Run::Idle;
+                    tracked.waiting = None;
+                }
+                _ => {}
+            }
+        }
     }
 
     async fn take_ground(&mut self, result: Result<(Ground, volumes::Prepared), setup::Error>) {
@@ -449,6 +480,9 @@ impl Actor {
     }
 
     fn set_up(&mut self) {
+        if self.awaits_network || (self.spec().host_network != Some(true) && self.await_network()) {
+            return;
+        }
         self.setting_up = true;
         let (node, pod, events, notices) = (self.node.clone(), self.pod.clone(), self.events.clone(), self.notices());
         let start_time = self.state.start_time;
@@ -461,6 +495,20 @@ impl Actor {
             };
             let _ = events.send(Event::Ground(Box::new(work.await)));
         });
+    }
+
+    /// True when the network is not ready yet: an event comes when it is.
+    fn await_network(&mut self) -> bool {
+        let mut network = self.node.network.clone();
+        let Some(why) = network.borrow_and_update().clone() else { return false };
+        self.awaits_network = true;
+        self.event(None, EventType::Warning, "NetworkNotReady", format!("network is not ready: {why}"));
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            let _ = network.wait_for(Option::is_none).await;
+            let _ = events.send(Event::NetworkReady);
+        });
+        true
     }
 
     fn refresh(&mut self) {
@@ -527,7 +575,7 @@ impl Actor {
                 tracked.refusals = 0;
                 tracked.waiting = None;
                 tracked.run = Run::Starting { id: prepared.start.id.clone() };
-                self.event(Some(name), EventType::Normal, "Created", format!("Container created"));
+                self.event(Some(name), EventType::Normal, "Created", "Container created");
                 self.request(&Request::Start(prepared.start)).await;
             }
             Err(error) => {
@@ -536,7 +584,7 @@ impl Actor {
                 let first = tracked.refusals == 0;
                 tracked.refusals += 1;
                 let is_image = matches!(error, prepare::Error::Image(_));
-                let delay = if is_image { self.node.backoff.after(tracked.refusals) } else { Duration::from_secs(1 << tracked.refusals.min(4)) };
+                let delay = if is_image { self.node.backoff.after(tracked.refusals) } else { Duration::from_millis(250 << tracked.refusals.min(5)) };
                 tracked.retry_at = Some(now() + millis(delay));
                 let text = error.to_string();
                 tracked.waiting = Some(match (is_image, first) {
@@ -710,6 +758,7 @@ impl Actor {
         let backoff = self.node.backoff;
         let pod = format!("{}_{}({})", self.pod.name_any(), self.namespace(), self.uid());
         let ending = self.state.terminating || self.state.failed.is_some();
+        let limited = self.node.machine.limits_off.is_none();
         let tracked = self.state.entry(&container.name);
         tracked.started = false;
         tracked.ready = false;
@@ -717,6 +766,9 @@ impl Actor {
         let Run::Ended(ended) = &mut tracked.run else { return };
         if ended.message.is_none() {
             ended.message = text;
+        }
+        if ended.code != 0 && ended.reason == "Error" && limited && cgroup::oom_killed(&ended.id) {
+            "OOMKilled".clone_into(&mut ended.reason);
         }
         let ended = ended.clone();
         if ended.finished_at - ended.started_at >= LONG_RUN {
@@ -786,10 +838,14 @@ impl Actor {
 
     /// Publishes what is now true: to the API and to the server.
     fn publish(&mut self) {
-        let status = super::status::status(&self.pod, &self.state, &self.node.flags.node_ip.to_string(), now());
+        let status = {
+            let last = self.wanted.borrow().status.clone();
+            super::status::status(&self.pod, &self.state, last.as_ref(), &self.node.flags.node_ip.to_string(), now())
+        };
         let delete = self.state.torn_down && self.is_deleted() && !self.gone;
+        let netns = self.ground.as_ref().and_then(|ground| ground.record.netns.as_ref()?.file_name()?.to_str().map(str::to_owned));
         self.wanted.send_if_modified(|wanted| {
-            let new = Wanted { status: Some(status), delete };
+            let new = Wanted { status: Some(status), netns, delete };
             if *wanted == new {
                 return false;
             }

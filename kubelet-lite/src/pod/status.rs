@@ -14,19 +14,20 @@ use crate::container::resources::qos_class;
 /// Conditions that are the kubelet's to write; all others are left as they are.
 const OWN: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
-/// Computes the status to write.
+/// Computes the status to write; `last` is what this computed before, which the API may not show yet.
 #[must_use]
-pub fn status(pod: &Pod, state: &State, host_ip: &str, now: i64) -> PodStatus {
+pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str, now: i64) -> PodStatus {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let before = pod.status.clone().unwrap_or_default();
+    let own = last.unwrap_or(&before).conditions.clone().unwrap_or_default();
     let init: Vec<ContainerStatus> =
         spec.init_containers.iter().flatten().map(|container| container_status(spec, container, state, true)).collect();
     let main: Vec<ContainerStatus> =
         spec.containers.iter().map(|container| container_status(spec, container, state, false)).collect();
     let phase = phase(spec, state, &init, &main, before.phase.as_deref());
     let generation = pod.metadata.generation;
-    let mut conditions = conditions(spec, state, phase, &init, &main, &before, now);
+    let mut conditions = conditions(spec, state, phase, &init, &main, &before, &own, now);
     for condition in &mut conditions {
         condition.observed_generation = generation;
     }
@@ -183,6 +184,7 @@ fn phase(
     }
 }
 
+#[allow(clippy::too_many_arguments)] // Everything a condition can depend on, and nothing else.
 fn conditions(
     spec: &PodSpec,
     state: &State,
@@ -190,6 +192,7 @@ fn conditions(
     init: &[ContainerStatus],
     main: &[ContainerStatus],
     before: &PodStatus,
+    own: &[PodCondition],
     now: i64,
 ) -> Vec<PodCondition> {
     let finished = phase == "Succeeded";
@@ -236,7 +239,7 @@ fn conditions(
             Err((reason, message)) if type_ == "Initialized" && finished => ("True", Some(reason), message),
             Err((reason, message)) => ("False", Some(reason), message),
         };
-        let old = before.conditions.iter().flatten().find(|old| old.type_ == type_ && old.status == status);
+        let old = own.iter().find(|old| old.type_ == type_ && old.status == status);
         PodCondition {
             type_: type_.to_owned(),
             status: status.to_owned(),
