@@ -72,7 +72,8 @@ fn mapped(uid_map: &str) -> u64 {
 
 /// Tries to mount a sysfs of a new network namespace, in a child that then goes away with the mount.
 fn probe_sysfs() -> Sysfs {
-    let script = "d=$(mktemp -d) && mount -t sysfs -o ro sysfs $d; code=$?; umount $d 2>/dev/null; rmdir $d; exit $code";
+    let script =
+        "d=$(mktemp -d) && mount -t sysfs -o ro sysfs $d; code=$?; umount $d 2>/dev/null; rmdir $d; exit $code";
     let output = std::process::Command::new("unshare").args(["--net", "--mount", "sh", "-c", script]).output();
     match output {
         Ok(output) if output.status.success() => Sysfs::Own,

@@ -57,8 +57,15 @@ pub async fn report(node: Arc<Node>) {
     loop {
         let not_ready = readiness.borrow_and_update().clone();
         let images = images(&node);
-        let status =
-            status::status(&node.name, &node.flags, &node.machine, images, not_ready.as_deref(), &before, Timestamp::now());
+        let status = status::status(
+            &node.name,
+            &node.flags,
+            &node.machine,
+            images,
+            not_ready.as_deref(),
+            &before,
+            Timestamp::now(),
+        );
         let was_ready = is_ready(&before);
         let conditions = status.conditions.clone().unwrap_or_default();
         let mut wait = REPORT;
@@ -67,7 +74,8 @@ pub async fn report(node: Arc<Node>) {
             Ok(_) => {
                 before = conditions;
                 if not_ready.is_none() != was_ready {
-                    let (reason, text) = if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
+                    let (reason, text) =
+                        if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
                     node.events.node(
                         &node.name,
                         EventType::Normal,

@@ -46,12 +46,30 @@ pub enum Event {
     /// Volumes and sandbox stand, or do not.
     Ground(Box<Result<(Ground, volumes::Prepared), setup::Error>>),
     Refreshed(Option<volumes::Prepared>),
-    Prepared { name: String, attempt: u32, result: Box<Result<Prepared, prepare::Error>> },
-    PostStarted { id: String, result: Result<(), String> },
-    Probed { id: String, kind: Kind, verdict: Verdict },
-    HookFailed { name: String, hook: &'static str, message: String },
+    Prepared {
+        name: String,
+        attempt: u32,
+        result: Box<Result<Prepared, prepare::Error>>,
+    },
+    PostStarted {
+        id: String,
+        result: Result<(), String>,
+    },
+    Probed {
+        id: String,
+        kind: Kind,
+        verdict: Verdict,
+    },
+    HookFailed {
+        name: String,
+        hook: &'static str,
+        message: String,
+    },
     /// Send a signal to a run, if it is still the same.
-    Signal { id: String, signal: i32 },
+    Signal {
+        id: String,
+        signal: i32,
+    },
     TornDown(Result<(), cni::Error>),
     NetworkReady,
     /// Only look again.
@@ -189,7 +207,8 @@ impl Actor {
             self.state.start_time = start.0.as_millisecond();
         }
         self.state.pod_ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
-        let statuses = status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
+        let statuses =
+            status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
         for old in statuses {
             let Some(id) = old.container_id else { continue };
             let id = id.trim_start_matches("runc://").to_owned();
@@ -230,7 +249,12 @@ impl Actor {
         let Some(ground) = setup::adopt(&self.node, &uid, self.notices()).await else {
             // Its pause is gone, so the pod is made anew; what is left of it is cleared away first.
             if let Some(record) = setup::record(&self.node.sandbox_dir(&uid)) {
-                self.event(None, EventType::Normal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+                self.event(
+                    None,
+                    EventType::Normal,
+                    "SandboxChanged",
+                    "Pod sandbox changed, it will be killed and re-created.",
+                );
                 if let Err(error) = setup::free_sandbox(&self.node, &record, None).await {
                     tracing::warn!(%error, pod = self.pod.name_any(), "freeing a lost sandbox");
                 }
@@ -273,7 +297,10 @@ impl Actor {
     fn take_volumes(&mut self, prepared: volumes::Prepared) {
         self.volumes = prepared.volumes;
         let refreshable = self.spec().volumes.iter().flatten().any(|volume| {
-            volume.config_map.is_some() || volume.secret.is_some() || volume.projected.is_some() || volume.downward_api.is_some()
+            volume.config_map.is_some()
+                || volume.secret.is_some()
+                || volume.projected.is_some()
+                || volume.downward_api.is_some()
         });
         let renew = prepared.renew.unwrap_or(REFRESH).min(REFRESH);
         self.refresh_at = refreshable.then(|| now() + millis(renew));
@@ -447,8 +474,13 @@ impl Actor {
                 },
             }
         }
-        let wants_ground = !self.state.sandbox_ready && !self.state.torn_down && !self.state.terminating && !self.tearing_down;
-        if wants_ground && !self.setting_up && self.state.failed.is_none() && !plan::is_finished(self.spec(), &self.state) {
+        let wants_ground =
+            !self.state.sandbox_ready && !self.state.torn_down && !self.state.terminating && !self.tearing_down;
+        if wants_ground
+            && !self.setting_up
+            && self.state.failed.is_none()
+            && !plan::is_finished(self.spec(), &self.state)
+        {
             match self.setup_at {
                 Some(time) if time > at => later(time),
                 _ => self.set_up(),
@@ -565,7 +597,9 @@ impl Actor {
                 let present = format!("Container image \"{image}\" already present on machine");
                 self.event(Some(name), EventType::Normal, "Pulled", present);
                 if let Some(uid) = prepared.instead_of {
-                    let text = format!("user {uid} is not mapped into this user namespace: the container runs as root of it instead");
+                    let text = format!(
+                        "user {uid} is not mapped into this user namespace: the container runs as root of it instead"
+                    );
                     self.event(Some(name), EventType::Warning, "UserNotMapped", text);
                 }
                 let tracked = self.state.entry(name);
@@ -584,7 +618,11 @@ impl Actor {
                 let first = tracked.refusals == 0;
                 tracked.refusals += 1;
                 let is_image = matches!(error, prepare::Error::Image(_));
-                let delay = if is_image { self.node.backoff.after(tracked.refusals) } else { Duration::from_millis(250 << tracked.refusals.min(5)) };
+                let delay = if is_image {
+                    self.node.backoff.after(tracked.refusals)
+                } else {
+                    Duration::from_millis(250 << tracked.refusals.min(5))
+                };
                 tracked.retry_at = Some(now() + millis(delay));
                 let text = error.to_string();
                 tracked.waiting = Some(match (is_image, first) {
@@ -596,7 +634,12 @@ impl Actor {
                 });
                 if is_image {
                     self.event(Some(name), EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
-                    self.event(Some(name), EventType::Warning, "Failed", format!("Failed to pull image \"{image}\": {text}"));
+                    self.event(
+                        Some(name),
+                        EventType::Warning,
+                        "Failed",
+                        format!("Failed to pull image \"{image}\": {text}"),
+                    );
                     self.event(Some(name), EventType::Warning, "Failed", format!("Error: {}", error.reason()));
                     self.event(Some(name), EventType::Normal, "BackOff", format!("Back-off pulling image \"{image}\""));
                 } else {
@@ -622,9 +665,10 @@ impl Actor {
     }
 
     fn began(&mut self, container: &Container, id: &str) {
-        let adopted = self.ground.as_ref().is_some_and(|ground| {
-            ground.adopted && ground.sandbox.containers.iter().any(|known| known.id == id)
-        });
+        let adopted = self
+            .ground
+            .as_ref()
+            .is_some_and(|ground| ground.adopted && ground.sandbox.containers.iter().any(|known| known.id == id));
         let tracked = self.state.entry(&container.name);
         tracked.stopping = false;
         tracked.started = container.startup_probe.is_none();
@@ -636,7 +680,8 @@ impl Actor {
         match hook.filter(|_| !adopted) {
             Some(hook) => {
                 self.state.entry(&container.name).started = false;
-                let (node, events, container, id) = (self.node.clone(), self.events.clone(), container.clone(), id.to_owned());
+                let (node, events, container, id) =
+                    (self.node.clone(), self.events.clone(), container.clone(), id.to_owned());
                 let ip = self.state.pod_ips.first().cloned().unwrap_or_default();
                 tokio::spawn(async move {
                     // Upstream lets the hook take as long as it likes; we end it after the longest back-off.
@@ -662,7 +707,8 @@ impl Actor {
     }
 
     fn running(&self, id: &str) -> Option<Container> {
-        let (name, _) = self.state.containers.iter().find(|(_, tracked)| tracked.is_running() && tracked.id() == Some(id))?;
+        let (name, _) =
+            self.state.containers.iter().find(|(_, tracked)| tracked.is_running() && tracked.id() == Some(id))?;
         named(self.spec(), name).cloned()
     }
 
@@ -674,7 +720,12 @@ impl Actor {
                 self.start_probes(&container, id);
             }
             Err(message) => {
-                self.event(Some(&container.name), EventType::Warning, "FailedPostStartHook", format!("PostStartHook failed: {message}"));
+                self.event(
+                    Some(&container.name),
+                    EventType::Warning,
+                    "FailedPostStartHook",
+                    format!("PostStartHook failed: {message}"),
+                );
                 self.stop(&container.name, Some("FailedPostStartHook".to_owned()));
             }
         }
@@ -714,9 +765,9 @@ impl Actor {
     fn stop(&mut self, name: &str, why: Option<String>) {
         let Some(container) = named(self.spec(), name).cloned() else { return };
         let default = self.spec().termination_grace_period_seconds.unwrap_or(30).max(0);
-        let of_probe = [Kind::Liveness, Kind::Startup].iter().find_map(|kind| {
-            probe(&container, *kind).and_then(|probe| probe.termination_grace_period_seconds)
-        });
+        let of_probe = [Kind::Liveness, Kind::Startup]
+            .iter()
+            .find_map(|kind| probe(&container, *kind).and_then(|probe| probe.termination_grace_period_seconds));
         let grace = match (&why, self.deadline) {
             (None, Some(deadline)) => (deadline - now()).max(0).min(default.max(0) * 1000),
             (Some(_), _) => of_probe.unwrap_or(default) * 1000,
@@ -729,7 +780,12 @@ impl Actor {
         let image = container.image.clone().unwrap_or_default();
         let from_image = || self.node.images.resolve(&image).ok().and_then(|image| image.config.stop_signal);
         let signal = named_signal.or_else(from_image).and_then(|name| stop::signal_number(&name)).unwrap_or(15);
-        self.event(Some(name), EventType::Normal, "Killing", why.unwrap_or_else(|| format!("Stopping container {name}")));
+        self.event(
+            Some(name),
+            EventType::Normal,
+            "Killing",
+            why.unwrap_or_else(|| format!("Stopping container {name}")),
+        );
         let stop = Stop {
             container,
             id: id.clone(),
@@ -754,7 +810,12 @@ impl Actor {
         let attempt = self.state.entry(&container.name).attempt;
         let file = prepare::termination_file(&self.node, &self.pod, &container.name, attempt);
         let log = prepare::log_path(&self.pod, &container.name, attempt);
-        let text = termination_message(container, &file, &log, self.state.entry(&container.name).ended().map(|ended| ended.code));
+        let text = termination_message(
+            container,
+            &file,
+            &log,
+            self.state.entry(&container.name).ended().map(|ended| ended.code),
+        );
         let backoff = self.node.backoff;
         let pod = format!("{}_{}({})", self.pod.name_any(), self.namespace(), self.uid());
         let ending = self.state.terminating || self.state.failed.is_some();
@@ -788,7 +849,8 @@ impl Actor {
             tracked.retry_at = Some(ended.finished_at + millis(delay));
             tracked.crashes += 1;
             if !delay.is_zero() {
-                let text = format!("back-off {} restarting failed container={} pod={pod}", words(delay), container.name);
+                let text =
+                    format!("back-off {} restarting failed container={} pod={pod}", words(delay), container.name);
                 tracked.waiting = Some(Waiting { reason: "CrashLoopBackOff".into(), message: Some(text) });
                 let text = format!("Back-off restarting failed container {} in pod {pod}", container.name);
                 said.push((EventType::Warning, "BackOff", text));
@@ -843,7 +905,10 @@ impl Actor {
             super::status::status(&self.pod, &self.state, last.as_ref(), &self.node.flags.node_ip.to_string(), now())
         };
         let delete = self.state.torn_down && self.is_deleted() && !self.gone;
-        let netns = self.ground.as_ref().and_then(|ground| ground.record.netns.as_ref()?.file_name()?.to_str().map(str::to_owned));
+        let netns = self
+            .ground
+            .as_ref()
+            .and_then(|ground| ground.record.netns.as_ref()?.file_name()?.to_str().map(str::to_owned));
         self.wanted.send_if_modified(|wanted| {
             let new = Wanted { status: Some(status), netns, delete };
             if *wanted == new {

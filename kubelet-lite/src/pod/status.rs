@@ -70,13 +70,14 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         ..Default::default()
     };
     let default_wait = if !init && !initialised(spec, state) { "PodInitializing" } else { "ContainerCreating" };
-    let default_wait = if init && spec.init_containers.iter().flatten().next().map(|first| &first.name) != Some(&container.name) {
-        "PodInitializing"
-    } else if init && state.sandbox_ready && tracked.run == Run::Idle && tracked.waiting.is_none() {
-        "PodInitializing"
-    } else {
-        default_wait
-    };
+    let default_wait =
+        if init && spec.init_containers.iter().flatten().next().map(|first| &first.name) != Some(&container.name) {
+            "PodInitializing"
+        } else if init && state.sandbox_ready && tracked.run == Run::Idle && tracked.waiting.is_none() {
+            "PodInitializing"
+        } else {
+            default_wait
+        };
     let now = match (&tracked.run, &tracked.waiting) {
         (Run::Running { started_at, .. }, _) => running(*started_at),
         (Run::Ended(ended), None) => terminated(ended),
@@ -92,7 +93,11 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
     let is_running = tracked.is_running();
     ContainerStatus {
         name: container.name.clone(),
-        image: if tracked.image.is_empty() { container.image.clone().unwrap_or_default() } else { tracked.image.clone() },
+        image: if tracked.image.is_empty() {
+            container.image.clone().unwrap_or_default()
+        } else {
+            tracked.image.clone()
+        },
         image_id: tracked.image_id.clone(),
         container_id: tracked.id().map(|id| format!("runc://{id}")),
         restart_count: i32::try_from(tracked.attempt).unwrap_or(i32::MAX),
@@ -123,7 +128,10 @@ fn terminated(ended: &Ended) -> ContainerState {
 
 /// Whether every init container is done (a sidecar: has started).
 fn initialised(spec: &PodSpec, state: &State) -> bool {
-    let began = spec.containers.iter().any(|container| state.get(&container.name).is_some_and(|tracked| tracked.run != Run::Idle));
+    let began = spec
+        .containers
+        .iter()
+        .any(|container| state.get(&container.name).is_some_and(|tracked| tracked.run != Run::Idle));
     began
         || spec.init_containers.iter().flatten().all(|container| {
             state.get(&container.name).is_some_and(|tracked| {
@@ -160,14 +168,15 @@ fn phase(
     let containers = spec.init_containers.iter().flatten();
     if !initialised(spec, state) {
         let failed = policy == "Never"
-            && containers.zip(init).any(|(container, status)| {
-                !is_sidecar(container) && exit(status).is_some_and(|code| code != 0)
-            });
+            && containers
+                .zip(init)
+                .any(|(container, status)| !is_sidecar(container) && exit(status).is_some_and(|code| code != 0));
         return if failed { "Failed" } else { "Pending" };
     }
     let is_running = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
     let running = main.iter().filter(is_running).count();
-    let waiting = main.iter().filter(|status| !is_running(status) && exit(status).is_none() && last_exit(status).is_none());
+    let waiting =
+        main.iter().filter(|status| !is_running(status) && exit(status).is_none() && last_exit(status).is_none());
     if waiting.count() > 0 {
         return if before == Some("Running") { "Running" } else { "Pending" };
     }
@@ -197,8 +206,12 @@ fn conditions(
 ) -> Vec<PodCondition> {
     let finished = phase == "Succeeded";
     let sidecars = spec.init_containers.iter().flatten().zip(init).filter(|(container, _)| is_sidecar(container));
-    let unready: Vec<&str> =
-        sidecars.map(|(_, status)| status).chain(main).filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    let unready: Vec<&str> = sidecars
+        .map(|(_, status)| status)
+        .chain(main)
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect();
     let ready = match () {
         () if finished => Err(("PodCompleted", None)),
         () if phase == "Failed" => Err(("PodFailed", None)),
@@ -214,7 +227,9 @@ fn conditions(
         .collect();
     let pod_ready = match &ready {
         Ok(()) if !closed.is_empty() => {
-            let missing = closed.iter().map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" does not exist."));
+            let missing = closed
+                .iter()
+                .map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" does not exist."));
             Err(("ReadinessGatesNotReady", Some(missing.collect::<Vec<_>>().join(", "))))
         }
         other => other.clone(),
@@ -230,7 +245,10 @@ fn conditions(
     let initialised = match () {
         () if finished => Err(("PodCompleted", None)),
         () if initialised(spec, state) => Ok(()),
-        () => Err(("ContainersNotInitialized", Some(format!("containers with incomplete status: [{}]", waiting_init.join(" "))))),
+        () => Err((
+            "ContainersNotInitialized",
+            Some(format!("containers with incomplete status: [{}]", waiting_init.join(" "))),
+        )),
     };
     let make = |type_: &str, verdict: Result<(), (&str, Option<String>)>| {
         let (status, reason, message) = match verdict {

@@ -102,7 +102,10 @@ pub fn serve(view: &View, container: &str, query: &Query) -> Response<Body> {
             Some(waiting) => waiting.reason.clone(),
             None => "ContainerCreating".to_owned(),
         };
-        return text(StatusCode::BAD_REQUEST, format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"));
+        return text(
+            StatusCode::BAD_REQUEST,
+            format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"),
+        );
     } else {
         tracked.attempt
     };
@@ -255,7 +258,10 @@ fn follow(
                     }
                 }
                 reader = BufReader::new(File::open(path)?);
-                watch.add_watch(path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVE_SELF)?;
+                watch.add_watch(
+                    path,
+                    AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVE_SELF,
+                )?;
             } else if event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DELETE_SELF) {
                 ends = !event.mask.contains(AddWatchFlags::IN_CLOSE_WRITE) || is_same(path, &reader);
             }
