@@ -52,10 +52,10 @@ pub fn find(
                 .ok_or_else(|| Error::Unknown(image_user.to_owned()))?,
         },
     };
-    if asked.is_none() {
-        if let Ok(group) = image_group.parse() {
-            gid = group;
-        }
+    if asked.is_none()
+        && let Ok(group) = image_group.parse()
+    {
+        gid = group;
     }
     let group = own.and_then(|own| own.run_as_group).or_else(|| pod.and_then(|pod| pod.run_as_group)).and_then(id);
     gid = group.unwrap_or(gid);

@@ -69,15 +69,9 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
         ..Default::default()
     };
-    let default_wait = if !init && !initialised(spec, state) { "PodInitializing" } else { "ContainerCreating" };
-    let default_wait =
-        if init && spec.init_containers.iter().flatten().next().map(|first| &first.name) != Some(&container.name) {
-            "PodInitializing"
-        } else if init && state.sandbox_ready && tracked.run == Run::Idle && tracked.waiting.is_none() {
-            "PodInitializing"
-        } else {
-            default_wait
-        };
+    // Upstream's default, for all containers of a pod alike.
+    let has_init = spec.init_containers.iter().flatten().next().is_some();
+    let default_wait = if has_init { "PodInitializing" } else { "ContainerCreating" };
     let now = match (&tracked.run, &tracked.waiting) {
         (Run::Running { started_at, .. }, _) => running(*started_at),
         (Run::Ended(ended), None) => terminated(ended),
@@ -99,7 +93,7 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
             tracked.image.clone()
         },
         image_id: tracked.image_id.clone(),
-        container_id: tracked.id().map(|id| format!("runc://{id}")),
+        container_id: container_id(tracked).map(|id| format!("runc://{id}")),
         restart_count: i32::try_from(tracked.attempt).unwrap_or(i32::MAX),
         ready: if init && !is_sidecar(container) { done } else { is_running && tracked.started && tracked.ready },
         started: Some(is_running && tracked.started),
@@ -107,6 +101,14 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         last_state: Some(last.map(terminated).unwrap_or_default()),
         resources: container.resources.clone(),
         ..Default::default()
+    }
+}
+
+/// The current or last run's ID; one that is about to start is not told yet, which saves a write for each container.
+fn container_id(tracked: &Tracked) -> Option<&str> {
+    match &tracked.run {
+        Run::Starting { .. } => tracked.last.as_ref().map(|ended| ended.id.as_str()),
+        _ => tracked.id(),
     }
 }
 

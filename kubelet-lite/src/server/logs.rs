@@ -79,7 +79,7 @@ impl Options {
 /// Answers `/containerLogs`.
 pub fn serve(view: &View, container: &str, query: &Query) -> Response<Body> {
     let spec = view.pod.spec.as_ref();
-    if !spec.is_some_and(|spec| crate::pod::state::named(spec, container).is_some()) {
+    if spec.is_none_or(|spec| crate::pod::state::named(spec, container).is_none()) {
         let name = view.pod.metadata.name.clone().unwrap_or_default();
         return text(StatusCode::BAD_REQUEST, format!("container {container} is not valid for pod {name}"));
     }
