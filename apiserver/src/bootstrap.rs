@@ -55,6 +55,16 @@ pub async fn ensure(app: &Arc<App>, group: &str, plural: &str, mut object: Value
     }
 }
 
+/// The `kubernetes` Service or its endpoints were deleted: they come back at once.
+pub fn restore_kubernetes_service(app: &Arc<App>) {
+    let app = app.clone();
+    tokio::spawn(async move {
+        if let Err(error) = kubernetes_service(&app).await {
+            tracing::warn!(%error, "the kubernetes Service could not be restored");
+        }
+    });
+}
+
 /// The Service clients in pods use, and the endpoint behind it: this server.
 async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });

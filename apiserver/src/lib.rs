@@ -76,6 +76,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
     let server = tokio::spawn(http::server::serve(listeners, tls, clients, http::route::router(app.clone()), stop.clone()));
     prepare(&app).await?;
     app.health.started.store(true, Ordering::Release);
+    runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     server.await?;
     Ok(())

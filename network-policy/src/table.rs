@@ -88,12 +88,15 @@ impl Table {
     }
 }
 
+/// The chain an element led to before the batch, and the one it leads to after it.
+type Move = (Option<String>, Option<String>);
+
 /// One transaction in the making, in the order in which references allow it.
 #[derive(Default)]
 struct Steps {
     create: Vec<Value>,
     fill: Vec<Value>,
-    elements: BTreeMap<(&'static str, String), (Option<String>, Option<String>)>,
+    elements: BTreeMap<(&'static str, String), Move>,
     flush: Vec<Value>,
     delete: Vec<Value>,
 }

@@ -32,7 +32,7 @@ pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
 }
 
 fn containers(pod: &mut Value) -> impl Iterator<Item = &mut Value> {
-    let spec = pod["spec"].as_object_mut().into_iter().flatten();
+    let spec = pod.get_mut("spec").and_then(Value::as_object_mut).into_iter().flatten();
     spec.filter(|(name, _)| matches!(name.as_str(), "containers" | "initContainers"))
         .flat_map(|(_, list)| list.as_array_mut().into_iter().flatten())
 }

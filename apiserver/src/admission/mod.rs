@@ -2,8 +2,10 @@
 //! (`kubeapiserver/options/plugins.go`). Mutating plugins run before validation, refusing ones on the final object.
 
 mod default_class;
+mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
+pub mod node_restriction;
 mod priority;
 mod service_account;
 mod toleration_seconds;
@@ -26,7 +28,7 @@ pub enum Verb {
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Value>) -> ApiResult<()> {
+pub async fn mutate(call: &Call, verb: Verb, object: &mut Value) -> ApiResult<()> {
     namespace_lifecycle::admit(call, verb, object).await?;
     if verb == Verb::Create && call.info.subresource.is_empty() {
         match (call.resource.group.as_str(), call.resource.plural.as_str()) {
@@ -42,7 +44,6 @@ pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Va
             _ => {}
         }
     }
-    let _ = old;
     Ok(())
 }
 
@@ -50,9 +51,18 @@ pub async fn mutate(call: &Call, verb: Verb, object: &mut Value, old: Option<&Va
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn validate(call: &Call, verb: Verb, object: &Value, _old: Option<&Value>) -> ApiResult<()> {
-    if verb == Verb::Delete {
-        namespace_lifecycle::admit(call, verb, object).await?;
+pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
+    match verb {
+        Verb::Delete => {
+            // An eviction is a deletion that has been judged already.
+            if call.info.subresource.is_empty() {
+                node_restriction::admit(call, verb, None, old, None)?;
+            }
+            namespace_lifecycle::admit(call, verb, object).await
+        }
+        Verb::Create | Verb::Update => {
+            node_restriction::admit(call, verb, Some(object), old, None)?;
+            escalation::admit(call, object, old).await
+        }
     }
-    Ok(())
 }

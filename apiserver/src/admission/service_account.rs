@@ -56,7 +56,8 @@ fn mount(pod: &mut Value) {
     let volume = own.clone().unwrap_or_else(|| format!("kube-api-access-{}", object::suffix(5)));
     let mut used = false;
     for list in ["initContainers", "containers"] {
-        for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             // A container that mounts something of its own there keeps it.
             if mounts.iter().any(|mount| text(mount, "/mountPath") == MOUNT) {
@@ -91,6 +92,7 @@ mod tests {
         let again = pod.clone();
         mount(&mut pod);
         assert_eq!(pod, again);
+        assert!(pod["spec"].get("initContainers").is_none());
         assert_eq!(pod["spec"]["volumes"].as_array().unwrap().len(), 1);
         assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], MOUNT);
         assert_eq!(pod["spec"]["containers"][1]["volumeMounts"][0]["name"], "x");

@@ -17,9 +17,6 @@ use super::status::{ApiError, ApiResult};
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
-const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-const PROTOBUF_V3: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
-
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
 pub struct Documents(Mutex<HashMap<String, Document>>);
@@ -56,19 +53,18 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
     });
     if path == "/openapi/v2" {
-        let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
-        let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
-        let document = app.documents.get(name, || {
-            let document = openapi::v2(&rows(&catalogue));
-            if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
-        });
-        return Ok(respond(&document, kind, headers, gzip, false));
+        // The protobuf form of version 2 is not served: clients that know it know version 3.
+        if !json_wanted {
+            return Err(ApiError::not_acceptable());
+        }
+        let document = app.documents.get("v2", || answer::to_json(&openapi::v2(&rows(&catalogue))));
+        return Ok(respond(&document, "application/json", headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
-        return Ok(answer::json(200, &index(app, &catalogue)));
+        return Ok(answer::json(200, &index(&catalogue)));
     }
-    if !json_wanted && accept.contains(PROTOBUF_V3) {
+    if !json_wanted {
         return Err(ApiError::not_acceptable());
     }
     let (group, version) = group_version(name).ok_or_else(ApiError::no_route)?;
@@ -114,7 +110,7 @@ fn v3(app: &App, catalogue: &Catalogue, group: &str, version: &str) -> Document 
 
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
 /// of the rows they follow from.
-fn index(app: &App, catalogue: &Catalogue) -> Value {
+fn index(catalogue: &Catalogue) -> Value {
     let mut paths = Map::new();
     for group in &catalogue.groups {
         for version in &group.versions {
@@ -129,7 +125,6 @@ fn index(app: &App, catalogue: &Catalogue) -> Value {
             paths.insert(name, json!({ "serverRelativeURL": address }));
         }
     }
-    let _ = app;
     json!({ "paths": paths })
 }
 

@@ -1,5 +1,6 @@
 //! The one handler behind every path: authenticate, impersonate, authorize, then hand over to what the path is about.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::{Extension, Router};
 use bytes::Bytes;
+use futures::FutureExt;
 use http::header::USER_AGENT;
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -27,8 +29,6 @@ use crate::registry::{body, create, delete, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// Whether protobuf is offered.
-const PROTOBUF: bool = false;
 /// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
 const READS: usize = 400;
 const WRITES: usize = 200;
@@ -54,14 +54,16 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, request: Request) -> Response<Body> {
     let started = Instant::now();
-    let media = Accept::parse(request.headers(), PROTOBUF, true).map_or(Media::Json, |accept| accept.media);
+    let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
     let app = shared.app.clone();
     let verb = info.verb;
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
-    let result = admit(&shared, &peer, request, info, query).await;
+    // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
+    let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details.")));
     let response = result.unwrap_or_else(|error| {
         if error.code >= 500 {
             tracing::warn!(%error, verb, resource, "a request failed");
@@ -132,7 +134,7 @@ async fn resource(app: &Arc<App>, user: auth::UserInfo, request: Request, info: 
         return Err(ApiError::no_route());
     }
     let views = info.subresource.is_empty() || info.subresource == "status";
-    let protobuf = PROTOBUF && schema::protobuf::supports(&resource.api_version(), &resource.kind);
+    let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
     let mut call = Call::new(app.clone(), user, resource, info);

@@ -12,6 +12,7 @@ use super::route::{collect, one, plain, updated};
 use super::status::{ApiError, ApiResult};
 use super::kubelet;
 use crate::access::token;
+use crate::admission::{self, Verb};
 use crate::app::{Call, text};
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
@@ -136,6 +137,7 @@ async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
     let name = call.info.name.clone();
     let key = call.resource.key(&call.info.namespace, &name);
     let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
+    admission::node_restriction::admit(call, Verb::Create, Some(eviction), None, Some(&pod))?;
     let finished = matches!(text(&pod, "/status/phase"), "Succeeded" | "Failed" | "Pending");
     if !finished && !object::is_deleting(&pod) {
         disrupt(call, &pod).await?;

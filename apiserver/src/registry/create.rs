@@ -4,7 +4,7 @@ use schema::apply::{Manager, Operation};
 use schema::field::ErrorList;
 use serde_json::Value;
 
-use super::write::{self, commit};
+use super::write::commit;
 use super::{body, hooks, object};
 use crate::admission::{self, Verb};
 use crate::app::{Call, text};
@@ -37,7 +37,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
             object::set(&mut object, "name", object::generate(&prefix).into());
         }
         prepare(call, &mut object);
-        admission::mutate(call, Verb::Create, &mut object, None).await?;
+        admission::mutate(call, Verb::Create, &mut object).await?;
         if !managed {
             track(call, None, &mut object);
         }
@@ -124,6 +124,11 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     if let Some(validate) = strategy.validate {
         errors.extend(validate(new));
     }
+    if call.resource.is(crate::crd::GROUP, crate::crd::PLURAL)
+        && let Err(wrong) = super::custom::Custom::parse(new)
+    {
+        errors.extend(wrong);
+    }
     if let (Some(validate), Some(old)) = (strategy.validate_update, old) {
         errors.extend(validate(new, old));
     }
@@ -165,9 +170,4 @@ pub fn warn(call: &Call, object: &Value) {
             text => call.warn(text),
         }
     }
-}
-
-/// Whether a namespace is there, for those who create in it.
-pub async fn namespace_exists(call: &Call, name: &str) -> ApiResult<bool> {
-    Ok(write::namespace(&call.app, name).await?.is_some())
 }

@@ -192,7 +192,8 @@ impl Allocator {
         let path = Path::new("spec").child("ports");
         // TCP and UDP of the same number may share a node port.
         let mut shared: Vec<(u64, String, u16)> = Vec::new();
-        for (index, port) in service["spec"]["ports"].as_array_mut().into_iter().flatten().enumerate() {
+        let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+        for (index, port) in ports.into_iter().flatten().enumerate() {
             let asked = port["nodePort"].as_u64().unwrap_or(0);
             let number = port["port"].as_u64().unwrap_or(0);
             let protocol = text(port, "/protocol").to_owned();

@@ -82,7 +82,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             return Err(call.modified(name));
         }
         settle(call, &mut new, &live.value)?;
-        admission::mutate(call, Verb::Update, &mut new, Some(&live.value)).await?;
+        admission::mutate(call, Verb::Update, &mut new).await?;
         if !matches!(change, Change::Apply { .. }) {
             create::track(call, Some(&live.value), &mut new);
         }
