@@ -78,6 +78,7 @@ pub fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
 /// # Errors
 /// When the image, the configuration or the root cannot be had.
 pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt: u32) -> Result<Prepared, Error> {
+    let begun = std::time::Instant::now();
     let name = container.image.clone().unwrap_or_default();
     let images = node.images.clone();
     let image = tokio::task::spawn_blocking(move || images.resolve(&name)).await.expect("resolving does not panic")?;
@@ -143,6 +144,7 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
     });
     let text = configuration.to_string();
     std::fs::write(bundle.join("config.json"), text).map_err(|error| Error::Create(error.to_string()))?;
+    tracing::debug!(pod = pod.name_any(), container = container.name, took = ?begun.elapsed(), "the bundle is made");
     let log = log_path(pod, &container.name, attempt);
     link_log(pod, container, &id, &log);
     Ok(Prepared {

@@ -512,6 +512,7 @@ impl Actor {
     }
 
     fn set_up(&mut self) {
+        tracing::debug!(pod = self.pod.name_any(), "setting up");
         if self.awaits_network || (self.spec().host_network != Some(true) && self.await_network()) {
             return;
         }
@@ -660,6 +661,7 @@ impl Actor {
         if self.state.report(reported) {
             self.ended(&container).await;
         } else if self.state.get(&reported.name).is_some_and(|tracked| tracked.is_running()) && !was_running {
+            tracing::debug!(pod = self.pod.name_any(), container = container.name, "the container runs");
             self.began(&container, &reported.id);
         }
     }

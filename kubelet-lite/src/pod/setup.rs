@@ -127,7 +127,9 @@ pub async fn make_sandbox(
         runtime_root: node.runc.root().to_owned(),
     };
     let failed = |error: sandbox::Error| Error::Sandbox(format!("rpc error: code = Unknown desc = {error}"));
+    let begun = std::time::Instant::now();
     let mut sandbox = Sandbox::create(&config, notices).await.map_err(failed)?;
+    let paused = begun.elapsed();
     let mut record = Record {
         namespace: pod.namespace().unwrap_or_default(),
         name: pod.name_any(),
@@ -154,6 +156,7 @@ pub async fn make_sandbox(
             }
         }
     }
+    tracing::debug!(pod = record.name, ?paused, networked = ?begun.elapsed(), "the sandbox stands");
     save(&config.dir, &record).map_err(|error| Error::Sandbox(error.to_string()))?;
     write_etc(node, pod, spec, &record).map_err(|error| Error::Sandbox(error.to_string()))?;
     Ok(Ground { sandbox, record, adopted: false })
