@@ -13,7 +13,8 @@ const SERVING: u8 = 1;
 /// # Errors
 /// With what the server, or the network, said instead.
 pub async fn check(host: &str, port: u16, service: &str) -> Result<(), String> {
-    let words = |error: &dyn std::fmt::Display| format!("timeout: failed to connect service \"{host}:{port}\": {error}");
+    let words =
+        |error: &dyn std::fmt::Display| format!("timeout: failed to connect service \"{host}:{port}\": {error}");
     let stream = TcpStream::connect((host, port)).await.map_err(|error| words(&error))?;
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
         .await
@@ -34,7 +35,9 @@ pub async fn check(host: &str, port: u16, service: &str) -> Result<(), String> {
     match answer?.get(5..) {
         Some([0x08, SERVING, ..]) => Ok(()),
         Some(_) => Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()),
-        None => Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned()),
+        None => {
+            Err("error: this server does not implement the grpc health protocol (grpc.health.v1.Health)".to_owned())
+        }
     }
 }
 

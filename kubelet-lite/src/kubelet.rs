@@ -37,10 +37,11 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     let node = Arc::new(build(flags).await?);
     let registry = Registry::default();
     let server = crate::server::listen(node.clone(), registry.clone()).await?;
-    let readiness = network::watch_readiness(node.cni.clone()).context("watching the CNI configuration")?;
     let object = registration::register(&node).await?;
     tokio::spawn(lease::renew(node.client.clone(), object));
-    tokio::spawn(registration::report(node.clone(), readiness));
+    tokio::spawn(registration::report(node.clone()));
+    // Containers get their services' addresses when they start, so the services have to be known before.
+    node.services.wait_until_ready().await.context("reading the services")?;
     tokio::select! {
         ended = manager::run(node, registry) => ended.context("watching pods"),
         ended = server => ended.context("serving"),
@@ -68,13 +69,15 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
     }
     let client = runtime::client::connect(Some(&flags.kubeconfig)).await?;
     let recorder = Arc::new(Recorder::new(client.clone(), "kubelet", Some(&name)));
+    let cni = Cni {
+        conf_dir: flags.cni_conf_dir.clone(),
+        bin_dirs: flags.cni_bin_dir.clone(),
+        cache_dir: cache_root().to_owned(),
+    };
     Ok(Node {
+        network: network::watch_readiness(cni.clone()).context("watching the CNI configuration")?,
         images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue")),
-        cni: Cni {
-            conf_dir: flags.cni_conf_dir.clone(),
-            bin_dirs: flags.cni_bin_dir.clone(),
-            cache_dir: cache_root().to_owned(),
-        },
+        cni,
         services: watch_services(client.clone()),
         events: Events::new(recorder),
         runc: Runc::new(&run.join("runc")),

@@ -86,7 +86,9 @@ pub struct Target {
 
 /// Probes for as long as the returned future lives, and hands every verdict to `say`.
 pub async fn work(node: &Node, probe: &Probe, target: &Target, mut say: impl FnMut(Verdict)) {
-    let seconds = |value: Option<i32>, default: i32| Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0));
+    let seconds = |value: Option<i32>, default: i32| {
+        Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0))
+    };
     let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
     let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let mut counter = Counter::new(probe);
@@ -174,7 +176,10 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
     let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
     let mut headers = String::new();
     let mut host_header = format!("{host}:{port}");
-    let mut agent = format!("kube-probe/{}", crate::node::status::VERSION.trim_start_matches('v').rsplit_once('.').map_or("", |(v, _)| v));
+    let mut agent = format!(
+        "kube-probe/{}",
+        crate::node::status::VERSION.trim_start_matches('v').rsplit_once('.').map_or("", |(v, _)| v)
+    );
     for header in get.http_headers.iter().flatten() {
         if header.value.contains(['\r', '\n']) || header.name.contains(['\r', '\n']) {
             return Err(format!("invalid header {:?}", header.name));
@@ -189,7 +194,8 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
         "GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n{headers}Connection: close\r\n\r\n"
     );
     let code = if scheme == "https" {
-        let stream = crate::tls::connect_unverified(stream, host).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
+        let stream =
+            crate::tls::connect_unverified(stream, host).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
         exchange(stream, &request).await
     } else {
         exchange(stream, &request).await
@@ -257,9 +263,10 @@ mod tests {
 
     #[test]
     fn ports_by_name_and_number() {
-        let container: Container =
-            serde_json::from_value(serde_json::json!({ "name": "c", "ports": [{ "name": "http", "containerPort": 80 }] }))
-                .expect("a container");
+        let container: Container = serde_json::from_value(
+            serde_json::json!({ "name": "c", "ports": [{ "name": "http", "containerPort": 80 }] }),
+        )
+        .expect("a container");
         assert_eq!(port(&IntOrString::Int(8080), &container), Ok(8080));
         assert_eq!(port(&IntOrString::String("http".into()), &container), Ok(80));
         assert!(port(&IntOrString::String("none".into()), &container).is_err());

@@ -111,10 +111,12 @@ pub async fn token(client: &Client, pod: &Pod, audience: Option<&str>, seconds: 
         status: None,
     };
     let answer = api.create_token_request(&account, &PostParams::default(), &request).await?;
-    let status = answer.status.ok_or_else(|| kube::Error::Api(Box::new(kube::core::Status::failure(
-        "the API server answered a token request without a token",
-        "InternalError",
-    ))))?;
+    let status = answer.status.ok_or_else(|| {
+        kube::Error::Api(Box::new(kube::core::Status::failure(
+            "the API server answered a token request without a token",
+            "InternalError",
+        )))
+    })?;
     let granted = status.expiration_timestamp.0.as_second() - k8s_openapi::jiff::Timestamp::now().as_second();
     Ok((status.token, granted))
 }

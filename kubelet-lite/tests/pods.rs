@@ -25,7 +25,7 @@ use api::Fake;
 
 fn main() {
     let args: Vec<_> = std::env::args_os().collect();
-    if args.get(1).is_some_and(|arg| arg == "pause" || arg == "agnhost") {
+    if args.get(1).is_some_and(|arg| ["kubelet", "pause", "agnhost"].iter().any(|name| arg == name)) {
         if let Err(error) = knetsim_kubelet_lite::run(args[1..].to_vec()) {
             eprintln!("Error: {error:#}");
             std::process::exit(1);
@@ -56,6 +56,9 @@ struct World {
 }
 
 async fn node() -> World {
+    // The node's own /var/log, as the launcher gives each node one.
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), "/var/log", Some("tmpfs"), flags, None::<&str>).expect("mounted");
     let base = Path::new("/run/test");
     let conf = base.join("net.d");
     std::fs::create_dir_all(&conf).expect("made");
@@ -71,7 +74,16 @@ async fn node() -> World {
     let fake = Fake::start().await;
     let client = fake.client();
     let text = ["kubelet", "--kubeconfig", "/none", "--node-ip", "10.0.0.11", "--cluster-dns", "10.96.0.10"];
-    let more = ["--root-dir", "/run/test/kubelet", "--tls-cert-file", "x", "--tls-private-key-file", "x", "--client-ca-file", "x"];
+    let more = [
+        "--root-dir",
+        "/run/test/kubelet",
+        "--tls-cert-file",
+        "x",
+        "--tls-private-key-file",
+        "x",
+        "--client-ca-file",
+        "x",
+    ];
     let flags = Flags::parse_from(text.iter().chain(&more));
     std::fs::create_dir_all(&flags.root_dir).expect("made");
     let recorder = Arc::new(Recorder::new(client.clone(), "kubelet", Some("c0w1")));
@@ -85,6 +97,7 @@ async fn node() -> World {
         cni: Cni { conf_dir: conf, bin_dirs: vec!["/usr/lib/cni".into()], cache_dir: base.join("cache") },
         runc: Runc::new(&base.join("runc")),
         services,
+        network: tokio::sync::watch::channel(None).1,
         machine: Machine::look(&flags.root_dir),
         backoff: Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) },
         flags,
@@ -105,7 +118,8 @@ impl World {
     }
 
     fn delete(&self, name: &str, grace: i64, events: &tokio::sync::mpsc::UnboundedSender<Event>) {
-        let at = jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond() + grace * 1000).expect("a time");
+        let at =
+            jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond() + grace * 1000).expect("a time");
         let mut pod = self.fake.get(&path(name)).expect("the pod is there");
         pod["metadata"]["deletionTimestamp"] = json!(at);
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
@@ -142,17 +156,20 @@ async fn a_pod_lives_and_dies(world: &World) {
         { "name": "MY_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
     ]);
     let started = std::time::Instant::now();
-    let events = world.run("web", json!({
-        "initContainers": [{ "name": "first", "image": "busybox", "command": ["sh", "-c", "echo made > /data/file"],
-                             "volumeMounts": [{ "name": "data", "mountPath": "/data" }] }],
-        "containers": [
-            { "name": "app", "image": "debian:12", "command": ["sh", "-c", script], "env": fields,
-              "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
-            { "name": "web", "image": "nginx:1.27", "ports": [{ "containerPort": 80 }],
-              "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 1 } },
-        ],
-        "volumes": [{ "name": "data", "emptyDir": {} }],
-    }));
+    let events = world.run(
+        "web",
+        json!({
+            "initContainers": [{ "name": "first", "image": "busybox", "command": ["sh", "-c", "echo made > /data/file"],
+                                 "volumeMounts": [{ "name": "data", "mountPath": "/data" }] }],
+            "containers": [
+                { "name": "app", "image": "debian:12", "command": ["sh", "-c", script], "env": fields,
+                  "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
+                { "name": "web", "image": "nginx:1.27", "ports": [{ "containerPort": 80 }],
+                  "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 1 } },
+            ],
+            "volumes": [{ "name": "data", "emptyDir": {} }],
+        }),
+    );
     let ready = |pod: &Value| {
         pod["status"]["conditions"].as_array().is_some_and(|list| {
             list.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
@@ -164,10 +181,19 @@ async fn a_pod_lives_and_dies(world: &World) {
     assert_eq!(pod["status"]["qosClass"], "BestEffort");
     let ip = pod["status"]["podIP"].as_str().expect("an address");
     assert!(ip.starts_with("11.0.1."), "{ip}");
-    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("an ID").trim_start_matches("runc://").to_owned();
-    let output = world.node.runc.run(&id, &["cat".into(), "/data/file".into()], Duration::from_secs(5)).await.expect("runs");
+    let id = pod["status"]["containerStatuses"][0]["containerID"]
+        .as_str()
+        .expect("an ID")
+        .trim_start_matches("runc://")
+        .to_owned();
+    let output =
+        world.node.runc.run(&id, &["cat".into(), "/data/file".into()], Duration::from_secs(5)).await.expect("runs");
     assert_eq!((output.code, output.text.as_str()), (0, "made\n"));
-    let output = world.node.runc.run(&id, &["sh".into(), "-c".into(), "ip -4 -o addr; exit 3".into()], Duration::from_secs(5)).await;
+    let output = world
+        .node
+        .runc
+        .run(&id, &["sh".into(), "-c".into(), "ip -4 -o addr; exit 3".into()], Duration::from_secs(5))
+        .await;
     let output = output.expect("runs");
     assert_eq!(output.code, 3);
     assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
@@ -188,25 +214,37 @@ async fn exit_codes_restarts_and_messages(world: &World) {
     }));
     let pod = world.until("job", "Failed", |pod| pod["status"]["phase"] == "Failed").await;
     let ended = &state(&pod, 0)["terminated"];
-    assert_eq!((&ended["exitCode"], &ended["reason"], &ended["message"]), (&json!(7), &json!("Error"), &json!("because\n")));
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"], &ended["message"]),
+        (&json!(7), &json!("Error"), &json!("because\n"))
+    );
     world.delete("job", 0, &events);
     world.until_gone("job").await;
 
-    let events = world.run("crash", json!({
-        "containers": [{ "name": "app", "image": "busybox", "command": ["false"] }],
-    }));
-    let pod = world.until("crash", "CrashLoopBackOff", |pod| {
-        state(pod, 0)["waiting"]["reason"] == "CrashLoopBackOff" && pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2)
-    }).await;
+    let events = world.run(
+        "crash",
+        json!({
+            "containers": [{ "name": "app", "image": "busybox", "command": ["false"] }],
+        }),
+    );
+    let pod = world
+        .until("crash", "CrashLoopBackOff", |pod| {
+            state(pod, 0)["waiting"]["reason"] == "CrashLoopBackOff"
+                && pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2)
+        })
+        .await;
     assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
     assert_eq!(pod["status"]["phase"], "Running");
     world.delete("crash", 0, &events);
     world.until_gone("crash").await;
 
-    let events = world.run("wrong", json!({
-        "restartPolicy": "Never",
-        "containers": [{ "name": "app", "image": "busybox", "command": ["/no/such/program"] }],
-    }));
+    let events = world.run(
+        "wrong",
+        json!({
+            "restartPolicy": "Never",
+            "containers": [{ "name": "app", "image": "busybox", "command": ["/no/such/program"] }],
+        }),
+    );
     let pod = world.until("wrong", "StartError", |pod| pod["status"]["phase"] == "Failed").await;
     assert_eq!(state(&pod, 0)["terminated"]["reason"], "StartError");
     assert!(state(&pod, 0)["terminated"]["message"].as_str().expect("a message").contains("/no/such/program"));
@@ -228,7 +266,8 @@ async fn pods_outlive_the_kubelet(world: &World) {
     let before = world.until("long", "running", running).await;
     // As after kill -9: the actor is gone and nothing was told.
     first.1.abort();
-    let (events, _task) = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+    let (events, _task) =
+        Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
     events.send(Event::Wake).expect("the actor lives");
     let after = world.until("long", "running", running).await;
     assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);
@@ -245,15 +284,21 @@ async fn bad_images_and_missing_configuration(world: &World) {
     world.delete("unknown", 0, &events);
     world.until_gone("unknown").await;
 
-    let events = world.run("config", json!({
-        "containers": [{ "name": "app", "image": "busybox", "envFrom": [{ "configMapRef": { "name": "late" } }],
-                         "command": ["sh", "-c", "test $KEY = value && sleep 100"] }],
-    }));
-    let pod = world.until("config", "CreateContainerConfigError", |pod| {
-        state(pod, 0)["waiting"]["reason"] == "CreateContainerConfigError"
-    }).await;
+    let events = world.run(
+        "config",
+        json!({
+            "containers": [{ "name": "app", "image": "busybox", "envFrom": [{ "configMapRef": { "name": "late" } }],
+                             "command": ["sh", "-c", "test $KEY = value && sleep 100"] }],
+        }),
+    );
+    let pod = world
+        .until("config", "CreateContainerConfigError", |pod| {
+            state(pod, 0)["waiting"]["reason"] == "CreateContainerConfigError"
+        })
+        .await;
     assert_eq!(state(&pod, 0)["waiting"]["message"], "configmap \"late\" not found");
-    let late = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "late" }, "data": { "KEY": "value" } });
+    let late =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "late" }, "data": { "KEY": "value" } });
     world.fake.put("/api/v1/namespaces/default/configmaps/late", late);
     world.until("config", "running", |pod| state(pod, 0)["running"].is_object()).await;
     world.delete("config", 0, &events);

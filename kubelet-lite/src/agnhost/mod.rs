@@ -125,7 +125,8 @@ async fn http(address: SocketAddr, answers: Answers) -> anyhow::Result<()> {
             tokio::spawn(async move {
                 let service = service_fn(move |request| respond(answers.clone(), peer, request));
                 // A client that goes away is its own business.
-                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ =
+                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
     };

@@ -112,14 +112,18 @@ impl Cni {
             return Ok(());
         }
         for plugin in &cached.list.plugins {
-            let config =
-                cached.list.plugin_config(plugin, &cached.attachment.runtime_config, Some(&cached.result));
+            let config = cached.list.plugin_config(plugin, &cached.attachment.runtime_config, Some(&cached.result));
             self.call("CHECK", &cached.attachment, plugin, &config).await?;
         }
         Ok(())
     }
 
-    async fn delete_chain(&self, list: &NetworkList, attachment: &Attachment, result: Option<&Value>) -> Result<(), Error> {
+    async fn delete_chain(
+        &self,
+        list: &NetworkList,
+        attachment: &Attachment,
+        result: Option<&Value>,
+    ) -> Result<(), Error> {
         let mut failed = None;
         for plugin in list.plugins.iter().rev() {
             let config = list.plugin_config(plugin, &attachment.runtime_config, result);
@@ -130,7 +134,13 @@ impl Cni {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn call(&self, verb: &'static str, attachment: &Attachment, plugin: &Value, config: &Value) -> Result<Value, Error> {
+    async fn call(
+        &self,
+        verb: &'static str,
+        attachment: &Attachment,
+        plugin: &Value,
+        config: &Value,
+    ) -> Result<Value, Error> {
         let name = plugin["type"].as_str().unwrap_or_default();
         let program = self.find(name)?;
         invoke::plugin(&program, verb, name, attachment, &self.bin_dirs, config).await

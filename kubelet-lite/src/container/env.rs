@@ -156,7 +156,8 @@ fn service_variables(services: &[std::sync::Arc<Service>], namespace: &str, link
     for service in services {
         let name = service.name_any();
         let master = service.namespace().as_deref() == Some("default") && name == "kubernetes";
-        if !master && !(links && service.namespace().as_deref() == Some(namespace)) {
+        let linked = links && service.namespace().as_deref() == Some(namespace);
+        if !master && !linked {
             continue;
         }
         let Some(spec) = &service.spec else { continue };

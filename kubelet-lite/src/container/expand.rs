@@ -32,8 +32,14 @@ mod tests {
     fn upstreams_rules() {
         let lookup = |name: &str| (name == "A").then(|| "1".to_owned());
         for (given, expected) in [
-            ("$(A)", "1"), ("x$(A)y$(A)", "x1y1"), ("$$(A)", "$(A)"), ("$(B)", "$(B)"), ("$A", "$A"), ("$", "$"),
-            ("$(A", "$(A"), ("$$$(A)", "$1"),
+            ("$(A)", "1"),
+            ("x$(A)y$(A)", "x1y1"),
+            ("$$(A)", "$(A)"),
+            ("$(B)", "$(B)"),
+            ("$A", "$A"),
+            ("$", "$"),
+            ("$(A", "$(A"),
+            ("$$$(A)", "$1"),
         ] {
             assert_eq!(expand(given, lookup), expected, "{given}");
         }

@@ -88,10 +88,15 @@ mod tests {
 
     #[test]
     fn fields_of_a_pod() {
-        let known = Known { pod_ips: vec!["11.0.0.2".into()], node_name: "c0w1".into(), node_cpus: 4, ..Known::default() };
+        let known =
+            Known { pod_ips: vec!["11.0.0.2".into()], node_name: "c0w1".into(), node_cpus: 4, ..Known::default() };
         for (path, expected) in [
-            ("metadata.name", "web-0"), ("metadata.labels['app']", "web"), ("metadata.labels['none']", ""),
-            ("metadata.labels", "app=\"web\"\ntier=\"front\""), ("status.podIP", "11.0.0.2"), ("spec.nodeName", "c0w1"),
+            ("metadata.name", "web-0"),
+            ("metadata.labels['app']", "web"),
+            ("metadata.labels['none']", ""),
+            ("metadata.labels", "app=\"web\"\ntier=\"front\""),
+            ("status.podIP", "11.0.0.2"),
+            ("spec.nodeName", "c0w1"),
         ] {
             assert_eq!(field(&pod(), &known, path).as_deref(), Some(expected), "{path}");
         }

@@ -78,6 +78,7 @@ pub fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
 /// # Errors
 /// When the image, the configuration or the root cannot be had.
 pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt: u32) -> Result<Prepared, Error> {
+    let begun = std::time::Instant::now();
     let name = container.image.clone().unwrap_or_default();
     let images = node.images.clone();
     let image = tokio::task::spawn_blocking(move || images.resolve(&name)).await.expect("resolving does not panic")?;
@@ -103,7 +104,8 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
     let bundle = node.sandbox_dir(&pod.uid().unwrap_or_default()).join("containers").join(&id);
     let mut binds = binds(side, container, &declared).map_err(Error::Config)?;
     binds.extend(own_files(node, side, container, attempt, &image).map_err(|error| Error::Create(error.to_string()))?);
-    let root = rootfs::mount_root(&image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
+    let root =
+        rootfs::mount_root(&image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
     let security = container.security_context.as_ref();
     let privileged = security.and_then(|security| security.privileged) == Some(true);
     let caps = security.and_then(|security| security.capabilities.as_ref());
@@ -142,6 +144,7 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
     });
     let text = configuration.to_string();
     std::fs::write(bundle.join("config.json"), text).map_err(|error| Error::Create(error.to_string()))?;
+    tracing::debug!(pod = pod.name_any(), container = container.name, took = ?begun.elapsed(), "the bundle is made");
     let log = log_path(pod, &container.name, attempt);
     link_log(pod, container, &id, &log);
     Ok(Prepared {
@@ -163,7 +166,8 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
 
 /// `command` and `args` over the image's entrypoint and command, as Kubernetes' table has it.
 fn arguments(container: &Container, image: &Image, declared: &Environment) -> Result<Vec<String>, String> {
-    let expanded = |list: &Vec<String>| list.iter().map(|text| expand(text, |name| declared.get(name))).collect::<Vec<_>>();
+    let expanded =
+        |list: &Vec<String>| list.iter().map(|text| expand(text, |name| declared.get(name))).collect::<Vec<_>>();
     let command = container.command.as_ref().filter(|list| !list.is_empty()).map(expanded);
     let args = container.args.as_ref().filter(|list| !list.is_empty()).map(expanded);
     let all = match (command, args) {
@@ -178,7 +182,10 @@ fn binds(side: &PodSide, container: &Container, declared: &Environment) -> Resul
     let mut binds = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
         let Some(volume) = side.volumes.get(&mount.name) else {
-            return Err(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, container.name));
+            return Err(format!(
+                "cannot find volume \"{}\" to mount into container \"{}\"",
+                mount.name, container.name
+            ));
         };
         let source = match sub_path(mount, declared)? {
             Some(sub) => within(volume, &sub, &container.name)?,
@@ -223,7 +230,13 @@ fn within(volume: &Path, sub: &str, container: &str) -> Result<PathBuf, String> 
 }
 
 /// The files every container gets unless it mounts something there itself, and what its image binds.
-fn own_files(node: &Node, side: &PodSide, container: &Container, attempt: u32, image: &Image) -> std::io::Result<Vec<Bind>> {
+fn own_files(
+    node: &Node,
+    side: &PodSide,
+    container: &Container,
+    attempt: u32,
+    image: &Image,
+) -> std::io::Result<Vec<Bind>> {
     let taken = |path: &str| container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
     let mut binds = Vec::new();
     for name in ["hosts", "hostname", "resolv.conf"] {
@@ -261,7 +274,7 @@ fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
     let requests = requirements.and_then(|requirements| requirements.requests.as_ref());
     let cpu = |map| resources::find(map, "cpu").and_then(resources::milli).and_then(|milli| i64::try_from(milli).ok());
     Some(Limits {
-        cgroup: format!("/knetsim/{id}"),
+        cgroup: crate::oci_runtime::cgroup::path(id),
         memory: resources::find(limits, "memory").and_then(resources::units),
         cpu: cpu(limits),
         cpu_request: cpu(requests).or_else(|| cpu(limits)),

@@ -27,7 +27,12 @@ pub enum Error {
 ///
 /// # Errors
 /// When the image names a user it does not have, or root is not allowed.
-pub fn find(container: &Container, pod: Option<&PodSecurityContext>, image: &Image, mapped: u64) -> Result<User, Error> {
+pub fn find(
+    container: &Container,
+    pod: Option<&PodSecurityContext>,
+    image: &Image,
+    mapped: u64,
+) -> Result<User, Error> {
     let own = container.security_context.as_ref();
     let id = |value: i64| u32::try_from(value).ok();
     let (image_user, image_group) = match image.config.user.split_once(':') {
@@ -47,10 +52,10 @@ pub fn find(container: &Container, pod: Option<&PodSecurityContext>, image: &Ima
                 .ok_or_else(|| Error::Unknown(image_user.to_owned()))?,
         },
     };
-    if asked.is_none() {
-        if let Ok(group) = image_group.parse() {
-            gid = group;
-        }
+    if asked.is_none()
+        && let Ok(group) = image_group.parse()
+    {
+        gid = group;
     }
     let group = own.and_then(|own| own.run_as_group).or_else(|| pod.and_then(|pod| pod.run_as_group)).and_then(id);
     gid = group.unwrap_or(gid);
@@ -58,7 +63,8 @@ pub fn find(container: &Container, pod: Option<&PodSecurityContext>, image: &Ima
     if non_root == Some(true) && uid == 0 {
         return Err(Error::Root);
     }
-    let mut groups: Vec<u32> = pod.and_then(|pod| pod.supplemental_groups.clone()).into_iter().flatten().filter_map(id).collect();
+    let mut groups: Vec<u32> =
+        pod.and_then(|pod| pod.supplemental_groups.clone()).into_iter().flatten().filter_map(id).collect();
     groups.extend(pod.and_then(|pod| pod.fs_group).and_then(id));
     groups.retain(|group| u64::from(*group) < mapped);
     let exists = |id: u32| u64::from(id) < mapped;

@@ -89,7 +89,11 @@ const NGINX_ERROR: &str = "<!DOCTYPE html>\n<html><body><h1>An error occurred.</
 pub const CATALOGUE: &[Entry] = &[
     Entry {
         names: &[
-            "nginx", "nginxinc/nginx-unprivileged", "bitnami/nginx", "registry.k8s.io/nginx", "public.ecr.aws/nginx/nginx",
+            "nginx",
+            "nginxinc/nginx-unprivileged",
+            "bitnami/nginx",
+            "registry.k8s.io/nginx",
+            "public.ecr.aws/nginx/nginx",
         ],
         entrypoint: &["nginx"],
         cmd: &["-g", "daemon off;"],
@@ -105,7 +109,12 @@ pub const CATALOGUE: &[Entry] = &[
         ..PLAIN
     },
     Entry {
-        names: &["busybox", "registry.k8s.io/e2e-test-images/busybox", "gcr.io/google-containers/busybox", "quay.io/prometheus/busybox"],
+        names: &[
+            "busybox",
+            "registry.k8s.io/e2e-test-images/busybox",
+            "gcr.io/google-containers/busybox",
+            "quay.io/prometheus/busybox",
+        ],
         cmd: &["sh"],
         busybox: true,
         what: "the host's busybox and tools",
@@ -120,8 +129,14 @@ pub const CATALOGUE: &[Entry] = &[
     },
     Entry {
         names: &[
-            "nicolaka/netshoot", "netshoot", "registry.k8s.io/e2e-test-images/jessie-dnsutils", "tutum/dnsutils",
-            "praqma/network-multitool", "wbitt/network-multitool", "networkstatic/iperf3", "infoblox/dnstools",
+            "nicolaka/netshoot",
+            "netshoot",
+            "registry.k8s.io/e2e-test-images/jessie-dnsutils",
+            "tutum/dnsutils",
+            "praqma/network-multitool",
+            "wbitt/network-multitool",
+            "networkstatic/iperf3",
+            "infoblox/dnstools",
             "registry.k8s.io/e2e-test-images/node-perf/npb-is",
         ],
         cmd: &["bash"],

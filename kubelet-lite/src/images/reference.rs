@@ -27,7 +27,9 @@ impl Reference {
         };
         let (registry, repository) = match path.split_once('/') {
             // `docker.io/nginx` is short for `docker.io/library/nginx`, for that registry only.
-            Some(("docker.io" | "index.docker.io", rest)) if !rest.contains('/') => ("docker.io", format!("library/{rest}")),
+            Some(("docker.io" | "index.docker.io", rest)) if !rest.contains('/') => {
+                ("docker.io", format!("library/{rest}"))
+            }
             Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
             Some(_) => ("docker.io", path.to_owned()),
             None => ("docker.io", format!("library/{path}")),

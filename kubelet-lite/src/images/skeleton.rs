@@ -16,8 +16,25 @@ const VERSION: u32 = 1;
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const FOLDERS: &[&str] = &[
-    "/dev", "/etc", "/etc/network", "/home", "/mnt", "/opt", "/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/usr",
-    "/var/cache", "/var/lib", "/var/log", "/var/run", "/var/spool", "/var/tmp",
+    "/dev",
+    "/etc",
+    "/etc/network",
+    "/home",
+    "/mnt",
+    "/opt",
+    "/proc",
+    "/root",
+    "/run",
+    "/srv",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/run",
+    "/var/spool",
+    "/var/tmp",
 ];
 
 const SHEET: &[&str] = &["bin", "lib", "local/bin", "local/lib", "local/sbin", "local/share", "sbin", "share", "src"];
@@ -29,10 +46,7 @@ const FILES: &[(&str, &str)] = &[
          www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\nnginx:x:101:101:nginx:/nonexistent:/usr/sbin/nologin\n\
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     ),
-    (
-        "/etc/group",
-        "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nnginx:x:101:\nnogroup:x:65534:\n",
-    ),
+    ("/etc/group", "root:x:0:\ndaemon:x:1:\ntty:x:5:\nwww-data:x:33:\nnginx:x:101:\nnogroup:x:65534:\n"),
     ("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nprotocols: files\nservices: files\n"),
     ("/etc/shells", "/bin/sh\n/bin/bash\n"),
     ("/etc/profile", "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"),
@@ -43,10 +57,25 @@ const FILES: &[(&str, &str)] = &[
 
 /// Parts of the host's /etc that programs of the host need and that say nothing about it.
 const FROM_HOST: &[&str] = &[
-    "/etc/alternatives", "/etc/ca-certificates.conf", "/etc/debian_version", "/etc/ethertypes", "/etc/iproute2",
-    "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/mime.types",
-    "/etc/nginx/mime.types", "/etc/nginx/modules-enabled", "/etc/os-release", "/etc/protocols", "/etc/rpc",
-    "/etc/services", "/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/terminfo",
+    "/etc/alternatives",
+    "/etc/ca-certificates.conf",
+    "/etc/debian_version",
+    "/etc/ethertypes",
+    "/etc/iproute2",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/mime.types",
+    "/etc/nginx/mime.types",
+    "/etc/nginx/modules-enabled",
+    "/etc/os-release",
+    "/etc/protocols",
+    "/etc/rpc",
+    "/etc/services",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+    "/etc/terminfo",
 ];
 
 /// Writes the entry's layers below `scratch` (once) and describes the image.
@@ -57,7 +86,9 @@ pub fn prepare(entry: &Entry, reference: &Reference, scratch: &Path) -> Result<I
     if let Some((program, package)) = entry.needs
         && !["/usr/sbin", "/usr/bin"].iter().any(|folder| Path::new(folder).join(program).exists())
     {
-        return Err(Error::Unknown(format!("{reference} (its stand-in is {program} of package {package}, not installed here)")));
+        return Err(Error::Unknown(format!(
+            "{reference} (its stand-in is {program} of package {package}, not installed here)"
+        )));
     }
     let slug: String = entry.names[0].chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let home = scratch.join(format!("{slug}-v{VERSION}"));
@@ -92,7 +123,10 @@ pub fn prepare(entry: &Entry, reference: &Reference, scratch: &Path) -> Result<I
             stop_signal: (slug == "nginx").then(|| "SIGQUIT".to_owned()),
         },
         stand_in: (!entry.what.is_empty()).then(|| {
-            format!("Image \"{reference}\" is not stored here: {} from the host's file system is used in its place", entry.what)
+            format!(
+                "Image \"{reference}\" is not stored here: {} from the host's file system is used in its place",
+                entry.what
+            )
         }),
     })
 }

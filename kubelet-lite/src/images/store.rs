@@ -140,7 +140,9 @@ fn oci_images(top: &Path, index: &Value) -> Result<Vec<Found>, Error> {
         let name = ["io.containerd.image.name", "org.opencontainers.image.ref.name"]
             .iter()
             .find_map(|key| annotations[*key].as_str())
-            .ok_or_else(|| Error::Damaged("an image in index.json has no name (org.opencontainers.image.ref.name)".into()))?;
+            .ok_or_else(|| {
+                Error::Damaged("an image in index.json has no name (org.opencontainers.image.ref.name)".into())
+            })?;
         let mut manifest = blob_json(top, &entry["digest"])?;
         if let Some(platforms) = manifest["manifests"].as_array() {
             // An index of platforms: ours, else the only one.
@@ -171,7 +173,9 @@ pub fn architecture() -> &'static str {
 
 fn docker_images(manifest: &Value) -> Result<Vec<Found>, Error> {
     let inside = |value: &Value| match value.as_str().map(Path::new) {
-        Some(path) if path.is_relative() && !path.components().any(|part| part.as_os_str() == "..") => Ok(path.to_owned()),
+        Some(path) if path.is_relative() && !path.components().any(|part| part.as_os_str() == "..") => {
+            Ok(path.to_owned())
+        }
         _ => Err(Error::Damaged(format!("manifest.json names the file {value}"))),
     };
     let images = manifest.as_array().ok_or_else(|| Error::Damaged("manifest.json is not a list".into()))?;
@@ -237,7 +241,9 @@ fn apply_layer(layer: &Path, root: &Path) -> Result<(), Error> {
         if path.components().any(|part| part.as_os_str() == "..") {
             return Err(Error::Damaged(format!("a layer names the file {line}")));
         }
-        let folder = root.join(path.parent().unwrap_or(Path::new("")).strip_prefix("/").unwrap_or(path.parent().unwrap_or(Path::new(""))));
+        let folder = root.join(
+            path.parent().unwrap_or(Path::new("")).strip_prefix("/").unwrap_or(path.parent().unwrap_or(Path::new(""))),
+        );
         // A link on the way would lead the deletion out of the root.
         if folder.canonicalize().is_ok_and(|real| !real.starts_with(root)) {
             continue;
@@ -250,7 +256,11 @@ fn apply_layer(layer: &Path, root: &Path) -> Result<(), Error> {
             remove(&folder.join(hidden));
         }
     }
-    tar(layer, root, &["--exclude=.wh.*", "--exclude=./dev/*", "--exclude=dev/*", "--anchored", "--keep-directory-symlink"])
+    tar(
+        layer,
+        root,
+        &["--exclude=.wh.*", "--exclude=./dev/*", "--exclude=dev/*", "--anchored", "--keep-directory-symlink"],
+    )
 }
 
 fn remove(path: &Path) {
@@ -278,7 +288,9 @@ fn tar_error(archive: &Path, output: &std::process::Output) -> Error {
 
 fn read_json(path: &Path) -> Result<Option<Value>, Error> {
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source }),
+        Ok(text) => {
+            serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source })
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io(path)(error)),
     }

@@ -44,12 +44,10 @@ impl Machine {
             runc_version: runc_version(),
             sysfs: probe_sysfs(),
             mapped_uids: mapped(&read("/proc/self/uid_map")),
-            limits_off: Some(NO_CGROUP.to_owned()),
+            limits_off: crate::oci_runtime::cgroup::probe().err(),
         }
     }
 }
-
-const NO_CGROUP: &str = "this process may not create control groups";
 
 fn runc_version() -> String {
     let output = std::process::Command::new("runc").arg("--version").output();
@@ -74,7 +72,8 @@ fn mapped(uid_map: &str) -> u64 {
 
 /// Tries to mount a sysfs of a new network namespace, in a child that then goes away with the mount.
 fn probe_sysfs() -> Sysfs {
-    let script = "d=$(mktemp -d) && mount -t sysfs -o ro sysfs $d; code=$?; umount $d 2>/dev/null; rmdir $d; exit $code";
+    let script =
+        "d=$(mktemp -d) && mount -t sysfs -o ro sysfs $d; code=$?; umount $d 2>/dev/null; rmdir $d; exit $code";
     let output = std::process::Command::new("unshare").args(["--net", "--mount", "sh", "-c", script]).output();
     match output {
         Ok(output) if output.status.success() => Sysfs::Own,

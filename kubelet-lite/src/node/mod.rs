@@ -13,6 +13,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Service;
 use kube::Client;
 use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 
 use crate::cni::Cni;
 use crate::flags::Flags;
@@ -32,6 +33,8 @@ pub struct Node {
     pub cni: Cni,
     pub runc: Runc,
     pub services: Store<Service>,
+    /// Why the network is not ready; `None` when it is.
+    pub network: watch::Receiver<Option<String>>,
     pub machine: machine::Machine,
     pub backoff: Backoff,
 }

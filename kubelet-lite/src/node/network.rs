@@ -30,8 +30,7 @@ fn watch_folder(dir: &Path) -> std::io::Result<Inotify> {
     let changes = AddWatchFlags::IN_CLOSE_WRITE
         | AddWatchFlags::IN_MOVED_TO
         | AddWatchFlags::IN_MOVED_FROM
-        | AddWatchFlags::IN_DELETE
-        | AddWatchFlags::IN_CREATE;
+        | AddWatchFlags::IN_DELETE;
     inotify.add_watch(dir, changes)?;
     Ok(inotify)
 }

@@ -7,7 +7,6 @@ use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use runtime::events::EventType;
-use tokio::sync::watch;
 
 use super::{Node, status};
 
@@ -51,14 +50,22 @@ async fn attempt(api: &Api<NodeObject>, name: &str, object: &NodeObject) -> kube
 }
 
 /// Writes the status now, whenever the network's readiness changes, and every [`REPORT`].
-pub async fn report(node: Arc<Node>, mut readiness: watch::Receiver<Option<String>>) {
+pub async fn report(node: Arc<Node>) {
+    let mut readiness = node.network.clone();
     let api: Api<NodeObject> = Api::all(node.client.clone());
     let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
     loop {
         let not_ready = readiness.borrow_and_update().clone();
         let images = images(&node);
-        let status =
-            status::status(&node.name, &node.flags, &node.machine, images, not_ready.as_deref(), &before, Timestamp::now());
+        let status = status::status(
+            &node.name,
+            &node.flags,
+            &node.machine,
+            images,
+            not_ready.as_deref(),
+            &before,
+            Timestamp::now(),
+        );
         let was_ready = is_ready(&before);
         let conditions = status.conditions.clone().unwrap_or_default();
         let mut wait = REPORT;
@@ -67,7 +74,8 @@ pub async fn report(node: Arc<Node>, mut readiness: watch::Receiver<Option<Strin
             Ok(_) => {
                 before = conditions;
                 if not_ready.is_none() != was_ready {
-                    let (reason, text) = if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
+                    let (reason, text) =
+                        if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
                     node.events.node(
                         &node.name,
                         EventType::Normal,

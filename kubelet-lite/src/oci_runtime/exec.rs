@@ -104,10 +104,7 @@ impl Runc {
             (child.stdout.take().expect("stdout is piped"), child.stderr.take().expect("stderr is piped"));
         let work = async {
             let (mut text, mut errors) = (Vec::new(), Vec::new());
-            let (one, two) = tokio::join!(
-                read_bounded(&mut stdout, &mut text),
-                read_bounded(&mut stderr, &mut errors)
-            );
+            let (one, two) = tokio::join!(read_bounded(&mut stdout, &mut text), read_bounded(&mut stderr, &mut errors));
             one?;
             two?;
             let status = child.wait().await?;

@@ -78,8 +78,17 @@ pub struct Container {
 }
 
 const MASKED: &[&str] = &[
-    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-    "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
 ];
 
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -158,12 +167,8 @@ fn with_limits(mut spec: Value, c: &Container) -> Value {
 
 fn namespaces(ns: &Namespaces) -> Vec<Value> {
     let of_pause = |kind: &str, file: &str| json!({ "type": kind, "path": format!("/proc/{}/ns/{file}", ns.pause) });
-    let mut list = vec![
-        json!({ "type": "mount" }),
-        of_pause("network", "net"),
-        of_pause("ipc", "ipc"),
-        of_pause("uts", "uts"),
-    ];
+    let mut list =
+        vec![json!({ "type": "mount" }), of_pause("network", "net"), of_pause("ipc", "ipc"), of_pause("uts", "uts")];
     match ns.shared_pid {
         _ if ns.host_pid => {}
         Some(pid) => list.push(json!({ "type": "pid", "path": format!("/proc/{pid}/ns/pid") })),
@@ -173,9 +178,7 @@ fn namespaces(ns: &Namespaces) -> Vec<Value> {
 }
 
 fn mounts(c: &Container) -> Vec<Value> {
-    let mount = |kind: &str, source: &str, target: &str, options: &[&str]| {
-        json!({ "destination": target, "type": kind, "source": source, "options": options })
-    };
+    let mount = |kind: &str, source: &str, target: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
     let mut list = Vec::new();
     if let Some(usr) = &c.usr {
         let options: Vec<&str> = usr.split(',').collect();
@@ -187,7 +190,12 @@ fn mounts(c: &Container) -> Vec<Value> {
         mount("proc", "proc", "/proc", &["nosuid", "noexec", "nodev"])
     });
     list.push(mount("tmpfs", "tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]));
-    list.push(mount("devpts", "devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]));
+    list.push(mount(
+        "devpts",
+        "devpts",
+        "/dev/pts",
+        &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
+    ));
     list.push(mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]));
     list.push(mount("tmpfs", "shm", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]));
     let writable = if c.privileged { "rw" } else { "ro" };
@@ -230,8 +238,18 @@ mod tests {
             usr: Some("lowerdir=/a:/usr,upperdir=/u,workdir=/w,userxattr".into()),
             namespaces: Namespaces { pause: 7, ..Default::default() },
             binds: vec![
-                Bind { source: "/b".into(), target: "/data/inner".into(), read_only: true, propagation: Propagation::Private },
-                Bind { source: "/a".into(), target: "/data".into(), read_only: false, propagation: Propagation::Private },
+                Bind {
+                    source: "/b".into(),
+                    target: "/data/inner".into(),
+                    read_only: true,
+                    propagation: Propagation::Private,
+                },
+                Bind {
+                    source: "/a".into(),
+                    target: "/data".into(),
+                    read_only: false,
+                    propagation: Propagation::Private,
+                },
             ],
             ..Default::default()
         }
@@ -252,7 +270,8 @@ mod tests {
 
     #[test]
     fn limits_are_the_cgroups_numbers() {
-        let limits = Limits { cgroup: "/k/x".into(), memory: Some(1 << 20), cpu: Some(250), cpu_request: Some(100), pids: None };
+        let limits =
+            Limits { cgroup: "/k/x".into(), memory: Some(1 << 20), cpu: Some(250), cpu_request: Some(100), pids: None };
         let spec = spec(&Container { limits: Some(limits), ..container() });
         assert_eq!(spec["linux"]["resources"]["memory"], json!({ "limit": 1_048_576, "swap": 1_048_576 }));
         assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "quota": 25_000, "period": 100_000, "shares": 102 }));

@@ -39,8 +39,8 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
         signals.wait()?;
         return Ok(());
     };
-    let config: SandboxConfig =
-        serde_json::from_str(config.to_str().context("the configuration is not UTF-8")?).context("its configuration")?;
+    let config: SandboxConfig = serde_json::from_str(config.to_str().context("the configuration is not UTF-8")?)
+        .context("its configuration")?;
     let shared_pid = sandbox::enter(&config)?;
     supervisor::Supervisor::listen(&config, shared_pid)?.serve()
 }

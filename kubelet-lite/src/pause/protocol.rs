@@ -50,14 +50,25 @@ pub struct Start {
 pub enum Request {
     Start(Start),
     /// Sends a signal to a container's first process, or to all its processes when it has none left to take it.
-    Signal { id: String, signal: i32 },
+    Signal {
+        id: String,
+        signal: i32,
+    },
     /// Drops what is remembered of a dead container.
-    Forget { id: String },
+    Forget {
+        id: String,
+    },
     /// From here on this connection carries the container's standard streams: what the client writes is its input, what
     /// it reads are [`Output`] frames.
-    Attach { id: String },
+    Attach {
+        id: String,
+    },
     /// Sets the size of a container's terminal.
-    Resize { id: String, columns: u16, rows: u16 },
+    Resize {
+        id: String,
+        columns: u16,
+        rows: u16,
+    },
     /// Ends pause itself, and with it the sandbox.
     Quit,
 }
@@ -87,10 +98,21 @@ pub struct Container {
 pub enum Phase {
     Starting,
     /// Milliseconds since the epoch, as everywhere here.
-    Running { pid: i32, started_at: i64 },
+    Running {
+        pid: i32,
+        started_at: i64,
+    },
     /// The runtime could not start it; the message is its own.
-    Failed { message: String, at: i64 },
-    Exited { code: i32, signal: Option<i32>, started_at: i64, finished_at: i64 },
+    Failed {
+        message: String,
+        at: i64,
+    },
+    Exited {
+        code: i32,
+        signal: Option<i32>,
+        started_at: i64,
+        finished_at: i64,
+    },
 }
 
 impl Phase {

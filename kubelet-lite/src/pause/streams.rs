@@ -108,7 +108,11 @@ impl Streams {
         for index in 0..2 {
             let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
             nonblocking(&read)?;
-            if index == 0 { command.stdout(write) } else { command.stderr(write) };
+            if index == 0 {
+                command.stdout(write)
+            } else {
+                command.stderr(write)
+            };
             streams.outputs[index] = Some(read);
         }
         Ok(streams)
@@ -213,8 +217,7 @@ pub fn receive_descriptor(socket: &UnixStream) -> std::io::Result<OwnedFd> {
     let mut name = [0; 4096];
     let mut parts = [IoSliceMut::new(&mut name)];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-    let message =
-        recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
     for part in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = part
             && let Some(descriptor) = descriptors.first()

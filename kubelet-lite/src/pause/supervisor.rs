@@ -227,9 +227,9 @@ impl Supervisor {
                     let _ = kill(Pid::from_raw(*pid), signal);
                 }
             }
-            Request::Forget { id } => self.containers.retain(|supervised| {
-                supervised.container.id != id || !supervised.container.phase.is_over()
-            }),
+            Request::Forget { id } => self
+                .containers
+                .retain(|supervised| supervised.container.id != id || !supervised.container.phase.is_over()),
             Request::Resize { id, columns, rows } => {
                 if let Some(supervised) = self.containers.iter().find(|supervised| supervised.container.id == id)
                     && let Some(terminal) = &supervised.streams.outputs[0]
@@ -255,8 +255,7 @@ impl Supervisor {
             .arg("--bundle")
             .arg(&start.bundle);
         let log = Log::open(&start.log).with_context(|| format!("opening the log {}", start.log.display()))?;
-        let mut streams =
-            Streams::make(&mut command, &start.bundle, log, start.tty, start.stdin, start.stdin_once)?;
+        let mut streams = Streams::make(&mut command, &start.bundle, log, start.tty, start.stdin, start.stdin_once)?;
         let spawned = command.arg(&start.id).spawn();
         // The container's ends of the pipes must not stay open here, or their end would never be seen.
         drop(command);

@@ -127,10 +127,11 @@ pub fn comes_back(policy: &str, code: i32) -> bool {
 #[must_use]
 pub fn is_finished(spec: &PodSpec, state: &State) -> bool {
     let policy = spec.restart_policy.as_deref().unwrap_or("Always");
-    let init_failed = policy == "Never"
-        && spec.init_containers.iter().flatten().filter(|container| !is_sidecar(container)).any(|container| {
-            state.get(&container.name).and_then(Tracked::ended).is_some_and(|ended| ended.code != 0)
-        });
+    let init_failed =
+        policy == "Never"
+            && spec.init_containers.iter().flatten().filter(|container| !is_sidecar(container)).any(|container| {
+                state.get(&container.name).and_then(Tracked::ended).is_some_and(|ended| ended.code != 0)
+            });
     init_failed
         || spec.containers.iter().all(|container| {
             let ended = state.get(&container.name).and_then(Tracked::ended);
@@ -190,8 +191,12 @@ mod tests {
     #[test]
     fn restart_policies() {
         for (policy, code, again) in [
-            ("Always", 0, true), ("Always", 1, true), ("OnFailure", 0, false), ("OnFailure", 1, true),
-            ("Never", 0, false), ("Never", 1, false),
+            ("Always", 0, true),
+            ("Always", 1, true),
+            ("OnFailure", 0, false),
+            ("OnFailure", 1, true),
+            ("Never", 0, false),
+            ("Never", 1, false),
         ] {
             let spec = spec(serde_json::json!({ "restartPolicy": policy, "containers": [{ "name": "a" }] }));
             let expected = if again { Action::Start("a".into()) } else { Action::TearDown };

@@ -92,12 +92,7 @@ pub async fn adopt(node: &Node, uid: &str, notices: mpsc::UnboundedSender<Notice
 pub async fn make_volumes(node: &Node, pod: &Pod, ips: &[String]) -> Result<volumes::Prepared, Error> {
     let uid = pod.uid().unwrap_or_default();
     let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
-    let context = volumes::Context {
-        pod,
-        known: &known(node, ips),
-        client: &node.client,
-        dir: &node.pod_dir(&uid),
-    };
+    let context = volumes::Context { pod, known: &known(node, ips), client: &node.client, dir: &node.pod_dir(&uid) };
     Ok(volumes::prepare(&context, &mut sources).await?)
 }
 
@@ -132,7 +127,9 @@ pub async fn make_sandbox(
         runtime_root: node.runc.root().to_owned(),
     };
     let failed = |error: sandbox::Error| Error::Sandbox(format!("rpc error: code = Unknown desc = {error}"));
+    let begun = std::time::Instant::now();
     let mut sandbox = Sandbox::create(&config, notices).await.map_err(failed)?;
+    let paused = begun.elapsed();
     let mut record = Record {
         namespace: pod.namespace().unwrap_or_default(),
         name: pod.name_any(),
@@ -159,6 +156,7 @@ pub async fn make_sandbox(
             }
         }
     }
+    tracing::debug!(pod = record.name, ?paused, networked = ?begun.elapsed(), "the sandbox stands");
     save(&config.dir, &record).map_err(|error| Error::Sandbox(error.to_string()))?;
     write_etc(node, pod, spec, &record).map_err(|error| Error::Sandbox(error.to_string()))?;
     Ok(Ground { sandbox, record, adopted: false })
@@ -270,7 +268,8 @@ pub fn hostname(node: &Node, pod: &Pod) -> String {
     if spec.and_then(|spec| spec.host_network) == Some(true) {
         return node.name.clone();
     }
-    let name = spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(|| pod.name_any());
+    let name =
+        spec.and_then(|spec| spec.hostname.clone()).filter(|name| !name.is_empty()).unwrap_or_else(|| pod.name_any());
     name[..name.len().min(63)].trim_end_matches(['-', '.']).to_owned()
 }
 
@@ -289,9 +288,10 @@ fn write_etc(node: &Node, pod: &Pod, spec: &PodSpec, record: &Record) -> std::io
     let mut hosts = if host_network {
         std::fs::read_to_string("/etc/hosts").unwrap_or_default()
     } else {
-        let mut text = "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
+        let mut text =
+            "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n\
                         fe00::\tip6-localnet\nfe00::\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n"
-            .to_owned();
+                .to_owned();
         let namespace = &record.namespace;
         for ip in &record.ips {
             match spec.subdomain.as_deref().filter(|subdomain| !subdomain.is_empty()) {

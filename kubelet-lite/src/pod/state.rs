@@ -27,8 +27,13 @@ pub enum Run {
     /// Its bundle is being made.
     Preparing,
     /// The runtime is at it.
-    Starting { id: String },
-    Running { id: String, started_at: i64 },
+    Starting {
+        id: String,
+    },
+    Running {
+        id: String,
+        started_at: i64,
+    },
     Ended(Ended),
 }
 

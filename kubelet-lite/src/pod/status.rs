@@ -14,19 +14,20 @@ use crate::container::resources::qos_class;
 /// Conditions that are the kubelet's to write; all others are left as they are.
 const OWN: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
-/// Computes the status to write.
+/// Computes the status to write; `last` is what this computed before, which the API may not show yet.
 #[must_use]
-pub fn status(pod: &Pod, state: &State, host_ip: &str, now: i64) -> PodStatus {
+pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str, now: i64) -> PodStatus {
     let empty = PodSpec::default();
     let spec = pod.spec.as_ref().unwrap_or(&empty);
     let before = pod.status.clone().unwrap_or_default();
+    let own = last.unwrap_or(&before).conditions.clone().unwrap_or_default();
     let init: Vec<ContainerStatus> =
         spec.init_containers.iter().flatten().map(|container| container_status(spec, container, state, true)).collect();
     let main: Vec<ContainerStatus> =
         spec.containers.iter().map(|container| container_status(spec, container, state, false)).collect();
     let phase = phase(spec, state, &init, &main, before.phase.as_deref());
     let generation = pod.metadata.generation;
-    let mut conditions = conditions(spec, state, phase, &init, &main, &before, now);
+    let mut conditions = conditions(spec, state, phase, &init, &main, &before, &own, now);
     for condition in &mut conditions {
         condition.observed_generation = generation;
     }
@@ -68,14 +69,9 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         waiting: Some(ContainerStateWaiting { reason: Some(reason.to_owned()), message }),
         ..Default::default()
     };
-    let default_wait = if !init && !initialised(spec, state) { "PodInitializing" } else { "ContainerCreating" };
-    let default_wait = if init && spec.init_containers.iter().flatten().next().map(|first| &first.name) != Some(&container.name) {
-        "PodInitializing"
-    } else if init && state.sandbox_ready && tracked.run == Run::Idle && tracked.waiting.is_none() {
-        "PodInitializing"
-    } else {
-        default_wait
-    };
+    // Upstream's default, for all containers of a pod alike.
+    let has_init = spec.init_containers.iter().flatten().next().is_some();
+    let default_wait = if has_init { "PodInitializing" } else { "ContainerCreating" };
     let now = match (&tracked.run, &tracked.waiting) {
         (Run::Running { started_at, .. }, _) => running(*started_at),
         (Run::Ended(ended), None) => terminated(ended),
@@ -91,9 +87,13 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
     let is_running = tracked.is_running();
     ContainerStatus {
         name: container.name.clone(),
-        image: if tracked.image.is_empty() { container.image.clone().unwrap_or_default() } else { tracked.image.clone() },
+        image: if tracked.image.is_empty() {
+            container.image.clone().unwrap_or_default()
+        } else {
+            tracked.image.clone()
+        },
         image_id: tracked.image_id.clone(),
-        container_id: tracked.id().map(|id| format!("runc://{id}")),
+        container_id: container_id(tracked).map(|id| format!("runc://{id}")),
         restart_count: i32::try_from(tracked.attempt).unwrap_or(i32::MAX),
         ready: if init && !is_sidecar(container) { done } else { is_running && tracked.started && tracked.ready },
         started: Some(is_running && tracked.started),
@@ -101,6 +101,14 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         last_state: Some(last.map(terminated).unwrap_or_default()),
         resources: container.resources.clone(),
         ..Default::default()
+    }
+}
+
+/// The current or last run's ID; one that is about to start is not told yet, which saves a write for each container.
+fn container_id(tracked: &Tracked) -> Option<&str> {
+    match &tracked.run {
+        Run::Starting { .. } => tracked.last.as_ref().map(|ended| ended.id.as_str()),
+        _ => tracked.id(),
     }
 }
 
@@ -122,7 +130,10 @@ fn terminated(ended: &Ended) -> ContainerState {
 
 /// Whether every init container is done (a sidecar: has started).
 fn initialised(spec: &PodSpec, state: &State) -> bool {
-    let began = spec.containers.iter().any(|container| state.get(&container.name).is_some_and(|tracked| tracked.run != Run::Idle));
+    let began = spec
+        .containers
+        .iter()
+        .any(|container| state.get(&container.name).is_some_and(|tracked| tracked.run != Run::Idle));
     began
         || spec.init_containers.iter().flatten().all(|container| {
             state.get(&container.name).is_some_and(|tracked| {
@@ -159,14 +170,15 @@ fn phase(
     let containers = spec.init_containers.iter().flatten();
     if !initialised(spec, state) {
         let failed = policy == "Never"
-            && containers.zip(init).any(|(container, status)| {
-                !is_sidecar(container) && exit(status).is_some_and(|code| code != 0)
-            });
+            && containers
+                .zip(init)
+                .any(|(container, status)| !is_sidecar(container) && exit(status).is_some_and(|code| code != 0));
         return if failed { "Failed" } else { "Pending" };
     }
     let is_running = |status: &&ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
     let running = main.iter().filter(is_running).count();
-    let waiting = main.iter().filter(|status| !is_running(status) && exit(status).is_none() && last_exit(status).is_none());
+    let waiting =
+        main.iter().filter(|status| !is_running(status) && exit(status).is_none() && last_exit(status).is_none());
     if waiting.count() > 0 {
         return if before == Some("Running") { "Running" } else { "Pending" };
     }
@@ -183,6 +195,7 @@ fn phase(
     }
 }
 
+#[allow(clippy::too_many_arguments)] // Everything a condition can depend on, and nothing else.
 fn conditions(
     spec: &PodSpec,
     state: &State,
@@ -190,12 +203,17 @@ fn conditions(
     init: &[ContainerStatus],
     main: &[ContainerStatus],
     before: &PodStatus,
+    own: &[PodCondition],
     now: i64,
 ) -> Vec<PodCondition> {
     let finished = phase == "Succeeded";
     let sidecars = spec.init_containers.iter().flatten().zip(init).filter(|(container, _)| is_sidecar(container));
-    let unready: Vec<&str> =
-        sidecars.map(|(_, status)| status).chain(main).filter(|status| !status.ready).map(|status| status.name.as_str()).collect();
+    let unready: Vec<&str> = sidecars
+        .map(|(_, status)| status)
+        .chain(main)
+        .filter(|status| !status.ready)
+        .map(|status| status.name.as_str())
+        .collect();
     let ready = match () {
         () if finished => Err(("PodCompleted", None)),
         () if phase == "Failed" => Err(("PodFailed", None)),
@@ -211,7 +229,9 @@ fn conditions(
         .collect();
     let pod_ready = match &ready {
         Ok(()) if !closed.is_empty() => {
-            let missing = closed.iter().map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" does not exist."));
+            let missing = closed
+                .iter()
+                .map(|gate| format!("corresponding condition of pod readiness gate \"{gate}\" does not exist."));
             Err(("ReadinessGatesNotReady", Some(missing.collect::<Vec<_>>().join(", "))))
         }
         other => other.clone(),
@@ -227,7 +247,10 @@ fn conditions(
     let initialised = match () {
         () if finished => Err(("PodCompleted", None)),
         () if initialised(spec, state) => Ok(()),
-        () => Err(("ContainersNotInitialized", Some(format!("containers with incomplete status: [{}]", waiting_init.join(" "))))),
+        () => Err((
+            "ContainersNotInitialized",
+            Some(format!("containers with incomplete status: [{}]", waiting_init.join(" "))),
+        )),
     };
     let make = |type_: &str, verdict: Result<(), (&str, Option<String>)>| {
         let (status, reason, message) = match verdict {
@@ -236,7 +259,7 @@ fn conditions(
             Err((reason, message)) if type_ == "Initialized" && finished => ("True", Some(reason), message),
             Err((reason, message)) => ("False", Some(reason), message),
         };
-        let old = before.conditions.iter().flatten().find(|old| old.type_ == type_ && old.status == status);
+        let old = own.iter().find(|old| old.type_ == type_ && old.status == status);
         PodCondition {
             type_: type_.to_owned(),
             status: status.to_owned(),

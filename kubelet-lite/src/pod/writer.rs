@@ -11,10 +11,15 @@ use tokio::sync::watch;
 /// Between tries while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Which network namespace is the pod's.
+pub const NETNS_ANNOTATION: &str = "knetsim.dev/netns";
+
 /// What the actor wants written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Wanted {
     pub status: Option<PodStatus>,
+    /// The pod's network namespace below /run/netns, for `knetsim exec NAMESPACE/POD`.
+    pub netns: Option<String>,
     /// The pod is over: remove the object after its last status.
     pub delete: bool,
 }
@@ -23,14 +28,14 @@ pub struct Wanted {
 pub async fn run(client: Client, pod: Pod, mut wanted: watch::Receiver<Wanted>) {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-    let mut written: Option<PodStatus> = None;
+    let mut written: Option<Wanted> = None;
     loop {
         let now = wanted.borrow_and_update().clone();
         if let Some(status) = &now.status
-            && written.as_ref() != Some(status)
+            && written.as_ref().is_none_or(|old| old.status != now.status || old.netns != now.netns)
         {
-            match write(&api, &name, &uid, status).await {
-                Ok(true) => written = Some(status.clone()),
+            match write(&api, &name, &uid, status, now.netns.as_deref()).await {
+                Ok(true) => written = Some(now.clone()),
                 Ok(false) => return,
                 Err(error) => {
                     tracing::warn!(%error, pod = name, "the pod's status is not written");
@@ -59,13 +64,16 @@ pub async fn run(client: Client, pod: Pod, mut wanted: watch::Receiver<Wanted>) 
 }
 
 /// False when the object is gone, or is another one of the same name.
-async fn write(api: &Api<Pod>, name: &str, uid: &str, status: &PodStatus) -> kube::Result<bool> {
+async fn write(api: &Api<Pod>, name: &str, uid: &str, status: &PodStatus, netns: Option<&str>) -> kube::Result<bool> {
     let mut body = serde_json::json!({ "metadata": { "uid": uid }, "status": status });
     // A merge patch keeps what it does not name: fields that went away are named.
     for field in ["podIP", "podIPs", "reason", "message"] {
         if body["status"].get(field).is_none() {
             body["status"][field] = serde_json::Value::Null;
         }
+    }
+    if let Some(netns) = netns {
+        body["metadata"]["annotations"] = serde_json::json!({ NETNS_ANNOTATION: netns });
     }
     match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
         Ok(_) => Ok(true),

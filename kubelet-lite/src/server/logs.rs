@@ -79,7 +79,7 @@ impl Options {
 /// Answers `/containerLogs`.
 pub fn serve(view: &View, container: &str, query: &Query) -> Response<Body> {
     let spec = view.pod.spec.as_ref();
-    if !spec.is_some_and(|spec| crate::pod::state::named(spec, container).is_some()) {
+    if spec.is_none_or(|spec| crate::pod::state::named(spec, container).is_none()) {
         let name = view.pod.metadata.name.clone().unwrap_or_default();
         return text(StatusCode::BAD_REQUEST, format!("container {container} is not valid for pod {name}"));
     }
@@ -102,7 +102,10 @@ pub fn serve(view: &View, container: &str, query: &Query) -> Response<Body> {
             Some(waiting) => waiting.reason.clone(),
             None => "ContainerCreating".to_owned(),
         };
-        return text(StatusCode::BAD_REQUEST, format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"));
+        return text(
+            StatusCode::BAD_REQUEST,
+            format!("container \"{container}\" in pod \"{name}\" is waiting to start: {why}"),
+        );
     } else {
         tracked.attempt
     };
@@ -255,7 +258,10 @@ fn follow(
                     }
                 }
                 reader = BufReader::new(File::open(path)?);
-                watch.add_watch(path, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVE_SELF)?;
+                watch.add_watch(
+                    path,
+                    AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_MOVE_SELF,
+                )?;
             } else if event.mask.intersects(AddWatchFlags::IN_CLOSE_WRITE | AddWatchFlags::IN_DELETE_SELF) {
                 ends = !event.mask.contains(AddWatchFlags::IN_CLOSE_WRITE) || is_same(path, &reader);
             }

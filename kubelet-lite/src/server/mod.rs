@@ -28,10 +28,7 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 ///
 /// # Errors
 /// When the certificates are missing or the port is taken.
-pub async fn listen(
-    node: Arc<Node>,
-    registry: Registry,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
     let flags = &node.flags;
     let tls = crate::tls::server(&flags.tls_cert_file, &flags.tls_private_key_file, &flags.client_ca_file)?;
     let address = (flags.address, flags.port);

@@ -40,12 +40,19 @@ fn boxed(response: Response<streaming::Body>) -> Response<Body> {
 /// The ID of a container that runs.
 fn running(view: &View, container: &str) -> Result<String, Box<Response<Body>>> {
     let tracked = view.containers.get(container).filter(|tracked| tracked.is_running());
-    tracked.and_then(|tracked| tracked.id()).map(str::to_owned).ok_or_else(|| {
-        Box::new(text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")")))
-    })
+    tracked
+        .and_then(|tracked| tracked.id())
+        .map(str::to_owned)
+        .ok_or_else(|| Box::new(text(StatusCode::NOT_FOUND, format!("container not found (\"{container}\")"))))
 }
 
-pub fn exec(node: &Arc<Node>, view: &View, container: &str, query: &Query, request: Request<Incoming>) -> Response<Body> {
+pub fn exec(
+    node: &Arc<Node>,
+    view: &View,
+    container: &str,
+    query: &Query,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let id = match running(view, container) {
         Ok(id) => id,
         Err(response) => return *response,
@@ -56,7 +63,11 @@ pub fn exec(node: &Arc<Node>, view: &View, container: &str, query: &Query, reque
     }
     let (runc, wanted) = (node.runc.clone(), wanted(query));
     boxed(streaming::exec(request, wanted, move |session| async move {
-        if wanted.tty { on_terminal(&runc, &id, &command, session).await } else { on_pipes(&runc, &id, &command, session).await }
+        if wanted.tty {
+            on_terminal(&runc, &id, &command, session).await
+        } else {
+            on_pipes(&runc, &id, &command, session).await
+        }
     }))
 }
 
@@ -220,7 +231,13 @@ async fn resize_container(dir: &Path, id: &str, columns: u16, rows: u16) -> Resu
 }
 
 pub fn port_forward(view: &View, query: &Query, request: Request<Incoming>) -> Response<Body> {
-    let ports = query.all("port").iter().chain(&query.all("ports")).flat_map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>()).filter_map(|port| port.parse().ok()).collect();
+    let ports = query
+        .all("port")
+        .iter()
+        .chain(&query.all("ports"))
+        .flat_map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>())
+        .filter_map(|port| port.parse().ok())
+        .collect();
     let netns = view.netns.clone();
     boxed(streaming::port_forward(request, ports, move |port| dial(netns.clone(), port)))
 }

@@ -161,7 +161,7 @@ where
 {
     let (mut sink, mut source) = websocket::accept(upgrade).await?.split();
     let (session, Ends { mut stdin, resize, mut out }) = session(wanted);
-    let reader = tokio::spawn(async move {
+    let mut reader = tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
             let Message::Binary(data) = message else { continue };
             match data.first() {
@@ -193,8 +193,11 @@ where
     let (ended, sink) = tokio::join!(run(session), writer);
     let mut sink = sink?;
     sink.send(message(ERROR, ended.status().to_string().as_bytes())).await?;
-    sink.close().await?;
-    reader.abort();
+    sink.send(websocket::goodbye()).await?;
+    // The client answers the close when it has read all before it; only then is the connection dropped.
+    if tokio::time::timeout(STREAM_PATIENCE, &mut reader).await.is_err() {
+        reader.abort();
+    }
     Ok(())
 }
 

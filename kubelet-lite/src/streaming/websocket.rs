@@ -9,7 +9,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
 /// The largest message that is taken from a client (upstream's kubectl sends 32 KiB).
 const MAX_MESSAGE: usize = 1 << 20;
@@ -25,6 +26,11 @@ pub async fn accept(upgrade: OnUpgrade) -> io::Result<Socket> {
     let raw = upgrade.await.map_err(io::Error::other)?;
     let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
     Ok(WebSocketStream::from_raw_socket(TokioIo::new(raw), Role::Server, Some(config)).await)
+}
+
+/// The end as it should be (1000): kubectl takes a close without a code for a broken connection.
+pub fn goodbye() -> Message {
+    Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))
 }
 
 /// A byte stream whose bytes travel in binary messages, as kubectl tunnels SPDY.
@@ -54,7 +60,7 @@ pub fn as_bytes(socket: Socket) -> DuplexStream {
                 }
             }
         }
-        let _ = sink.close().await;
+        let _ = sink.send(goodbye()).await;
     });
     theirs
 }

@@ -64,9 +64,12 @@ pub fn write(dir: &Path, files: &Files) -> std::io::Result<bool> {
 
 fn holds(data: &Path, files: &Files) -> bool {
     fn count(dir: &Path) -> usize {
-        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) { count(&entry.path()) } else { 1 }
-        }).sum()
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| if entry.file_type().is_ok_and(|kind| kind.is_dir()) { count(&entry.path()) } else { 1 })
+            .sum()
     }
     count(data) == files.len()
         && files.iter().all(|(path, file)| std::fs::read(data.join(path)).is_ok_and(|content| content == file.content))

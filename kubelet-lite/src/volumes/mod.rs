@@ -92,9 +92,9 @@ async fn one(
         atomic::write(&path, &found.files).map_err(words)?;
         return Ok((path, found.renew));
     }
-    let kind = serde_json::to_value(volume).ok().and_then(|value| {
-        value.as_object().and_then(|map| map.keys().find(|key| *key != "name").cloned())
-    });
+    let kind = serde_json::to_value(volume)
+        .ok()
+        .and_then(|value| value.as_object().and_then(|map| map.keys().find(|key| *key != "name").cloned()));
     Err(format!("volume type {} is not supported by knetsim", kind.unwrap_or_else(|| "unknown".to_owned())))
 }
 

@@ -49,7 +49,8 @@ pub async fn collect(
             keys(&mut payload, sources, Kind::ConfigMap, &map.name, map.items.as_deref(), map.optional, mode).await?;
         }
         if let Some(secret) = &source.secret {
-            keys(&mut payload, sources, Kind::Secret, &secret.name, secret.items.as_deref(), secret.optional, mode).await?;
+            keys(&mut payload, sources, Kind::Secret, &secret.name, secret.items.as_deref(), secret.optional, mode)
+                .await?;
         }
         if let Some(downward) = &source.downward_api {
             own_fields(&mut payload, context, downward.items.iter().flatten(), mode)?;
@@ -92,7 +93,14 @@ async fn keys(
         match data.get(&item.key) {
             Some(content) => insert(&mut payload.files, &item.path, content.clone(), item.mode.unwrap_or(mode))?,
             None if optional == Some(true) => {}
-            None => return Err(format!("{} references non-existent {} key: {}", kind_word(kind), kind_word(kind), item.key)),
+            None => {
+                return Err(format!(
+                    "{} references non-existent {} key: {}",
+                    kind_word(kind),
+                    kind_word(kind),
+                    item.key
+                ));
+            }
         }
     }
     Ok(())
@@ -121,9 +129,9 @@ fn own_fields<'a>(
             let container = spec.and_then(|spec| {
                 spec.containers.iter().chain(spec.init_containers.iter().flatten()).find(|c| c.name == name)
             });
-            container
-                .and_then(|container| fields::resource(container, context.known, selector))
-                .ok_or_else(|| format!("container {name} of pod {} has no {}", context.pod.name_any(), selector.resource))?
+            container.and_then(|container| fields::resource(container, context.known, selector)).ok_or_else(|| {
+                format!("container {name} of pod {} has no {}", context.pod.name_any(), selector.resource)
+            })?
         } else {
             continue;
         };
