@@ -93,9 +93,8 @@ pub async fn spawn(
                     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
                     builder.serve_connection(TokioIo::new(connection), service).await
                 };
-                match tokio::time::timeout(TIMEOUT, serve).await {
-                    Ok(Err(error)) => tracing::debug!(error, "grant connection failed"),
-                    Ok(Ok(())) | Err(_) => {}
+                if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, serve).await {
+                    tracing::debug!(error, "grant connection failed");
                 }
                 drop(place);
             });

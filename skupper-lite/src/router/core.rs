@@ -16,10 +16,13 @@ use super::frame::{Hello, Open};
 use super::link::{self, Events, Handle, Link, PROTOCOL, Stream};
 use super::routes::{Destination, Entry, Facts, LinkFacts, LinkId, MAX_HOPS, Table};
 
+/// What a link's writer sends to the neighbour whenever it changes.
+type Advertisement = watch::Sender<Arc<Vec<Entry>>>;
+
 /// Shared by all tasks of a router.
 pub struct Core {
     table: Mutex<Table>,
-    links: Mutex<HashMap<LinkId, (Handle, watch::Sender<Arc<Vec<Entry>>>)>>,
+    links: Mutex<HashMap<LinkId, (Handle, Advertisement)>>,
     /// `host:port` of the tcpConnectors, by address.
     targets: Mutex<HashMap<String, Vec<String>>>,
     max_age: Mutex<Duration>,
