@@ -69,14 +69,19 @@ pub fn restore_kubernetes_service(app: &Arc<App>) {
 async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
     let address = app.options.api_service_ip().to_string();
-    ensure(app, "", "services", json!({
-        "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels },
-        "spec": {
-            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
-            "ipFamilyPolicy": "SingleStack",
-            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": app.options.secure_port }],
-        },
-    }))
+    ensure(
+        app,
+        "",
+        "services",
+        json!({
+            "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels },
+            "spec": {
+                "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+                "ipFamilyPolicy": "SingleStack",
+                "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": app.options.secure_port }],
+            },
+        }),
+    )
     .await?;
     if app.options.advertised().is_loopback() {
         // No pod could reach it, and the API allows no loopback endpoints.

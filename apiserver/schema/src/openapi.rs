@@ -228,8 +228,14 @@ impl Types {
             self.done.insert(name, made);
         }
         let simple = [
-            ("apimachinery.pkg.api.resource.Quantity", json!({ "type": "string", "description": "Quantity is a fixed-point representation of a number." })),
-            ("apimachinery.pkg.util.intstr.IntOrString", json!({ "type": "string", "format": "int-or-string", "description": "IntOrString is a type that can hold an int32 or a string." })),
+            (
+                "apimachinery.pkg.api.resource.Quantity",
+                json!({ "type": "string", "description": "Quantity is a fixed-point representation of a number." }),
+            ),
+            (
+                "apimachinery.pkg.util.intstr.IntOrString",
+                json!({ "type": "string", "format": "int-or-string", "description": "IntOrString is a type that can hold an int32 or a string." }),
+            ),
         ];
         for (name, value) in simple {
             self.done.insert(full(name), value);
@@ -303,7 +309,9 @@ impl Types {
                 Scalar::Bytes => plain("string", "byte"),
                 Scalar::Time | Scalar::MicroTime => plain("string", "date-time"),
                 Scalar::Quantity => return self.refer(&full("apimachinery.pkg.api.resource.Quantity"), description),
-                Scalar::IntOrString => return self.refer(&full("apimachinery.pkg.util.intstr.IntOrString"), description),
+                Scalar::IntOrString => {
+                    return self.refer(&full("apimachinery.pkg.util.intstr.IntOrString"), description);
+                }
             },
             Shape::Any(_) => plain("object", ""),
             // A schema, or something else: anything goes.
@@ -390,7 +398,8 @@ mod tests {
         let document = v3("apps", "v1", &[deployments()]);
         let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
         assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Deployment");
-        let names: Vec<&str> = patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
+        let names: Vec<&str> =
+            patch["parameters"].as_array().unwrap().iter().filter_map(|p| p["name"].as_str()).collect();
         assert!(names.contains(&"fieldValidation"));
         let spec = &document["components"]["schemas"]["io.k8s.api.apps.v1.DeploymentSpec"];
         assert!(spec["properties"]["replicas"]["description"].as_str().unwrap().starts_with("Number of desired pods"));

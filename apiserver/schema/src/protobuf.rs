@@ -121,7 +121,9 @@ pub fn watch_frame(event_type: &str, object: &[u8]) -> Vec<u8> {
 /// # Errors
 /// No envelope, a kind that is unknown, or a message that ends too early.
 pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
-    let inner = body.strip_prefix(MAGIC).ok_or_else(|| ProtoError::malformed("the body does not begin with the protobuf magic"))?;
+    let inner = body
+        .strip_prefix(MAGIC)
+        .ok_or_else(|| ProtoError::malformed("the body does not begin with the protobuf magic"))?;
     let (mut api_version, mut kind, mut raw): (String, String, &[u8]) = (String::new(), String::new(), &[]);
     let mut reader = Reader::new(inner);
     while let Some((number, field)) = reader.next()? {
@@ -152,7 +154,8 @@ mod tests {
     use serde_json::json;
 
     fn round_trip(value: Value) {
-        let (version, kind) = (value["apiVersion"].as_str().unwrap().to_owned(), value["kind"].as_str().unwrap().to_owned());
+        let (version, kind) =
+            (value["apiVersion"].as_str().unwrap().to_owned(), value["kind"].as_str().unwrap().to_owned());
         let body = encode(&version, &kind, &value).unwrap();
         assert_eq!(decode(&body).unwrap(), (version, kind, value));
     }
@@ -187,7 +190,9 @@ mod tests {
     #[test]
     fn custom_kinds_have_no_message() {
         assert!(!supports("example.com/v1", "Widget"));
-        assert!(supports("v1", "Pod") && supports("v1", "Status") && supports("meta.k8s.io/v1", "PartialObjectMetadata"));
+        assert!(
+            supports("v1", "Pod") && supports("v1", "Status") && supports("meta.k8s.io/v1", "PartialObjectMetadata")
+        );
     }
 
     #[test]

@@ -66,14 +66,15 @@ impl Policy {
         if change == Change::Deleted {
             if binding { index.remove_binding(namespace, name) } else { index.remove_role(namespace, name) }
         } else {
-            let parsed: Result<(), serde_json::Error> = serde_json::from_slice::<Value>(object.bytes()).and_then(|value| {
-                if binding {
-                    index.apply_binding(Binding::try_from(&value)?);
-                } else {
-                    index.apply_role(Role::try_from(&value)?);
-                }
-                Ok(())
-            });
+            let parsed: Result<(), serde_json::Error> =
+                serde_json::from_slice::<Value>(object.bytes()).and_then(|value| {
+                    if binding {
+                        index.apply_binding(Binding::try_from(&value)?);
+                    } else {
+                        index.apply_role(Role::try_from(&value)?);
+                    }
+                    Ok(())
+                });
             if let Err(error) = parsed {
                 tracing::warn!(%error, plural, name, "a stored policy object cannot be read");
             }

@@ -48,7 +48,8 @@ impl Documents {
 pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-    let gzip = headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let gzip =
+        headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     let json_wanted = accept.split(',').any(|range| {
         matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
     });
@@ -120,7 +121,8 @@ fn index(catalogue: &Catalogue) -> Value {
                 hash.update(format!("{:?}", row(resource)));
             }
             let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
-            let name = if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
+            let name =
+                if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
             let address = format!("/openapi/v3/{name}?hash={hash}");
             paths.insert(name, json!({ "serverRelativeURL": address }));
         }

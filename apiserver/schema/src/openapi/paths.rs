@@ -24,7 +24,11 @@ pub(super) fn add(paths: &mut Map<String, Value>, resource: &Resource, dialect: 
         item["parameters"] = parameters(path.contains("{namespace}"), named, dialect);
         paths.insert(path, item);
     };
-    let place = if resource.namespaced { format!("{base}/namespaces/{{namespace}}/{plural}") } else { format!("{base}/{plural}") };
+    let place = if resource.namespaced {
+        format!("{base}/namespaces/{{namespace}}/{plural}")
+    } else {
+        format!("{base}/{plural}")
+    };
     if resource.namespaced {
         put(format!("{base}/{plural}"), operations(&["list"], &resource.verbs, &own, &gvk), false);
     }
@@ -67,7 +71,16 @@ fn operation(verb: &str, body: &str, gvk: &Value, dialect: Dialect) -> Value {
     let query: &[&str] = match verb {
         "create" | "update" => &["dryRun", "fieldManager", "fieldValidation"],
         "patch" => &["dryRun", "fieldManager", "fieldValidation", "force"],
-        "list" | "deletecollection" => &["continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "timeoutSeconds", "watch"],
+        "list" | "deletecollection" => &[
+            "continue",
+            "fieldSelector",
+            "labelSelector",
+            "limit",
+            "resourceVersion",
+            "resourceVersionMatch",
+            "timeoutSeconds",
+            "watch",
+        ],
         "delete" => &["dryRun", "gracePeriodSeconds", "propagationPolicy"],
         _ => &[],
     };
@@ -90,11 +103,17 @@ fn operation(verb: &str, body: &str, gvk: &Value, dialect: Dialect) -> Value {
             Dialect::V2 => parameters.push(json!({ "name": "body", "in": "body", "required": true, "schema": schema })),
             Dialect::V3 => {
                 let media: &[&str] = if verb == "patch" {
-                    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml"]
+                    &[
+                        "application/json-patch+json",
+                        "application/merge-patch+json",
+                        "application/strategic-merge-patch+json",
+                        "application/apply-patch+yaml",
+                    ]
                 } else {
                     &["*/*"]
                 };
-                let content: Map<String, Value> = media.iter().map(|m| ((*m).to_owned(), json!({ "schema": schema }))).collect();
+                let content: Map<String, Value> =
+                    media.iter().map(|m| ((*m).to_owned(), json!({ "schema": schema }))).collect();
                 operation["requestBody"] = json!({ "required": true, "content": content });
             }
         }

@@ -77,7 +77,9 @@ fn is_zero(value: &Value) -> bool {
 
 /// An element of a repeated field; numbers may come packed.
 fn repeated(items: &Node, raw: Raw<'_>, list: &mut Vec<Value>) -> Result<(), ProtoError> {
-    if let (Shape::Scalar(kind @ (Scalar::Bool | Scalar::Int32 | Scalar::Int64)), Raw::Bytes(packed)) = (&items.shape, raw) {
+    if let (Shape::Scalar(kind @ (Scalar::Bool | Scalar::Int32 | Scalar::Int64)), Raw::Bytes(packed)) =
+        (&items.shape, raw)
+    {
         let mut reader = Reader::new(packed);
         while !reader.is_empty() {
             list.push(scalar(*kind, Raw::Varint(reader.varint()?))?);

@@ -21,7 +21,9 @@ fn fields(out: &mut Vec<u8>, of: &Struct, entries: &[Wire], value: &Value) -> Re
                 let field = &of.fields[usize::from(*index)];
                 match value.get(&*field.name) {
                     None | Some(Value::Null) => {}
-                    Some(value) => self::field(out, *number, &field.node, value).map_err(|error| within(&field.name, error))?,
+                    Some(value) => {
+                        self::field(out, *number, &field.node, value).map_err(|error| within(&field.name, error))?
+                    }
                 }
             }
             Wire::Inline { number, fields: inner } => {

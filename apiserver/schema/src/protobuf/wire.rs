@@ -42,7 +42,11 @@ pub(super) enum Raw<'a> {
 
 impl<'a> Raw<'a> {
     pub(super) fn bytes(self) -> Result<&'a [u8], ProtoError> {
-        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(ProtoError::malformed("a field has the wrong wire type")) }
+        if let Self::Bytes(bytes) = self {
+            Ok(bytes)
+        } else {
+            Err(ProtoError::malformed("a field has the wrong wire type"))
+        }
     }
 
     pub(super) fn text(self) -> Result<&'a str, ProtoError> {
