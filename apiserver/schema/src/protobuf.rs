@@ -1,27 +1,138 @@
-use serde_json::Value;
+//! `application/vnd.kubernetes.protobuf`, both ways, driven by the fact table; no generated types.
+//!
+//! ```text
+//! body  = "k8s\0" runtime.Unknown{ typeMeta{apiVersion, kind}, raw = message }
+//! frame = length (4 bytes, big endian) metav1.WatchEvent{ type, object{ raw = body } }
+//! ```
+//! A list's items are bare messages, so a cached message of an object serves in lists as it is ([`encode_list`]).
+
+mod read;
 pub(crate) mod wire;
+mod write;
+
+use serde_json::Value;
+
+use self::wire::{Reader, Writer, malformed};
+use crate::{
+    facts,
+    model::{StructRef, Wire},
+};
+
+const MAGIC: &[u8] = b"k8s\0";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtoError {
-    #[error("no kind {kind:?} is registered for {api_version:?} in protobuf")]
+    /// Custom resources and Table have no protobuf form: 406 for an answer, 415 for a request.
+    #[error("no kind {kind:?} is registered for version {api_version:?}")]
     UnknownKind { api_version: String, kind: String },
     #[error("{0}")]
     Malformed(String),
 }
-/// Whether the kind has a protobuf form (custom resources and Table have none: answer 406).
+
+/// Whether the kind has a protobuf form.
 #[must_use]
-pub fn supports(_api_version: &str, _kind: &str) -> bool { todo!() }
-/// Whole body: magic `k8s\0` and runtime.Unknown around the message.
-pub fn encode(_api_version: &str, _kind: &str, _value: &Value) -> Result<Vec<u8>, ProtoError> { todo!() }
-/// The bare message, to be kept as an item's cached form for [`encode_list`].
-pub fn encode_message(_api_version: &str, _kind: &str, _value: &Value) -> Result<Vec<u8>, ProtoError> { todo!() }
+pub fn supports(api_version: &str, kind: &str) -> bool {
+    facts::kind(api_version, kind).is_some()
+}
+
+fn row(api_version: &str, kind: &str) -> Result<StructRef, ProtoError> {
+    let unknown = || ProtoError::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() };
+    facts::kind(api_version, kind).map(StructRef::Builtin).ok_or_else(unknown)
+}
+
+/// A whole body.
+pub fn encode(api_version: &str, kind: &str, value: &Value) -> Result<Vec<u8>, ProtoError> {
+    Ok(envelope(api_version, kind, &encode_message(api_version, kind, value)?))
+}
+
+/// The bare message, to be kept as an item's cached form.
+pub fn encode_message(api_version: &str, kind: &str, value: &Value) -> Result<Vec<u8>, ProtoError> {
+    let of = row(api_version, kind)?;
+    let mut out = Writer::default();
+    write::fields(&mut out, &of, &of.wire, value)?;
+    Ok(out.0)
+}
+
 /// The envelope around a bare message.
 #[must_use]
-pub fn envelope(_api_version: &str, _kind: &str, _message: &[u8]) -> Vec<u8> { todo!() }
+pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut out = Writer(Vec::with_capacity(message.len() + 64));
+    out.0.extend_from_slice(MAGIC);
+    let mut meta = Writer::default();
+    meta.bytes(1, api_version.as_bytes());
+    meta.bytes(2, kind.as_bytes());
+    out.bytes(1, &meta.0);
+    out.bytes(2, message);
+    // Upstream always writes these two, empty.
+    out.bytes(3, b"");
+    out.bytes(4, b"");
+    out.0
+}
+
 /// A list body from its metadata and its items' bare messages.
-pub fn encode_list<'a>(_api_version: &str, _list_kind: &str, _metadata: &Value, _items: impl Iterator<Item = &'a [u8]>) -> Result<Vec<u8>, ProtoError> { todo!() }
-/// A frame of a watch stream (4 bytes big-endian length, then metav1.WatchEvent); `object` is an enveloped body.
+pub fn encode_list<'a>(
+    api_version: &str,
+    list_kind: &str,
+    metadata: &Value,
+    items: impl Iterator<Item = &'a [u8]>,
+) -> Result<Vec<u8>, ProtoError> {
+    let of = row(api_version, list_kind)?;
+    let number = of.wire.iter().find_map(|entry| match entry {
+        Wire::Field { number, index } if &*of.fields[usize::from(*index)].name == "items" => Some(*number),
+        _ => None,
+    });
+    let number = number.ok_or_else(|| malformed("not a list"))?;
+    let mut out = Writer::default();
+    let head = Value::Object(std::iter::once(("metadata".to_owned(), metadata.clone())).collect());
+    write::fields(&mut out, &of, &of.wire, &head)?;
+    items.for_each(|item| out.bytes(number, item));
+    Ok(envelope(api_version, list_kind, &out.0))
+}
+
+/// A frame of a watch stream; `object` is a whole body.
 #[must_use]
-pub fn watch_frame(_event_type: &str, _object: &[u8]) -> Vec<u8> { todo!() }
-/// (apiVersion, kind, object as JSON)
-pub fn decode(_body: &[u8]) -> Result<(String, String, Value), ProtoError> { todo!() }
+pub fn watch_frame(event_type: &str, object: &[u8]) -> Vec<u8> {
+    let mut event = Writer(vec![0; 4]);
+    event.bytes(1, event_type.as_bytes());
+    let mut raw = Writer::default();
+    raw.bytes(1, object);
+    event.bytes(2, &raw.0);
+    let mut frame = event.0;
+    // A frame is far below 4 GiB: objects are bounded by the request limit.
+    let length = u32::try_from(frame.len() - 4).unwrap_or(u32::MAX);
+    frame[..4].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+/// (apiVersion, kind, object as JSON with both set).
+pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
+    let rest = body.strip_prefix(MAGIC).ok_or_else(|| malformed("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"))?;
+    let (mut api_version, mut kind, mut raw): (&str, &str, &[u8]) = ("", "", b"");
+    let mut reader = Reader(rest);
+    while let Some((number, item)) = reader.next()? {
+        match number {
+            1 => {
+                let mut meta = Reader(item.bytes()?);
+                while let Some((number, item)) = meta.next()? {
+                    match number {
+                        1 => api_version = item.text()?,
+                        2 => kind = item.text()?,
+                        _ => {}
+                    }
+                }
+            }
+            2 => raw = item.bytes()?,
+            _ => {}
+        }
+    }
+    let of = row(api_version, kind)?;
+    let mut value = read::message(raw, &of, &of.wire)?;
+    if let Value::Object(map) = &mut value {
+        map.insert("apiVersion".into(), api_version.into());
+        map.insert("kind".into(), kind.into());
+    }
+    Ok((api_version.to_owned(), kind.to_owned(), value))
+}
+
+#[cfg(test)]
+mod tests;
