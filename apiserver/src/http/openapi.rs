@@ -17,6 +17,8 @@ use super::status::{ApiError, ApiResult};
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
 pub struct Documents(Mutex<HashMap<String, Document>>);
@@ -54,12 +56,14 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
     });
     if path == "/openapi/v2" {
-        // The protobuf form of version 2 is not served: clients that know it know version 3.
-        if !json_wanted {
-            return Err(ApiError::not_acceptable());
-        }
-        let document = app.documents.get("v2", || answer::to_json(&openapi::v2(&rows(&catalogue))));
-        return Ok(respond(&document, "application/json", headers, gzip, false));
+        // Old clients name the form differently; the first wish decides.
+        let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
+        let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
+        let document = app.documents.get(name, || {
+            let document = openapi::v2(&rows(&catalogue));
+            if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
+        });
+        return Ok(respond(&document, kind, headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
