@@ -15,15 +15,16 @@ pub mod plugin;
 pub mod subnet_env;
 
 use std::ffi::OsString;
+use std::path::Path;
 
-/// Runs the agent (`flanneld`) or the CNI plugin (`flannel`), by `args[0]`.
+/// Runs the agent (`flanneld`) or the CNI plugin (`flannel`), by the file name of `args[0]`.
 ///
 /// The plugin speaks the CNI protocol: its errors go to stdout as JSON and end the process with status 1.
 ///
 /// # Errors
 /// Whatever stopped the agent.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
-    match args.first().and_then(|name| name.to_str()) {
+    match args.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str()) {
         Some("flannel") => std::process::exit(plugin::main()),
         _ => flanneld::run(args),
     }

@@ -17,8 +17,9 @@ use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
 use runtime::events::{EventType, Recorder};
+use tokio::sync::watch;
 
-use crate::framework::Kind;
+use crate::framework::{Gate, Kind};
 
 /// The only ConfigMap this process reads or writes.
 pub const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
@@ -69,11 +70,12 @@ pub struct Context {
     pub client: Client,
     pub kinds: Kinds,
     clock: fn() -> Timestamp,
+    listed: watch::Sender<bool>,
 }
 
 impl Context {
     pub fn new(client: Client, clock: fn() -> Timestamp) -> Arc<Self> {
-        Arc::new(Self { kinds: Kinds::new(&client), client, clock })
+        Arc::new(Self { kinds: Kinds::new(&client), client, clock, listed: watch::Sender::new(false) })
     }
 
     pub fn now(&self) -> Timestamp {
@@ -85,8 +87,13 @@ impl Context {
         Arc::new(Recorder::new(self.client.clone(), component, None))
     }
 
+    /// What [`drive`](crate::framework::drive) waits for.
+    pub fn gate(&self) -> Gate {
+        self.listed.subscribe()
+    }
+
     /// Starts all watches. Handlers must be registered before.
-    pub fn watch(&self) {
+    pub fn watch(self: &Arc<Self>) {
         let all = watcher::Config::default;
         let kinds = &self.kinds;
         kinds.pods.watch(all());
@@ -110,6 +117,12 @@ impl Context {
         kinds.budgets.watch(all());
         kinds.cluster_roles.watch(all());
         kinds.signing_requests.watch(all());
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.kinds.synced().await;
+            this.listed.send_replace(true);
+            tracing::info!("all kinds listed, controllers start");
+        });
     }
 }
 

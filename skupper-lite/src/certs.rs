@@ -12,6 +12,18 @@ pub struct Pair {
     pub key: String,
 }
 
+impl Pair {
+    /// The `data` of the pair's Secret.
+    #[must_use]
+    pub fn data(&self) -> serde_json::Value {
+        use base64::Engine;
+        let encode = |text: &str| base64::engine::general_purpose::STANDARD.encode(text);
+        serde_json::json!({
+            "ca.crt": encode(&self.ca), "tls.crt": encode(&self.certificate), "tls.key": encode(&self.key),
+        })
+    }
+}
+
 /// Five years, as upstream: there is nobody here to renew them.
 const DAYS: i64 = 5 * 365;
 

@@ -142,7 +142,8 @@ fn the_manifests_of_this_repository_are_valid() {
         .collect();
     files.sort();
     for file in files {
-        let text = std::fs::read_to_string(&file).expect("a readable file");
+        // The launcher fills in what depends on the cluster.
+        let text = std::fs::read_to_string(&file).expect("a readable file").replace("@DNS_IP@", "10.96.0.10");
         for document in text.split("\n---") {
             check_manifest(&file, document);
         }

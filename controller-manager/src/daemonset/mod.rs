@@ -52,13 +52,14 @@ pub fn start(context: &Arc<Context>) {
     });
     kinds.nodes.on_change(move |change| {
         // Heartbeats change nothing for us; labels, taints, and coming or going do.
-        let eligible = |node: &Arc<Node>| (node.metadata.labels.clone(), node.spec.as_ref().and_then(|s| s.taints.clone()));
+        let eligible =
+            |node: &Arc<Node>| (node.metadata.labels.clone(), node.spec.as_ref().and_then(|s| s.taints.clone()));
         if change.old.map(eligible) != change.new.map(eligible) {
             sets.all().iter().for_each(|set| on_node.add(key_of(&set.metadata)));
         }
     });
     let recorder = context.recorder(DaemonSets::NAME);
-    drive(&Arc::new(DaemonSets { context: context.clone(), recorder }), &queue, 2);
+    drive(context.gate(), &Arc::new(DaemonSets { context: context.clone(), recorder }), &queue, 2);
 }
 
 impl Controller for DaemonSets {

@@ -1,10 +1,9 @@
 //! Which nodes want a pod of a DaemonSet, and how that pod is bound to its node.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Taint, Toleration,
+    Affinity, Node, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, Toleration,
 };
-
-use crate::framework::meta::label;
+use scheduler::core::matching::{untolerated, wants_node};
 
 /// What a node is to a DaemonSet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,58 +20,14 @@ pub fn wish(template: &PodSpec, node: &Node) -> Wish {
     if template.node_name.as_deref().is_some_and(|wanted| !wanted.is_empty() && wanted != name) {
         return Wish { run: false, keep: false };
     }
-    let selected = template
-        .node_selector
-        .iter()
-        .flatten()
-        .all(|(key, value)| label(&node.metadata, key) == Some(value.as_str()));
-    let required = template
-        .affinity
-        .as_ref()
-        .and_then(|affinity| affinity.node_affinity.as_ref())
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    if !selected || !required.is_none_or(|selector| selects_node(selector, node)) {
+    if !wants_node(template, node) {
         return Wish { run: false, keep: false };
     }
     let mut tolerations = template.tolerations.clone().unwrap_or_default();
     tolerations.extend(added_tolerations(template.host_network == Some(true)));
-    let intolerable = |effects: &[&str]| {
-        let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-        taints.iter().any(|taint| effects.contains(&taint.effect.as_str()) && !is_tolerated(&tolerations, taint))
-    };
-    Wish { run: !intolerable(&["NoSchedule", "NoExecute"]), keep: !intolerable(&["NoExecute"]) }
-}
-
-fn is_tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| crate::node::taints::tolerates(toleration, taint))
-}
-
-/// Terms are alternatives, the expressions of one term must all hold; an empty term selects nothing.
-pub fn selects_node(selector: &NodeSelector, node: &Node) -> bool {
-    selector.node_selector_terms.iter().any(|term| {
-        let (labels, fields) = (term.match_expressions.iter().flatten(), term.match_fields.iter().flatten());
-        let empty = labels.clone().next().is_none() && fields.clone().next().is_none();
-        !empty
-            && labels.clone().all(|wanted| holds(wanted, label(&node.metadata, &wanted.key)))
-            && fields.clone().all(|wanted| {
-                wanted.key == "metadata.name" && holds(wanted, node.metadata.name.as_deref())
-            })
-    })
-}
-
-fn holds(wanted: &NodeSelectorRequirement, value: Option<&str>) -> bool {
-    let values = wanted.values.as_deref().unwrap_or_default();
-    let listed = value.is_some_and(|value| values.iter().any(|known| known == value));
-    let number = |text: Option<&str>| text.and_then(|text| text.parse::<i64>().ok());
-    match wanted.operator.as_str() {
-        "In" => listed,
-        "NotIn" => !listed,
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        "Gt" => number(value).zip(number(values.first().map(String::as_str))).is_some_and(|(a, b)| a > b),
-        "Lt" => number(value).zip(number(values.first().map(String::as_str))).is_some_and(|(a, b)| a < b),
-        _ => false,
-    }
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    let welcome = |effects: &[&str]| untolerated(&tolerations, taints, effects).is_none();
+    Wish { run: welcome(&["NoSchedule", "NoExecute"]), keep: welcome(&["NoExecute"]) }
 }
 
 /// The taints every daemon pod tolerates: a node in trouble needs its daemons most.
@@ -126,6 +81,7 @@ pub fn pin(spec: &mut PodSpec, node: &str) {
 
 #[cfg(test)]
 mod tests {
+    use scheduler::core::matching::selects_node;
     use serde_json::json;
 
     use super::*;

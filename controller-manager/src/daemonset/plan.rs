@@ -237,7 +237,11 @@ mod tests {
 
     #[test]
     fn failed_pods_are_replaced() {
-        let plan = run(&[pod("a", "new", false, "Failed"), pod("b", "new", true, "Running"), pod("c", "new", true, "Running")]);
+        let plan = run(&[
+            pod("a", "new", false, "Failed"),
+            pod("b", "new", true, "Running"),
+            pod("c", "new", true, "Running"),
+        ]);
         assert_eq!(plan.failed.len(), 1);
         assert!(plan.create.is_empty(), "not before the old one is gone");
     }

@@ -16,7 +16,10 @@ use crate::framework::meta::{annotation, created, is_deleting};
 #[derive(Debug)]
 pub enum Action {
     Create(Box<ReplicaSet>),
-    Update { old: Arc<ReplicaSet>, new: Box<ReplicaSet> },
+    Update {
+        old: Arc<ReplicaSet>,
+        new: Box<ReplicaSet>,
+    },
     Delete(Arc<ReplicaSet>),
     /// The Deployment itself, with its revision.
     Annotate(Box<Deployment>),
@@ -86,7 +89,8 @@ impl Draft {
 pub fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_run: bool, now: Timestamp) -> Plan {
     let paused = deployment.spec.as_ref().and_then(|spec| spec.paused).unwrap_or(false);
     let new = revision::find_new(deployment, sets);
-    let mut old: Vec<_> = sets.iter().filter(|set| Some(&set.metadata.uid) != new.as_ref().map(|n| &n.metadata.uid)).cloned().collect();
+    let mut old: Vec<_> =
+        sets.iter().filter(|set| Some(&set.metadata.uid) != new.as_ref().map(|n| &n.metadata.uid)).cloned().collect();
     old.sort_by_key(|set| (created(&set.metadata), set.metadata.name.clone()));
     if is_deleting(&deployment.metadata) {
         let (status, _) = progress::status(deployment, new.as_deref(), sets, Step::Counting, now);
@@ -123,9 +127,8 @@ pub fn plan(deployment: &Deployment, sets: &[Arc<ReplicaSet>], old_pods_run: boo
     let done = !draft.is_changed() && creation.is_none() && progress::is_complete(deployment, &status);
     actions.extend(creation.map(|set| Action::Create(Box::new(set))));
     let drafts = draft.new.into_iter().chain(draft.old);
-    actions.extend(
-        drafts.filter(|(old, new)| **old != *new).map(|(old, new)| Action::Update { old, new: Box::new(new) }),
-    );
+    actions
+        .extend(drafts.filter(|(old, new)| **old != *new).map(|(old, new)| Action::Update { old, new: Box::new(new) }));
     if done || paused {
         actions.extend(obsolete(deployment, &old).map(Action::Delete));
     }
@@ -256,7 +259,10 @@ fn size_is_stale(set: &ReplicaSet, limits: Limits) -> bool {
 }
 
 /// Old ReplicaSets beyond the history limit, lowest revisions first; only those that are empty and settled.
-fn obsolete<'a>(deployment: &Deployment, old: &'a [Arc<ReplicaSet>]) -> impl Iterator<Item = Arc<ReplicaSet>> + use<'a> {
+fn obsolete<'a>(
+    deployment: &Deployment,
+    old: &'a [Arc<ReplicaSet>],
+) -> impl Iterator<Item = Arc<ReplicaSet>> + use<'a> {
     let limit = deployment.spec.as_ref().and_then(|spec| spec.revision_history_limit).unwrap_or(10);
     let mut kept: Vec<_> = old.iter().filter(|set| !is_deleting(&set.metadata)).cloned().collect();
     kept.sort_by_key(|set| revision::revision_of(&set.metadata));

@@ -92,9 +92,10 @@ fn counts(deployment: &Deployment, new: Option<&ReplicaSet>, all: &[Arc<ReplicaS
 
 /// Carries the first ReplicaFailure up, the new ReplicaSet's before all others'.
 fn failure(conditions: &mut Conditions, new: Option<&ReplicaSet>, all: &[Arc<ReplicaSet>]) {
-    let failure = new.into_iter().chain(all.iter().map(|set| &**set)).find_map(|set| {
-        set.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == FAILURE)
-    });
+    let failure = new
+        .into_iter()
+        .chain(all.iter().map(|set| &**set))
+        .find_map(|set| set.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == FAILURE));
     match failure {
         Some(found) => conditions.set(
             FAILURE,
@@ -220,9 +221,10 @@ impl Conditions {
         match condition.reason.as_deref() {
             Some("NewReplicaSetAvailable") => false,
             Some("ProgressDeadlineExceeded") => true,
-            _ => condition.last_update_time.as_ref().is_some_and(|since| {
-                self.now.duration_since(since.0) > SignedDuration::from_secs(i64::from(deadline))
-            }),
+            _ => condition
+                .last_update_time
+                .as_ref()
+                .is_some_and(|since| self.now.duration_since(since.0) > SignedDuration::from_secs(i64::from(deadline))),
         }
     }
 }

@@ -82,7 +82,8 @@ pub fn port_number(port: &ServicePort, pod: &Pod) -> Option<i32> {
         Some(IntOrString::String(name)) => {
             let spec = pod.spec.as_ref()?;
             // Native sidecars are containers, too, although they are listed with the init containers.
-            let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+            let sidecars =
+                spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
             let mut ports = spec.containers.iter().chain(sidecars).flat_map(|c| c.ports.iter().flatten());
             ports
                 .find(|known| {

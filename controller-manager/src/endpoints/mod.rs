@@ -64,7 +64,7 @@ pub fn start(context: &Arc<Context>) {
             services.all().iter().for_each(|service| on_node.add(key_of(&service.metadata)));
         }
     });
-    drive(&Arc::new(EndpointsController { context: context.clone() }), &queue, 5);
+    drive(context.gate(), &Arc::new(EndpointsController { context: context.clone() }), &queue, 5);
 }
 
 fn services_of(services: &Kind<Service>, pod: &Pod) -> Vec<Arc<Service>> {
@@ -96,7 +96,8 @@ impl Controller for EndpointsController {
         let endpoints = kinds.endpoints.get(key);
         let mine = |manager: &'static str| {
             kinds.slices.filter_in(namespace, |slice| {
-                label(&slice.metadata, SERVICE_NAME) == Some(name) && label(&slice.metadata, MANAGED_BY) == Some(manager)
+                label(&slice.metadata, SERVICE_NAME) == Some(name)
+                    && label(&slice.metadata, MANAGED_BY) == Some(manager)
             })
         };
         let Some(service) = service else {

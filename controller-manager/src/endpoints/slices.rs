@@ -103,8 +103,7 @@ fn plan_group(frame: &Frame, group: Group, mine: Vec<&Arc<EndpointSlice>>, actio
     let mut drafts: Vec<(&Arc<EndpointSlice>, EndpointSlice, bool)> = Vec::new();
     for slice in mine {
         let mut draft = (**slice).clone();
-        draft.endpoints =
-            slice.endpoints.iter().filter_map(|endpoint| wanted.remove(&identity(endpoint))).collect();
+        draft.endpoints = slice.endpoints.iter().filter_map(|endpoint| wanted.remove(&identity(endpoint))).collect();
         let changed = draft.endpoints != slice.endpoints;
         drafts.push((slice, draft, changed));
     }

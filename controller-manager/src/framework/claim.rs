@@ -94,9 +94,8 @@ mod tests {
         let owner = ObjectMeta { uid: Some("me".into()), ..Default::default() };
         let object = |controller: Option<&str>, app: &str| ObjectMeta {
             labels: Some([("app".into(), app.into())].into()),
-            owner_references: controller.map(|uid| {
-                vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]
-            }),
+            owner_references: controller
+                .map(|uid| vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]),
             ..Default::default()
         };
         let cases = [

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::{ApiError, Queue};
 
 /// Nothing more to do, or the time after which to look again; an error brings the key back after a back-off.
@@ -15,11 +17,17 @@ pub trait Controller: Send + Sync + 'static {
     fn sync(&self, key: &str) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Starts `workers` tasks that take keys from `queue`. They end with the runtime.
-pub fn drive<C: Controller>(controller: &Arc<C>, queue: &Arc<Queue>, workers: usize) {
+/// Turns true when every kind has been listed: before that, nothing may be concluded from an object's absence.
+pub type Gate = watch::Receiver<bool>;
+
+/// Starts `workers` tasks that take keys from `queue` once `gate` is open. They end with the runtime.
+pub fn drive<C: Controller>(gate: Gate, controller: &Arc<C>, queue: &Arc<Queue>, workers: usize) {
     for _ in 0..workers {
-        let (controller, queue) = (controller.clone(), queue.clone());
+        let (mut gate, controller, queue) = (gate.clone(), controller.clone(), queue.clone());
         tokio::spawn(async move {
+            if gate.wait_for(|open| *open).await.is_err() {
+                return;
+            }
             loop {
                 let key = queue.next().await;
                 match controller.sync(&key).await {

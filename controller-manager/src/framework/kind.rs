@@ -22,8 +22,14 @@ use super::meta::key_of;
 use super::store::{Change, Changed, Store};
 
 /// What a typed API object must be for a controller to use it.
-pub trait Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
-impl<K> Object for K where K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static {}
+pub trait Object:
+    Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
+impl<K> Object for K where
+    K: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static
+{
+}
 
 type Request = http::Request<Vec<u8>>;
 type Handler<K> = Box<dyn Fn(&Change<'_, K>) + Send + Sync>;
@@ -137,7 +143,11 @@ impl<K: Object> Kind<K> {
     /// The objects of `namespace` that no controller owns.
     pub fn orphans_in(&self, namespace: &str) -> Vec<Arc<K>> {
         let store = self.store.read();
-        store.controlled_by("").filter(|object| object.meta().namespace.as_deref() == Some(namespace)).cloned().collect()
+        store
+            .controlled_by("")
+            .filter(|object| object.meta().namespace.as_deref() == Some(namespace))
+            .cloned()
+            .collect()
     }
 
     fn request(namespace: Option<&str>) -> Path {

@@ -52,8 +52,7 @@ pub fn selects(selector: Option<&LabelSelector>, labels: Option<&BTreeMap<String
 /// Whether `labels` carries every pair of the plain map `wanted`; an empty map selects nothing (Services do so).
 #[must_use]
 pub fn contains_all(wanted: &BTreeMap<String, String>, labels: Option<&BTreeMap<String, String>>) -> bool {
-    !wanted.is_empty()
-        && labels.is_some_and(|labels| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    !wanted.is_empty() && labels.is_some_and(|labels| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)))
 }
 
 #[must_use]

@@ -155,7 +155,10 @@ mod tests {
         assert_eq!(queue.next().await, "a");
         queue.add("a");
         assert_eq!(queue.next().await, "b");
-        assert!(tokio::time::timeout(Duration::from_millis(20), queue.next()).await.is_err(), "a is still being worked on");
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), queue.next()).await.is_err(),
+            "a is still being worked on"
+        );
         queue.done("a");
         assert_eq!(queue.next().await, "a");
     }

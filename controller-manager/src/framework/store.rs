@@ -155,9 +155,8 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, uid: &str, version: &str, owner: Option<&str>) -> Arc<Pod> {
-        let owner = owner.map(|uid| {
-            vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]
-        });
+        let owner =
+            owner.map(|uid| vec![OwnerReference { uid: uid.into(), controller: Some(true), ..Default::default() }]);
         Arc::new(Pod {
             metadata: ObjectMeta {
                 name: Some(name.into()),

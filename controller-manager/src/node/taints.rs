@@ -1,30 +1,13 @@
-//! Taints and tolerations.
+//! How long a pod may stay on a tainted node.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Taint, Toleration};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use scheduler::core::matching::tolerates;
 
 pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
 pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-
-/// Whether one toleration accepts one taint. No key accepts every key, no effect every effect.
-#[must_use]
-pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-    if given(&toleration.effect).is_some_and(|effect| effect != taint.effect)
-        || given(&toleration.key).is_some_and(|key| key != taint.key)
-    {
-        return false;
-    }
-    match toleration.operator.as_deref() {
-        Some("Exists") => true,
-        None | Some("" | "Equal") => {
-            toleration.value.clone().unwrap_or_default() == taint.value.clone().unwrap_or_default()
-        }
-        Some(_) => false,
-    }
-}
 
 /// What becomes of a pod on a node with NoExecute taints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

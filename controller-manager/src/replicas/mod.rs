@@ -47,7 +47,7 @@ pub fn start<R: Replicated>(context: &Arc<Context>, sets: &Arc<Kind<R>>) {
     });
     let recorder = context.recorder(R::COMPONENT);
     let controller = Arc::new(Replicas { context: context.clone(), sets: sets.clone(), recorder });
-    drive(&controller, &queue, 5);
+    drive(context.gate(), &controller, &queue, 5);
 }
 
 impl<R: Replicated> Controller for Replicas<R> {

@@ -69,7 +69,10 @@ mod tests {
     use super::*;
 
     fn set(replicas: i32) -> ReplicaSet {
-        ReplicaSet { spec: Some(ReplicaSetSpec { replicas: Some(replicas), ..Default::default() }), ..Default::default() }
+        ReplicaSet {
+            spec: Some(ReplicaSetSpec { replicas: Some(replicas), ..Default::default() }),
+            ..Default::default()
+        }
     }
 
     fn pod(phase: &str, ready: bool, deleting: bool) -> Arc<Pod> {
@@ -90,8 +93,12 @@ mod tests {
 
     #[test]
     fn only_active_pods_are_replicas() {
-        let owned =
-            [pod("Running", true, false), pod("Running", true, true), pod("Failed", false, false), pod("Pending", false, false)];
+        let owned = [
+            pod("Running", true, false),
+            pod("Running", true, true),
+            pod("Failed", false, false),
+            pod("Pending", false, false),
+        ];
         assert!(matches!(plan(&set(2), &owned, Timestamp::UNIX_EPOCH), Plan::Keep));
         assert!(matches!(plan(&set(5), &owned, Timestamp::UNIX_EPOCH), Plan::Create(3)));
         let Plan::Delete(doomed) = plan(&set(1), &owned, Timestamp::UNIX_EPOCH) else { panic!("must delete") };

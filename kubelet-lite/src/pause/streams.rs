@@ -67,7 +67,8 @@ pub struct Streams {
     pub pending_input: Vec<u8>,
     close_input: bool,
     once: bool,
-    log: Log,
+    /// Closed when the container is over, which is how those who follow it learn of that.
+    log: Option<Log>,
 }
 
 impl Streams {
@@ -89,7 +90,7 @@ impl Streams {
             pending_input: Vec::new(),
             close_input: false,
             once,
-            log,
+            log: Some(log),
         };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if tty {
@@ -132,7 +133,9 @@ impl Streams {
             let Some(output) = &self.outputs[index] else { return Ok(()) };
             match nix::unistd::read(output, &mut buffer) {
                 Ok(count) if count > 0 => {
-                    self.log.write(number, &buffer[..count])?;
+                    if let Some(log) = &mut self.log {
+                        log.write(number, &buffer[..count])?;
+                    }
                     let frame = output_frame(number, &buffer[..count]);
                     self.attached.iter_mut().for_each(|client| client.send(&frame));
                 }
@@ -141,7 +144,7 @@ impl Streams {
                 // The end of a pipe, or EIO: the last process has left the terminal.
                 Ok(_) | Err(_) => {
                     self.outputs[index] = None;
-                    return self.log.finish(number);
+                    return self.log.as_mut().map_or(Ok(()), |log| log.finish(number));
                 }
             }
         }
@@ -155,8 +158,11 @@ impl Streams {
         for index in 0..2 {
             self.pump(index, FULL_PIPE)?;
             self.outputs[index] = None;
-            self.log.finish(u8::try_from(index + 1).expect("two outputs"))?;
+            if let Some(log) = &mut self.log {
+                log.finish(u8::try_from(index + 1).expect("two outputs"))?;
+            }
         }
+        self.log = None;
         self.attached.clear();
         self.input = None;
         Ok(())

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::{SelectableField, Strategy};
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{SelectableField, Strategy};
 
 pub const EVENT: Strategy = Strategy {
     create_on_update: true,
