@@ -148,8 +148,14 @@ fn schema(out: &mut Writer, value: &Value) -> Done {
     }
     flag(out, 8, value, "exclusiveMaximum");
     flag(out, 10, value, "exclusiveMinimum");
-    let bounds =
-        [(11, "maxLength"), (12, "minLength"), (14, "maxItems"), (15, "minItems"), (17, "maxProperties"), (18, "minProperties")];
+    let bounds = [
+        (11, "maxLength"),
+        (12, "minLength"),
+        (14, "maxItems"),
+        (15, "minItems"),
+        (17, "maxProperties"),
+        (18, "minProperties"),
+    ];
     for (number, name) in bounds {
         if let Some(bound) = value.get(name).and_then(Value::as_i64) {
             out.integer(number, bound);
@@ -176,8 +182,12 @@ fn schema(out: &mut Writer, value: &Value) -> Done {
         out.message(23, |out| out.message(1, |out| schema(out, item)))?;
     }
     items(value, "allOf").try_for_each(|branch| out.message(24, |out| schema(out, branch)))?;
-    if let Some(properties) = value.get("properties").and_then(Value::as_object).filter(|map: &&Map<_, _>| !map.is_empty()) {
-        out.message(25, |out| properties.iter().try_for_each(|(name, value)| named(out, 1, name, |out| schema(out, value))))?;
+    if let Some(properties) =
+        value.get("properties").and_then(Value::as_object).filter(|map: &&Map<_, _>| !map.is_empty())
+    {
+        out.message(25, |out| {
+            properties.iter().try_for_each(|(name, value)| named(out, 1, name, |out| schema(out, value)))
+        })?;
     }
     extensions(out, 31, value)
 }

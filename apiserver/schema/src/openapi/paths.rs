@@ -11,8 +11,10 @@ use super::{
 type Query = (&'static str, &'static str, &'static str);
 
 const DRY_RUN: Query = ("dryRun", "string", "All runs the whole request without storing its result.");
-const FIELD_MANAGER: Query = ("fieldManager", "string", "The name under which the fields set by this request are recorded.");
-const FIELD_VALIDATION: Query = ("fieldValidation", "string", "What to do about unknown and duplicate fields: Ignore, Warn or Strict.");
+const FIELD_MANAGER: Query =
+    ("fieldManager", "string", "The name under which the fields set by this request are recorded.");
+const FIELD_VALIDATION: Query =
+    ("fieldValidation", "string", "What to do about unknown and duplicate fields: Ignore, Warn or Strict.");
 const FORCE: Query = ("force", "boolean", "Take over fields that conflict (apply only).");
 const PRETTY: Query = ("pretty", "string", "Indents the answer.");
 const LIST: &[Query] = &[
@@ -64,7 +66,11 @@ pub(super) fn paths(resources: &[&Resource], types: &mut Types) -> Value {
         insert(&mut out, format!("{scope}/{plural}/{{name}}"), item, resource.namespaced, true, dialect);
         for subresource in &resource.subresources {
             let api_version = super::api_version(&subresource.group, &subresource.version);
-            let schema = if subresource.kind == resource.kind { object.clone() } else { types.kind(&api_version, &subresource.kind).unwrap_or_else(|| json!({"type": "string"})) };
+            let schema = if subresource.kind == resource.kind {
+                object.clone()
+            } else {
+                types.kind(&api_version, &subresource.kind).unwrap_or_else(|| json!({"type": "string"}))
+            };
             let row = Resource {
                 group: subresource.group.clone(),
                 version: subresource.version.clone(),
@@ -74,13 +80,27 @@ pub(super) fn paths(resources: &[&Resource], types: &mut Types) -> Value {
             };
             let mut builder = Builder { resource: &row, types };
             let item = builder.operations(&subresource.verbs, &schema, &camel(&subresource.name));
-            insert(&mut out, format!("{scope}/{plural}/{{name}}/{}", subresource.name), item, resource.namespaced, true, dialect);
+            insert(
+                &mut out,
+                format!("{scope}/{plural}/{{name}}/{}", subresource.name),
+                item,
+                resource.namespaced,
+                true,
+                dialect,
+            );
         }
     }
     out.into()
 }
 
-fn insert(out: &mut Map<String, Value>, path: String, mut item: Map<String, Value>, namespaced: bool, named: bool, dialect: Dialect) {
+fn insert(
+    out: &mut Map<String, Value>,
+    path: String,
+    mut item: Map<String, Value>,
+    namespaced: bool,
+    named: bool,
+    dialect: Dialect,
+) {
     if item.is_empty() {
         return;
     }
@@ -139,7 +159,10 @@ impl Builder<'_, '_> {
         if self.has("deletecollection") {
             let options = self.types.kind("v1", "DeleteOptions");
             let query: Vec<Query> = LIST.iter().chain(DELETE).copied().filter(|(name, ..)| *name != "watch").collect();
-            item.insert("delete".into(), self.operation("deletecollection", "Collection", options.as_ref(), &status, &query));
+            item.insert(
+                "delete".into(),
+                self.operation("deletecollection", "Collection", options.as_ref(), &status, &query),
+            );
         }
         item
     }
@@ -179,7 +202,14 @@ impl Builder<'_, '_> {
         json!({"type": "object"})
     }
 
-    fn operation(&mut self, action: &str, suffix: &str, body: Option<&Value>, answer: &Value, query: &[Query]) -> Value {
+    fn operation(
+        &mut self,
+        action: &str,
+        suffix: &str,
+        body: Option<&Value>,
+        answer: &Value,
+        query: &[Query],
+    ) -> Value {
         let resource = self.resource;
         let dialect = self.types.dialect();
         let mut parameters: Vec<Value> =
@@ -188,7 +218,11 @@ impl Builder<'_, '_> {
             "patch" => PATCHES,
             _ => &["*/*"],
         };
-        let group: String = if resource.group.is_empty() { "core".into() } else { resource.group.split('.').next().map(camel).unwrap_or_default() };
+        let group: String = if resource.group.is_empty() {
+            "core".into()
+        } else {
+            resource.group.split('.').next().map(camel).unwrap_or_default()
+        };
         let scope = if resource.namespaced && suffix != "ForAllNamespaces" { "Namespaced" } else { "" };
         let verb = match action {
             "get" => "read",
@@ -214,7 +248,10 @@ impl Builder<'_, '_> {
                 if let Some(body) = body {
                     map.insert("requestBody".into(), json!({"content": content(body, media)}));
                 }
-                map.insert("responses".into(), json!({"200": {"description": "OK", "content": content(answer, &types[..1])}}));
+                map.insert(
+                    "responses".into(),
+                    json!({"200": {"description": "OK", "content": content(answer, &types[..1])}}),
+                );
             }
             Dialect::V2 => {
                 if let Some(body) = body {

@@ -69,7 +69,10 @@ fn v3_says_what_kubectl_looks_for() {
     assert!(patch["parameters"].as_array().unwrap().iter().any(|parameter| parameter["name"] == "fieldValidation"));
     let schemas = &document["components"]["schemas"];
     let deployment = &schemas["io.k8s.api.apps.v1.Deployment"];
-    assert_eq!(deployment["x-kubernetes-group-version-kind"], json!([{"group":"apps","version":"v1","kind":"Deployment"}]));
+    assert_eq!(
+        deployment["x-kubernetes-group-version-kind"],
+        json!([{"group":"apps","version":"v1","kind":"Deployment"}])
+    );
     assert!(deployment["properties"]["apiVersion"]["description"].as_str().unwrap().contains("versioned schema"));
     let containers = &schemas["io.k8s.api.core.v1.PodSpec"]["properties"]["containers"];
     assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
@@ -86,7 +89,10 @@ fn custom_resources_stand_beside() {
     check_references(&document, &document);
     let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
     assert_eq!(widget["properties"]["spec"]["properties"]["size"]["nullable"], true);
-    assert_eq!(widget["properties"]["metadata"]["$ref"], "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta");
+    assert_eq!(
+        widget["properties"]["metadata"]["$ref"],
+        "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    );
 }
 
 #[test]
@@ -94,7 +100,11 @@ fn v2_in_both_forms() {
     let document = v2(&resources());
     check_references(&document, &document);
     assert!(document["definitions"]["io.k8s.api.apps.v1.DeploymentSpec"].is_object());
-    assert!(document["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"].get("nullable").is_none());
+    assert!(
+        document["definitions"]["com.example.v1.Widget"]["properties"]["spec"]["properties"]["size"]
+            .get("nullable")
+            .is_none()
+    );
     let bytes = v2_protobuf(&document);
     assert_eq!(&bytes[..5], b"\x0a\x032.0");
     assert!(bytes.len() > 10_000);

@@ -158,7 +158,10 @@ impl Types {
             facts::lineage(index).iter().find_map(|name| self.texts.get(name, &field.name))
         };
         let mut schema = self.node(&field.node);
-        if schema.contains_key("$ref") && (text.is_some() || field.node.default.is_some()) && self.dialect == Dialect::V3 {
+        if schema.contains_key("$ref")
+            && (text.is_some() || field.node.default.is_some())
+            && self.dialect == Dialect::V3
+        {
             schema = Map::from_iter([("allOf".to_owned(), json!([schema]))]);
         }
         if let Some(text) = text {
@@ -168,8 +171,11 @@ impl Types {
             schema.insert("default".into(), Value::clone(default));
         }
         if field.patch.merge || field.patch.retain_keys {
-            let words: Vec<&str> =
-                [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")].iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+            let words: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")]
+                .iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, word)| *word)
+                .collect();
             schema.insert("x-kubernetes-patch-strategy".into(), words.join(",").into());
         }
         if let Some(key) = field.patch.merge_key {
@@ -188,7 +194,10 @@ impl Types {
             Shape::Any(kind) => self.any(*kind),
             Shape::Scalar(scalar) => self.scalar(*scalar),
             Shape::List { items, kind, .. } => {
-                let mut schema = Map::from_iter([("type".to_owned(), "array".into()), ("items".to_owned(), self.node(items).into())]);
+                let mut schema = Map::from_iter([
+                    ("type".to_owned(), "array".into()),
+                    ("items".to_owned(), self.node(items).into()),
+                ]);
                 match kind {
                     ListKind::Atomic => schema.insert("x-kubernetes-list-type".into(), "atomic".into()),
                     ListKind::Set => schema.insert("x-kubernetes-list-type".into(), "set".into()),
@@ -201,8 +210,10 @@ impl Types {
                 return schema;
             }
             Shape::Map { values, atomic } => {
-                let mut schema =
-                    Map::from_iter([("type".to_owned(), "object".into()), ("additionalProperties".to_owned(), self.node(values).into())]);
+                let mut schema = Map::from_iter([
+                    ("type".to_owned(), "object".into()),
+                    ("additionalProperties".to_owned(), self.node(values).into()),
+                ]);
                 if *atomic {
                     schema.insert("x-kubernetes-map-type".into(), "atomic".into());
                 }
@@ -239,7 +250,11 @@ impl Types {
             Scalar::String => json!({"type": "string"}),
             Scalar::Bytes => json!({"type": "string", "format": "byte"}),
             Scalar::Quantity => {
-                let schema = if v3 { json!({"oneOf": [{"type": "string"}, {"type": "number"}]}) } else { json!({"type": "string"}) };
+                let schema = if v3 {
+                    json!({"oneOf": [{"type": "string"}, {"type": "number"}]})
+                } else {
+                    json!({"type": "string"})
+                };
                 self.leaf("io.k8s.apimachinery.pkg.api.resource.Quantity", schema)
             }
             Scalar::IntOrString => {
@@ -250,8 +265,13 @@ impl Types {
                 };
                 self.leaf("io.k8s.apimachinery.pkg.util.intstr.IntOrString", schema)
             }
-            Scalar::Time => self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Time", json!({"type": "string", "format": "date-time"})),
-            Scalar::MicroTime => self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime", json!({"type": "string", "format": "date-time"})),
+            Scalar::Time => {
+                self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Time", json!({"type": "string", "format": "date-time"}))
+            }
+            Scalar::MicroTime => self.leaf(
+                "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+                json!({"type": "string", "format": "date-time"}),
+            ),
             Scalar::Duration => self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Duration", json!({"type": "string"})),
         }
     }
@@ -334,7 +354,9 @@ fn for_v2(schema: &Value) -> Value {
         let value = match name.as_str() {
             "nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "default" => continue,
             "type" | "items" | "properties" | "required" | "additionalProperties" if untyped => continue,
-            "properties" => value.as_object().map(|properties| properties.iter().map(|(name, schema)| (name.clone(), for_v2(schema))).collect()),
+            "properties" => value
+                .as_object()
+                .map(|properties| properties.iter().map(|(name, schema)| (name.clone(), for_v2(schema))).collect()),
             "items" | "additionalProperties" => Some(for_v2(value)),
             _ => Some(value.clone()),
         };

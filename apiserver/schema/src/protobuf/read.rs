@@ -28,7 +28,13 @@ fn object(bytes: &[u8], of: &Struct, wire: &[Wire], depth: u32) -> Result<Value,
     Ok(Value::Object(map))
 }
 
-fn fields(bytes: &[u8], of: &Struct, wire: &[Wire], depth: u32, map: &mut Map<String, Value>) -> Result<(), ProtoError> {
+fn fields(
+    bytes: &[u8],
+    of: &Struct,
+    wire: &[Wire],
+    depth: u32,
+    map: &mut Map<String, Value>,
+) -> Result<(), ProtoError> {
     if depth > MAX_DEPTH {
         return Err(malformed("exceeded max depth"));
     }
@@ -77,7 +83,9 @@ fn left_out(field: &Field, value: &Value) -> bool {
     }
     let zero = match value {
         Value::Bool(set) => !set,
-        Value::Number(number) => number.as_f64() == Some(0.0) && !matches!(field.node.shape, Shape::Scalar(Scalar::IntOrString)),
+        Value::Number(number) => {
+            number.as_f64() == Some(0.0) && !matches!(field.node.shape, Shape::Scalar(Scalar::IntOrString))
+        }
         Value::String(text) => text.is_empty(),
         Value::Object(map) => map.is_empty() && field.presence == Presence::OmitZero,
         _ => false,
@@ -170,7 +178,8 @@ fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
         Scalar::String => item.text()?.into(),
         Scalar::Bytes => BASE64_STANDARD.encode(item.bytes()?).into(),
         Scalar::Quantity => {
-            let text = std::str::from_utf8(first(item.bytes()?)?).map_err(|_| malformed("invalid UTF-8 in a string"))?;
+            let text =
+                std::str::from_utf8(first(item.bytes()?)?).map_err(|_| malformed("invalid UTF-8 in a string"))?;
             if text.is_empty() { "0".into() } else { text.into() }
         }
         Scalar::Time | Scalar::MicroTime => {
@@ -181,7 +190,8 @@ fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
                 _ if scalar == Scalar::Time => time::format_seconds(seconds.unwrap_or_default()).into(),
                 _ => {
                     let nanos = i32::try_from(nanos.unwrap_or_default()).unwrap_or_default();
-                    let time = Timestamp::new(seconds.unwrap_or_default(), nanos).map_err(|_| malformed("time out of range"))?;
+                    let time = Timestamp::new(seconds.unwrap_or_default(), nanos)
+                        .map_err(|_| malformed("time out of range"))?;
                     time::format_micros(time).into()
                 }
             }

@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
-use crate::{builtin, model::{Node, Presence, Scalar, Shape}};
+use crate::{
+    builtin,
+    model::{Node, Presence, Scalar, Shape},
+};
 
 fn round_trip(api_version: &str, kind: &str, value: &Value) -> Value {
     let body = encode(api_version, kind, value).unwrap();
@@ -16,7 +19,10 @@ fn known_bytes() {
     // As Go's generated code writes it: metadata 1, data 2 (map entries), no type meta in the message.
     let message = encode_message("v1", "ConfigMap", &json!({"metadata":{"name":"a"},"data":{"k":"v"}})).unwrap();
     assert_eq!(message, b"\x0a\x03\x0a\x01a\x12\x06\x0a\x01k\x12\x01v");
-    assert_eq!(&encode("v1", "ConfigMap", &json!({})).unwrap(), b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x00\x1a\x00\x22\x00");
+    assert_eq!(
+        &encode("v1", "ConfigMap", &json!({})).unwrap(),
+        b"k8s\0\x0a\x0f\x0a\x02v1\x12\x09ConfigMap\x12\x00\x1a\x00\x22\x00"
+    );
     assert_eq!(watch_frame("ADDED", b"x"), b"\0\0\0\x0c\x0a\x05ADDED\x12\x03\x0a\x01x");
 }
 
@@ -53,7 +59,9 @@ fn special_types() {
 #[test]
 fn lists_take_items_as_they_are() {
     let item = encode_message("v1", "ConfigMap", &json!({"metadata":{"name":"a"}})).unwrap();
-    let body = encode_list("v1", "ConfigMapList", &json!({"resourceVersion":"7"}), [item.as_slice(), &item].into_iter()).unwrap();
+    let body =
+        encode_list("v1", "ConfigMapList", &json!({"resourceVersion":"7"}), [item.as_slice(), &item].into_iter())
+            .unwrap();
     let (_, _, list) = decode(&body).unwrap();
     assert_eq!(list["metadata"]["resourceVersion"], "7");
     assert_eq!(list["items"], json!([{"metadata":{"name":"a"}},{"metadata":{"name":"a"}}]));
@@ -122,7 +130,9 @@ fn grow(node: &Node, seed: &mut dyn Iterator<Item = u32>, depth: u32) -> Option<
             let mut map = Map::new();
             for field in &of.fields {
                 let number = seed.next()?;
-                let type_meta = depth > 0 && matches!(&*field.name, "apiVersion" | "kind") && crate::facts::index_of(of.name).and_then(crate::facts::kind_of).is_some();
+                let type_meta = depth > 0
+                    && matches!(&*field.name, "apiVersion" | "kind")
+                    && crate::facts::index_of(of.name).and_then(crate::facts::kind_of).is_some();
                 if number % 3 == 0 || type_meta {
                     continue;
                 }
