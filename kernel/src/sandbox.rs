@@ -68,11 +68,14 @@ impl IdMap {
 }
 
 /// The ranges of a uid_map file, each id standing for itself.
+///
+/// A map of all ids is how programs recognise the machine's first user namespace (runc does, and would then do what only
+/// the first may): the last id, which nobody has, is left out.
 fn identity(map: &str) -> Vec<IdRange> {
     let range = |line: &str| {
         let mut numbers = line.split_whitespace().map(|n| n.parse::<u32>().ok());
         let (inside, count) = (numbers.next()??, numbers.nth(1)??);
-        Some(IdRange { inside, outside: inside, count })
+        Some(IdRange { inside, outside: inside, count: count.min(u32::MAX - 1) })
     };
     map.lines().filter_map(range).collect()
 }
@@ -195,7 +198,7 @@ mod tests {
     fn ranges() {
         assert_eq!(
             identity("         0          0 4294967295\n"),
-            [IdRange { inside: 0, outside: 0, count: u32::MAX }]
+            [IdRange { inside: 0, outside: 0, count: u32::MAX - 1 }]
         );
         assert_eq!(
             identity("0 1000 1\n1 100000 65536\n"),

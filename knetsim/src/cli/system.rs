@@ -86,6 +86,26 @@ async fn apply_object(client: &Client, object: DynamicObject) -> anyhow::Result<
     Ok(())
 }
 
+/// Gives the control-plane node its role as soon as it has registered. A kubelet may not say that of itself
+/// (NodeRestriction), so whoever sets the cluster up does, as kubeadm.
+///
+/// # Errors
+/// When the watch or the write fails.
+pub async fn mark_control_plane(client: &Client, cluster: &ClusterPlan) -> anyhow::Result<()> {
+    let name = &cluster.control_plane().name;
+    let nodes: Api<Node> = Api::all(client.clone());
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = nodes.watch(&params, "0").await?.boxed();
+    while let Some(event) = events.try_next().await? {
+        if matches!(event, WatchEvent::Added(_) | WatchEvent::Modified(_)) {
+            let role = serde_json::json!({ "metadata": { "labels": { "node-role.kubernetes.io/control-plane": "" } } });
+            nodes.patch(name, &PatchParams::default(), &Patch::Merge(role)).await?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the watch for node {name} ended before it registered")
+}
+
 /// What is still being waited for, in the user's words; empty when everything is there.
 pub type Pending = Vec<String>;
 

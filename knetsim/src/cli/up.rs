@@ -203,7 +203,8 @@ async fn bring_up(layout: &Layout, plan: &Plan, patience: Duration, show: &mut D
             let client = system::client(layout, Some(&cluster.name)).await?;
             system::apply(&client, cluster, plan).await.with_context(|| format!("in cluster {}", cluster.name))?;
             show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
-            system::wait(&client, cluster, patience, |pending| {
+            let marked = system::mark_control_plane(&client, cluster);
+            let usable = system::wait(&client, cluster, patience, |pending| {
                 let mut all = waiting.borrow_mut();
                 let before = all.insert(&cluster.name, pending.clone()).unwrap_or_default();
                 let mut show = show.borrow_mut();
@@ -213,8 +214,10 @@ async fn bring_up(layout: &Layout, plan: &Plan, patience: Duration, show: &mut D
                 let lines: Vec<_> =
                     all.iter().flat_map(|(c, p)| p.iter().map(move |what| format!("{c}: {what}"))).collect();
                 show.pending(&lines);
-            })
-            .await
+            });
+            // The wait has the patience: without its control plane registered it does not end well either.
+            let (_, ()) = futures::future::try_join(marked, usable).await?;
+            anyhow::Ok(())
         }
     });
     futures::future::try_join_all(each).await?;

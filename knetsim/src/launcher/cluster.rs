@@ -175,7 +175,6 @@ impl Cluster {
             argv.push(format!("--{flag}={value}"));
         }
         if *control_plane {
-            argv.push("--node-labels=node-role.kubernetes.io/control-plane=".to_owned());
             argv.push("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule".to_owned());
         }
         self.service(&format!("{name}-kubelet"), node, argv, false)

@@ -38,6 +38,7 @@ pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
     }
     bind(layout.root(), &stage.join("data"))?;
     bind(Path::new("/sys/fs/cgroup"), &stage.join("cgroup"))?;
+    protect_cgroups(&stage.join("cgroup"))?;
     if mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).is_ok() {
         bind(&stage.join("cgroup"), Path::new("/sys/fs/cgroup"))?;
     }
@@ -57,6 +58,31 @@ pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
     bind(&stage.join("data"), layout.root())?;
     umount2(stage, MntFlags::MNT_DETACH).context("unmounting the stage")?;
     install_plugins()
+}
+
+/// Makes the machine's control groups read-only: a group made in them would outlive the sandbox.
+fn protect_cgroups(root: &Path) -> anyhow::Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts")?;
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(root));
+    for path in below {
+        // The flags that a mount has already may be locked, and must then be given again.
+        let has = nix::sys::statvfs::statvfs(path)?.flags();
+        let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        for (seen, flag) in [
+            (nix::sys::statvfs::FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+            (nix::sys::statvfs::FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (nix::sys::statvfs::FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+            (nix::sys::statvfs::FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+            (nix::sys::statvfs::FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+        ] {
+            if has.contains(seen) {
+                flags |= flag;
+            }
+        }
+        mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
+            .with_context(|| format!("making {path} read-only"))?;
+    }
+    Ok(())
 }
 
 /// /opt/cni/bin with the distribution's plugins and our own, as links.

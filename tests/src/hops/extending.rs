@@ -48,7 +48,7 @@ fn greeting(emulator: &Emulator, name: &str) -> anyhow::Result<String> {
 }
 
 fn example(emulator: &Emulator, file: &str) -> String {
-    emulator.manifests.join("../examples/greeting-controller").join(file).to_string_lossy().into_owned()
+    emulator.manifests.join("../examples/greeting-controller/manifests").join(file).to_string_lossy().into_owned()
 }
 
 /// A controller written with kube-rs, run beside kubectl with the same kubeconfig.
@@ -70,10 +70,10 @@ pub fn controller_outside(emulator: &Emulator) -> anyhow::Result<Seen> {
 /// The same program as a pod, with its ServiceAccount.
 pub fn controller_inside(emulator: &Emulator) -> anyhow::Result<Seen> {
     let binary = emulator.binary.with_file_name("greeting-controller");
-    let archive = crate::image::of_program(&binary, "greeting-controller:demo")?;
+    let archive = crate::image::of_program(&binary, "example.knetsim.dev/greeting-controller:v1")?;
     emulator.knetsim(&["image", "load", &archive.path().to_string_lossy()])?;
-    let apply = emulator.kubectl("c0", &["apply", "-f", &example(emulator, "deploy.yaml")])?;
+    let apply = emulator.kubectl("c0", &["apply", "-f", &example(emulator, "controller.yaml")])?;
     emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/greeting-controller", "--timeout=60s"])?;
     let said = greeting(emulator, "inside")?;
-    seen(apply.command.replace(&example(emulator, ""), "examples/greeting-controller/"), said)
+    seen(apply.command.replace(&example(emulator, ""), "examples/greeting-controller/manifests/"), said)
 }

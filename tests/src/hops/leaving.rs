@@ -10,7 +10,7 @@ const NODES: [&str; 3] = ["c0w1", "c0w2", "c0w3"];
 /// `kubectl delete -f` of all; then pods, namespaces, links, addresses, rules and routes of the demo are gone.
 pub fn nothing_left(emulator: &Emulator) -> anyhow::Result<Seen> {
     let files = ["20-ingress.yaml", "40-skupper-c0.yaml", "30-crd.yaml", "10-web.yaml"];
-    let crd = emulator.manifests.join("../examples/greeting-controller/crd.yaml").to_string_lossy().into_owned();
+    let crd = emulator.manifests.join("../examples/greeting-controller/manifests/crd.yaml").to_string_lossy().into_owned();
     let mut args = vec!["delete".to_owned(), "--ignore-not-found".to_owned(), "--timeout=80s".to_owned()];
     for file in files {
         args.extend(["-f".to_owned(), emulator.demo(file)]);
