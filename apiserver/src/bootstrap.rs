@@ -29,10 +29,12 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
         ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
-    for object in auth::bootstrap::policy() {
+    // All at once: the store commits what arrives together together.
+    let policy = auth::bootstrap::policy().into_iter().map(|object| async move {
         let plural = format!("{}s", text(&object, "/kind").to_lowercase());
-        ensure(app, "rbac.authorization.k8s.io", &plural, object).await?;
-    }
+        ensure(app, "rbac.authorization.k8s.io", &plural, object).await
+    });
+    futures::future::try_join_all(policy).await?;
     kubernetes_service(app).await
 }
 

@@ -17,7 +17,8 @@ use super::status::{ApiError, ApiResult};
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
-const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// As it is answered; clients ask for it with an `@`, which no media type may contain.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
