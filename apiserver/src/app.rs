@@ -10,15 +10,15 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use auth::UserInfo;
+use crate::http::kubelet::Kubelets;
 use crate::http::negotiate::Accept;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
-use crate::http::kubelet::Kubelets;
 use crate::options::Options;
 use crate::registry::caches::Caches;
 use crate::registry::resource::{Catalogue, Resource};
 use crate::registry::service::Allocator;
+use auth::UserInfo;
 
 /// The server's shared state.
 pub struct App {
@@ -91,7 +91,12 @@ impl Call {
             name: name.to_owned(),
             ..RequestInfo::default()
         };
-        let mut call = Self::new(app.clone(), UserInfo::new("system:apiserver", [auth::user::MASTERS]).authenticated(), resource, info);
+        let mut call = Self::new(
+            app.clone(),
+            UserInfo::new("system:apiserver", [auth::user::MASTERS]).authenticated(),
+            resource,
+            info,
+        );
         call.agent = "kube-apiserver".to_owned();
         Ok(call)
     }

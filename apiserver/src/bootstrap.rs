@@ -29,10 +29,12 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
         ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
     }
-    for object in auth::bootstrap::policy() {
+    // All at once: the store commits what arrives together together.
+    let policy = auth::bootstrap::policy().into_iter().map(|object| async move {
         let plural = format!("{}s", text(&object, "/kind").to_lowercase());
-        ensure(app, "rbac.authorization.k8s.io", &plural, object).await?;
-    }
+        ensure(app, "rbac.authorization.k8s.io", &plural, object).await
+    });
+    futures::future::try_join_all(policy).await?;
     kubernetes_service(app).await
 }
 
@@ -69,14 +71,19 @@ pub fn restore_kubernetes_service(app: &Arc<App>) {
 async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
     let address = app.options.api_service_ip().to_string();
-    ensure(app, "", "services", json!({
-        "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels },
-        "spec": {
-            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
-            "ipFamilyPolicy": "SingleStack",
-            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": app.options.secure_port }],
-        },
-    }))
+    ensure(
+        app,
+        "",
+        "services",
+        json!({
+            "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels },
+            "spec": {
+                "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+                "ipFamilyPolicy": "SingleStack",
+                "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": app.options.secure_port }],
+            },
+        }),
+    )
     .await?;
     if app.options.advertised().is_loopback() {
         // No pod could reach it, and the API allows no loopback endpoints.

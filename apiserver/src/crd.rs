@@ -159,8 +159,10 @@ fn settle(definition: &mut Value, all: &BTreeMap<String, Value>) {
 /// Every name a definition takes: (what it is, the word).
 fn names(names: &Value) -> Vec<(String, String)> {
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut found: Vec<(String, String)> =
-        ["plural", "singular", "kind", "listKind"].iter().map(|field| ((*field).to_owned(), word(&names[field]))).collect();
+    let mut found: Vec<(String, String)> = ["plural", "singular", "kind", "listKind"]
+        .iter()
+        .map(|field| ((*field).to_owned(), word(&names[field])))
+        .collect();
     let short = names["shortNames"].as_array().into_iter().flatten();
     found.extend(short.map(|name| ("shortNames".to_owned(), word(name))));
     found.retain(|(_, word)| !word.is_empty());

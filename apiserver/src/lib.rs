@@ -73,7 +73,8 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         stop: stop.clone(),
         options,
     });
-    let server = tokio::spawn(http::server::serve(listeners, tls, clients, http::route::router(app.clone()), stop.clone()));
+    let server =
+        tokio::spawn(http::server::serve(listeners, tls, clients, http::route::router(app.clone()), stop.clone()));
     prepare(&app).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;

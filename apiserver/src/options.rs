@@ -29,7 +29,11 @@ impl std::str::FromStr for PortRange {
         let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST, such as 30000-32767")?;
         let port = |s: &str| s.trim().parse::<u16>().map_err(|e| format!("{s:?} is no port: {e}"));
         let (first, last) = (port(first)?, port(last)?);
-        if first == 0 || first > last { Err(format!("{text:?} is no range of ports")) } else { Ok(Self { first, last }) }
+        if first == 0 || first > last {
+            Err(format!("{text:?} is no range of ports"))
+        } else {
+            Ok(Self { first, last })
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 /// Everything the server and its clients need.
@@ -24,7 +25,13 @@ pub fn write(dir: &Path, port: u16, nodes: &[String]) -> anyhow::Result<()> {
 
     let issue = |name: &str, common: &str, organisation: &str, server: bool| -> anyhow::Result<(String, String)> {
         let key = KeyPair::generate()?;
-        let names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"];
+        let names = [
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            "localhost",
+        ];
         let mut params = CertificateParams::new(if server { names.map(str::to_owned).to_vec() } else { Vec::new() })?;
         params.distinguished_name.push(DnType::CommonName, common);
         if !organisation.is_empty() {
@@ -53,7 +60,9 @@ pub fn write(dir: &Path, port: u16, nodes: &[String]) -> anyhow::Result<()> {
             "apiVersion: v1\nkind: Config\nclusters:\n- name: dev\n  cluster:\n    server: https://127.0.0.1:{port}\n    \
              certificate-authority-data: {}\nusers:\n- name: {user}\n  user:\n    client-certificate-data: {}\n    \
              client-key-data: {}\ncontexts:\n- name: dev\n  context: {{cluster: dev, user: \"{user}\"}}\ncurrent-context: dev\n",
-            encode(&certificate), encode(&client), encode(&key)
+            encode(&certificate),
+            encode(&client),
+            encode(&key)
         );
         Ok(fs::write(dir.join(file), text)?)
     };

@@ -102,7 +102,13 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
 
 /// Server-side apply: the merged object with its new `metadata.managedFields`. `live` is None when the object is to be
 /// created. Run [`crate::apply_defaults`] on the result.
-pub fn apply(schema: &Schema, live: Option<&Value>, config: &Value, manager: &Manager, force: bool) -> Result<Value, ApplyError> {
+pub fn apply(
+    schema: &Schema,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &Manager,
+    force: bool,
+) -> Result<Value, ApplyError> {
     typed::check(config, &schema.root).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
     let base = live.cloned().unwrap_or_else(|| blank(schema, config));
     let result = merge_in(schema, live, &base, config, manager, force);
@@ -110,8 +116,13 @@ pub fn apply(schema: &Schema, live: Option<&Value>, config: &Value, manager: &Ma
     let result = match result {
         Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" => {
             let allowed = last_applied_fields(schema, &base);
-            let rest: Vec<Conflict> = conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
-            if rest.is_empty() { merge_in(schema, live, &base, config, manager, true) } else { Err(ApplyError::Conflicts(rest)) }
+            let rest: Vec<Conflict> =
+                conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
+            if rest.is_empty() {
+                merge_in(schema, live, &base, config, manager, true)
+            } else {
+                Err(ApplyError::Conflicts(rest))
+            }
         }
         other => other,
     };
@@ -206,7 +217,8 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
     strip(&mut changed);
     let lost = changed.union(&comparison.removed);
     for entry in &mut managed {
-        entry.set = if entry.is(manager) { entry.set.difference(&comparison.removed) } else { entry.set.difference(&lost) };
+        entry.set =
+            if entry.is(manager) { entry.set.difference(&comparison.removed) } else { entry.set.difference(&lost) };
     }
     if !changed.is_empty() && !reset {
         match managed.iter_mut().find(|entry| entry.is(manager)) {
@@ -245,7 +257,9 @@ fn unmanaged(object: &Value) -> Value {
 /// Fields of the client-side-apply annotation that still have the value it gave them.
 fn last_applied_fields(schema: &Schema, live: &Value) -> Vec<String> {
     let annotation = live.pointer("/metadata/annotations").and_then(|annotations| annotations.get(LAST_APPLIED));
-    let Some(Ok(applied)) = annotation.and_then(Value::as_str).map(serde_json::from_str::<Value>) else { return Vec::new() };
+    let Some(Ok(applied)) = annotation.and_then(Value::as_str).map(serde_json::from_str::<Value>) else {
+        return Vec::new();
+    };
     let mut applied = applied;
     crate::prune(schema, &mut applied);
     let changed = typed::compare(&applied, live, &schema.root).modified;

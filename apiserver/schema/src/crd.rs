@@ -61,7 +61,8 @@ fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
 
 /// The skeleton of a (checked) schema.
 fn node(schema: &Value) -> Node {
-    let shape = if flag(schema, "x-kubernetes-int-or-string") { Shape::Scalar(Scalar::IntOrString) } else { shape(schema) };
+    let shape =
+        if flag(schema, "x-kubernetes-int-or-string") { Shape::Scalar(Scalar::IntOrString) } else { shape(schema) };
     Node { shape, default: schema.get("default").cloned().map(Arc::new), nullable: flag(schema, "nullable") }
 }
 

@@ -87,8 +87,12 @@ fn unset(value: &Value, field: &Field) -> bool {
 
 fn show_node(value: &mut Value, node: &Node, top: bool) {
     match (&node.shape, value) {
-        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| show_node(item, items, false)),
-        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().for_each(|item| show_node(item, values, false)),
+        (Shape::List { items, .. }, Value::Array(list)) => {
+            list.iter_mut().for_each(|item| show_node(item, items, false))
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            map.values_mut().for_each(|item| show_node(item, values, false))
+        }
         (Shape::Struct { of, .. }, Value::Object(map)) => {
             for field in &of.fields {
                 // apiVersion and kind are the caller's.
@@ -103,7 +107,10 @@ fn show_node(value: &mut Value, node: &Node, top: bool) {
 }
 
 fn show_field(map: &mut Map<String, Value>, field: &Field) {
-    if map.get(&*field.name).is_some_and(|value| field.presence != Presence::Always && unset(value, field) && !shown_null(field)) {
+    if map
+        .get(&*field.name)
+        .is_some_and(|value| field.presence != Presence::Always && unset(value, field) && !shown_null(field))
+    {
         map.remove(&*field.name);
     }
     if let Some(value) = map.get_mut(&*field.name) {
@@ -116,7 +123,10 @@ fn show_field(map: &mut Map<String, Value>, field: &Field) {
         Presence::OmitEmpty => {
             matches!(
                 field.node.shape,
-                Shape::Struct { .. } | Shape::Scalar(Scalar::Time | Scalar::MicroTime | Scalar::IntOrString | Scalar::Quantity | Scalar::Duration)
+                Shape::Struct { .. }
+                    | Shape::Scalar(
+                        Scalar::Time | Scalar::MicroTime | Scalar::IntOrString | Scalar::Quantity | Scalar::Duration
+                    )
             )
         }
         Presence::Pointer | Presence::OmitZero | Presence::Free => false,

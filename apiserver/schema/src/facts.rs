@@ -83,8 +83,10 @@ pub(crate) fn kind(api_version: &str, kind: &str) -> Option<u16> {
     let table = &*TABLE;
     let find = |api_version: &str| table.by_kind.get(api_version)?.get(kind).copied();
     find(api_version).or_else(|| {
-        let everywhere =
-            matches!(kind, "DeleteOptions" | "ListOptions" | "GetOptions" | "CreateOptions" | "UpdateOptions" | "PatchOptions");
+        let everywhere = matches!(
+            kind,
+            "DeleteOptions" | "ListOptions" | "GetOptions" | "CreateOptions" | "UpdateOptions" | "PatchOptions"
+        );
         let core = api_version == "v1" || everywhere;
         if core { find("meta.k8s.io/v1") } else { None }
     })
@@ -170,7 +172,8 @@ fn renumber(wire: &mut [Wire], moved: &[u16]) {
 fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
     for line in body.lines() {
         let mut words = line.trim_start().splitn(5, ' ');
-        let (Some(name), Some(number), Some(ty), Some(flags)) = (words.next(), words.next(), words.next(), words.next())
+        let (Some(name), Some(number), Some(ty), Some(flags)) =
+            (words.next(), words.next(), words.next(), words.next())
         else {
             continue;
         };

@@ -61,9 +61,19 @@ pub enum Shape {
     /// `x-kubernetes-preserve-unknown-fields`).
     Any(AnyKind),
     Scalar(Scalar),
-    List { items: Arc<Node>, kind: ListKind, wrapped: bool },
-    Map { values: Arc<Node>, atomic: bool },
-    Struct { of: StructRef, atomic: bool },
+    List {
+        items: Arc<Node>,
+        kind: ListKind,
+        wrapped: bool,
+    },
+    Map {
+        values: Arc<Node>,
+        atomic: bool,
+    },
+    Struct {
+        of: StructRef,
+        atomic: bool,
+    },
     /// apiextensions' `JSONSchemaPropsOr…`.
     Union(Union),
 }

@@ -13,7 +13,9 @@ fn alphanumeric(c: char) -> bool {
 }
 
 fn is_dns_label(value: &str) -> bool {
-    value.starts_with(alphanumeric) && value.ends_with(alphanumeric) && value.chars().all(|c| alphanumeric(c) || c == '-')
+    value.starts_with(alphanumeric)
+        && value.ends_with(alphanumeric)
+        && value.chars().all(|c| alphanumeric(c) || c == '-')
 }
 
 /// `[A-Za-z0-9]` at both ends, `[-_.A-Za-z0-9]` between.
@@ -248,7 +250,11 @@ mod tests {
             (dns1123_subdomain, &["a", "a.b-c.1"], &["", ".", "a..b", "a.", "A.b", "a.-b"]),
             (dns1035_label, &["a", "a1-b"], &["1a", "a-", "A", ""]),
             (wildcard_dns1123_subdomain, &["*.a.b"], &["*", "a.*", "*.", "a.b"]),
-            (qualified_name, &["a", "A_b.c", "x.io/A", "kubernetes.io/role"], &["", "/a", "a/", "a/b/c", "X/a", "-a", &long]),
+            (
+                qualified_name,
+                &["a", "A_b.c", "x.io/A", "kubernetes.io/role"],
+                &["", "/a", "a/", "a/b/c", "X/a", "-a", &long],
+            ),
             (label_value, &["", "a", "A.b_c-1"], &["-", "a-", "a b", &long]),
             (path_segment, &["a:b", "system:x"], &[".", "..", "a/b", "a%b"]),
             (port_name, &["http", "a-1"], &["", "1", "a--b", "-a", "a-", "HTTP", "abcdefghijklmnop"]),

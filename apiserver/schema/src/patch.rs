@@ -31,7 +31,9 @@ impl PatchError {
 /// RFC 7386, objects only on the outside, as every Kubernetes object is one.
 pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+        return Err(PatchError::bad(
+            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+        ));
     }
     let mut merged = original.clone();
     merge(&mut merged, patch);
@@ -99,11 +101,16 @@ mod tests {
     }
 
     fn object() -> impl Strategy<Value = Map<String, Value>> {
-        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), "[a-z]{0,3}".prop_map(Value::from)];
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            "[a-z]{0,3}".prop_map(Value::from)
+        ];
         let value = leaf.prop_recursive(3, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map("[a-c]", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+                prop::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         });
         prop::collection::btree_map("[a-c]", value, 0..4).prop_map(|map| map.into_iter().collect())

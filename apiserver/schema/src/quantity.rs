@@ -153,9 +153,14 @@ fn scaled(whole: &str, fraction: &str, scale: Scale) -> i128 {
         Scale::Ten(power) => {
             let power = power + 9 - below;
             if power >= 0 {
-                10i128.checked_pow(power.unsigned_abs()).and_then(|factor| mantissa.checked_mul(factor)).unwrap_or(if mantissa == 0 { 0 } else { MAX })
+                10i128
+                    .checked_pow(power.unsigned_abs())
+                    .and_then(|factor| mantissa.checked_mul(factor))
+                    .unwrap_or(if mantissa == 0 { 0 } else { MAX })
             } else {
-                10i128.checked_pow(power.unsigned_abs()).map_or(i128::from(mantissa > 0), |unit| round_up(mantissa, unit))
+                10i128
+                    .checked_pow(power.unsigned_abs())
+                    .map_or(i128::from(mantissa > 0), |unit| round_up(mantissa, unit))
             }
         }
         Scale::Two(power) => {
@@ -215,7 +220,11 @@ impl fmt::Display for Quantity {
         }
         if self.format == Format::DecimalExponent {
             let exponent = step as i32 * 3 - 9;
-            return if exponent == 0 { write!(f, "{sign}{mantissa}") } else { write!(f, "{sign}{mantissa}e{exponent}") };
+            return if exponent == 0 {
+                write!(f, "{sign}{mantissa}")
+            } else {
+                write!(f, "{sign}{mantissa}e{exponent}")
+            };
         }
         write!(f, "{sign}{mantissa}{}", ["n", "u", "m", "", "k", "M", "G", "T", "P", "E"][step])
     }

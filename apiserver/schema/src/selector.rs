@@ -72,7 +72,9 @@ impl LabelSelector {
 
     /// From a `metav1.LabelSelector`; null selects nothing upstream, which callers decide, so it is an error here.
     pub fn from_object(selector: &Value) -> Result<Self, SelectorError> {
-        let Value::Object(selector) = selector else { return Err(SelectorError("a label selector must be an object".to_owned())) };
+        let Value::Object(selector) = selector else {
+            return Err(SelectorError("a label selector must be an object".to_owned()));
+        };
         let mut requirements = Vec::new();
         if let Some(Value::Object(labels)) = selector.get("matchLabels") {
             for (key, value) in labels {
@@ -91,7 +93,8 @@ impl LabelSelector {
             };
             let key = expression.get("key").and_then(Value::as_str).unwrap_or_default().to_owned();
             let values = expression.get("values").and_then(Value::as_array);
-            let values = values.into_iter().flatten().filter_map(|value| value.as_str().map(ToOwned::to_owned)).collect();
+            let values =
+                values.into_iter().flatten().filter_map(|value| value.as_str().map(ToOwned::to_owned)).collect();
             requirements.push(checked(key, op, values)?);
         }
         Ok(Self { requirements })
@@ -100,7 +103,9 @@ impl LabelSelector {
     /// `labels` is `metadata.labels` (or null).
     #[must_use]
     pub fn matches(&self, labels: &Value) -> bool {
-        self.requirements.iter().all(|requirement| requirement.matches(labels.get(&requirement.key).and_then(Value::as_str)))
+        self.requirements
+            .iter()
+            .all(|requirement| requirement.matches(labels.get(&requirement.key).and_then(Value::as_str)))
     }
 
     #[must_use]
@@ -218,9 +223,15 @@ fn checked(key: String, op: Op, values: Vec<String>) -> Result<Requirement, Sele
     };
     check_key(&key)?;
     match op {
-        Op::In | Op::NotIn if values.is_empty() => return invalid("values", "[]".into(), "for 'in', 'notin' operators, values set can't be empty"),
+        Op::In | Op::NotIn if values.is_empty() => {
+            return invalid("values", "[]".into(), "for 'in', 'notin' operators, values set can't be empty");
+        }
         Op::Exists | Op::DoesNotExist if !values.is_empty() => {
-            return invalid("values", Value::from(values).to_string(), "values set must be empty for exists and does not exist");
+            return invalid(
+                "values",
+                Value::from(values).to_string(),
+                "values set must be empty for exists and does not exist",
+            );
         }
         Op::GreaterThan | Op::LessThan if values.first().is_none_or(|text| text.parse::<i64>().is_err()) => {
             let text = values.first().map_or("", String::as_str);
@@ -294,6 +305,9 @@ mod tests {
         assert!(!selector.matches(&json!({"a":"1","b":"2"})));
         assert!(!selector.matches(&json!({"a":"1","c":""})));
         let wrong = json!({"matchExpressions":[{"key":"b","operator":"Like"}]});
-        assert_eq!(LabelSelector::from_object(&wrong).unwrap_err().0, "\"Like\" is not a valid label selector operator");
+        assert_eq!(
+            LabelSelector::from_object(&wrong).unwrap_err().0,
+            "\"Like\" is not a valid label selector operator"
+        );
     }
 }

@@ -47,7 +47,9 @@ pub(crate) fn parse_duration(text: &str) -> Result<i64, String> {
     }
     let mut total = 0f64;
     while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(|| format!("time: missing unit in duration {text:?}"))?;
         let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
         let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
@@ -110,9 +112,15 @@ mod tests {
 
     #[test]
     fn durations_go_both_ways() {
-        for (text, shown) in
-            [("90m", "1h30m0s"), ("1.5s", "1.5s"), ("150ms", "150ms"), ("0", "0s"), ("-1m", "-1m0s"), ("300us", "300µs"), ("24h", "24h0m0s")]
-        {
+        for (text, shown) in [
+            ("90m", "1h30m0s"),
+            ("1.5s", "1.5s"),
+            ("150ms", "150ms"),
+            ("0", "0s"),
+            ("-1m", "-1m0s"),
+            ("300us", "300µs"),
+            ("24h", "24h0m0s"),
+        ] {
             assert_eq!(format_duration(parse_duration(text).unwrap()), shown);
         }
         assert!(parse_duration("5").is_err());

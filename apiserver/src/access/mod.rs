@@ -78,7 +78,11 @@ pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(User
 }
 
 /// Who sent a request: the bearer token where there is one, else the certificate, else nobody.
-pub async fn authenticate(app: &App, certificate: Option<&Result<UserInfo, String>>, headers: &HeaderMap) -> ApiResult<UserInfo> {
+pub async fn authenticate(
+    app: &App,
+    certificate: Option<&Result<UserInfo, String>>,
+    headers: &HeaderMap,
+) -> ApiResult<UserInfo> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     match (certificate, bearer) {

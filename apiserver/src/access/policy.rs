@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use auth::node::{Graph, NodeAuthorizer};
 use auth::rbac::{Binding, Index, Role, aggregated_rules};
-use auth::{Attributes, Decision};
+use auth::{Attributes, Decision, Target};
 use parking_lot::RwLock;
 use serde_json::Value;
 use store::cache::{At, Change, ListQuery, Object};
@@ -27,7 +27,8 @@ impl Policy {
     /// Node, then RBAC. `fields` are the equalities of the request's field selector.
     pub async fn decide(&self, app: &App, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
         if let Some(node) = attributes.user.node() {
-            let graph = graph(app, node).await.unwrap_or_default();
+            let graph =
+                if needs_graph(attributes) { graph(app, node).await.unwrap_or_default() } else { Graph::default() };
             let decision = self.node.authorize(attributes, fields, &graph);
             match decision {
                 Decision::NoOpinion(why) => match self.index.read().authorize(attributes) {
@@ -66,14 +67,15 @@ impl Policy {
         if change == Change::Deleted {
             if binding { index.remove_binding(namespace, name) } else { index.remove_role(namespace, name) }
         } else {
-            let parsed: Result<(), serde_json::Error> = serde_json::from_slice::<Value>(object.bytes()).and_then(|value| {
-                if binding {
-                    index.apply_binding(Binding::try_from(&value)?);
-                } else {
-                    index.apply_role(Role::try_from(&value)?);
-                }
-                Ok(())
-            });
+            let parsed: Result<(), serde_json::Error> =
+                serde_json::from_slice::<Value>(object.bytes()).and_then(|value| {
+                    if binding {
+                        index.apply_binding(Binding::try_from(&value)?);
+                    } else {
+                        index.apply_role(Role::try_from(&value)?);
+                    }
+                    Ok(())
+                });
             if let Err(error) = parsed {
                 tracing::warn!(%error, plural, name, "a stored policy object cannot be read");
             }
@@ -144,6 +146,15 @@ async fn begin(app: &App, resource: &Resource, plural: &str) -> ApiResult<store:
         app.access.policy.apply(plural, Change::Added, object);
     }
     Ok(watch)
+}
+
+/// Whether the answer depends on what the node's pods refer to; most of a kubelet's requests do not.
+fn needs_graph(attributes: &Attributes<'_>) -> bool {
+    let Target::Resource(resource) = attributes.target else { return false };
+    let pod =
+        resource.resource == "pods" && matches!(attributes.verb, "get" | "list" | "watch") && !resource.name.is_empty();
+    let referred = matches!(resource.resource, "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts");
+    resource.group.is_empty() && (pod || referred)
 }
 
 /// What the pods of a node refer to.

@@ -36,7 +36,9 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
             body["status"] = match token(&call.app, text(&body, "/spec/token"), &audiences).await {
                 Ok((user, audiences)) => json!({ "authenticated": true, "user": user, "audiences": audiences }),
-                Err(why) => json!({ "authenticated": false, "user": {}, "error": format!("[invalid bearer token, {why}]") }),
+                Err(why) => {
+                    json!({ "authenticated": false, "user": {}, "error": format!("[invalid bearer token, {why}]") })
+                }
             };
             // The token is not repeated in the answer of a review that anyone may log.
         }

@@ -25,7 +25,12 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let asked = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let path = schema::field::Path::new("spec").child("expirationSeconds");
     let wrong = |text: &str| {
-        ApiError::invalid("authentication.k8s.io", "TokenRequest", "", &vec![schema::field::Error::invalid(&path, asked, text)])
+        ApiError::invalid(
+            "authentication.k8s.io",
+            "TokenRequest",
+            "",
+            &vec![schema::field::Error::invalid(&path, asked, text)],
+        )
     };
     if asked < MIN_SECONDS {
         return Err(wrong("may not specify a duration less than 10 minutes"));
@@ -80,7 +85,9 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
     let uid = text(&object, "/metadata/uid").to_owned();
     let wanted = text(reference, "/uid");
     if !wanted.is_empty() && wanted != uid {
-        let why = format!("the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
+        );
         return Err(ApiError::conflict("", plural, name, &why));
     }
     let bound = BoundRef { name: name.to_owned(), uid };
@@ -88,7 +95,10 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
         "Pod" => {
             let runs_as = text(&object, "/spec/serviceAccountName");
             if runs_as != request.serviceaccount.name {
-                let why = format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", request.serviceaccount.name);
+                let why = format!(
+                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+                    request.serviceaccount.name
+                );
                 return Err(ApiError::bad_request(why));
             }
             let node = text(&object, "/spec/nodeName");

@@ -12,7 +12,8 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 
 pub async fn admit(call: &Call, object: &Value, old: Option<&Value>) -> ApiResult<()> {
     let plural = call.resource.plural.as_str();
-    let grants = |o: &Value| (o["rules"].clone(), o["subjects"].clone(), o["roleRef"].clone(), o["aggregationRule"].clone());
+    let grants =
+        |o: &Value| (o["rules"].clone(), o["subjects"].clone(), o["roleRef"].clone(), o["aggregationRule"].clone());
     if call.resource.group != GROUP || old.is_some_and(|old| grants(old) == grants(object)) {
         return Ok(());
     }

@@ -70,7 +70,10 @@ fn container_violations(pod: &mut Value, limit: &Value) -> Vec<String> {
             if have.is_null() {
                 wrong.push(format!("maximum {name} usage per Container is {bound}.  No limit is specified"));
             } else if compare(have, max) == Some(Ordering::Greater) {
-                wrong.push(format!("maximum {name} usage per Container is {bound}, but limit is {}", have.as_str().unwrap_or_default()));
+                wrong.push(format!(
+                    "maximum {name} usage per Container is {bound}, but limit is {}",
+                    have.as_str().unwrap_or_default()
+                ));
             }
         }
         for (name, min) in limit["min"].as_object().into_iter().flatten() {
@@ -79,7 +82,10 @@ fn container_violations(pod: &mut Value, limit: &Value) -> Vec<String> {
             if have.is_null() {
                 wrong.push(format!("minimum {name} usage per Container is {bound}.  No request is specified"));
             } else if compare(have, min) == Some(Ordering::Less) {
-                wrong.push(format!("minimum {name} usage per Container is {bound}, but request is {}", have.as_str().unwrap_or_default()));
+                wrong.push(format!(
+                    "minimum {name} usage per Container is {bound}, but request is {}",
+                    have.as_str().unwrap_or_default()
+                ));
             }
         }
     }

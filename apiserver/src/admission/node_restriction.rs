@@ -10,7 +10,13 @@ use crate::app::Call;
 use crate::http::status::ApiResult;
 
 /// `pod`: the one an eviction is about, or a token is to be bound to.
-pub fn admit(call: &Call, verb: Verb, object: Option<&Value>, old: Option<&Value>, pod: Option<&Value>) -> ApiResult<()> {
+pub fn admit(
+    call: &Call,
+    verb: Verb,
+    object: Option<&Value>,
+    old: Option<&Value>,
+    pod: Option<&Value>,
+) -> ApiResult<()> {
     let Some(node) = call.user.node() else { return Ok(()) };
     let write = Write {
         operation: match verb {

@@ -8,7 +8,8 @@ use crate::http::answer::value_of;
 use crate::http::status::ApiResult;
 
 /// The classes of the system (`scheduling/v1/helpers.go`); made at start, and known before that.
-pub const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
+pub const SYSTEM: [(&str, i64); 2] =
+    [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// Resolves a pod's class.
 pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
@@ -34,7 +35,9 @@ pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
     if let Some(asked) = pod["spec"]["priority"].as_i64()
         && asked != value
     {
-        let why = format!("the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name");
+        let why = format!(
+            "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        );
         return Err(call.forbidden(text(pod, "/metadata/name"), &why));
     }
     if !class.is_empty() {
@@ -80,7 +83,10 @@ pub async fn class(call: &Call, class: &Value) -> ApiResult<()> {
     let name = text(class, "/metadata/name");
     match default_class(call).await? {
         Some(other) if text(&other, "/metadata/name") != name => {
-            let why = format!("PriorityClass {} is already marked as default. Only one default can exist", text(&other, "/metadata/name"));
+            let why = format!(
+                "PriorityClass {} is already marked as default. Only one default can exist",
+                text(&other, "/metadata/name")
+            );
             Err(call.forbidden(name, &why))
         }
         _ => Ok(()),

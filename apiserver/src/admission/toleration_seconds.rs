@@ -15,7 +15,9 @@ pub fn admit(pod: &mut Value) {
             (key == taint || key.is_empty()) && (effect == "NoExecute" || effect.is_empty())
         };
         if !list.iter().any(covers) {
-            list.push(json!({ "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS }));
+            list.push(
+                json!({ "key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SECONDS }),
+            );
         }
     }
     pod["spec"]["tolerations"] = Value::Array(list);

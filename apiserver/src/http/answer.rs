@@ -177,7 +177,8 @@ pub fn list(
         }
         (Shape::Object, _) => {
             let version = resource.api_version();
-            let list = json!({ "kind": resource.list_kind, "apiVersion": version, "metadata": metadata, "items": values });
+            let list =
+                json!({ "kind": resource.list_kind, "apiVersion": version, "metadata": metadata, "items": values });
             encode(accept, &version, &resource.list_kind, &list)?
         }
     };

@@ -22,7 +22,10 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
                 let items: Vec<Value> = groups.map(|g| group_discovery(&catalogue, g)).collect();
                 let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items });
                 let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-                let gzip = headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+                let gzip = headers
+                    .get(http::header::ACCEPT_ENCODING)
+                    .and_then(|v| v.to_str().ok())
+                    .is_some_and(|v| v.contains("gzip"));
                 let mut response = answer::bytes(200, &kind, answer::to_json(&list), gzip);
                 response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
                 return Ok(response);
@@ -90,7 +93,8 @@ fn root(catalogue: &Catalogue) -> Value {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
     }
-    let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    let rest =
+        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
     paths.extend(rest.map(str::to_owned));
     paths.sort();
     json!({ "paths": paths })
@@ -156,7 +160,11 @@ fn group_discovery(catalogue: &Catalogue, group: &Group) -> Value {
         json!({ "version": version, "resources": list, "freshness": "Current" })
     };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
-    let metadata = if group.name.is_empty() { json!({ "creationTimestamp": null }) } else { json!({ "name": group.name, "creationTimestamp": null }) };
+    let metadata = if group.name.is_empty() {
+        json!({ "creationTimestamp": null })
+    } else {
+        json!({ "name": group.name, "creationTimestamp": null })
+    };
     json!({ "metadata": metadata, "versions": versions })
 }
 

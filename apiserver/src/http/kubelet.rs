@@ -54,7 +54,9 @@ impl Kubelets {
             None => unchecked()?,
             Some(path) => {
                 let mut roots = RootCertStore::empty();
-                for certificate in CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))? {
+                for certificate in
+                    CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))?
+                {
                     roots.add(certificate?)?;
                 }
                 builder()?.with_root_certificates(roots)
@@ -97,7 +99,12 @@ impl ServerCertVerifier for Unchecked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -106,7 +113,12 @@ impl ServerCertVerifier for Unchecked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -165,12 +177,7 @@ async fn container(call: &Call) -> ApiResult<Backend> {
     let node_name = text(&pod, "/spec/nodeName");
     let (namespace, name) = (&info.namespace, &info.name);
     if node_name.is_empty() {
-        return Err(if info.subresource == "log" {
-            // Nothing has been written yet: upstream answers with nothing.
-            ApiError::bad_request(format!("pod {name} does not have a host assigned"))
-        } else {
-            ApiError::bad_request(format!("pod {name} does not have a host assigned"))
-        });
+        return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
     }
     let mut backend = node(&call.app, node_name).await?;
     backend.path = match info.subresource.as_str() {
@@ -204,8 +211,13 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
         None => match containers.as_slice() {
             [only] => Ok(only.clone()),
             many => {
-                let text = format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
-                let init = if init.is_empty() { String::new() } else { format!(" or one of the init containers: [{}]", init.join(" ")) };
+                let text =
+                    format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
+                let init = if init.is_empty() {
+                    String::new()
+                } else {
+                    format!(" or one of the init containers: [{}]", init.join(" "))
+                };
                 Err(ApiError::bad_request(text + &init))
             }
         },
@@ -234,7 +246,8 @@ async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let address = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
     let host = address("InternalIP").or_else(|| address("Hostname")).or_else(|| address("ExternalIP"));
-    let host = host.ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses: {addresses:?}")))?;
+    let host = host
+        .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses: {addresses:?}")))?;
     let own = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64).filter(|p| *p != 0);
     let port = port.or(own).unwrap_or(KUBELET_PORT);
     let port = u16::try_from(port).map_err(|_| ApiError::internal(format!("{port} is no port")))?;
@@ -245,10 +258,8 @@ async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
 fn split_name(text: &str) -> (Scheme, String, Option<u64>) {
     let mut parts: Vec<&str> = text.split(':').collect();
     let mut scheme = Scheme::Http;
-    if parts.len() > 1 && matches!(parts[0], "http" | "https") {
-        if parts.remove(0) == "https" {
-            scheme = Scheme::Https;
-        }
+    if parts.len() > 1 && matches!(parts[0], "http" | "https") && parts.remove(0) == "https" {
+        scheme = Scheme::Https;
     }
     let port = parts.get(1).and_then(|port| port.parse().ok());
     (scheme, parts.first().copied().unwrap_or_default().to_owned(), port)
@@ -281,15 +292,21 @@ async fn service_proxy(call: &Call) -> ApiResult<Backend> {
     let key = call.resource.key(namespace, &name);
     let service = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let chosen = ports.iter().find(|p| {
-        wanted.is_empty() || text(p, "/name") == wanted || p["port"].to_string() == wanted
-    });
+    let chosen = ports
+        .iter()
+        .find(|p| wanted.is_empty() || text(p, "/name") == wanted || p["port"].as_u64() == wanted.parse().ok());
     let missing = || ApiError::unavailable(format!("no endpoints available for service {:?}", call.info.name));
     let port_name = text(chosen.ok_or_else(missing)?, "/name").to_owned();
     let slices = call.app.resource("discovery.k8s.io", "endpointslices")?;
     let prefix = slices.range(namespace);
     let filter = |object: &store::cache::Object| object.label("kubernetes.io/service-name") == Some(&name);
-    let query = store::cache::ListQuery { at: store::cache::At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
+    let query = store::cache::ListQuery {
+        at: store::cache::At::Latest,
+        prefix: &prefix,
+        start: None,
+        limit: 0,
+        filter: Some(&filter),
+    };
     let list = call.app.caches.of(&slices).list(query).await?;
     for item in &list.items {
         let slice = super::answer::value_of(&slices, item)?;
@@ -321,11 +338,18 @@ async fn connect(app: &App, backend: &Backend) -> anyhow::Result<Box<dyn Stream>
         Scheme::Kubelet => &app.kubelets.tls,
     };
     let name = ServerName::try_from(backend.host.clone())?;
-    let stream = tokio::time::timeout(CONNECT, connector.connect(name, stream)).await.context("TLS handshake timeout")??;
+    let stream =
+        tokio::time::timeout(CONNECT, connector.connect(name, stream)).await.context("TLS handshake timeout")??;
     Ok(Box::new(stream))
 }
 
-async fn forward(app: &Arc<App>, backend: Backend, query: &str, request: Request, call: &Call) -> ApiResult<Response<Body>> {
+async fn forward(
+    app: &Arc<App>,
+    backend: Backend,
+    query: &str,
+    request: Request,
+    call: &Call,
+) -> ApiResult<Response<Body>> {
     let failed = |error: &dyn std::fmt::Display| ApiError::internal(format!("error dialing backend: {error:#}"));
     let stream = connect(app, &backend).await.map_err(|e| failed(&format!("{e:#}")))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;

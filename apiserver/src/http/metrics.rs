@@ -11,11 +11,14 @@ use parking_lot::Mutex;
 use super::answer;
 use crate::app::App;
 
+/// Verb, resource, code.
+type Series = (&'static str, String, u16);
+
 /// Requests by verb, resource and code: how many, and how long they took together. Bounded, for resources are: only names
 /// of served resources are counted.
 #[derive(Default)]
 pub struct Metrics {
-    requests: Mutex<BTreeMap<(&'static str, String, u16), (u64, f64)>>,
+    requests: Mutex<BTreeMap<Series, (u64, f64)>>,
 }
 
 /// So many different series are kept.
@@ -40,7 +43,10 @@ pub fn answer(app: &App) -> Response<Body> {
     // Writing into a String cannot fail.
     for ((verb, resource, code), (count, _)) in &requests {
         let verb = verb.to_uppercase();
-        let _ = writeln!(text, "apiserver_request_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}} {count}");
+        let _ = writeln!(
+            text,
+            "apiserver_request_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}} {count}"
+        );
     }
     text.push_str("# TYPE apiserver_request_duration_seconds summary\n");
     for ((verb, resource, code), (count, seconds)) in &requests {
@@ -53,6 +59,10 @@ pub fn answer(app: &App) -> Response<Body> {
         let resource = prefix.trim_start_matches("/registry/").trim_end_matches('/');
         let _ = writeln!(text, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
     }
-    let _ = writeln!(text, "# TYPE process_start_time_seconds gauge\napiserver_uptime_seconds {}", app.started.elapsed().as_secs());
+    let _ = writeln!(
+        text,
+        "# TYPE process_start_time_seconds gauge\napiserver_uptime_seconds {}",
+        app.started.elapsed().as_secs()
+    );
     answer::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text.into(), false)
 }

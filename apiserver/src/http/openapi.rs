@@ -17,6 +17,9 @@ use super::status::{ApiError, ApiResult};
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
+/// As it is answered; clients ask for it with an `@`, which no media type may contain.
+const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
 pub struct Documents(Mutex<HashMap<String, Document>>);
@@ -48,17 +51,20 @@ impl Documents {
 pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-    let gzip = headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let gzip =
+        headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
     let json_wanted = accept.split(',').any(|range| {
         matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
     });
     if path == "/openapi/v2" {
-        // The protobuf form of version 2 is not served: clients that know it know version 3.
-        if !json_wanted {
-            return Err(ApiError::not_acceptable());
-        }
-        let document = app.documents.get("v2", || answer::to_json(&openapi::v2(&rows(&catalogue))));
-        return Ok(respond(&document, "application/json", headers, gzip, false));
+        // Old clients name the form differently; the first wish decides.
+        let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
+        let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
+        let document = app.documents.get(name, || {
+            let document = openapi::v2(&rows(&catalogue));
+            if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
+        });
+        return Ok(respond(&document, kind, headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
@@ -120,7 +126,8 @@ fn index(catalogue: &Catalogue) -> Value {
                 hash.update(format!("{:?}", row(resource)));
             }
             let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
-            let name = if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
+            let name =
+                if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
             let address = format!("/openapi/v3/{name}?hash={hash}");
             paths.insert(name, json!({ "serverRelativeURL": address }));
         }

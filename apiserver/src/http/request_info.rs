@@ -199,7 +199,10 @@ mod tests {
         assert_eq!(info(&Method::GET, "/api/v1/pods", false), s("list", "", "pods", "", ""));
         assert_eq!(info(&Method::GET, "/api/v1/pods", true), s("watch", "", "pods", "", ""));
         assert_eq!(info(&Method::GET, "/api/v1/namespaces/a/pods/b/log", false), s("get", "a", "pods", "b", "log"));
-        assert_eq!(info(&Method::PUT, "/api/v1/namespaces/a/status", false), s("update", "a", "namespaces", "a", "status"));
+        assert_eq!(
+            info(&Method::PUT, "/api/v1/namespaces/a/status", false),
+            s("update", "a", "namespaces", "a", "status")
+        );
         assert_eq!(info(&Method::GET, "/api/v1/namespaces/a", false), s("get", "a", "namespaces", "a", ""));
         assert_eq!(info(&Method::GET, "/api/v1/namespaces", false), s("list", "", "namespaces", "", ""));
         assert_eq!(

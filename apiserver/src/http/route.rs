@@ -46,7 +46,6 @@ struct Shared {
 }
 
 /// The router: one handler for all.
-#[must_use]
 pub fn router(app: Arc<App>) -> Router {
     let in_flight = Arc::new(InFlight { reads: Semaphore::new(READS), writes: Semaphore::new(WRITES) });
     Router::new().fallback(handle).with_state(Shared { app, in_flight })
@@ -63,7 +62,9 @@ async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, 
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
-    let result = result.unwrap_or_else(|_| Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details.")));
+    let result = result.unwrap_or_else(|_| {
+        Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
+    });
     let response = result.unwrap_or_else(|error| {
         if error.code >= 500 {
             tracing::warn!(%error, verb, resource, "a request failed");
@@ -81,13 +82,24 @@ fn fixed_name(query: &Query) -> Option<String> {
 }
 
 /// Everything before the path matters.
-async fn admit(shared: &Shared, peer: &Peer, request: Request, info: RequestInfo, query: Query) -> ApiResult<Response<Body>> {
+async fn admit(
+    shared: &Shared,
+    peer: &Peer,
+    request: Request,
+    info: RequestInfo,
+    query: Query,
+) -> ApiResult<Response<Body>> {
     let app = &shared.app;
     let user = access::authenticate(app, peer.0.as_ref().as_ref(), request.headers()).await?;
     let user = access::impersonate(app, user, request.headers()).await?;
     access::authorize(app, &user, &info, &query).await?;
-    let long = info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    let limit = if matches!(*request.method(), Method::GET | Method::HEAD) { &shared.in_flight.reads } else { &shared.in_flight.writes };
+    let long = info.verb == "watch"
+        || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    let limit = if matches!(*request.method(), Method::GET | Method::HEAD) {
+        &shared.in_flight.reads
+    } else {
+        &shared.in_flight.writes
+    };
     // Nobody waits: who comes when all places are taken is told to come again.
     let _place = if long {
         None
@@ -122,14 +134,22 @@ async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Que
 }
 
 /// A resource of some group and version.
-async fn resource(app: &Arc<App>, user: auth::UserInfo, request: Request, info: RequestInfo, query: Query) -> ApiResult<Response<Body>> {
+async fn resource(
+    app: &Arc<App>,
+    user: auth::UserInfo,
+    request: Request,
+    info: RequestInfo,
+    query: Query,
+) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
     let resource = catalogue.get(&info.group, &info.version, &info.resource).cloned().ok_or_else(ApiError::no_route)?;
     let misplaced = match info.resource.as_str() {
         "namespaces" if info.group.is_empty() => false,
         _ => !resource.namespaced && !info.namespace.is_empty(),
     };
-    let unplaced = resource.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch" | "create" | "deletecollection");
+    let unplaced = resource.namespaced
+        && info.namespace.is_empty()
+        && !matches!(info.verb, "list" | "watch" | "create" | "deletecollection");
     if misplaced || unplaced {
         return Err(ApiError::no_route());
     }
@@ -182,7 +202,14 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
         "watch" => watch::watch(call).await,
         "create" if resource.prefix.is_empty() => {
             let bytes = collect(request).await?;
-            let body = body::object(call, &media, &bytes, resource.schema().as_ref(), &resource.api_version(), &resource.kind)?;
+            let body = body::object(
+                call,
+                &media,
+                &bytes,
+                resource.schema().as_ref(),
+                &resource.api_version(),
+                &resource.kind,
+            )?;
             let value = if resource.kind == "Binding" {
                 subresource::bind(call, &body).await?
             } else {
@@ -196,7 +223,14 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
         }
         "update" => {
             let bytes = collect(request).await?;
-            let value = body::object(call, &media, &bytes, resource.schema().as_ref(), &resource.api_version(), &resource.kind)?;
+            let value = body::object(
+                call,
+                &media,
+                &bytes,
+                resource.schema().as_ref(),
+                &resource.api_version(),
+                &resource.kind,
+            )?;
             updated(call, &update::Change::Put(value)).await
         }
         "patch" => {

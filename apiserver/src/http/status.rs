@@ -43,7 +43,8 @@ impl ApiError {
     }
 
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(group, plural))).about(group, plural, name)
+        Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(group, plural)))
+            .about(group, plural, name)
     }
 
     /// No such path: the resource itself is unknown.
@@ -143,7 +144,10 @@ impl ApiError {
 
     pub fn internal(message: impl std::fmt::Display) -> Self {
         let text = format!("Internal error occurred: {message}");
-        Self { details: json!({ "causes": [{ "message": message.to_string() }] }), ..Self::new(500, "InternalError", text) }
+        Self {
+            details: json!({ "causes": [{ "message": message.to_string() }] }),
+            ..Self::new(500, "InternalError", text)
+        }
     }
 
     pub fn unavailable(message: impl Into<String>) -> Self {
@@ -178,8 +182,12 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Compacted { .. } => Self::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."),
-            StoreError::TooLarge { .. } => Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}")),
+            StoreError::Compacted { .. } => Self::expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
+            ),
+            StoreError::TooLarge { .. } => {
+                Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}"))
+            }
             StoreError::Future { .. } => Self::timeout(error.to_string()),
             StoreError::Unavailable(_) | StoreError::SlowWatcher => Self::unavailable(error.to_string()),
         }

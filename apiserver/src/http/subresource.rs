@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use store::cache::{At, ListQuery};
 
 use super::answer::value_of;
+use super::kubelet;
 use super::negotiate::content_type;
 use super::route::{collect, one, plain, updated};
 use super::status::{ApiError, ApiResult};
-use super::kubelet;
 use crate::access::token;
 use crate::admission::{self, Verb};
 use crate::app::{Call, text};
@@ -92,7 +92,10 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
         let conflict = |why: &str| Err(ApiError::conflict("", "pods/binding", name, why));
         let uid = text(binding, "/metadata/uid");
         if !uid.is_empty() && uid != text(&pod, "/metadata/uid") {
-            return conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", text(&pod, "/metadata/uid")));
+            return conflict(&format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                text(&pod, "/metadata/uid")
+            ));
         }
         if object::is_deleting(&pod) {
             return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -170,7 +173,11 @@ async fn disrupt(call: &Call, pod: &Value) -> ApiResult<()> {
     let name = match covering.as_slice() {
         [] => return Ok(()),
         [only] => only,
-        _ => return Err(ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        _ => {
+            return Err(ApiError::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
     };
     let inner = Call::internal(&call.app, "policy", "poddisruptionbudgets", &call.info.namespace, name)?;
     let key = budgets.key(&call.info.namespace, name);
@@ -179,7 +186,8 @@ async fn disrupt(call: &Call, pod: &Value) -> ApiResult<()> {
         let mut budget = live.value;
         let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
         if allowed <= 0 {
-            let mut refusal = ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let mut refusal =
+                ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
             let healthy = budget["status"]["currentHealthy"].as_i64().unwrap_or(0);
             let needed = budget["status"]["desiredHealthy"].as_i64().unwrap_or(0);
             refusal.details["causes"] = json!([{ "reason": "DisruptionBudget",

@@ -25,13 +25,21 @@ pub fn validation(call: &Call) -> ApiResult<FieldValidation> {
 ///
 /// # Errors
 /// 400 for what cannot be decoded or is another kind, 415 for an unknown media type.
-pub fn object(call: &Call, media: &str, body: &[u8], schema: Option<&Schema>, api_version: &str, kind: &str) -> ApiResult<Value> {
+pub fn object(
+    call: &Call,
+    media: &str,
+    body: &[u8],
+    schema: Option<&Schema>,
+    api_version: &str,
+    kind: &str,
+) -> ApiResult<Value> {
     let validation = validation(call)?;
     let decoded = match media {
         "" | "application/json" => decode::json(body, schema, validation),
         "application/yaml" => decode::yaml(body, schema, validation),
         "application/vnd.kubernetes.protobuf" => {
-            let (version, name, mut value) = schema::protobuf::decode(body).map_err(|e| ApiError::bad_request(e.to_string()))?;
+            let (version, name, mut value) =
+                schema::protobuf::decode(body).map_err(|e| ApiError::bad_request(e.to_string()))?;
             if value.is_object() {
                 for (field, known) in [("apiVersion", version), ("kind", name)] {
                     if !known.is_empty() {
@@ -61,15 +69,21 @@ pub fn object(call: &Call, media: &str, body: &[u8], schema: Option<&Schema>, ap
 /// 400 when they are those of something else.
 pub fn identify(value: &mut Value, api_version: &str, kind: &str) -> ApiResult<()> {
     if !value.is_object() {
-        return Err(ApiError::bad_request(format!("couldn't get version/kind; json parse error: the body is no object of kind {kind}")));
+        return Err(ApiError::bad_request(format!(
+            "couldn't get version/kind; json parse error: the body is no object of kind {kind}"
+        )));
     }
     let (have_version, have_kind) = (text(value, "/apiVersion").to_owned(), text(value, "/kind").to_owned());
     if !have_kind.is_empty() && have_kind != kind {
         let version = have_version.rsplit('/').next().unwrap_or_default();
-        return Err(ApiError::bad_request(format!("{have_kind} in version {version:?} cannot be handled as a {kind}: converting ({have_version}.{have_kind}) to ({api_version}.{kind}): unknown conversion")));
+        return Err(ApiError::bad_request(format!(
+            "{have_kind} in version {version:?} cannot be handled as a {kind}: converting ({have_version}.{have_kind}) to ({api_version}.{kind}): unknown conversion"
+        )));
     }
     if !have_version.is_empty() && have_version != api_version {
-        return Err(ApiError::bad_request(format!("the API version in the data ({have_version}) does not match the expected API version ({api_version})")));
+        return Err(ApiError::bad_request(format!(
+            "the API version in the data ({have_version}) does not match the expected API version ({api_version})"
+        )));
     }
     value["apiVersion"] = api_version.into();
     value["kind"] = kind.into();

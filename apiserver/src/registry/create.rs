@@ -155,7 +155,13 @@ pub fn manager(call: &Call, operation: Operation) -> Manager {
         sub @ ("status" | "scale" | "resize" | "ephemeralcontainers") => sub.to_owned(),
         _ => String::new(),
     };
-    Manager { name: call.manager(), operation, api_version: call.resource.api_version(), subresource, time: object::now() }
+    Manager {
+        name: call.manager(),
+        operation,
+        api_version: call.resource.api_version(),
+        subresource,
+        time: object::now(),
+    }
 }
 
 /// The strategy's warnings, and that of a deprecated custom version.

@@ -39,12 +39,18 @@ impl Options {
                 "application/vnd.kubernetes.protobuf" => {
                     schema::protobuf::decode(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?.2
                 }
-                "application/yaml" => schema::decode::yaml(bytes, None, schema::FieldValidation::Ignore)
-                    .map_err(|e| ApiError::bad_request(e.to_string()))?
-                    .value,
+                "application/yaml" => {
+                    schema::decode::yaml(bytes, None, schema::FieldValidation::Ignore)
+                        .map_err(|e| ApiError::bad_request(e.to_string()))?
+                        .value
+                }
                 "" | "application/json" => serde_json::from_slice(bytes)
                     .map_err(|e| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
-                _ => return Err(ApiError::unsupported_media("application/json, application/yaml, application/vnd.kubernetes.protobuf")),
+                _ => {
+                    return Err(ApiError::unsupported_media(
+                        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+                    ));
+                }
             };
             // DeleteOptions is registered in every group.
             let have = version(&value);
@@ -55,7 +61,9 @@ impl Options {
     }
 
     fn from_query(query: &Query) -> Self {
-        let orphan = query.text("orphanDependents").map(|_| if query.flag("orphanDependents") { "Orphan" } else { "Background" });
+        let orphan = query
+            .text("orphanDependents")
+            .map(|_| if query.flag("orphanDependents") { "Orphan" } else { "Background" });
         Self {
             grace: query.number("gracePeriodSeconds"),
             propagation: query.text("propagationPolicy").or(orphan).map(str::to_owned),
@@ -68,7 +76,8 @@ impl Options {
         let words = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         self.uid = words("/preconditions/uid");
         self.revision = words("/preconditions/resourceVersion");
-        let orphan = value["orphanDependents"].as_bool().map(|yes| if yes { "Orphan" } else { "Background" }.to_owned());
+        let orphan =
+            value["orphanDependents"].as_bool().map(|yes| if yes { "Orphan" } else { "Background" }.to_owned());
         self.propagation = words("/propagationPolicy").or(orphan).or(self.propagation.take());
     }
 
@@ -115,7 +124,11 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
                         object::set(&mut value, "resourceVersion", revision.to_string().into());
                         hooks::after_delete(call, &value).await?;
                     }
-                    return Ok(if returns_object(call) { Deleted::Object(value) } else { Deleted::Gone(success(call, &value)) });
+                    return Ok(if returns_object(call) {
+                        Deleted::Object(value)
+                    } else {
+                        Deleted::Gone(success(call, &value))
+                    });
                 }
             }
         }
@@ -128,7 +141,13 @@ fn returns_object(call: &Call) -> bool {
     call.resource.group.is_empty()
         && matches!(
             call.resource.plural.as_str(),
-            "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "resourcequotas"
+            "pods"
+                | "services"
+                | "serviceaccounts"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "podtemplates"
+                | "resourcequotas"
         )
 }
 

@@ -57,8 +57,13 @@ pub async fn after_delete(call: &Call, object: &Value) -> ApiResult<()> {
     if call.resource.is(crd::GROUP, crd::PLURAL) {
         crd::removed(&call.app, object);
     }
-    let own = call.resource.is("", "services") || call.resource.is("", "endpoints") || call.resource.is("discovery.k8s.io", "endpointslices");
-    if own && crate::app::text(object, "/metadata/name") == "kubernetes" && crate::app::text(object, "/metadata/namespace") == "default" {
+    let own = call.resource.is("", "services")
+        || call.resource.is("", "endpoints")
+        || call.resource.is("discovery.k8s.io", "endpointslices");
+    if own
+        && crate::app::text(object, "/metadata/name") == "kubernetes"
+        && crate::app::text(object, "/metadata/namespace") == "default"
+    {
         crate::bootstrap::restore_kubernetes_service(&call.app);
     }
     Ok(())

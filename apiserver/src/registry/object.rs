@@ -66,7 +66,16 @@ pub fn may_vanish(object: &Value) -> bool {
 
 /// What only the server may change, taken from the old object.
 pub fn keep_system_fields(new: &mut Value, old: &Value) {
-    for field in ["uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "namespace", "name"] {
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "namespace",
+        "name",
+    ] {
         set(new, field, old["metadata"][field].clone());
     }
 }
@@ -142,7 +151,12 @@ pub fn validate(resource: &Resource, object: &Value) -> ErrorList {
     let mut controllers = Vec::new();
     for (index, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
         let path = at.child("ownerReferences").index(index);
-        for (field, detail) in [("apiVersion", "version must not be empty"), ("kind", "must not be empty"), ("name", "must not be empty"), ("uid", "must not be empty")] {
+        for (field, detail) in [
+            ("apiVersion", "version must not be empty"),
+            ("kind", "must not be empty"),
+            ("name", "must not be empty"),
+            ("uid", "must not be empty"),
+        ] {
             if owner[field].as_str().unwrap_or_default().is_empty() {
                 errors.push(Error::invalid(&path.child(field), owner[field].as_str().unwrap_or_default(), detail));
             }
@@ -152,7 +166,9 @@ pub fn validate(resource: &Resource, object: &Value) -> ErrorList {
         }
     }
     if let [first, second, ..] = controllers.as_slice() {
-        let detail = format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}");
+        let detail = format!(
+            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
+        );
         errors.push(Error::invalid(&at.child("ownerReferences"), metadata["ownerReferences"].clone(), detail));
     }
     errors
@@ -163,7 +179,12 @@ pub fn validate(resource: &Resource, object: &Value) -> ErrorList {
 pub fn suffix(length: usize) -> String {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let random = uuid::Uuid::new_v4();
-    random.as_bytes().iter().take(length).map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+    random
+        .as_bytes()
+        .iter()
+        .take(length)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
 }
 
 /// A full name for a prefix: cut so that both fit in a label.

@@ -67,7 +67,7 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
         })?;
     let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
-        metadata["continue"] = Token::encode(page.revision, next.strip_prefix(&resource.prefix).unwrap_or(next)).into();
+        metadata["continue"] = Token::encode(page.revision, next.strip_prefix(&resource.prefix).unwrap_or(next));
         if everything && page.remaining > 0 {
             metadata["remainingItemCount"] = page.remaining.into();
         }
@@ -91,15 +91,23 @@ fn position(call: &Call) -> ApiResult<(At, Option<String>)> {
     let at = match (wanted, matching) {
         (None, None) => At::Latest,
         (None, Some(_)) => {
-            return Err(list_invalid("resourceVersionMatch", "resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            return Err(list_invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         (Some(0), Some("Exact")) => {
-            return Err(list_invalid("resourceVersionMatch", "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            return Err(list_invalid(
+                "resourceVersionMatch",
+                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         (Some(revision), Some("Exact")) => At::Exact(revision),
         (Some(revision), None | Some("NotOlderThan")) => At::NotOlderThan(revision),
         (Some(_), Some(other)) => {
-            return Err(ApiError::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\"")));
+            return Err(ApiError::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
+            )));
         }
     };
     Ok((at, None))
@@ -116,10 +124,11 @@ fn list_invalid(field: &str, detail: &str) -> ApiError {
 /// 400 when it is no number.
 pub fn revision(query: &Query) -> ApiResult<Option<i64>> {
     let parse = |text: &str| {
-        text.parse::<u64>()
-            .ok()
-            .and_then(|number| i64::try_from(number).ok())
-            .ok_or_else(|| ApiError::bad_request(format!("Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax")))
+        text.parse::<u64>().ok().and_then(|number| i64::try_from(number).ok()).ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+            ))
+        })
     };
     query.text("resourceVersion").map(parse).transpose()
 }

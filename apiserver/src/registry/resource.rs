@@ -122,7 +122,11 @@ impl Resource {
     /// The store prefix of a namespace's objects, or of all.
     #[must_use]
     pub fn range(&self, namespace: &str) -> String {
-        if self.namespaced && !namespace.is_empty() { format!("{}{namespace}/", self.prefix) } else { self.prefix.clone() }
+        if self.namespaced && !namespace.is_empty() {
+            format!("{}{namespace}/", self.prefix)
+        } else {
+            self.prefix.clone()
+        }
     }
 
     #[must_use]

@@ -64,7 +64,8 @@ fn selector_text(selector: &Value) -> String {
     };
     for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
         let key = text(expression, "/key");
-        let values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> =
+            expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         parts.push(match text(expression, "/operator") {
             "In" => format!("{key} in ({})", values.join(",")),
             "NotIn" => format!("{key} notin ({})", values.join(",")),
@@ -78,7 +79,9 @@ fn selector_text(selector: &Value) -> String {
 /// The object with the replicas a change of its Scale asks for.
 pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let before = view(call, live)?;
-    let patched = |result: Result<Value, patch::PatchError>| result.map_err(|e| ApiError::new(e.code, "BadRequest", e.to_string()));
+    let patched = |result: Result<Value, patch::PatchError>| {
+        result.map_err(|e| ApiError::new(e.code, "BadRequest", e.to_string()))
+    };
     let scale = match change {
         Change::Put(value) => value.clone(),
         Change::Json(body) => patched(patch::json_patch(&before, body))?,

@@ -69,7 +69,8 @@ fn v4(text: &str) -> Option<u32> {
 /// The ClusterIPs (without `None`) and node ports of a Service.
 fn holdings(service: &Value) -> (Vec<u32>, Vec<u16>) {
     let listed = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let mut addresses: Vec<u32> = std::iter::once(text(service, "/spec/clusterIP")).chain(listed).filter_map(v4).collect();
+    let mut addresses: Vec<u32> =
+        std::iter::once(text(service, "/spec/clusterIP")).chain(listed).filter_map(v4).collect();
     addresses.dedup();
     let port = |value: &Value| value.as_u64().and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
     let mut ports: Vec<u16> =
@@ -248,7 +249,9 @@ impl Allocator {
     fn take_address(&self, address: u32, asked: &str) -> Result<u32, String> {
         let mut taken = self.0.lock();
         if !taken.range.contains(&IpAddr::from(Ipv4Addr::from(address))) {
-            return Err(format!("failed to allocate IP {asked}: the provided network does not match the current range"));
+            return Err(format!(
+                "failed to allocate IP {asked}: the provided network does not match the current range"
+            ));
         }
         if !taken.addresses.insert(address) {
             return Err(format!("failed to allocate IP {asked}: provided IP is already allocated"));
@@ -266,7 +269,8 @@ impl Allocator {
         let reserved = u32::try_from((size / 16).clamp(16, 256).min(size / 2)).unwrap_or(0);
         let start = first + reserved;
         let from = taken.cursor.clamp(start, last.max(start));
-        let free = (from..=last).chain(start..from).chain(first..start).find(|address| !taken.addresses.contains(address));
+        let free =
+            (from..=last).chain(start..from).chain(first..start).find(|address| !taken.addresses.contains(address));
         let address = free.ok_or("failed to allocate a serviceIP: range is full")?;
         taken.addresses.insert(address);
         taken.cursor = address + 1;

@@ -36,9 +36,7 @@ pub fn table(resource: &Resource, objects: &[Value], metadata: &Value, include: 
 }
 
 fn columns(resource: &Resource) -> Value {
-    let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| {
-        json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority })
-    };
+    let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority });
     match &resource.source {
         Source::BuiltIn(kind) => kind
             .table_columns()
@@ -82,7 +80,13 @@ fn cell(found: Vec<&Value>, kind: &str, now: i64) -> Value {
             None => "<unknown>".into(),
         },
         "integer" => first.as_i64().map_or(Value::Null, Value::from),
-        "number" => if first.is_number() { (*first).clone() } else { Value::Null },
+        "number" => {
+            if first.is_number() {
+                (*first).clone()
+            } else {
+                Value::Null
+            }
+        }
         "boolean" => first.as_bool().map_or(Value::Null, Value::from),
         _ => found.iter().map(|value| plain(value)).collect::<Vec<_>>().join(",").into(),
     }

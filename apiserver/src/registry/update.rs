@@ -22,8 +22,7 @@ pub enum Change {
 }
 
 /// The kinds of a patch body.
-pub const PATCHES: &str =
-    "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
+pub const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 impl Change {
     /// Reads a PATCH body.
@@ -75,7 +74,11 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         if asked.is_empty() {
             let free = resource.strategy.unconditional_update || !matches!(change, Change::Put(_));
             if !free && !matches!(call.info.subresource.as_str(), "scale") {
-                let error = Error::invalid(&Path::new("metadata").child("resourceVersion"), 0, "must be specified for an update");
+                let error = Error::invalid(
+                    &Path::new("metadata").child("resourceVersion"),
+                    0,
+                    "must be specified for an update",
+                );
                 return Err(call.invalid(name, &vec![error]));
             }
         } else if asked != live.revision.to_string() {
@@ -221,7 +224,8 @@ fn patch_error(call: &Call, error: &patch::PatchError) -> ApiError {
     match error.code {
         422 => {
             let mut status = ApiError::new(422, "Invalid", error.to_string());
-            status.details = json!({ "name": call.info.name, "group": call.resource.group, "kind": call.resource.kind });
+            status.details =
+                json!({ "name": call.info.name, "group": call.resource.group, "kind": call.resource.kind });
             status
         }
         413 => ApiError::new(413, "RequestEntityTooLarge", error.to_string()),
@@ -287,7 +291,9 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
         let added: Vec<String> =
             object::finalizers(new).into_iter().filter(|name| !object::finalizers(old).contains(name)).collect();
         if !added.is_empty() {
-            let detail = format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+            let detail = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+            );
             let error = Error::forbidden(&Path::new("metadata").child("finalizers"), detail);
             return Err(call.invalid(&info.name, &vec![error]));
         }

@@ -105,7 +105,12 @@ struct Frames {
 }
 
 impl Frames {
-    async fn begin(&mut self, cache: &WatchCache, revision: Option<i64>, initial: Option<bool>) -> Result<(), CacheError> {
+    async fn begin(
+        &mut self,
+        cache: &WatchCache,
+        revision: Option<i64>,
+        initial: Option<bool>,
+    ) -> Result<(), CacheError> {
         let whole = initial.unwrap_or(matches!(revision, None | Some(0)));
         if !whole {
             let after = match revision {
@@ -228,7 +233,8 @@ fn json_frame(kind: &str, object: &[u8]) -> Bytes {
 impl Encoder {
     /// An event as it is, protobuf encoded once for all watchers.
     fn shared(&mut self, event: &CacheEvent) -> Bytes {
-        if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served {
+        if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served
+        {
             event.encoded(PROTOBUF, || self.object(event.change, &event.object))
         } else {
             self.object(event.change, &event.object)

@@ -85,8 +85,10 @@ fn run(protos: &Path, go: &Path, out: &Path) -> io::Result<()> {
         packages.push(table::Package { path, group, messages: proto::parse(&text), structs });
     }
     fs::write(out.join("types.txt"), table::types(&packages))?;
-    let mut encoder =
-        flate2::write::DeflateEncoder::new(fs::File::create(out.join("descriptions.deflate"))?, flate2::Compression::best());
+    let mut encoder = flate2::write::DeflateEncoder::new(
+        fs::File::create(out.join("descriptions.deflate"))?,
+        flate2::Compression::best(),
+    );
     io::Write::write_all(&mut encoder, table::descriptions(&packages).as_bytes())?;
     encoder.finish().map(drop)
 }

@@ -57,7 +57,13 @@ pub fn types(packages: &[Package]) -> String {
 }
 
 fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) {
-    let prefix = if field.repeated { "[]" } else if field.map { "{}" } else { "" };
+    let prefix = if field.repeated {
+        "[]"
+    } else if field.map {
+        "{}"
+    } else {
+        ""
+    };
     let ty = if let Some(full) = field.ty.strip_prefix('.') {
         dotted(full)
     } else if field.ty.starts_with(|c: char| c.is_ascii_uppercase()) {

@@ -119,7 +119,8 @@ fn shown(managed: Managed) -> Value {
 /// Merges the oldest updates of one version until there are few enough entries.
 fn cap(managed: &mut Vec<Managed>) {
     let updates = |managed: &[Managed]| {
-        let plain = |entry: &&Managed| entry.manager.operation == Operation::Update && entry.manager.subresource.is_empty();
+        let plain =
+            |entry: &&Managed| entry.manager.operation == Operation::Update && entry.manager.subresource.is_empty();
         managed.iter().filter(plain).count()
     };
     if updates(managed) <= MAX_UPDATE_MANAGERS {

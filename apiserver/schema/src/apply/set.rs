@@ -55,14 +55,18 @@ impl Set {
 
     pub fn difference(&self, other: &Self) -> Self {
         self.combine(|step, mine| match other.0.get(step) {
-            Some(theirs) => Entry { member: mine.member && !theirs.member, below: mine.below.difference(&theirs.below) },
+            Some(theirs) => {
+                Entry { member: mine.member && !theirs.member, below: mine.below.difference(&theirs.below) }
+            }
             None => Entry { member: mine.member, below: mine.below.difference(&Self::default()) },
         })
     }
 
     pub fn intersection(&self, other: &Self) -> Self {
         self.combine(|step, mine| match other.0.get(step) {
-            Some(theirs) => Entry { member: mine.member && theirs.member, below: mine.below.intersection(&theirs.below) },
+            Some(theirs) => {
+                Entry { member: mine.member && theirs.member, below: mine.below.intersection(&theirs.below) }
+            }
             None => Entry::default(),
         })
     }

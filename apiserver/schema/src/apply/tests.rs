@@ -30,7 +30,11 @@ fn owners(object: &Value, name: &str) -> Value {
 
 #[test]
 fn a_create_is_tracked_like_upstream() {
-    let mut new = config(3, json!({"app":"web"}), json!([{"name":"nginx","image":"nginx","ports":[{"containerPort":80,"protocol":"TCP"}]}]));
+    let mut new = config(
+        3,
+        json!({"app":"web"}),
+        json!([{"name":"nginx","image":"nginx","ports":[{"containerPort":80,"protocol":"TCP"}]}]),
+    );
     normalize(&deployment(), &mut new);
     track_update(&deployment(), None, &mut new, &manager("kubectl-create", Operation::Update));
     assert_eq!(
@@ -48,18 +52,24 @@ fn conflicts_speak_upstream() {
     let mut live = config(3, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}]));
     track_update(&schema, None, &mut live, &manager("kubectl-client-side-apply", Operation::Update));
     let me = manager("me", Operation::Apply);
-    let error = apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, false).unwrap_err();
+    let error =
+        apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, false)
+            .unwrap_err();
     assert_eq!(
         error.to_string(),
         "Apply failed with 1 conflict: conflict with \"kubectl-client-side-apply\" using apps/v1: .spec.replicas"
     );
-    let error = apply(&schema, Some(&live), &config(5, json!({"a":"2"}), json!([{"name":"nginx","image":"1"}])), &me, false).unwrap_err();
+    let error =
+        apply(&schema, Some(&live), &config(5, json!({"a":"2"}), json!([{"name":"nginx","image":"1"}])), &me, false)
+            .unwrap_err();
     assert_eq!(
         error.to_string(),
         "Apply failed with 2 conflicts: conflicts with \"kubectl-client-side-apply\" using apps/v1:\n\
          - .metadata.labels.a\n- .spec.replicas"
     );
-    let forced = apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, true).unwrap();
+    let forced =
+        apply(&schema, Some(&live), &config(5, json!({"a":"1"}), json!([{"name":"nginx","image":"1"}])), &me, true)
+            .unwrap();
     assert_eq!(forced["spec"]["replicas"], 5);
     assert_eq!(owners(&forced, "me").pointer("/f:spec/f:replicas"), Some(&json!({})));
     assert_eq!(owners(&forced, "kubectl-client-side-apply").pointer("/f:spec/f:replicas"), None);
@@ -78,7 +88,9 @@ fn what_is_no_longer_applied_goes() {
     live["metadata"]["labels"]["theirs"] = "x".into();
     let before = live.clone();
     track_update(&schema, Some(&before), &mut live, &manager("other", Operation::Update));
-    let second = apply(&schema, Some(&live), &config(3, json!({"a":"1"}), json!([{"name":"a","image":"1"}])), &me, false).unwrap();
+    let second =
+        apply(&schema, Some(&live), &config(3, json!({"a":"1"}), json!([{"name":"a","image":"1"}])), &me, false)
+            .unwrap();
     assert_eq!(second["metadata"]["labels"], json!({"a":"1","theirs":"x"}));
     assert_eq!(second["spec"]["template"]["spec"]["containers"], json!([{"name":"a","image":"1"}]));
 }
@@ -104,14 +116,25 @@ fn list_types() {
     let ports = |ports: Value| json!({"metadata":{"name":"s"},"spec":{"ports":ports}});
     let live = apply(&service, None, &ports(json!([{"port":53,"protocol":"UDP"},{"port":53}])), &me, false).unwrap();
     assert_eq!(live["spec"]["ports"].as_array().unwrap().len(), 2, "keys are port and protocol, which defaults to TCP");
-    let twice = apply(&service, None, &ports(json!([{"port":53,"protocol":"TCP"},{"port":53}])), &me, false).unwrap_err();
-    assert!(twice.to_string().ends_with(".spec.ports: duplicate entries for key [port=53,protocol=\"TCP\"]"), "{twice}");
+    let twice =
+        apply(&service, None, &ports(json!([{"port":53,"protocol":"TCP"},{"port":53}])), &me, false).unwrap_err();
+    assert!(
+        twice.to_string().ends_with(".spec.ports: duplicate entries for key [port=53,protocol=\"TCP\"]"),
+        "{twice}"
+    );
 
     let pod = builtin("v1", "Pod").unwrap();
     let missing = apply(&pod, None, &json!({"spec":{"containers":[{"image":"x"}]}}), &me, false).unwrap_err();
     assert!(missing.to_string().contains("omits key field \"name\""), "{missing}");
     let live = json!({"metadata":{"finalizers":["a"],"managedFields":[]},"spec":{"tolerations":[{"key":"x"}]}});
-    let merged = apply(&pod, Some(&live), &json!({"metadata":{"finalizers":["b"]},"spec":{"tolerations":[{"key":"y"}]}}), &me, true).unwrap();
+    let merged = apply(
+        &pod,
+        Some(&live),
+        &json!({"metadata":{"finalizers":["b"]},"spec":{"tolerations":[{"key":"y"}]}}),
+        &me,
+        true,
+    )
+    .unwrap();
     assert_eq!(merged["metadata"]["finalizers"], json!(["a", "b"]), "a set");
     assert_eq!(merged["spec"]["tolerations"], json!([{"key":"y"}]), "atomic");
 }
@@ -119,11 +142,16 @@ fn list_types() {
 #[test]
 fn an_updater_takes_what_it_changes() {
     let schema = deployment();
-    let live = apply(&schema, None, &config(3, json!({"a":"1"}), json!([])), &manager("me", Operation::Apply), false).unwrap();
+    let live =
+        apply(&schema, None, &config(3, json!({"a":"1"}), json!([])), &manager("me", Operation::Apply), false).unwrap();
     let mut new = live.clone();
     new["spec"]["replicas"] = 7.into();
     new["metadata"]["labels"] = json!({});
-    let hpa = Manager { time: "2026-02-02T00:00:00Z".into(), subresource: "scale".into(), ..manager("hpa", Operation::Update) };
+    let hpa = Manager {
+        time: "2026-02-02T00:00:00Z".into(),
+        subresource: "scale".into(),
+        ..manager("hpa", Operation::Update)
+    };
     track_update(&schema, Some(&live), &mut new, &hpa);
     assert_eq!(owners(&new, "hpa"), json!({"f:spec":{"f:replicas":{}}}));
     assert_eq!(owners(&new, "me").pointer("/f:spec/f:replicas"), None);
@@ -155,7 +183,8 @@ fn updates_are_capped() {
     for at in 0..25 {
         let mut new = live.clone();
         new["metadata"]["labels"][format!("l{at}")] = "x".into();
-        let me = Manager { time: format!("2026-01-01T00:00:{at:02}Z"), ..manager(&format!("m{at:02}"), Operation::Update) };
+        let me =
+            Manager { time: format!("2026-01-01T00:00:{at:02}Z"), ..manager(&format!("m{at:02}"), Operation::Update) };
         let before = live.clone();
         track_update(&schema, Some(&before), &mut new, &me);
         live = new;
@@ -169,11 +198,21 @@ fn updates_are_capped() {
 fn order_of_merged_lists() {
     let pod = builtin("v1", "Pod").unwrap();
     let list = |names: &str| json!({"spec":{"containers":names.chars().map(|c| json!({"name":c.to_string()})).collect::<Vec<_>>()}});
-    for (live, config, expected) in
-        [("ab", "c", "abc"), ("ab", "bc", "abc"), ("abx", "cb", "acbx"), ("ab", "ba", "ba"), ("abc", "cxa", "cxab"), ("", "ab", "ab")]
-    {
+    for (live, config, expected) in [
+        ("ab", "c", "abc"),
+        ("ab", "bc", "abc"),
+        ("abx", "cb", "acbx"),
+        ("ab", "ba", "ba"),
+        ("abc", "cxa", "cxab"),
+        ("", "ab", "ab"),
+    ] {
         let merged = typed::merge(&list(live), &list(config), &pod.root);
-        let names: String = merged["spec"]["containers"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap()).collect();
+        let names: String = merged["spec"]["containers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|item| item["name"].as_str().unwrap())
+            .collect();
         let mut sorted: Vec<char> = names.chars().collect();
         sorted.sort_unstable();
         sorted.dedup();

@@ -62,7 +62,9 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
         }
     }
     if found.is_empty() {
-        return Err(format!("associative list with keys has an element that omits all key fields {keys:?} (and doesn't have default values for any key fields)"));
+        return Err(format!(
+            "associative list with keys has an element that omits all key fields {keys:?} (and doesn't have default values for any key fields)"
+        ));
     }
     Ok(set::key(found))
 }
@@ -170,11 +172,7 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, path: &mut 
                 path.pop();
             }
         }
-        (_, Some(old), Some(new)) => {
-            if old != new {
-                out.modified.insert(path);
-            }
-        }
+        (_, Some(old), Some(new)) if old != new => out.modified.insert(path),
         _ => {}
     }
     match (old, new) {

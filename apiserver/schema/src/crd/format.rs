@@ -17,7 +17,9 @@ pub(super) fn matches(format: &str, text: &str) -> bool {
         "mac" => mac(text),
         "byte" => BASE64_STANDARD.decode(text).is_ok(),
         "hostname" => text.len() <= 253 && names::dns1123_subdomain(&text.to_ascii_lowercase()).is_empty(),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !text.contains(' ')),
+        "email" => {
+            text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !text.contains(' '))
+        }
         "uri" => uri(text),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => uuid(text, format.strip_prefix("uuid").unwrap_or_default()),
         "hexcolor" => {
@@ -30,7 +32,8 @@ pub(super) fn matches(format: &str, text: &str) -> bool {
 
 fn mac(text: &str) -> bool {
     let parts: Vec<&str> = text.split([':', '-']).collect();
-    matches!(parts.len(), 6 | 8 | 20) && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
+    matches!(parts.len(), 6 | 8 | 20)
+        && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// Go's `url.ParseRequestURI`: absolute, or an absolute path.

@@ -3,11 +3,12 @@
 
 use serde_json::Value;
 
-use super::{
-    Place, Validator, flag, text, validate_at,
-    field::{Error, ErrorList, Path},
-};
 use super::validator::{compile_pattern, go_number};
+use super::{
+    Place, Validator,
+    field::{Error, ErrorList, Path},
+    flag, text, validate_at,
+};
 
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 /// What `allOf`, `anyOf`, `oneOf` and `not` may not say: they only restrict what the skeleton has.
@@ -59,8 +60,12 @@ fn level(path: &Path, schema: &Value, role: Role, errors: &mut ErrorList) {
     if ty.is_empty() && !int_or_string && !preserve {
         match role {
             Role::Root => {}
-            Role::Field => errors.push(Error::required(&path.child("type"), "must not be empty for specified object fields")),
-            Role::Item => errors.push(Error::required(&path.child("type"), "must not be empty for specified array items")),
+            Role::Field => {
+                errors.push(Error::required(&path.child("type"), "must not be empty for specified object fields"))
+            }
+            Role::Item => {
+                errors.push(Error::required(&path.child("type"), "must not be empty for specified array items"))
+            }
         }
     } else if !ty.is_empty() && !TYPES.contains(&ty) {
         errors.push(Error::not_supported(&path.child("type"), ty, TYPES));
@@ -69,7 +74,11 @@ fn level(path: &Path, schema: &Value, role: Role, errors: &mut ErrorList) {
         errors.push(Error::invalid(&path.child("type"), ty, "must be empty if x-kubernetes-int-or-string is true"));
     }
     if flag(schema, "x-kubernetes-embedded-resource") && ty != "object" {
-        errors.push(Error::invalid(&path.child("type"), ty, "must be object if x-kubernetes-embedded-resource is true"));
+        errors.push(Error::invalid(
+            &path.child("type"),
+            ty,
+            "must be object if x-kubernetes-embedded-resource is true",
+        ));
     }
     for (name, detail) in [
         ("$ref", "$ref is not supported"),
@@ -92,7 +101,10 @@ fn level(path: &Path, schema: &Value, role: Role, errors: &mut ErrorList) {
     properties(path, schema, errors);
     match map.get("additionalProperties") {
         Some(Value::Bool(false)) => {
-            errors.push(Error::forbidden(&path.child("additionalProperties"), "additionalProperties cannot be set to false"));
+            errors.push(Error::forbidden(
+                &path.child("additionalProperties"),
+                "additionalProperties cannot be set to false",
+            ));
         }
         Some(values @ Value::Object(_)) => {
             if map.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.is_empty()) {
@@ -140,7 +152,9 @@ fn list(path: &Path, schema: &Value, ty: &str, errors: &mut ErrorList) {
     let kind = text(schema, "x-kubernetes-list-type");
     match kind {
         "" | "atomic" | "set" | "map" => {}
-        other => errors.push(Error::not_supported(&path.child("x-kubernetes-list-type"), other, &["atomic", "map", "set"])),
+        other => {
+            errors.push(Error::not_supported(&path.child("x-kubernetes-list-type"), other, &["atomic", "map", "set"]))
+        }
     }
     if !kind.is_empty() && ty != "array" {
         errors.push(Error::invalid(&path.child("type"), ty, "must be array if x-kubernetes-list-type is specified"));
@@ -150,7 +164,11 @@ fn list(path: &Path, schema: &Value, ty: &str, errors: &mut ErrorList) {
         errors.push(Error::required(&at, "must not be empty if x-kubernetes-list-type is map"));
     }
     if kind != "map" && !keys.is_empty() {
-        errors.push(Error::invalid(&path.child("x-kubernetes-list-type"), kind, "must be map if x-kubernetes-list-map-keys is non-empty"));
+        errors.push(Error::invalid(
+            &path.child("x-kubernetes-list-type"),
+            kind,
+            "must be map if x-kubernetes-list-map-keys is non-empty",
+        ));
     }
     let items = schema.get("items").unwrap_or(&Value::Null);
     for (index, key) in keys.iter().filter_map(Value::as_str).enumerate() {
@@ -159,15 +177,21 @@ fn list(path: &Path, schema: &Value, ty: &str, errors: &mut ErrorList) {
             errors.push(Error::invalid(&at.index(index), key, detail));
             continue;
         };
-        let required = items.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| name == key));
+        let required =
+            items.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| name == key));
         if !required && property.get("default").is_none() {
             let at = path.child("items").child("properties").key(key).child("default");
-            errors.push(Error::required(&at, "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"));
+            errors.push(Error::required(
+                &at,
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
+            ));
         }
     }
     match text(schema, "x-kubernetes-map-type") {
         "" | "atomic" | "granular" => {}
-        other => errors.push(Error::not_supported(&path.child("x-kubernetes-map-type"), other, &["atomic", "granular"])),
+        other => {
+            errors.push(Error::not_supported(&path.child("x-kubernetes-map-type"), other, &["atomic", "granular"]))
+        }
     }
 }
 
@@ -183,7 +207,8 @@ fn value_rules(path: &Path, schema: &Value, errors: &mut ErrorList) {
             errors.push(Error::invalid(&path.child(name), number, "must be greater than or equal to 0"));
         }
     }
-    if let (Some(min), Some(max)) = (schema.get("minimum").and_then(Value::as_f64), schema.get("maximum").and_then(Value::as_f64))
+    if let (Some(min), Some(max)) =
+        (schema.get("minimum").and_then(Value::as_f64), schema.get("maximum").and_then(Value::as_f64))
         && min > max
     {
         let detail = format!("minimum must be less than or equal to maximum {}", go_number(max));

@@ -90,15 +90,24 @@ impl Validator {
             let list = schema.get(name).and_then(Value::as_array).into_iter().flatten();
             list.filter_map(|value| value.as_str().map(ToOwned::to_owned)).collect()
         };
-        let below = |name: &str| schema.get(name).filter(|below| below.is_object()).map(|below| Box::new(Self::compile(below, Place::Below)));
+        let below = |name: &str| {
+            schema.get(name).filter(|below| below.is_object()).map(|below| Box::new(Self::compile(below, Place::Below)))
+        };
         let implied = place == Place::Root || flag(schema, "x-kubernetes-embedded-resource");
         let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         let int_or_string = flag(schema, "x-kubernetes-int-or-string");
         Self {
-            types: if int_or_string { vec!["integer", "string"] } else { known_type(text(schema, "type")).into_iter().collect() },
+            types: if int_or_string {
+                vec!["integer", "string"]
+            } else {
+                known_type(text(schema, "type")).into_iter().collect()
+            },
             nullable: flag(schema, "nullable"),
             allowed: schema.get("enum").and_then(Value::as_array).cloned(),
-            pattern: schema.get("pattern").and_then(Value::as_str).map(|text| Pattern { text: text.to_owned(), compiled: OnceLock::new() }),
+            pattern: schema
+                .get("pattern")
+                .and_then(Value::as_str)
+                .map(|text| Pattern { text: text.to_owned(), compiled: OnceLock::new() }),
             format: text(schema, "format").to_owned(),
             minimum: number("minimum"),
             maximum: number("maximum"),
@@ -158,7 +167,9 @@ fn type_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() != 0.0) => "number",
+        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() != 0.0) => {
+            "number"
+        }
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -182,7 +193,8 @@ pub(super) fn validate_at(schema: &Validator, value: &Value, path: &Path, errors
     }
     let name = named(path);
     let found = type_of(value);
-    let fits = schema.types.is_empty() || schema.types.iter().any(|ty| *ty == found || (*ty == "number" && found == "integer"));
+    let fits = schema.types.is_empty()
+        || schema.types.iter().any(|ty| *ty == found || (*ty == "number" && found == "integer"));
     if !fits {
         let wanted = schema.types.join(",");
         errors.push(Error::type_invalid(path, found, format!("{name} in body must be of type {wanted}: {found:?}")));
@@ -191,7 +203,8 @@ pub(super) fn validate_at(schema: &Validator, value: &Value, path: &Path, errors
     if let Some(allowed) = &schema.allowed
         && !allowed.contains(value)
     {
-        let words: Vec<String> = allowed.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned)).collect();
+        let words: Vec<String> =
+            allowed.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         errors.push(Error::not_supported(path, value.clone(), &words));
     }
@@ -225,7 +238,8 @@ fn string(schema: &Validator, text: &str, path: &Path, name: &str, errors: &mut 
 }
 
 fn numeric(schema: &Validator, number: f64, value: &Value, path: &Path, name: &str, errors: &mut ErrorList) {
-    let mut wrong = |words: String| errors.push(Error::invalid(path, value.clone(), format!("{name} in body should be {words}")));
+    let mut wrong =
+        |words: String| errors.push(Error::invalid(path, value.clone(), format!("{name} in body should be {words}")));
     if let Some(max) = schema.maximum {
         match schema.exclusive.1 {
             true if number >= max => wrong(format!("less than {}", go_number(max))),
@@ -246,7 +260,11 @@ fn numeric(schema: &Validator, number: f64, value: &Value, path: &Path, name: &s
         wrong(format!("a multiple of {}", go_number(factor)));
     }
     if schema.format == "int32" && !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) {
-        errors.push(Error::invalid(path, value.clone(), format!("{name} in body must be of type int32: {value:?}", value = value.to_string())));
+        errors.push(Error::invalid(
+            path,
+            value.clone(),
+            format!("{name} in body must be of type int32: {value:?}", value = value.to_string()),
+        ));
     }
 }
 

@@ -25,7 +25,8 @@ pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
 }
 
 pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| DecodeError::Syntax("yaml: control characters are not allowed".into()))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| DecodeError::Syntax("yaml: control characters are not allowed".into()))?;
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
         with_snippet: false,

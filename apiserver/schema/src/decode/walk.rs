@@ -22,7 +22,9 @@ pub(super) fn typed(value: &mut Value, node: &Node) -> Result<Vec<String>, Decod
 pub(super) fn metadata(value: &mut Value) -> Result<Vec<String>, DecodeError> {
     let Some(map) = value.as_object_mut() else {
         let found = go_kind(value);
-        return Err(DecodeError::Type(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}")));
+        return Err(DecodeError::Type(format!(
+            "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+        )));
     };
     if map.get("metadata").is_some_and(Value::is_null) {
         map.remove("metadata");
@@ -120,7 +122,9 @@ impl Walk {
         match (union, &mut *value) {
             (_, Value::Object(_)) => self.node(value, &props),
             (Union::PropsOrBool, Value::Bool(_)) => Ok(()),
-            (Union::PropsOrArray, Value::Array(list)) => list.iter_mut().try_for_each(|item| self.element(item, &props)),
+            (Union::PropsOrArray, Value::Array(list)) => {
+                list.iter_mut().try_for_each(|item| self.element(item, &props))
+            }
             (Union::PropsOrStrings, Value::Array(list)) => {
                 let string = Node::new(Shape::Scalar(Scalar::String));
                 list.iter_mut().try_for_each(|item| self.element(item, &string))
@@ -132,15 +136,22 @@ impl Walk {
 
     fn scalar(&mut self, value: &mut Value, scalar: Scalar, node: &Node) -> Result<(), DecodeError> {
         let fits = match (scalar, &*value) {
-            (Scalar::Bool, Value::Bool(_)) | (Scalar::String, Value::String(_)) | (Scalar::Double, Value::Number(_)) => true,
+            (Scalar::Bool, Value::Bool(_))
+            | (Scalar::String, Value::String(_))
+            | (Scalar::Double, Value::Number(_)) => true,
             (Scalar::Int32, Value::Number(number)) => {
-                number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) || return Err(self.number(number, node))
+                number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
+                    || return Err(self.number(number, node))
             }
-            (Scalar::Int64, Value::Number(number)) => number.as_i64().is_some() || return Err(self.number(number, node)),
+            (Scalar::Int64, Value::Number(number)) => {
+                number.as_i64().is_some() || return Err(self.number(number, node))
+            }
             (Scalar::IntOrString, Value::String(_)) => true,
             (Scalar::IntOrString, Value::Number(number)) => {
                 let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
-                fits || return Err(DecodeError::Type(format!("json: cannot unmarshal number {number} into Go value of type int32")))
+                fits || return Err(DecodeError::Type(format!(
+                    "json: cannot unmarshal number {number} into Go value of type int32"
+                )))
             }
             (Scalar::IntOrString, other) => {
                 let found = go_kind(other);

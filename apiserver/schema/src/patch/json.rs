@@ -12,13 +12,13 @@ const MAX_COPIED_NODES: usize = 1_000_000;
 /// `patch` is the parsed body.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let Value::Array(operations) = patch else {
-        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch"));
+        return Err(PatchError::bad(
+            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
+        ));
     };
     if operations.len() > MAX_OPERATIONS {
-        let message = format!(
-            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
-            operations.len()
-        );
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
         return Err(PatchError { code: 413, message });
     }
     let mut document = original.clone();
@@ -54,7 +54,9 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             let value = find(document, &from).ok_or_else(|| missing("copy", &from))?.clone();
             *copied += nodes(&value);
             if *copied > MAX_COPIED_NODES {
-                return Err(PatchError::unprocessable("Unable to copy, the accumulated size increase of copy operations exceeds the limit"));
+                return Err(PatchError::unprocessable(
+                    "Unable to copy, the accumulated size increase of copy operations exceeds the limit",
+                ));
             }
             add(document, &path, value, "copy")
         }
@@ -65,7 +67,10 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             }
             Err(PatchError::unprocessable(format!("testing value {} failed: test failed", text(&path))))
         }
-        _ => Err(PatchError::unprocessable(format!("Unexpected kind: {}", if name.is_empty() { "unknown" } else { name }))),
+        _ => Err(PatchError::unprocessable(format!(
+            "Unexpected kind: {}",
+            if name.is_empty() { "unknown" } else { name }
+        ))),
     }
 }
 
@@ -85,7 +90,9 @@ fn pointer(operation: &Value, key: &str, name: &str) -> Result<Vec<String>, Patc
         return Ok(Vec::new());
     }
     let Some(rest) = text.strip_prefix('/') else {
-        return Err(PatchError::unprocessable(format!("{name} operation does not apply: doc is missing path: {text:?}: missing value")));
+        return Err(PatchError::unprocessable(format!(
+            "{name} operation does not apply: doc is missing path: {text:?}: missing value"
+        )));
     };
     Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
 }
@@ -95,7 +102,10 @@ fn text(path: &[String]) -> String {
 }
 
 fn missing(operation: &str, path: &[String]) -> PatchError {
-    PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing key: {}: missing value", text(path)))
+    PatchError::unprocessable(format!(
+        "{operation} operation does not apply: doc is missing key: {}: missing value",
+        text(path)
+    ))
 }
 
 fn index(part: &str, length: usize) -> Option<usize> {
@@ -153,7 +163,9 @@ fn add(document: &mut Value, path: &[String], value: Value, operation: &str) -> 
 
 fn remove(document: &mut Value, path: &[String], operation: &str) -> Result<Value, PatchError> {
     let Some((last, parents)) = path.split_last() else {
-        return Err(PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing path: \"\": missing value")));
+        return Err(PatchError::unprocessable(format!(
+            "{operation} operation does not apply: doc is missing path: \"\": missing value"
+        )));
     };
     let removed = match find_mut(document, parents) {
         Some(Value::Object(map)) => map.remove(last),

@@ -17,7 +17,12 @@ pub(super) fn position(list: &[Value], item: &Value, merge_key: Option<&str>) ->
 }
 
 /// `patch_order` gives the order of its items (a patch list, or a `$setElementOrder` list).
-pub(super) fn arrange(merged: Vec<Value>, patch_order: &[Value], server_order: &[Value], merge_key: Option<&str>) -> Vec<Value> {
+pub(super) fn arrange(
+    merged: Vec<Value>,
+    patch_order: &[Value],
+    server_order: &[Value],
+    merge_key: Option<&str>,
+) -> Vec<Value> {
     let (mut mine, mut theirs): (Vec<Value>, Vec<Value>) =
         merged.into_iter().partition(|item| position(patch_order, item, merge_key).is_some());
     mine.sort_by_key(|item| position(patch_order, item, merge_key));

@@ -21,7 +21,9 @@ type Object = Map<String, Value>;
 
 pub fn strategic_merge(schema: &Schema, original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
-        return Err(PatchError::bad("error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}"));
+        return Err(PatchError::bad(
+            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
+        ));
     };
     merge_map(original.clone(), patch, Some(&schema.root)).map(Value::Object)
 }
@@ -84,7 +86,13 @@ fn merge_map(mut original: Object, patch: &Object, node: Option<&Node>) -> Resul
     Ok(original)
 }
 
-fn merge_value(original: Option<Value>, patch: &Value, node: Option<&Node>, facts: PatchFacts, name: &str) -> Result<Value, PatchError> {
+fn merge_value(
+    original: Option<Value>,
+    patch: &Value,
+    node: Option<&Node>,
+    facts: PatchFacts,
+    name: &str,
+) -> Result<Value, PatchError> {
     match patch {
         Value::Object(patch) => {
             let original = match original {
@@ -99,13 +107,23 @@ fn merge_value(original: Option<Value>, patch: &Value, node: Option<&Node>, fact
                 Some(Value::Array(original)) => original,
                 _ => Vec::new(),
             };
-            if facts.merge { merge_list(original, patch, items(node), facts, name).map(Value::Array) } else { Ok(patch.clone().into()) }
+            if facts.merge {
+                merge_list(original, patch, items(node), facts, name).map(Value::Array)
+            } else {
+                Ok(patch.clone().into())
+            }
         }
         scalar => Ok(scalar.clone()),
     }
 }
 
-fn merge_list(original: Vec<Value>, patch: &[Value], node: Option<&Node>, facts: PatchFacts, name: &str) -> Result<Vec<Value>, PatchError> {
+fn merge_list(
+    original: Vec<Value>,
+    patch: &[Value],
+    node: Option<&Node>,
+    facts: PatchFacts,
+    name: &str,
+) -> Result<Vec<Value>, PatchError> {
     let Some(key) = facts.merge_key else {
         let mut merged = original.clone();
         for item in patch {
@@ -159,7 +177,13 @@ fn require_key(item: &Object, key: &str) -> Result<(), PatchError> {
 }
 
 /// A list the patch gives an order for.
-fn merge_ordered(original: &mut Object, patch: &Object, name: &str, order: &Value, node: Option<&Node>) -> Result<(), PatchError> {
+fn merge_ordered(
+    original: &mut Object,
+    patch: &Object,
+    name: &str,
+    order: &Value,
+    node: Option<&Node>,
+) -> Result<(), PatchError> {
     let (field, facts) = below(node, name);
     let Value::Array(order) = order else {
         return Err(PatchError::bad(format!("invalid {ELEMENT_ORDER}{name}: expected a list")));
@@ -217,7 +241,9 @@ fn retain_keys(original: &mut Object, patch: &Object, retained: &Value) -> Resul
     let strays = |key: &&String| !key.starts_with('$') && !listed(key) && !patch[*key].is_null();
     if patch.keys().find(strays).is_some() {
         let (keys, list) = (Value::Object(patch.clone()), Value::from(retained.clone()));
-        return Err(PatchError::bad(format!("{keys} and {list} do not match: retainKeys should contain all the keys in the patch")));
+        return Err(PatchError::bad(format!(
+            "{keys} and {list} do not match: retainKeys should contain all the keys in the patch"
+        )));
     }
     original.retain(|key, _| listed(key));
     Ok(())

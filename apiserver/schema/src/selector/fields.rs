@@ -26,7 +26,8 @@ impl FieldSelector {
             }
             let invalid = || SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'"));
             let (field, equal, value) = split(term).ok_or_else(invalid)?;
-            let value = unescape(value).ok_or_else(|| SelectorError(format!("invalid field selector: invalid escape sequence in {value}")))?;
+            let value = unescape(value)
+                .ok_or_else(|| SelectorError(format!("invalid field selector: invalid escape sequence in {value}")))?;
             requirements.push(FieldRequirement { field: field.to_owned(), equal, value });
         }
         Ok(Self { requirements })
@@ -35,7 +36,9 @@ impl FieldSelector {
     /// `lookup` gives a field's text ("" when unset).
     #[must_use]
     pub fn matches<'a>(&self, lookup: impl Fn(&str) -> Cow<'a, str>) -> bool {
-        self.requirements.iter().all(|requirement| (lookup(&requirement.field) == requirement.value) == requirement.equal)
+        self.requirements
+            .iter()
+            .all(|requirement| (lookup(&requirement.field) == requirement.value) == requirement.equal)
     }
 
     #[must_use]
@@ -46,7 +49,10 @@ impl FieldSelector {
     /// The value a field must have, if one requirement says so (`metadata.name=x` narrows a list to one key).
     #[must_use]
     pub fn exact(&self, field: &str) -> Option<&str> {
-        self.requirements.iter().find(|requirement| requirement.equal && requirement.field == field).map(|found| found.value.as_str())
+        self.requirements
+            .iter()
+            .find(|requirement| requirement.equal && requirement.field == field)
+            .map(|found| found.value.as_str())
     }
 }
 
@@ -101,7 +107,9 @@ mod tests {
     fn parse_and_match() {
         let selector = FieldSelector::parse(r"metadata.name=a\,b,status.phase!=Running").unwrap();
         assert_eq!(selector.exact("metadata.name"), Some("a,b"));
-        let lookup = |phase: &'static str| move |field: &str| Cow::Borrowed(if field == "metadata.name" { "a,b" } else { phase });
+        let lookup = |phase: &'static str| {
+            move |field: &str| Cow::Borrowed(if field == "metadata.name" { "a,b" } else { phase })
+        };
         assert!(selector.matches(lookup("Pending")));
         assert!(!selector.matches(lookup("Running")));
         assert!(FieldSelector::parse("").unwrap().is_empty());

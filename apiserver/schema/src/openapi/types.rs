@@ -1,0 +1,366 @@
+//! The `schemas` (v3) or `definitions` (v2) of a document: what was referred to, and what that refers to.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value, json};
+
+use super::{Resource, group_version_kind};
+use crate::{
+    facts,
+    model::{AnyKind, Field, ListKind, Node, Scalar, Shape, Struct, StructRef},
+};
+
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Dialect {
+    V2,
+    V3,
+}
+
+pub(super) struct Types {
+    dialect: Dialect,
+    out: BTreeMap<String, Value>,
+    /// Built-in types still to be written.
+    queue: Vec<u16>,
+    texts: Descriptions,
+}
+
+/// (type, field) to text; the field is empty for the type's own.
+struct Descriptions {
+    text: String,
+    lines: HashMap<(u64, u64), (u32, u32)>,
+}
+
+impl Descriptions {
+    fn read() -> Self {
+        let text = facts::descriptions();
+        let mut lines = HashMap::new();
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let mut parts = line.splitn(3, '\t');
+            if let (Some(ty), Some(field), Some(words)) = (parts.next(), parts.next(), parts.next()) {
+                let from = start + line.len() - words.len();
+                let bounds = (u32::try_from(from), u32::try_from(start + line.trim_end().len()));
+                if let (Ok(from), Ok(to)) = bounds {
+                    lines.insert((hash(ty), hash(field)), (from, to.max(from)));
+                }
+            }
+            start += line.len();
+        }
+        Self { text, lines }
+    }
+
+    fn get(&self, ty: &str, field: &str) -> Option<String> {
+        let (from, to) = *self.lines.get(&(hash(ty), hash(field)))?;
+        let words = self.text.get(from as usize..to as usize)?;
+        Some(words.replace("\\n", "\n").replace("\\\\", "\\")).filter(|words| !words.is_empty())
+    }
+}
+
+/// FNV-1a: the table of texts is keyed by two of these instead of by copies of the names.
+fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+impl Types {
+    pub fn new(dialect: Dialect) -> Self {
+        Self { dialect, out: BTreeMap::new(), queue: Vec::new(), texts: Descriptions::read() }
+    }
+
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Writes everything that was referred to.
+    pub fn finish(mut self) -> Value {
+        while let Some(index) = self.queue.pop() {
+            let schema = self.of_struct(index);
+            self.out.insert(public_name(facts::by_index(index).name), schema);
+        }
+        Value::Object(self.out.into_iter().collect())
+    }
+
+    /// A reference to a built-in kind, or None if there is no such kind.
+    pub fn kind(&mut self, api_version: &str, kind: &str) -> Option<Value> {
+        facts::kind(api_version, kind).map(|index| self.builtin(index))
+    }
+
+    /// A reference to the type of a resource, and to that of its list.
+    pub fn resource(&mut self, resource: &Resource) -> (Value, Value) {
+        let list_kind = format!("{}List", resource.kind);
+        if let Some(schema) = &resource.custom {
+            let name = custom_name(&resource.group, &resource.version, &resource.kind);
+            let list = custom_name(&resource.group, &resource.version, &list_kind);
+            if !self.out.contains_key(&name) {
+                let object = self.custom(resource, schema);
+                let items = self.custom_list(resource, &name, &list_kind);
+                self.out.insert(name.clone(), object);
+                self.out.insert(list.clone(), items);
+            }
+            return (self.reference(&name), self.reference(&list));
+        }
+        let api_version = resource.api_version();
+        let object = self.kind(&api_version, &resource.kind).unwrap_or_else(|| json!({"type": "object"}));
+        let list = self.kind(&api_version, &list_kind).unwrap_or_else(|| json!({"type": "object"}));
+        (object, list)
+    }
+
+    fn reference(&self, name: &str) -> Value {
+        let place = if self.dialect == Dialect::V3 { "#/components/schemas/" } else { "#/definitions/" };
+        json!({"$ref": format!("{place}{name}")})
+    }
+
+    fn builtin(&mut self, index: u16) -> Value {
+        let name = public_name(facts::by_index(index).name);
+        if !self.out.contains_key(&name) {
+            // Marks it as under way, so that recursive types end.
+            self.out.insert(name.clone(), Value::Null);
+            self.queue.push(index);
+        }
+        self.reference(&name)
+    }
+
+    fn of_struct(&mut self, index: u16) -> Value {
+        let of = facts::by_index(index);
+        let mut properties = Map::new();
+        let mut required = Vec::new();
+        for field in &of.fields {
+            properties.insert(field.name.to_string(), self.field(of, index, field));
+            if field.required {
+                required.push(Value::from(&*field.name));
+            }
+        }
+        let mut schema = Map::new();
+        if let Some(text) = self.texts.get(of.name, "") {
+            schema.insert("description".into(), text.into());
+        }
+        schema.insert("type".into(), "object".into());
+        if !properties.is_empty() {
+            schema.insert("properties".into(), properties.into());
+        }
+        if !required.is_empty() {
+            schema.insert("required".into(), required.into());
+        }
+        if of.atomic {
+            schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        if let Some((api_version, kind)) = facts::kind_of(index) {
+            let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+            let group = if group == "meta.k8s.io" { "" } else { group };
+            schema.insert("x-kubernetes-group-version-kind".into(), json!([group_version_kind(group, version, kind)]));
+        }
+        schema.into()
+    }
+
+    fn field(&mut self, of: &Struct, index: u16, field: &Field) -> Value {
+        let text = if matches!(&*field.name, "apiVersion" | "kind") && facts::kind_of(index).is_some() {
+            self.texts.get("apimachinery.pkg.apis.meta.v1.TypeMeta", &field.name)
+        } else {
+            facts::lineage(index).iter().find_map(|name| self.texts.get(name, &field.name))
+        };
+        let mut schema = self.node(&field.node);
+        if schema.contains_key("$ref")
+            && (text.is_some() || field.node.default.is_some())
+            && self.dialect == Dialect::V3
+        {
+            schema = Map::from_iter([("allOf".to_owned(), json!([schema]))]);
+        }
+        if let Some(text) = text {
+            schema.insert("description".into(), text.into());
+        }
+        if let Some(default) = &field.node.default {
+            schema.insert("default".into(), Value::clone(default));
+        }
+        if field.patch.merge || field.patch.retain_keys {
+            let words: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")]
+                .iter()
+                .filter(|(set, _)| *set)
+                .map(|(_, word)| *word)
+                .collect();
+            schema.insert("x-kubernetes-patch-strategy".into(), words.join(",").into());
+        }
+        if let Some(key) = field.patch.merge_key {
+            schema.insert("x-kubernetes-patch-merge-key".into(), key.into());
+        }
+        if let Shape::Struct { atomic: true, .. } = field.node.shape
+            && !of.atomic
+        {
+            schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        schema.into()
+    }
+
+    fn node(&mut self, node: &Node) -> Map<String, Value> {
+        let schema = match &node.shape {
+            Shape::Any(kind) => self.any(*kind),
+            Shape::Scalar(scalar) => self.scalar(*scalar),
+            Shape::List { items, kind, .. } => {
+                let mut schema = Map::from_iter([
+                    ("type".to_owned(), "array".into()),
+                    ("items".to_owned(), self.node(items).into()),
+                ]);
+                match kind {
+                    ListKind::Atomic => schema.insert("x-kubernetes-list-type".into(), "atomic".into()),
+                    ListKind::Set => schema.insert("x-kubernetes-list-type".into(), "set".into()),
+                    ListKind::Map(keys) => {
+                        let keys: Vec<&str> = keys.iter().map(|key| &**key).collect();
+                        schema.insert("x-kubernetes-list-map-keys".into(), keys.into());
+                        schema.insert("x-kubernetes-list-type".into(), "map".into())
+                    }
+                };
+                return schema;
+            }
+            Shape::Map { values, atomic } => {
+                let mut schema = Map::from_iter([
+                    ("type".to_owned(), "object".into()),
+                    ("additionalProperties".to_owned(), self.node(values).into()),
+                ]);
+                if *atomic {
+                    schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+                }
+                return schema;
+            }
+            Shape::Struct { of: StructRef::Builtin(index), .. } => self.builtin(*index),
+            Shape::Struct { .. } => json!({"type": "object"}),
+            Shape::Union(_) => json!({}),
+        };
+        match schema {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+
+    fn any(&mut self, kind: AnyKind) -> Value {
+        let name = match kind {
+            AnyKind::RawExtension => "io.k8s.apimachinery.pkg.runtime.RawExtension",
+            AnyKind::FieldsV1 => "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1",
+            AnyKind::Json => "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON",
+            AnyKind::Custom => return json!({}),
+        };
+        let schema = if kind == AnyKind::Json { json!({}) } else { json!({"type": "object"}) };
+        self.leaf(name, schema)
+    }
+
+    fn scalar(&mut self, scalar: Scalar) -> Value {
+        let v3 = self.dialect == Dialect::V3;
+        match scalar {
+            Scalar::Bool => json!({"type": "boolean"}),
+            Scalar::Int32 => json!({"type": "integer", "format": "int32"}),
+            Scalar::Int64 => json!({"type": "integer", "format": "int64"}),
+            Scalar::Double => json!({"type": "number", "format": "double"}),
+            Scalar::String => json!({"type": "string"}),
+            Scalar::Bytes => json!({"type": "string", "format": "byte"}),
+            Scalar::Quantity => {
+                let schema = if v3 {
+                    json!({"oneOf": [{"type": "string"}, {"type": "number"}]})
+                } else {
+                    json!({"type": "string"})
+                };
+                self.leaf("io.k8s.apimachinery.pkg.api.resource.Quantity", schema)
+            }
+            Scalar::IntOrString => {
+                let schema = if v3 {
+                    json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
+                } else {
+                    json!({"type": "string", "format": "int-or-string"})
+                };
+                self.leaf("io.k8s.apimachinery.pkg.util.intstr.IntOrString", schema)
+            }
+            Scalar::Time => {
+                self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Time", json!({"type": "string", "format": "date-time"}))
+            }
+            Scalar::MicroTime => self.leaf(
+                "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime",
+                json!({"type": "string", "format": "date-time"}),
+            ),
+            Scalar::Duration => self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Duration", json!({"type": "string"})),
+        }
+    }
+
+    fn leaf(&mut self, name: &str, mut schema: Value) -> Value {
+        if !self.out.contains_key(name) {
+            let text = self.texts.get(name.trim_start_matches("io.k8s."), "");
+            if let (Some(text), Value::Object(schema)) = (text, &mut schema) {
+                schema.insert("description".into(), text.into());
+            }
+            self.out.insert(name.to_owned(), schema);
+        }
+        self.reference(name)
+    }
+
+    fn custom(&mut self, resource: &Resource, schema: &Value) -> Value {
+        let mut schema = if self.dialect == Dialect::V3 { schema.clone() } else { for_v2(schema) };
+        if !schema.is_object() {
+            schema = json!({"type": "object"});
+        }
+        let metadata = self.metadata("ObjectMeta");
+        self.type_meta(&mut schema, metadata);
+        if let Value::Object(schema) = &mut schema {
+            let kind = group_version_kind(&resource.group, &resource.version, &resource.kind);
+            schema.insert("x-kubernetes-group-version-kind".into(), json!([kind]));
+        }
+        schema
+    }
+
+    fn custom_list(&mut self, resource: &Resource, item: &str, kind: &str) -> Value {
+        let item = self.reference(item);
+        let mut schema = json!({
+            "type": "object",
+            "required": ["items"],
+            "properties": {"items": {"type": "array", "items": item}},
+            "x-kubernetes-group-version-kind": [group_version_kind(&resource.group, &resource.version, kind)],
+        });
+        let metadata = self.metadata("ListMeta");
+        self.type_meta(&mut schema, metadata);
+        schema
+    }
+
+    fn metadata(&mut self, name: &str) -> Value {
+        match facts::index_of(&format!("apimachinery.pkg.apis.meta.v1.{name}")) {
+            Some(index) => self.builtin(index),
+            None => json!({"type": "object"}),
+        }
+    }
+
+    fn type_meta(&self, schema: &mut Value, metadata: Value) {
+        let Value::Object(schema) = schema else { return };
+        let properties = schema.entry("properties").or_insert_with(|| json!({}));
+        let Value::Object(properties) = properties else { return };
+        for name in ["apiVersion", "kind"] {
+            let text = self.texts.get("apimachinery.pkg.apis.meta.v1.TypeMeta", name).unwrap_or_default();
+            properties.insert(name.into(), json!({"type": "string", "description": text}));
+        }
+        properties.insert("metadata".into(), metadata);
+    }
+}
+
+fn public_name(name: &str) -> String {
+    format!("io.k8s.{name}")
+}
+
+/// `com.example.v1.Widget` of `example.com/v1`.
+fn custom_name(group: &str, version: &str, kind: &str) -> String {
+    let mut parts: Vec<&str> = group.split('.').collect();
+    parts.reverse();
+    format!("{}.{version}.{kind}", parts.join("."))
+}
+
+/// Swagger knows no `nullable`, `oneOf`, `anyOf` and `not`; free and mixed fields lose their type.
+fn for_v2(schema: &Value) -> Value {
+    let Value::Object(map) = schema else { return schema.clone() };
+    let set = |name: &str| map.get(name) == Some(&Value::Bool(true));
+    let untyped = set("x-kubernetes-int-or-string") || set("x-kubernetes-preserve-unknown-fields") || set("nullable");
+    let mut out = Map::new();
+    for (name, value) in map {
+        let value = match name.as_str() {
+            "nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "default" => continue,
+            "type" | "items" | "properties" | "required" | "additionalProperties" if untyped => continue,
+            "properties" => value
+                .as_object()
+                .map(|properties| properties.iter().map(|(name, schema)| (name.clone(), for_v2(schema))).collect()),
+            "items" | "additionalProperties" => Some(for_v2(value)),
+            _ => Some(value.clone()),
+        };
+        out.extend(value.map(|value| (name.clone(), value)));
+    }
+    out.into()
+}
