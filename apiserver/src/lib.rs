@@ -1,3 +1,107 @@
 //! The Kubernetes API server.
+//!
+//! ```text
+//!  connection ── http::server ──> http::route ── access (who? may they?) ──> registry ──> caches ──> store
+//!                                     │                                          │
+//!                                     └─ discovery, openapi, health, kubelet     └─ admission, schema, kinds
+//! ```
+//!
+//! [`run`] is the wiring; [`app::App`] is what all requests share. One generic registry serves every kind: facts about
+//! built-in kinds are in [`kinds`], custom ones come from their definitions ([`crd`]).
 
+pub mod access;
+pub mod admission;
+pub mod app;
+pub mod bootstrap;
+pub mod crd;
+pub mod http;
 pub mod kinds;
+pub mod options;
+pub mod registry;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use clap::Parser;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use app::App;
+use options::{Backend, Options};
+use registry::resource::Catalogue;
+
+/// Runs the API server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A flag's file cannot be used, an address is taken, or the store cannot be opened.
+pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
+    let options = Options::parse_from(args);
+    runtime::log::init("apiserver");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
+}
+
+/// Opens everything, serves, and closes it again when `stop` is cancelled.
+///
+/// # Errors
+/// See [`run`].
+pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let access = access::Access::load(&options)?;
+    let clients = access.clients.clone();
+    let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
+    let tls = auth::x509::server_config(&certificate, &key, Some(&clients))?;
+    let kubelets = http::kubelet::Kubelets::load(&options)?;
+    let listeners = http::server::listeners(&options).await?;
+    let store = open(&options).await?;
+    let app = Arc::new(App {
+        caches: registry::caches::Caches::new(store.clone()),
+        catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
+        allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
+        documents: http::openapi::Documents::default(),
+        metrics: http::metrics::Metrics::default(),
+        health: http::health::Health::default(),
+        access,
+        kubelets,
+        store,
+        started,
+        stop: stop.clone(),
+        options,
+    });
+    let server = tokio::spawn(http::server::serve(listeners, tls, clients, http::route::router(app.clone()), stop.clone()));
+    prepare(&app).await?;
+    app.health.started.store(true, Ordering::Release);
+    runtime::ready::notify().context("tell the supervisor that the server is ready")?;
+    tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
+    server.await?;
+    Ok(())
+}
+
+async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
+    match options.storage_backend {
+        Backend::Embedded => {
+            let dir = options.store_dir.as_deref().context("--store-dir is needed with the embedded store")?;
+            Ok(Arc::new(store::embedded::Embedded::open(dir, store::embedded::Options::default())?))
+        }
+        Backend::Etcd3 => {
+            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, store::etcd::Options::default()).await?))
+        }
+    }
+}
+
+/// What must be done before the server says that it is ready.
+async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
+    crd::load(app).await.context("load the custom resource definitions")?;
+    let services = app.resource("", "services")?;
+    for kv in app.store.range(&services.prefix, None, 0, None).await?.items {
+        app.allocator.note(&serde_json::from_slice(&kv.value)?);
+    }
+    bootstrap::run(app).await.context("create the system's own objects")?;
+    access::policy::follow(app).await.context("read the access policy")?;
+    Ok(())
+}

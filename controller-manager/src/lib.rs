@@ -1,1 +1,86 @@
-//! knetsim-controller-manager
+//! The built-in controllers in one process: each brings one kind of object to its desired state.
+//!
+//! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
+//! only. A controller is a module with a pure plan and a thin part that carries it out.
+
+pub mod context;
+pub mod daemonset;
+pub mod deployment;
+pub mod discovery;
+pub mod endpoints;
+mod flags;
+pub mod framework;
+pub mod garbage;
+pub mod load_balancer;
+pub mod namespace;
+pub mod node;
+pub mod replicas;
+pub mod root_ca;
+pub mod service_account;
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use k8s_openapi::jiff::Timestamp;
+
+use context::Context;
+use flags::Flags;
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a file named by a flag cannot be read, the kubeconfig cannot be used, or signals cannot be handled.
+pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
+    let flags = Flags::parse_from(args);
+    runtime::log::init("controller-manager");
+    runtime::block_on(async move {
+        let stop = runtime::shutdown::signal();
+        let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
+        let context = Context::new(client, Timestamp::now);
+        let running = async {
+            start(&context, &flags)?;
+            std::future::pending::<anyhow::Result<()>>().await
+        };
+        tokio::select! {
+            result = stop => Ok(result?),
+            result = running => result,
+        }
+    })
+}
+
+/// Wires the controllers to the caches, then starts the watches that feed them.
+///
+/// # Errors
+/// When a file named by a flag cannot be read.
+fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
+    let kinds = &context.kinds;
+    let on = |name: &str, start: &dyn Fn()| {
+        if flags.enabled(name) {
+            start();
+        }
+    };
+    on("deployment-controller", &|| deployment::start(context));
+    on("replicaset-controller", &|| replicas::start(context, &kinds.replica_sets));
+    on("replicationcontroller-controller", &|| replicas::start(context, &kinds.replication_controllers));
+    on("daemonset-controller", &|| daemonset::start(context));
+    on("endpointslice-controller", &|| endpoints::start(context));
+    on("serviceaccount-controller", &|| service_account::start(context));
+    if flags.enabled("root-ca-certificate-publisher-controller")
+        && let Some(path) = &flags.root_ca_file
+    {
+        let certificate =
+            std::fs::read_to_string(path).with_context(|| format!("reading --root-ca-file {}", path.display()))?;
+        root_ca::start(context, certificate);
+    }
+    on("node-ipam-controller", &|| node::ipam::start(context, flags.cluster_cidr, flags.node_cidr_mask_size));
+    on("node-lifecycle-controller", &|| node::health::start(context, flags.node_monitor_grace_period));
+    on("taint-eviction-controller", &|| node::eviction::start(context));
+    on("pod-garbage-collector-controller", &|| node::podgc::start(context));
+    on("namespace-controller", &|| namespace::start(context));
+    on("garbage-collector-controller", &|| garbage::start(context));
+    on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
+    context.watch();
+    Ok(())
+}

@@ -5,7 +5,9 @@
 
 pub mod client;
 pub mod events;
+pub mod listing;
 pub mod log;
+pub mod ready;
 pub mod shutdown;
 
 use std::future::Future;
@@ -14,9 +16,9 @@ use std::future::Future;
 ///
 /// # Errors
 /// Whatever `body` returns, or the failure to build the runtime.
-pub fn block_on<F>(body: F) -> anyhow::Result<()>
+pub fn block_on<T, F>(body: F) -> anyhow::Result<T>
 where
-    F: Future<Output = anyhow::Result<()>>,
+    F: Future<Output = anyhow::Result<T>>,
 {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(body)
 }

@@ -1,1 +1,22 @@
-//! knetsim-auth
+//! Who a request is from, and whether it may do what it wants.
+//!
+//! Everything here is pure: no store, no network, no clock. Whatever must be looked up comes through traits or indexes that
+//! the API server feeds.
+//!
+//! ```text
+//!   certificate ── x509 ──────────┐
+//!   bearer token ─ serviceaccount ┼─> UserInfo ── impersonation ──> Attributes ──> node ──> rbac ──> Decision
+//!   nothing ────── anonymous ─────┘
+//! ```
+
+pub mod bootstrap;
+pub mod impersonation;
+pub mod node;
+pub mod rbac;
+pub mod request;
+pub mod serviceaccount;
+pub mod user;
+pub mod x509;
+
+pub use request::{Attributes, Decision, Resource, Target};
+pub use user::UserInfo;

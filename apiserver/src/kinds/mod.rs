@@ -1,14 +1,39 @@
 //! The kinds the server is born with, as facts: names, scope, verbs, subresources, columns, selectable fields, and the few
 //! rules that no schema can say. The REST code is generic and reads these tables; nothing else knows a kind by name.
 //!
-//! What refers to what: [`all`] lists every [`Kind`]; a kind points at its [`Strategy`] (`strategy/<kind>.rs`), its
-//! [`columns`](Kind::columns) (`table/`) and its [`fields`](Kind::fields). Field types, defaults, list types and merge keys are not here:
-//! they are in the `schema` crate.
+//! What refers to what: [`all`] lists every [`Kind`], a row in the file of its group (`core`, `apps` …); a row points at its
+//! [`Strategy`] (`strategy/`, which in turn calls `validate/`), its [`columns`](Kind::columns) (`columns/`) and its
+//! [`fields`](Kind::fields). Field types, defaults said by markers, list types and merge keys are not here: they are in the
+//! `schema` crate.
+//!
+//! What callers may rely on: every function reachable from a row is pure and total (it never panics, whatever the JSON), and
+//! every `default` is idempotent.
+
+mod admission;
+mod apps;
+mod autoscaling;
+mod batch;
+mod columns;
+mod core;
+mod extension;
+mod json;
+mod network;
+mod policy;
+mod rbac;
+mod resource;
+mod review;
+mod row;
+mod storage;
+mod strategy;
+pub mod validate;
+
+use std::sync::LazyLock;
 
 use schema::field::ErrorList;
 use serde_json::Value;
 
 /// One resource of one group, in all its versions.
+#[derive(Clone, Copy)]
 pub struct Kind {
     /// The API group, "" for core.
     pub group: &'static str,
@@ -16,6 +41,8 @@ pub struct Kind {
     pub versions: &'static [&'static str],
     /// The version objects are stored in.
     pub storage_version: &'static str,
+    /// The group objects are stored in: its own, except that events.k8s.io Events are kept as core Events.
+    pub storage_group: &'static str,
     pub kind: &'static str,
     /// Plural resource name, as in URLs.
     pub plural: &'static str,
@@ -26,16 +53,22 @@ pub struct Kind {
     /// Verbs as discovery lists them.
     pub verbs: &'static [&'static str],
     pub subresources: &'static [Subresource],
-    /// Where upstream keeps it below `/registry/`: "pods", "services/specs", "minions" …
+    /// Where upstream keeps it below `/registry/`: "pods", "services/specs", "minions" …; "" for the virtual kinds that are
+    /// answered and never stored (reviews, Binding, ComponentStatus).
     pub registry: &'static str,
-    /// Table columns behind Name (which is implied first), Age included where upstream has it.
+    /// Table columns behind Name (which is implied first), Age included where upstream has it. A list with a Name column of
+    /// its own (Event) is complete as it is; [`Kind::table_columns`] knows the difference.
     pub columns: &'static [Column],
     /// Field selector names beyond metadata.name and metadata.namespace, and how to read each from an object.
-    pub fields: &'static [(&'static str, fn(&Value) -> String)],
+    pub fields: &'static [SelectableField],
     pub strategy: Strategy,
 }
 
+/// The name of a field selector, and how it reads an object, as it is stored or as it is served.
+pub type SelectableField = (&'static str, fn(&Value) -> String);
+
 /// A path below an object: `status`, `scale`, `log` …
+#[derive(Clone, Copy)]
 pub struct Subresource {
     pub name: &'static str,
     /// The kind of its body with group and version ("" where it is the parent's), such as ("autoscaling", "v1", "Scale").
@@ -43,7 +76,53 @@ pub struct Subresource {
     pub verbs: &'static [&'static str],
 }
 
+impl Kind {
+    /// `v1`, `apps/v1`: the apiVersion of this kind in `version`.
+    #[must_use]
+    pub fn api_version(&self, version: &str) -> String {
+        join(self.group, version)
+    }
+
+    /// The apiVersion objects are stored under.
+    #[must_use]
+    pub fn storage_api_version(&self) -> String {
+        join(self.storage_group, self.storage_version)
+    }
+
+    /// Whether objects of this kind exist in the store; false for reviews, Binding and ComponentStatus.
+    #[must_use]
+    pub fn is_stored(&self) -> bool {
+        !self.registry.is_empty()
+    }
+
+    /// All columns of a Table of this kind, in order.
+    pub fn table_columns(&self) -> impl Iterator<Item = &'static Column> + use<> {
+        let own = self.columns.iter().any(|c| c.name == row::NAME.name);
+        const NAME: &Column = &row::NAME;
+        (!own).then_some(NAME).into_iter().chain(self.columns)
+    }
+
+    /// Makes `object` one of `to` (an apiVersion, such as `autoscaling/v2`), whichever version it has now.
+    pub fn convert(&self, object: &mut Value, to: &str) {
+        let from = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        if from == to {
+            return;
+        }
+        if let Some(convert) = self.strategy.convert {
+            convert(object, &from, to);
+        }
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("apiVersion".to_owned(), to.into());
+        }
+    }
+}
+
+fn join(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
 /// One Table column. `priority` 0 is shown always, 1 with `-o wide`.
+#[derive(Clone, Copy)]
 pub struct Column {
     pub name: &'static str,
     /// OpenAPI type: "string", "integer" …
@@ -63,6 +142,9 @@ pub struct Column {
 pub struct Strategy {
     /// `status` is a subresource: reset on create, kept on update, written alone by `…/status`.
     pub has_status: bool,
+    /// With `has_status`: a create keeps the status it came with. Only kubelets, which register with theirs, need it. Where
+    /// it is false, the status is dropped before `prepare_create` runs.
+    pub status_on_create: bool,
     /// metadata.generation is 1 at creation and grows when the spec changes.
     pub has_generation: bool,
     /// PUT on a name that does not exist creates it (upstream's AllowCreateOnUpdate).
@@ -79,12 +161,17 @@ pub struct Strategy {
     pub prepare_create: Option<fn(&mut Value)>,
     /// The same before an update: (new, old).
     pub prepare_update: Option<fn(&mut Value, &Value)>,
+    /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
-    /// (new, old)
-    pub validate_update: Option<fn(&Value, &Value) -> ErrorList>,
+    /// What an update may not change, on top of `validate`: (new, old).
+    pub validate_update: Option<UpdateRule>,
+    /// Subresources whose updates follow rules of their own instead of `validate_update`: pods' `resize` and
+    /// `ephemeralcontainers`. [`Strategy::update_rule`] picks the one that applies.
+    pub validate_path: &'static [(&'static str, UpdateRule)],
     /// Warnings sent with the answer of a create or update.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
-    /// Turns an object from one served version into another: (object, from, to).
+    /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
+    /// `autoscaling/v1`. Call it through [`Kind::convert`].
     pub convert: Option<fn(&mut Value, &str, &str)>,
 }
 
@@ -101,10 +188,21 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// What is wrong with a change from one object to another: (new, old).
+pub type UpdateRule = fn(&Value, &Value) -> ErrorList;
+
 impl Strategy {
+    /// The rule for changes made through `subresource`, "" being the object itself.
+    #[must_use]
+    pub fn update_rule(&self, subresource: &str) -> Option<UpdateRule> {
+        let own = self.validate_path.iter().find(|(name, _)| *name == subresource);
+        own.map_or(self.validate_update, |(_, rule)| Some(*rule))
+    }
+
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
+        status_on_create: false,
         has_generation: false,
         create_on_update: false,
         unconditional_update: true,
@@ -115,13 +213,38 @@ impl Strategy {
         prepare_update: None,
         validate: None,
         validate_update: None,
+        validate_path: &[],
         warnings: None,
         convert: None,
     };
 }
 
-/// Every built-in kind.
+/// Every built-in kind, the groups in upstream's discovery order.
 #[must_use]
 pub fn all() -> &'static [Kind] {
-    &[]
+    static ALL: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+        [
+            core::KINDS,
+            extension::REGISTRATION,
+            apps::KINDS,
+            core::EVENTS,
+            review::KINDS,
+            autoscaling::KINDS,
+            batch::KINDS,
+            policy::CERTIFICATES,
+            network::KINDS,
+            policy::KINDS,
+            rbac::KINDS,
+            storage::KINDS,
+            admission::KINDS,
+            extension::DEFINITIONS,
+            policy::SCHEDULING,
+            resource::KINDS,
+        ]
+        .concat()
+    });
+    &ALL
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,19 @@
-//! The store: etcd's semantics behind a narrow trait, and the two backends that have them.
+//! The store: etcd's semantics behind a narrow trait, the two backends that have them, and the watch cache before it.
 //!
 //! Keys are upstream's (`/registry/pods/default/web`), values are the objects as JSON. One *revision* counts all writes of
 //! the whole store; every write gives the key that *mod revision*, which is the object's `resourceVersion`.
+//!
+//! ```text
+//!   registry ── get, list, watch ──> cache::WatchCache (one a prefix) ── range, watch ──> Store
+//!      └──────── put, delete ──────────────────────────────────────────────────────────────┤
+//!                                                                                embedded ─┴─ etcd
+//! ```
 
+pub mod cache;
+pub mod embedded;
+pub mod etcd;
+mod hub;
+pub mod splice;
 mod types;
 
 pub use types::*;

@@ -73,6 +73,9 @@ pub enum StoreError {
     /// The backend is not reachable, or failed; whether a write happened is unknown.
     #[error("the store is not available: {0}")]
     Unavailable(#[source] anyhow::Error),
+    /// The reader of a watch was too slow for its bounded buffer; the watch is over, the others go on.
+    #[error("the watcher fell too far behind and was cut off")]
+    SlowWatcher,
 }
 
 /// A backend. Reads without a revision are linearizable; writes are durable before they are answered.
@@ -96,15 +99,20 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes `key` if its mod revision is `expected`.
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError>;
 
-    /// Every event of keys under `prefix` after revision `after` (exclusive), in order, each once, then live ones. The
-    /// stream ends with an error when it falls too far behind or the backend is lost; the caller begins anew.
+    /// Every event of keys under `prefix` after revision `after` (exclusive), in order, each once; a [`Event::Progress`]
+    /// when the past has been replayed; then live ones. The stream ends with an error when it falls too far behind or
+    /// the backend is lost; the caller begins anew.
     async fn watch(
         &self,
         prefix: &str,
         after: Revision,
     ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError>;
 
-    /// Forgets history older than `revision`.
+    /// Asks that every watch of exactly `prefix` gets, as soon as it has been sent all events up to `revision`, an event or
+    /// a [`Event::Progress`] of at least this revision. This is how a cache learns that nothing is missing.
+    fn request_progress(&self, prefix: &str, revision: Revision);
+
+    /// Forgets history older than `revision`; reads at `revision` itself still work.
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
 
     /// The newest revision.

@@ -1,0 +1,117 @@
+//! Which node may see which object: the pods, their nodes, and what the pods refer to.
+
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// A namespaced object a pod can refer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Referred {
+    Pod,
+    Secret,
+    ConfigMap,
+    Claim,
+    ServiceAccount,
+}
+
+type Id = (Referred, String, String);
+
+/// Fed with pods; answers whether an object belongs to a pod of a node. Changing one pod costs as much as the pod has
+/// references.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    /// (namespace, name) of a pod → its node, and what it refers to.
+    pods: HashMap<(String, String), (String, Vec<Id>)>,
+    /// Object → node → number of pods there that refer to it.
+    nodes: HashMap<Id, HashMap<String, usize>>,
+}
+
+impl Graph {
+    /// Adds or replaces a pod, given as its JSON. A pod without node is of no interest.
+    pub fn apply_pod(&mut self, pod: &Value) {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (namespace, name, node) = (text("/metadata/namespace"), text("/metadata/name"), text("/spec/nodeName"));
+        self.remove_pod(&namespace, &name);
+        if node.is_empty() {
+            return;
+        }
+        let mut objects = vec![(Referred::Pod, namespace.clone(), name.clone())];
+        // A mirror pod is made by the node itself: it must not give the node access to anything.
+        if pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_none() {
+            objects.extend(references(&pod["spec"]).into_iter().map(|(kind, name)| (kind, namespace.clone(), name)));
+        }
+        for object in &objects {
+            *self.nodes.entry(object.clone()).or_default().entry(node.clone()).or_default() += 1;
+        }
+        self.pods.insert((namespace, name), (node, objects));
+    }
+
+    pub fn remove_pod(&mut self, namespace: &str, name: &str) {
+        let Some((node, objects)) = self.pods.remove(&(namespace.to_owned(), name.to_owned())) else { return };
+        for object in objects {
+            let Some(nodes) = self.nodes.get_mut(&object) else { continue };
+            if let Some(count) = nodes.get_mut(&node) {
+                *count -= 1;
+                if *count == 0 {
+                    nodes.remove(&node);
+                }
+            }
+            if nodes.is_empty() {
+                self.nodes.remove(&object);
+            }
+        }
+    }
+
+    /// A pod on `node` refers to the object, or is it.
+    pub fn related(&self, node: &str, kind: Referred, namespace: &str, name: &str) -> bool {
+        let id = (kind, namespace.to_owned(), name.to_owned());
+        self.nodes.get(&id).is_some_and(|nodes| nodes.contains_key(node))
+    }
+}
+
+/// What a pod's spec refers to by name, each once.
+pub(super) fn references(spec: &Value) -> Vec<(Referred, String)> {
+    let mut found = Vec::new();
+    let mut add = |kind, name: &Value| {
+        if let Some(name) = name.as_str().filter(|name| !name.is_empty()) {
+            let reference = (kind, name.to_owned());
+            if !found.contains(&reference) {
+                found.push(reference);
+            }
+        }
+    };
+    add(Referred::ServiceAccount, &spec["serviceAccountName"]);
+    for secret in list(&spec["imagePullSecrets"]) {
+        add(Referred::Secret, &secret["name"]);
+    }
+    for containers in ["initContainers", "containers", "ephemeralContainers"] {
+        for container in list(&spec[containers]) {
+            for source in list(&container["envFrom"]) {
+                add(Referred::ConfigMap, &source["configMapRef"]["name"]);
+                add(Referred::Secret, &source["secretRef"]["name"]);
+            }
+            for variable in list(&container["env"]) {
+                add(Referred::ConfigMap, &variable["valueFrom"]["configMapKeyRef"]["name"]);
+                add(Referred::Secret, &variable["valueFrom"]["secretKeyRef"]["name"]);
+            }
+        }
+    }
+    for volume in list(&spec["volumes"]) {
+        add(Referred::Secret, &volume["secret"]["secretName"]);
+        add(Referred::ConfigMap, &volume["configMap"]["name"]);
+        add(Referred::Claim, &volume["persistentVolumeClaim"]["claimName"]);
+        for source in list(&volume["projected"]["sources"]) {
+            add(Referred::Secret, &source["secret"]["name"]);
+            add(Referred::ConfigMap, &source["configMap"]["name"]);
+        }
+        for driver in ["cephfs", "rbd", "flexVolume", "iscsi", "storageos", "scaleIO", "cinder"] {
+            add(Referred::Secret, &volume[driver]["secretRef"]["name"]);
+        }
+        add(Referred::Secret, &volume["azureFile"]["secretName"]);
+        add(Referred::Secret, &volume["csi"]["nodePublishSecretRef"]["name"]);
+    }
+    found
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}

@@ -1,0 +1,39 @@
+//! ServiceAccount tokens: JSON web tokens bound to a ServiceAccount and, usually, a pod.
+//!
+//! [`Signer`] issues them, [`Verifier`] checks signature, issuer, audience and time without any I/O; [`Verified::bound`] then
+//! checks, through a lookup of the caller, that what the token is bound to still exists. Claims and messages follow upstream
+//! (`pkg/serviceaccount`, KEP-1205, KEP-4193).
+
+mod claims;
+mod jwks;
+mod key;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use claims::{BoundObjects, BoundRef, BoundState, Claims, TokenRequest, Verified};
+pub use jwks::{jwks, openid_configuration};
+pub use key::{PublicKey, SigningKey};
+pub use token::{Signer, TokenError, Verifier};
+
+/// The default issuer, and the default audience of the API server itself.
+pub const DEFAULT_ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+const USERNAME_PREFIX: &str = "system:serviceaccount:";
+const ALL_SERVICE_ACCOUNTS: &str = "system:serviceaccounts";
+
+/// `system:serviceaccount:<namespace>:<name>`.
+pub fn username(namespace: &str, name: &str) -> String {
+    format!("{USERNAME_PREFIX}{namespace}:{name}")
+}
+
+/// Namespace and name of a ServiceAccount's user name.
+pub fn split_username(username: &str) -> Option<(&str, &str)> {
+    let (namespace, name) = username.strip_prefix(USERNAME_PREFIX)?.split_once(':')?;
+    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+}
+
+/// The groups every ServiceAccount of `namespace` is in.
+pub fn groups(namespace: &str) -> Vec<String> {
+    vec![ALL_SERVICE_ACCOUNTS.to_owned(), format!("{ALL_SERVICE_ACCOUNTS}:{namespace}")]
+}

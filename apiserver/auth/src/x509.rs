@@ -1,0 +1,152 @@
+//! TLS and client certificates.
+//!
+//! As upstream, the handshake asks for a client certificate but does not judge it: the certificate is verified when the
+//! request is authenticated, so that a bad one (expired, of another authority) is answered with 401 and no certificate at
+//! all means an anonymous user. That the client holds the certificate's key is always verified in the handshake.
+
+use crate::user::UserInfo;
+use anyhow::Context;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate, X509Name};
+use x509_parser::x509::AttributeTypeAndValue;
+
+/// A presented certificate is not one of ours.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    #[error("verifying certificate failed: {0}")]
+    Untrusted(#[from] rustls::Error),
+    #[error("the certificate cannot be read: {0}")]
+    Unreadable(String),
+    #[error("the certificate has no common name")]
+    NoName,
+}
+
+/// Judges client certificates against the authorities of `--client-ca-file`.
+#[derive(Clone, Debug)]
+pub struct ClientAuthority(Arc<dyn ClientCertVerifier>);
+
+impl ClientAuthority {
+    /// # Errors
+    /// No usable certificate in `ca_pem`.
+    pub fn from_pem(ca_pem: &[u8]) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+            roots.add(certificate.context("read a certificate authority")?).context("use a certificate authority")?;
+        }
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+            .build()
+            .context("no certificate authority for clients")?;
+        Ok(Self(verifier))
+    }
+
+    /// Who presented `chain` (the client's own certificate first): its common name, in the groups of its organisations.
+    ///
+    /// # Errors
+    /// [`CertificateError`]; the request is to be answered with 401.
+    pub fn authenticate(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<UserInfo, CertificateError> {
+        let (own, intermediates) =
+            chain.split_first().ok_or_else(|| CertificateError::Unreadable("it is missing".into()))?;
+        self.0.verify_client_cert(own, intermediates, now)?;
+        user_of(own)
+    }
+}
+
+/// The subject of a certificate as a user; the certificate must have been verified.
+///
+/// # Errors
+/// [`CertificateError`] when it cannot be read or has no common name.
+pub fn user_of(certificate: &[u8]) -> Result<UserInfo, CertificateError> {
+    let unreadable = |error: &dyn std::fmt::Display| CertificateError::Unreadable(error.to_string());
+    let (_, certificate) = X509Certificate::from_der(certificate).map_err(|error| unreadable(&error))?;
+    let subject: &X509Name<'_> = certificate.subject();
+    let text = |attribute: &AttributeTypeAndValue<'_>| {
+        attribute.as_str().map(str::to_owned).map_err(|error| unreadable(&error))
+    };
+    let name = subject.iter_common_name().next().ok_or(CertificateError::NoName).and_then(text)?;
+    if name.is_empty() {
+        return Err(CertificateError::NoName);
+    }
+    let groups = subject.iter_organization().map(text).collect::<Result<Vec<_>, _>>()?;
+    Ok(UserInfo::new(name, groups))
+}
+
+/// A server's TLS: 1.2 and 1.3, HTTP/2 and 1.1, asking clients for certificates when there is an authority for them.
+///
+/// # Errors
+/// Certificate or key cannot be read, or do not fit.
+pub fn server_config(
+    certificate_pem: &[u8],
+    key_pem: &[u8],
+    clients: Option<&ClientAuthority>,
+) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain = CertificateDer::pem_slice_iter(certificate_pem)
+        .collect::<Result<Vec<_>, _>>()
+        .context("read the server's certificate")?;
+    let key = PrivateKeyDer::from_pem_slice(key_pem).context("read the server's key")?;
+    let builder = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .context("choose TLS versions")?;
+    let builder = match clients {
+        Some(authority) => builder.with_client_cert_verifier(Arc::new(JudgeLater(authority.0.clone()))),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).context("use the server's certificate and key")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Asks for a certificate and takes any, or none; see the module's documentation.
+#[derive(Debug)]
+struct JudgeLater(Arc<dyn ClientCertVerifier>);
+
+impl ClientCertVerifier for JudgeLater {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.0.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}

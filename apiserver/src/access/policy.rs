@@ -1,0 +1,160 @@
+//! The authorizers and what they know: the RBAC kinds, followed through their caches, and the pods of a node, looked up when
+//! a kubelet asks for what belongs to them.
+
+use std::sync::Arc;
+
+use auth::node::{Graph, NodeAuthorizer};
+use auth::rbac::{Binding, Index, Role, aggregated_rules};
+use auth::{Attributes, Decision};
+use parking_lot::RwLock;
+use serde_json::Value;
+use store::cache::{At, Change, ListQuery, Object};
+
+use crate::app::App;
+use crate::http::status::{ApiError, ApiResult};
+use crate::registry::resource::Resource;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+const KINDS: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "rolebindings"];
+
+#[derive(Default)]
+pub struct Policy {
+    index: RwLock<Index>,
+    node: NodeAuthorizer,
+}
+
+impl Policy {
+    /// Node, then RBAC. `fields` are the equalities of the request's field selector.
+    pub async fn decide(&self, app: &App, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
+        if let Some(node) = attributes.user.node() {
+            let graph = graph(app, node).await.unwrap_or_default();
+            let decision = self.node.authorize(attributes, fields, &graph);
+            match decision {
+                Decision::NoOpinion(why) => match self.index.read().authorize(attributes) {
+                    Decision::NoOpinion(more) if more.is_empty() => Decision::NoOpinion(why),
+                    other => other,
+                },
+                decided => decided,
+            }
+        } else {
+            self.index.read().authorize(attributes)
+        }
+    }
+
+    /// The status of a SelfSubjectRulesReview.
+    pub fn rules(&self, user: &auth::UserInfo, namespace: &str) -> Value {
+        auth::rbac::rules_review(&self.index.read(), user, namespace)
+    }
+
+    /// That the user may grant what a role or binding says; the text of the refusal otherwise.
+    pub fn may_grant(&self, user: &auth::UserInfo, plural: &str, object: &Value) -> Result<(), String> {
+        let index = self.index.read();
+        if plural.ends_with("bindings") {
+            let binding = Binding::try_from(object).map_err(|e| e.to_string())?;
+            let rules = index.referenced_rules(&binding)?;
+            index.confirm_no_escalation(user, &binding.namespace, rules)
+        } else {
+            let role = Role::try_from(object).map_err(|e| e.to_string())?;
+            index.confirm_no_escalation(user, &role.namespace, &role.rules)
+        }
+    }
+
+    fn apply(&self, plural: &str, change: Change, object: &Object) {
+        let mut index = self.index.write();
+        let (namespace, name) = (object.namespace(), object.name());
+        let binding = plural.ends_with("bindings");
+        if change == Change::Deleted {
+            if binding { index.remove_binding(namespace, name) } else { index.remove_role(namespace, name) }
+        } else {
+            let parsed: Result<(), serde_json::Error> = serde_json::from_slice::<Value>(object.bytes()).and_then(|value| {
+                if binding {
+                    index.apply_binding(Binding::try_from(&value)?);
+                } else {
+                    index.apply_role(Role::try_from(&value)?);
+                }
+                Ok(())
+            });
+            if let Err(error) = parsed {
+                tracing::warn!(%error, plural, name, "a stored policy object cannot be read");
+            }
+        }
+        if plural == "clusterroles" {
+            aggregate(&mut index);
+        }
+    }
+}
+
+/// Gives aggregated roles the rules of those they select (what upstream's controller writes into them).
+fn aggregate(index: &mut Index) {
+    let roles: Vec<Role> = index.cluster_roles().filter(|role| role.aggregation.is_some()).cloned().collect();
+    // Roles are aggregated from others that are aggregated (admin from edit, edit from view): as often as there are.
+    for _ in 0..roles.len() {
+        let mut changed = false;
+        for role in &roles {
+            let Some(rules) = aggregated_rules(role, index.cluster_roles()) else { continue };
+            if index.role("", &role.name).is_some_and(|have| have.rules != rules) {
+                index.apply_role(Role { rules, ..role.clone() });
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+}
+
+/// Reads the policy and follows it from then on.
+///
+/// # Errors
+/// The caches cannot be filled.
+pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
+    for plural in KINDS {
+        let resource = app.resource(GROUP, plural)?;
+        let mut watch = Some(begin(app, &resource, plural).await?);
+        let app = app.clone();
+        tokio::spawn(async move {
+            loop {
+                let Some(events) = watch.as_mut() else {
+                    // The cache lost its store and begins anew; so does the index.
+                    match begin(&app, &resource, plural).await {
+                        Ok(new) => watch = Some(new),
+                        Err(error) => tracing::warn!(%error, plural, "the policy cannot be followed"),
+                    }
+                    continue;
+                };
+                tokio::select! {
+                    events = events.next() => match events {
+                        Ok(events) => for event in events {
+                            app.access.policy.apply(plural, event.change, &event.object);
+                        },
+                        Err(_) => watch = None,
+                    },
+                    () = app.stop.cancelled() => return,
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+async fn begin(app: &App, resource: &Resource, plural: &str) -> ApiResult<store::cache::Watch> {
+    let query = ListQuery { at: At::Latest, prefix: &resource.prefix, start: None, limit: 0, filter: None };
+    let (list, watch) = app.caches.of(resource).list_and_watch(query).await?;
+    for object in &list.items {
+        app.access.policy.apply(plural, Change::Added, object);
+    }
+    Ok(watch)
+}
+
+/// What the pods of a node refer to.
+async fn graph(app: &App, node: &str) -> ApiResult<Graph> {
+    let pods = app.resource("", "pods")?;
+    let filter = |object: &Object| object.field("spec.nodeName") == Some(node);
+    let query = ListQuery { at: At::Latest, prefix: &pods.prefix, start: None, limit: 0, filter: Some(&filter) };
+    let list = app.caches.of(&pods).list(query).await?;
+    let mut graph = Graph::default();
+    for pod in &list.items {
+        graph.apply_pod(&serde_json::from_slice(pod.bytes()).map_err(ApiError::internal)?);
+    }
+    Ok(graph)
+}

@@ -1,0 +1,112 @@
+//! The `token` subresource of ServiceAccounts: TokenRequest (`registry/core/serviceaccount/storage/token.go`).
+
+use auth::serviceaccount::{BoundRef, TokenRequest};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::admission::{self, Verb};
+use crate::app::{Call, text};
+use crate::http::status::{ApiError, ApiResult};
+use crate::registry::object::stamp;
+
+const DEFAULT_SECONDS: i64 = 3600;
+const MIN_SECONDS: i64 = 600;
+const MAX_SECONDS: i64 = 1 << 32;
+/// What kubelets ask for; such tokens live a year so that old clients that never read them again go on working.
+const EXTENDABLE: i64 = 3607;
+const YEAR: i64 = 365 * 24 * 3600;
+
+/// Issues a token for the call's ServiceAccount; `body` is a TokenRequest.
+pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    let account = load(call, "serviceaccounts", &namespace, &name).await?;
+    let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", &name))?;
+    let spec = &body["spec"];
+    let asked = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+    let path = schema::field::Path::new("spec").child("expirationSeconds");
+    let wrong = |text: &str| {
+        ApiError::invalid("authentication.k8s.io", "TokenRequest", "", &vec![schema::field::Error::invalid(&path, asked, text)])
+    };
+    if asked < MIN_SECONDS {
+        return Err(wrong("may not specify a duration less than 10 minutes"));
+    }
+    if asked > MAX_SECONDS {
+        return Err(wrong("may not specify a duration larger than 2^32 seconds"));
+    }
+    let mut audiences: Vec<String> =
+        spec["audiences"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+    if audiences.is_empty() {
+        audiences.push(call.app.access.issuer.clone());
+    }
+    let mut request = TokenRequest {
+        serviceaccount: BoundRef { name: name.clone(), uid: text(&account, "/metadata/uid").to_owned() },
+        namespace: namespace.clone(),
+        audiences: audiences.clone(),
+        expires_in: SignedDuration::from_secs(asked),
+        ..TokenRequest::default()
+    };
+    let pod = bind(call, spec, &mut request).await?;
+    admission::node_restriction::admit(call, Verb::Create, Some(&body), None, pod.as_ref())?;
+    if asked == EXTENDABLE && audiences == [call.app.access.issuer.clone()] && request.pod.is_some() {
+        request.warn_after = Some(SignedDuration::from_secs(asked));
+        request.expires_in = SignedDuration::from_secs(YEAR);
+    }
+    let now = Timestamp::now();
+    let expires = now.checked_add(SignedDuration::from_secs(asked)).map_err(ApiError::internal)?;
+    let (token, _) = call.app.access.signer.issue(request, now).map_err(ApiError::internal)?;
+    body["kind"] = "TokenRequest".into();
+    body["apiVersion"] = "authentication.k8s.io/v1".into();
+    body["metadata"] = json!({ "name": name, "namespace": namespace, "creationTimestamp": stamp(now) });
+    body["spec"]["audiences"] = json!(audiences);
+    body["spec"]["expirationSeconds"] = asked.into();
+    body["status"] = json!({ "token": token, "expirationTimestamp": stamp(expires) });
+    Ok(body)
+}
+
+/// Binds the token to the object the request names; the pod, where it is one.
+async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResult<Option<Value>> {
+    let reference = &spec["boundObjectRef"];
+    if !reference.is_object() {
+        return Ok(None);
+    }
+    let (kind, name) = (text(reference, "/kind"), text(reference, "/name"));
+    let (plural, namespace) = match kind {
+        "Pod" => ("pods", request.namespace.as_str()),
+        "Secret" => ("secrets", request.namespace.as_str()),
+        "Node" => ("nodes", ""),
+        _ => return Err(ApiError::bad_request(format!("cannot bind token to object of type {kind}"))),
+    };
+    let object = load(call, plural, namespace, name).await?.ok_or_else(|| ApiError::not_found("", plural, name))?;
+    let uid = text(&object, "/metadata/uid").to_owned();
+    let wanted = text(reference, "/uid");
+    if !wanted.is_empty() && wanted != uid {
+        let why = format!("the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated");
+        return Err(ApiError::conflict("", plural, name, &why));
+    }
+    let bound = BoundRef { name: name.to_owned(), uid };
+    match kind {
+        "Pod" => {
+            let runs_as = text(&object, "/spec/serviceAccountName");
+            if runs_as != request.serviceaccount.name {
+                let why = format!("cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.", request.serviceaccount.name);
+                return Err(ApiError::bad_request(why));
+            }
+            let node = text(&object, "/spec/nodeName");
+            if !node.is_empty() {
+                let uid = load(call, "nodes", "", node).await?.map(|n| text(&n, "/metadata/uid").to_owned());
+                request.node = Some(BoundRef { name: node.to_owned(), uid: uid.unwrap_or_default() });
+            }
+            request.pod = Some(bound);
+            return Ok(Some(object));
+        }
+        "Secret" => request.secret = Some(bound),
+        _ => request.node = Some(bound),
+    }
+    Ok(None)
+}
+
+async fn load(call: &Call, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
+    let resource = call.app.resource("", plural)?;
+    let (found, _) = call.app.store.get(&resource.key(namespace, name), None).await?;
+    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
+}

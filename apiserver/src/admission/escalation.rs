@@ -1,0 +1,31 @@
+//! Nobody grants what they do not have (`registry/rbac/*/policybased`): a role or binding is refused unless its author holds
+//! all of its rules, or may `escalate` (roles) or `bind` (bindings) them.
+
+use auth::{Attributes, Resource, Target};
+use serde_json::Value;
+
+use crate::access::decide;
+use crate::app::{Call, text};
+use crate::http::status::ApiResult;
+
+const GROUP: &str = "rbac.authorization.k8s.io";
+
+pub async fn admit(call: &Call, object: &Value, old: Option<&Value>) -> ApiResult<()> {
+    let plural = call.resource.plural.as_str();
+    let grants = |o: &Value| (o["rules"].clone(), o["subjects"].clone(), o["roleRef"].clone(), o["aggregationRule"].clone());
+    if call.resource.group != GROUP || old.is_some_and(|old| grants(old) == grants(object)) {
+        return Ok(());
+    }
+    let Err(why) = call.app.access.policy.may_grant(&call.user, plural, object) else { return Ok(()) };
+    let name = text(object, "/metadata/name");
+    let (verb, resource, target) = if plural.ends_with("bindings") {
+        let kind = if text(object, "/roleRef/kind") == "Role" { "roles" } else { "clusterroles" };
+        ("bind", kind, text(object, "/roleRef/name"))
+    } else {
+        ("escalate", plural, name)
+    };
+    let namespace = call.info.namespace.as_str();
+    let resource = Resource { group: GROUP, resource, namespace, name: target, subresource: "" };
+    let attributes = Attributes { user: &call.user, verb, target: Target::Resource(resource) };
+    if decide(&call.app, &attributes).await.allowed() { Ok(()) } else { Err(call.forbidden(name, &why)) }
+}

@@ -1,0 +1,46 @@
+//! NamespaceLifecycle: nothing is created in a namespace that is missing or going away, and the three that the system
+//! lives in cannot be deleted.
+
+use serde_json::{Value, json};
+
+use super::Verb;
+use crate::app::{Call, text};
+use crate::http::status::{ApiError, ApiResult};
+use crate::registry::object::is_deleting;
+use crate::registry::write;
+
+const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+pub async fn admit(call: &Call, verb: Verb, object: &Value) -> ApiResult<()> {
+    if verb == Verb::Delete {
+        let name = &call.info.name;
+        if call.resource.is("", "namespaces") && IMMORTAL.contains(&name.as_str()) {
+            return Err(call.forbidden(name, "this namespace may not be deleted"));
+        }
+        return Ok(());
+    }
+    if verb != Verb::Create || !call.resource.namespaced || is_review(call) {
+        return Ok(());
+    }
+    let namespace = &call.info.namespace;
+    let Some(found) = write::namespace(&call.app, namespace).await? else {
+        return Err(ApiError::not_found("", "namespaces", namespace));
+    };
+    if !is_deleting(&found) {
+        return Ok(());
+    }
+    let name = text(object, "/metadata/name");
+    let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+    let mut refusal = call.forbidden(name, &why);
+    refusal.details["causes"] = json!([{
+        "reason": "NamespaceTerminating",
+        "message": format!("namespace {namespace} is being terminated"),
+        "field": "metadata.namespace",
+    }]);
+    Err(refusal)
+}
+
+/// Questions about access are answered for any namespace.
+fn is_review(call: &Call) -> bool {
+    call.resource.group == "authorization.k8s.io"
+}

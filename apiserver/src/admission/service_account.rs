@@ -1,0 +1,100 @@
+//! ServiceAccount: every pod runs as one, and finds its token, the CA and its namespace in a projected volume
+//! (`plugin/pkg/admission/serviceaccount`).
+
+use serde_json::{Value, json};
+
+use crate::app::{Call, text};
+use crate::http::status::{ApiError, ApiResult};
+use crate::registry::object;
+
+const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// An hour and some seconds, by which kubelets know tokens they may extend.
+const TOKEN_SECONDS: i64 = 3607;
+const MIRROR: &str = "kubernetes.io/config.mirror";
+
+pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
+    // A mirror pod stands for one that runs already.
+    if pod["metadata"]["annotations"][MIRROR].is_string() {
+        return Ok(());
+    }
+    if text(pod, "/spec/serviceAccountName").is_empty() {
+        pod["spec"]["serviceAccountName"] = "default".into();
+    }
+    let name = text(pod, "/spec/serviceAccountName").to_owned();
+    pod["spec"]["serviceAccount"] = name.clone().into();
+    let Some(account) = find(call, &name).await? else {
+        let namespace = &call.info.namespace;
+        let missing = ApiError::not_found("", "serviceaccounts", &name);
+        let why = format!("error looking up service account {namespace}/{name}: {missing}");
+        return Err(call.forbidden(text(pod, "/metadata/name"), &why));
+    };
+    let mounts = pod["spec"]["automountServiceAccountToken"]
+        .as_bool()
+        .or(account["automountServiceAccountToken"].as_bool())
+        .unwrap_or(true);
+    if mounts {
+        mount(pod);
+    }
+    let none = pod["spec"]["imagePullSecrets"].as_array().is_none_or(Vec::is_empty);
+    if none && account["imagePullSecrets"].as_array().is_some_and(|list| !list.is_empty()) {
+        pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
+    }
+    Ok(())
+}
+
+/// From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
+async fn find(call: &Call, name: &str) -> ApiResult<Option<Value>> {
+    let resource = call.app.resource("", "serviceaccounts")?;
+    let (found, _) = call.app.store.get(&resource.key(&call.info.namespace, name), None).await?;
+    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
+}
+
+fn mount(pod: &mut Value) {
+    let volumes = pod["spec"]["volumes"].as_array();
+    let existing = volumes.into_iter().flatten().map(|volume| text(volume, "/name"));
+    let own = existing.into_iter().find(|name| name.starts_with("kube-api-access-")).map(str::to_owned);
+    let volume = own.clone().unwrap_or_else(|| format!("kube-api-access-{}", object::suffix(5)));
+    let mut used = false;
+    for list in ["initContainers", "containers"] {
+        let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            let mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+            // A container that mounts something of its own there keeps it.
+            if mounts.iter().any(|mount| text(mount, "/mountPath") == MOUNT) {
+                continue;
+            }
+            let mut mounts = mounts;
+            mounts.push(json!({ "name": volume, "readOnly": true, "mountPath": MOUNT }));
+            container["volumeMounts"] = Value::Array(mounts);
+            used = true;
+        }
+    }
+    if used && own.is_none() {
+        let mut volumes = pod["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+        volumes.push(json!({ "name": volume, "projected": { "defaultMode": 420, "sources": [
+            { "serviceAccountToken": { "expirationSeconds": TOKEN_SECONDS, "path": "token" } },
+            { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+            { "downwardAPI": { "items": [
+                { "path": "namespace", "fieldRef": { "apiVersion": "v1", "fieldPath": "metadata.namespace" } }] } },
+        ] } }));
+        pod["spec"]["volumes"] = Value::Array(volumes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_mounted_once_in_every_container() {
+        let mut pod = json!({ "spec": { "containers": [{ "name": "a" }, { "name": "b", "volumeMounts": [{ "name": "x", "mountPath": MOUNT }] }] } });
+        mount(&mut pod);
+        let again = pod.clone();
+        mount(&mut pod);
+        assert_eq!(pod, again);
+        assert!(pod["spec"].get("initContainers").is_none());
+        assert_eq!(pod["spec"]["volumes"].as_array().unwrap().len(), 1);
+        assert_eq!(pod["spec"]["containers"][0]["volumeMounts"][0]["mountPath"], MOUNT);
+        assert_eq!(pod["spec"]["containers"][1]["volumeMounts"][0]["name"], "x");
+    }
+}

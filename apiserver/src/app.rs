@@ -1,0 +1,158 @@
+//! What all requests share, and what one request carries through the layers.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde_json::Value;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Access;
+use auth::UserInfo;
+use crate::http::negotiate::Accept;
+use crate::http::request_info::{Query, RequestInfo};
+use crate::http::status::{ApiError, ApiResult};
+use crate::http::kubelet::Kubelets;
+use crate::options::Options;
+use crate::registry::caches::Caches;
+use crate::registry::resource::{Catalogue, Resource};
+use crate::registry::service::Allocator;
+
+/// The server's shared state.
+pub struct App {
+    pub options: Options,
+    pub store: Arc<dyn Store>,
+    pub caches: Caches,
+    pub catalogue: ArcSwap<Catalogue>,
+    pub access: Access,
+    pub allocator: Allocator,
+    pub kubelets: Kubelets,
+    pub documents: crate::http::openapi::Documents,
+    pub metrics: crate::http::metrics::Metrics,
+    pub health: crate::http::health::Health,
+    pub started: Instant,
+    /// Cancelled when the server stops: watches end, listeners close.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// A built-in resource the server itself uses.
+    ///
+    /// # Errors
+    /// An internal error when there is no such row in the table of kinds.
+    pub fn resource(&self, group: &str, plural: &str) -> ApiResult<Arc<Resource>> {
+        let missing = || ApiError::internal(format!("the resource {plural} of group {group:?} is not served"));
+        self.catalogue.load().preferred(group, plural).cloned().ok_or_else(missing)
+    }
+}
+
+/// One request to the registry: who wants what, and how.
+pub struct Call {
+    pub app: Arc<App>,
+    pub user: UserInfo,
+    pub resource: Arc<Resource>,
+    pub info: RequestInfo,
+    pub query: Query,
+    pub accept: Accept,
+    /// `User-Agent`, from which the field manager's name comes when the query has none.
+    pub agent: String,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    #[must_use]
+    pub fn new(app: Arc<App>, user: UserInfo, resource: Arc<Resource>, info: RequestInfo) -> Self {
+        Self {
+            app,
+            user,
+            resource,
+            info,
+            query: Query::default(),
+            accept: Accept::JSON,
+            agent: String::new(),
+            warnings: Mutex::default(),
+        }
+    }
+
+    /// A call the server makes to itself.
+    ///
+    /// # Errors
+    /// See [`App::resource`].
+    pub fn internal(app: &Arc<App>, group: &str, plural: &str, namespace: &str, name: &str) -> ApiResult<Self> {
+        let resource = app.resource(group, plural)?;
+        let info = RequestInfo {
+            is_resource: true,
+            group: group.to_owned(),
+            version: resource.version.clone(),
+            namespace: namespace.to_owned(),
+            resource: plural.to_owned(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        };
+        let mut call = Self::new(app.clone(), UserInfo::new("system:apiserver", [auth::user::MASTERS]).authenticated(), resource, info);
+        call.agent = "kube-apiserver".to_owned();
+        Ok(call)
+    }
+
+    /// A warning for the answer's headers.
+    pub fn warn(&self, text: impl Into<String>) {
+        let text = text.into();
+        let mut warnings = self.warnings.lock();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    #[must_use]
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock())
+    }
+
+    /// `dryRun=All`
+    #[must_use]
+    pub fn dry_run(&self) -> bool {
+        self.query.all("dryRun").any(|value| value == "All")
+    }
+
+    /// The field manager: the query's, else the first word of the user agent.
+    #[must_use]
+    pub fn manager(&self) -> String {
+        match self.query.text("fieldManager") {
+            Some(name) => name.to_owned(),
+            None => {
+                let word = self.agent.split('/').next().unwrap_or_default();
+                let word: String = word.chars().take(128).collect();
+                if word.is_empty() { "unknown".to_owned() } else { word }
+            }
+        }
+    }
+
+    /// `pods "x" not found`, about this call's resource.
+    #[must_use]
+    pub fn not_found(&self, name: &str) -> ApiError {
+        ApiError::not_found(&self.resource.group, &self.resource.plural, name)
+    }
+
+    #[must_use]
+    pub fn modified(&self, name: &str) -> ApiError {
+        ApiError::modified(&self.resource.group, &self.resource.plural, name)
+    }
+
+    #[must_use]
+    pub fn forbidden(&self, name: &str, why: &str) -> ApiError {
+        ApiError::forbidden(&self.resource.group, &self.resource.plural, name, why)
+    }
+
+    #[must_use]
+    pub fn invalid(&self, name: &str, errors: &schema::field::ErrorList) -> ApiError {
+        ApiError::invalid(&self.resource.group, &self.resource.kind, name, errors)
+    }
+}
+
+/// Text at a pointer such as `/metadata/name`, "" when there is none.
+#[must_use]
+pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}

@@ -1,0 +1,106 @@
+//! What a fresh cluster holds before anybody asks: the system's namespaces, priority classes, the `kubernetes` Service with
+//! its endpoints, and the default policy. Every object is created where it is missing, and left alone where it is not.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::admission;
+use crate::app::{App, Call, text};
+use crate::http::status::ApiResult;
+use crate::registry::{create, update};
+
+const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Makes all of it.
+///
+/// # Errors
+/// The store fails, or an object of ours is refused.
+pub async fn run(app: &Arc<App>) -> ApiResult<()> {
+    for name in NAMESPACES {
+        ensure(app, "", "namespaces", json!({ "metadata": { "name": name } })).await?;
+    }
+    for (name, value) in admission::SYSTEM_CLASSES {
+        let words = if name.contains("node") {
+            "Used for system critical pods that must not be moved from their current node."
+        } else {
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."
+        };
+        let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
+        ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
+    }
+    for object in auth::bootstrap::policy() {
+        let plural = format!("{}s", text(&object, "/kind").to_lowercase());
+        ensure(app, "rbac.authorization.k8s.io", &plural, object).await?;
+    }
+    kubernetes_service(app).await
+}
+
+/// Creates the object unless it is there.
+pub async fn ensure(app: &Arc<App>, group: &str, plural: &str, mut object: Value) -> ApiResult<bool> {
+    let namespace = text(&object, "/metadata/namespace").to_owned();
+    let name = text(&object, "/metadata/name").to_owned();
+    let call = Call::internal(app, group, plural, &namespace, &name)?;
+    let (found, _) = app.store.get(&call.resource.key(&namespace, &name), None).await?;
+    if found.is_some() {
+        return Ok(false);
+    }
+    object["apiVersion"] = call.resource.api_version().into();
+    object["kind"] = call.resource.kind.clone().into();
+    match create::create_value(&call, object, false).await {
+        Ok(_) => Ok(true),
+        // Another API server on the same store was faster.
+        Err(error) if error.reason == "AlreadyExists" => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The `kubernetes` Service or its endpoints were deleted: they come back at once.
+pub fn restore_kubernetes_service(app: &Arc<App>) {
+    let app = app.clone();
+    tokio::spawn(async move {
+        if let Err(error) = kubernetes_service(&app).await {
+            tracing::warn!(%error, "the kubernetes Service could not be restored");
+        }
+    });
+}
+
+/// The Service clients in pods use, and the endpoint behind it: this server.
+async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
+    let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
+    let address = app.options.api_service_ip().to_string();
+    ensure(app, "", "services", json!({
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": labels },
+        "spec": {
+            "type": "ClusterIP", "clusterIP": address, "clusterIPs": [address], "sessionAffinity": "None",
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [{ "name": "https", "protocol": "TCP", "port": 443, "targetPort": app.options.secure_port }],
+        },
+    }))
+    .await?;
+    if app.options.advertised().is_loopback() {
+        // No pod could reach it, and the API allows no loopback endpoints.
+        tracing::warn!("the advertised address is a loopback address: the kubernetes Service has no endpoints");
+        return Ok(());
+    }
+    let (ip, port) = (app.options.advertised().to_string(), app.options.secure_port);
+    let mirror = json!({ "endpointslice.kubernetes.io/skip-mirror": "true" });
+    let endpoints = json!({
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": mirror },
+        "subsets": [{ "addresses": [{ "ip": ip }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }] }],
+    });
+    let slice = json!({
+        "metadata": { "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" } },
+        "addressType": if app.options.advertised().is_ipv4() { "IPv4" } else { "IPv6" },
+        "endpoints": [{ "addresses": [ip], "conditions": { "ready": true } }],
+        "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
+    });
+    for (group, plural, object) in [("", "endpoints", endpoints), ("discovery.k8s.io", "endpointslices", slice)] {
+        if !ensure(app, group, plural, object.clone()).await? {
+            // The address may have changed since the last start.
+            let call = Call::internal(app, group, plural, "default", "kubernetes")?;
+            update::update(&call, &update::Change::Merge(object)).await?;
+        }
+    }
+    Ok(())
+}

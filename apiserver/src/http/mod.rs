@@ -1,0 +1,14 @@
+//! HTTP: listeners and TLS, what a request is about, which representation it wants, and the paths that are no resources.
+
+pub mod answer;
+pub mod discovery;
+pub mod health;
+pub mod kubelet;
+pub mod metrics;
+pub mod negotiate;
+pub mod openapi;
+pub mod request_info;
+pub mod route;
+pub mod server;
+pub mod status;
+pub mod subresource;

@@ -1,0 +1,157 @@
+//! /openapi/v2 and /openapi/v3, made on first use and kept until the definitions change.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::{HeaderMap, Response};
+use parking_lot::Mutex;
+use schema::openapi::{self, Resource as Row, Subresource};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::answer;
+use super::status::{ApiError, ApiResult};
+use crate::app::App;
+use crate::registry::resource::{Catalogue, Resource};
+
+/// The documents that have been asked for, by path and media type.
+#[derive(Default)]
+pub struct Documents(Mutex<HashMap<String, Document>>);
+
+#[derive(Clone)]
+struct Document {
+    body: Bytes,
+    hash: Arc<str>,
+}
+
+impl Documents {
+    /// The definitions have changed.
+    pub fn forget(&self) {
+        self.0.lock().clear();
+    }
+
+    fn get(&self, name: &str, make: impl FnOnce() -> Bytes) -> Document {
+        if let Some(document) = self.0.lock().get(name) {
+            return document.clone();
+        }
+        let body = make();
+        let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        let document = Document { body, hash: hash.into() };
+        self.0.lock().insert(name.to_owned(), document.clone());
+        document
+    }
+}
+
+pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+    let catalogue = app.catalogue.load_full();
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
+    let gzip = headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+    let json_wanted = accept.split(',').any(|range| {
+        matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
+    });
+    if path == "/openapi/v2" {
+        // The protobuf form of version 2 is not served: clients that know it know version 3.
+        if !json_wanted {
+            return Err(ApiError::not_acceptable());
+        }
+        let document = app.documents.get("v2", || answer::to_json(&openapi::v2(&rows(&catalogue))));
+        return Ok(respond(&document, "application/json", headers, gzip, false));
+    }
+    let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
+    if name.is_empty() {
+        return Ok(answer::json(200, &index(&catalogue)));
+    }
+    if !json_wanted {
+        return Err(ApiError::not_acceptable());
+    }
+    let (group, version) = group_version(name).ok_or_else(ApiError::no_route)?;
+    if catalogue.of(group, version).is_empty() {
+        return Err(ApiError::no_route());
+    }
+    let document = v3(app, &catalogue, group, version);
+    Ok(respond(&document, "application/json", headers, gzip, true))
+}
+
+fn group_version(name: &str) -> Option<(&str, &str)> {
+    match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["api", version] => Some(("", version)),
+        ["apis", group, version] => Some((group, version)),
+        _ => None,
+    }
+}
+
+fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, immutable: bool) -> Response<Body> {
+    let tag = format!("\"{}\"", document.hash);
+    let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|have| have == tag);
+    let mut response = if known {
+        answer::bytes(304, kind, Bytes::new(), false)
+    } else {
+        answer::bytes(200, kind, document.body.clone(), gzip)
+    };
+    if let Ok(value) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(ETAG, value);
+    }
+    if immutable {
+        // The address carries the hash, so the answer never changes.
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+    }
+    response
+}
+
+fn v3(app: &App, catalogue: &Catalogue, group: &str, version: &str) -> Document {
+    app.documents.get(&format!("v3/{group}/{version}"), || {
+        let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
+        answer::to_json(&openapi::v3(group, version, &rows))
+    })
+}
+
+/// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
+/// of the rows they follow from.
+fn index(catalogue: &Catalogue) -> Value {
+    let mut paths = Map::new();
+    for group in &catalogue.groups {
+        for version in &group.versions {
+            let mut hash = Sha256::new();
+            hash.update(env!("CARGO_PKG_VERSION"));
+            for resource in catalogue.of(&group.name, version) {
+                hash.update(format!("{:?}", row(resource)));
+            }
+            let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
+            let name = if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
+            let address = format!("/openapi/v3/{name}?hash={hash}");
+            paths.insert(name, json!({ "serverRelativeURL": address }));
+        }
+    }
+    json!({ "paths": paths })
+}
+
+fn rows(catalogue: &Catalogue) -> Vec<Row> {
+    let all = catalogue.groups.iter().flat_map(|g| g.versions.iter().map(move |v| (g, v)));
+    all.flat_map(|(g, v)| catalogue.of(&g.name, v)).map(|r| row(r)).collect()
+}
+
+fn row(resource: &Resource) -> Row {
+    Row {
+        group: resource.group.clone(),
+        version: resource.version.clone(),
+        kind: resource.kind.clone(),
+        plural: resource.plural.clone(),
+        namespaced: resource.namespaced,
+        verbs: resource.verbs.clone(),
+        subresources: resource
+            .subresources
+            .iter()
+            .map(|sub| Subresource {
+                name: sub.name.clone(),
+                group: if sub.version.is_empty() { resource.group.clone() } else { sub.group.clone() },
+                version: if sub.version.is_empty() { resource.version.clone() } else { sub.version.clone() },
+                kind: sub.kind.clone(),
+                verbs: sub.verbs.clone(),
+            })
+            .collect(),
+        custom: resource.custom().and_then(|c| Some(c.version(&resource.version)?.open_api.clone())),
+    }
+}

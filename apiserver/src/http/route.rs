@@ -1,0 +1,244 @@
+//! The one handler behind every path: authenticate, impersonate, authorize, then hand over to what the path is about.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::{Extension, Router};
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::USER_AGENT;
+use http::{Method, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::answer;
+use super::negotiate::{Accept, Media, content_type};
+use super::request_info::{Query, RequestInfo};
+use super::server::Peer;
+use super::status::{ApiError, ApiResult};
+use super::{discovery, health, metrics, openapi, subresource};
+use crate::access::{self, review};
+use crate::app::{App, Call};
+use crate::registry::delete::Deleted;
+use crate::registry::table::Include;
+use crate::registry::{body, create, delete, read, update, watch};
+
+/// The largest body that is read (upstream: 3 MiB).
+const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
+const READS: usize = 400;
+const WRITES: usize = 200;
+
+/// How many short requests may be under way.
+pub struct InFlight {
+    reads: Semaphore,
+    writes: Semaphore,
+}
+
+#[derive(Clone)]
+struct Shared {
+    app: Arc<App>,
+    in_flight: Arc<InFlight>,
+}
+
+/// The router: one handler for all.
+#[must_use]
+pub fn router(app: Arc<App>) -> Router {
+    let in_flight = Arc::new(InFlight { reads: Semaphore::new(READS), writes: Semaphore::new(WRITES) });
+    Router::new().fallback(handle).with_state(Shared { app, in_flight })
+}
+
+async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, request: Request) -> Response<Body> {
+    let started = Instant::now();
+    let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
+    let query = Query::parse(request.uri().query());
+    let name = fixed_name(&query);
+    let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
+    let app = shared.app.clone();
+    let verb = info.verb;
+    let resource = if info.is_resource { info.resource.clone() } else { String::new() };
+    // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
+    let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
+    let result = result.unwrap_or_else(|_| Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details.")));
+    let response = result.unwrap_or_else(|error| {
+        if error.code >= 500 {
+            tracing::warn!(%error, verb, resource, "a request failed");
+        }
+        answer::error(&error, media)
+    });
+    app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
+    response
+}
+
+/// The name a `metadata.name=` field selector fixes: authorizers see it as the request's name.
+fn fixed_name(query: &Query) -> Option<String> {
+    let fields = schema::selector::FieldSelector::parse(query.text("fieldSelector")?).ok()?;
+    fields.requirements.into_iter().find(|r| r.field == "metadata.name" && r.equal).map(|r| r.value)
+}
+
+/// Everything before the path matters.
+async fn admit(shared: &Shared, peer: &Peer, request: Request, info: RequestInfo, query: Query) -> ApiResult<Response<Body>> {
+    let app = &shared.app;
+    let user = access::authenticate(app, peer.0.as_ref().as_ref(), request.headers()).await?;
+    let user = access::impersonate(app, user, request.headers()).await?;
+    access::authorize(app, &user, &info, &query).await?;
+    let long = info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    let limit = if matches!(*request.method(), Method::GET | Method::HEAD) { &shared.in_flight.reads } else { &shared.in_flight.writes };
+    // Nobody waits: who comes when all places are taken is told to come again.
+    let _place = if long {
+        None
+    } else {
+        let full = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
+        Some(limit.try_acquire().map_err(full)?)
+    };
+    if info.is_resource {
+        resource(app, user, request, info, query).await
+    } else {
+        other(app, request, &info, &query).await
+    }
+}
+
+/// Paths that are no resources.
+async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Query) -> ApiResult<Response<Body>> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Err(ApiError::no_route());
+    }
+    let headers = request.headers();
+    let path = info.path.trim_end_matches('/');
+    if let Some(answer) = health::answer(app, path, query) {
+        return Ok(answer);
+    }
+    match path {
+        "/metrics" => Ok(metrics::answer(app)),
+        "/.well-known/openid-configuration" => Ok(access::openid(app)),
+        "/openid/v1/jwks" => access::jwks(app),
+        _ if path.starts_with("/openapi/") => openapi::answer(app, path, headers),
+        _ => discovery::answer(app, path, headers),
+    }
+}
+
+/// A resource of some group and version.
+async fn resource(app: &Arc<App>, user: auth::UserInfo, request: Request, info: RequestInfo, query: Query) -> ApiResult<Response<Body>> {
+    let catalogue = app.catalogue.load_full();
+    let resource = catalogue.get(&info.group, &info.version, &info.resource).cloned().ok_or_else(ApiError::no_route)?;
+    let misplaced = match info.resource.as_str() {
+        "namespaces" if info.group.is_empty() => false,
+        _ => !resource.namespaced && !info.namespace.is_empty(),
+    };
+    let unplaced = resource.namespaced && info.namespace.is_empty() && !matches!(info.verb, "list" | "watch" | "create" | "deletecollection");
+    if misplaced || unplaced {
+        return Err(ApiError::no_route());
+    }
+    let views = info.subresource.is_empty() || info.subresource == "status";
+    let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
+    let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
+    let mut call = Call::new(app.clone(), user, resource, info);
+    if call.resource.is("", "namespaces") {
+        // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
+        call.info.namespace.clear();
+    }
+    call.query = query;
+    call.accept = accept;
+    call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let result = dispatch(&call, request).await;
+    result.map(|mut response| {
+        answer::warn(&mut response, &call.take_warnings());
+        response
+    })
+}
+
+/// The body, not more than is allowed.
+pub async fn collect(request: Request) -> ApiResult<Bytes> {
+    match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
+    }
+}
+
+async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
+    let (resource, info) = (&call.resource, &call.info);
+    let not_allowed = || ApiError::method_not_allowed(&resource.group, &resource.plural, info.verb);
+    if !info.subresource.is_empty() {
+        let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
+        let verb = if info.verb == "watch" { "get" } else { info.verb };
+        if !sub.verbs.iter().any(|v| v == verb) {
+            return Err(not_allowed());
+        }
+        return subresource::answer(call, sub, request).await;
+    }
+    if !resource.has_verb(info.verb) {
+        return Err(not_allowed());
+    }
+    let media = content_type(request.headers());
+    match info.verb {
+        "get" => read::get(call).await,
+        "list" => read::list(call).await,
+        "watch" => watch::watch(call).await,
+        "create" if resource.prefix.is_empty() => {
+            let bytes = collect(request).await?;
+            let body = body::object(call, &media, &bytes, resource.schema().as_ref(), &resource.api_version(), &resource.kind)?;
+            let value = if resource.kind == "Binding" {
+                subresource::bind(call, &body).await?
+            } else {
+                review::answer(call, body).await?
+            };
+            one(call, 201, &value)
+        }
+        "create" => {
+            let bytes = collect(request).await?;
+            one(call, 201, &create::create(call, &media, &bytes).await?)
+        }
+        "update" => {
+            let bytes = collect(request).await?;
+            let value = body::object(call, &media, &bytes, resource.schema().as_ref(), &resource.api_version(), &resource.kind)?;
+            updated(call, &update::Change::Put(value)).await
+        }
+        "patch" => {
+            let bytes = collect(request).await?;
+            updated(call, &update::Change::patch(call, &media, &bytes)?).await
+        }
+        "delete" => {
+            let bytes = collect(request).await?;
+            let options = delete::Options::parse(call, &media, &bytes)?;
+            match delete::delete(call, &options).await? {
+                Deleted::Object(value) => one(call, 200, &value),
+                Deleted::Gone(status) => plain(call, 200, &status),
+            }
+        }
+        "deletecollection" => {
+            let bytes = collect(request).await?;
+            let options = delete::Options::parse(call, &media, &bytes)?;
+            plain(call, 200, &delete::collection(call, &options).await?)
+        }
+        _ => Err(not_allowed()),
+    }
+}
+
+/// Carries out a change and answers with the object.
+pub async fn updated(call: &Call, change: &update::Change) -> ApiResult<Response<Body>> {
+    let done = update::update(call, change).await?;
+    one(call, if done.created { 201 } else { 200 }, &done.value)
+}
+
+/// One object, in the shape asked for.
+pub fn one(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
+    let body = answer::object(&call.resource, call.accept, Include::parse(call.query.get("includeObject")), value)?;
+    Ok(answer::bytes(code, call.accept.content_type(false), body, call.accept.gzip))
+}
+
+/// A value that has no views: a Status, a Scale, a token.
+pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
+    let (version, kind) = (crate::app::text(value, "/apiVersion"), crate::app::text(value, "/kind"));
+    let mut accept = call.accept;
+    if accept.media == Media::Protobuf && !schema::protobuf::supports(version, kind) {
+        accept = Accept::JSON;
+    }
+    let body = answer::encode(accept, version, kind, value)?;
+    Ok(answer::bytes(code, accept.content_type(false), body, accept.gzip))
+}

@@ -1,0 +1,135 @@
+//! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use auth::UserInfo;
+use auth::x509::ClientAuthority;
+use axum::Router;
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::UnixTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// How long a client may take for the TLS handshake, and for the head of a request.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// So many streams a client may have open on one HTTP/2 connection (upstream: 100 for the anonymous, 250 by default).
+const STREAMS: u32 = 250;
+
+/// Who is at the other end of a connection: a verified certificate's subject, why it was refused, or nothing.
+#[derive(Clone)]
+pub struct Peer(pub Arc<Option<Result<UserInfo, String>>>);
+
+/// Listens on the address and takes over the inherited sockets.
+///
+/// # Errors
+/// The address is taken, or a descriptor is no listening socket.
+pub async fn listeners(options: &crate::options::Options) -> anyhow::Result<Vec<TcpListener>> {
+    let address = (options.bind_address, options.secure_port);
+    let own = TcpListener::bind(address).await.with_context(|| format!("listen on {}:{}", address.0, address.1))?;
+    let mut all = vec![own];
+    for &fd in &options.listen_fd {
+        all.push(inherited(fd).with_context(|| format!("use the inherited socket {fd}"))?);
+    }
+    Ok(all)
+}
+
+fn inherited(fd: i32) -> anyhow::Result<TcpListener> {
+    let listener = std::net::TcpListener::from(kernel::process::inherited(fd)?);
+    listener.set_nonblocking(true)?;
+    Ok(TcpListener::from_std(listener)?)
+}
+
+/// Serves until `stop`; returns when the connections have ended or their time is up.
+pub async fn serve(
+    listeners: Vec<TcpListener>,
+    tls: Arc<rustls::ServerConfig>,
+    clients: ClientAuthority,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let acceptor = TlsAcceptor::from(tls);
+    let connections = TaskTracker::new();
+    let mut loops = tokio::task::JoinSet::new();
+    for listener in listeners {
+        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let (clients, connections) = (clients.clone(), connections.clone());
+        loops.spawn(async move {
+            loop {
+                let accepted = tokio::select! {
+                    accepted = listener.accept() => accepted,
+                    () = stop.cancelled() => return,
+                };
+                match accepted {
+                    Ok((stream, _)) => {
+                        let connection =
+                            connection(stream, acceptor.clone(), clients.clone(), router.clone(), stop.clone());
+                        connections.spawn(connection);
+                    }
+                    Err(error) => {
+                        // Out of descriptors, most likely: the next connection to end frees one.
+                        tracing::warn!(%error, "a connection could not be accepted");
+                        tokio::task::yield_now().await;
+                    }
+                }
+            }
+        });
+    }
+    loops.join_all().await;
+    connections.close();
+    // `run` promises to end within a second of the signal.
+    let _ = tokio::time::timeout(Duration::from_millis(800), connections.wait()).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    clients: ClientAuthority,
+    router: Router,
+    stop: CancellationToken,
+) {
+    // Small answers must not wait for more (Nagle); a failure costs only latency.
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let user = match chain {
+        [] => None,
+        chain => {
+            let user = clients.authenticate(chain, UnixTime::now());
+            Some(user.map(UserInfo::authenticated).map_err(|e| e.to_string()))
+        }
+    };
+    let peer = Peer(Arc::new(user));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(Some(Duration::from_secs(30)));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}

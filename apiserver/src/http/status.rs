@@ -1,0 +1,221 @@
+//! Errors as the API tells them: a `metav1.Status` with upstream's codes, reasons, messages and details
+//! (`apimachinery/pkg/api/errors`).
+
+use schema::field::ErrorList;
+use serde_json::{Value, json};
+use store::StoreError;
+use store::cache::CacheError;
+
+/// An answer that is not a success.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    pub code: u16,
+    pub reason: &'static str,
+    pub message: String,
+    /// `StatusDetails`, or null.
+    pub details: Value,
+}
+
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// `pods`, or `deployments.apps`: how messages name a resource (upstream's `GroupResource.String`).
+#[must_use]
+pub fn qualified(group: &str, name: &str) -> String {
+    if group.is_empty() { name.to_owned() } else { format!("{name}.{group}") }
+}
+
+impl ApiError {
+    pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: Value::Null }
+    }
+
+    fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
+        let mut details = json!({ "kind": kind });
+        if !group.is_empty() {
+            details["group"] = group.into();
+        }
+        if !name.is_empty() {
+            details["name"] = name.into();
+        }
+        self.details = details;
+        self
+    }
+
+    pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
+        Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(group, plural))).about(group, plural, name)
+    }
+
+    /// No such path: the resource itself is unknown.
+    pub fn no_route() -> Self {
+        Self { details: json!({}), ..Self::new(404, "NotFound", "the server could not find the requested resource") }
+    }
+
+    pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
+        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, plural)))
+            .about(group, plural, name)
+    }
+
+    pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, plural));
+        Self::new(409, "Conflict", text).about(group, plural, name)
+    }
+
+    /// The conflict of optimistic concurrency.
+    pub fn modified(group: &str, plural: &str, name: &str) -> Self {
+        const WHY: &str = "the object has been modified; please apply your changes to the latest version and try again";
+        Self::conflict(group, plural, name, WHY)
+    }
+
+    /// `Deployment.apps "x" is invalid: …`, with one cause for each error.
+    pub fn invalid(group: &str, kind: &str, name: &str, errors: &ErrorList) -> Self {
+        let mut texts: Vec<String> = Vec::new();
+        for error in errors {
+            let text = error.to_string();
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        let why = match texts.as_slice() {
+            [] => "<nil>".to_owned(),
+            [only] => only.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        let mut this = Self::new(422, "Invalid", format!("{} {name:?} is invalid: {why}", qualified(group, kind)))
+            .about(group, kind, name);
+        let causes = errors
+            .iter()
+            .map(|e| json!({ "reason": e.kind.reason(), "message": e.body(), "field": e.field.to_string() }))
+            .collect();
+        this.details["causes"] = Value::Array(causes);
+        this
+    }
+
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "BadRequest", message)
+    }
+
+    pub fn unauthorized() -> Self {
+        Self::new(401, "Unauthorized", "Unauthorized")
+    }
+
+    pub fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let subject = qualified(group, plural);
+        let text = match (subject.is_empty(), name.is_empty()) {
+            (true, _) => format!("forbidden: {why}"),
+            (false, true) => format!("{subject} is forbidden: {why}"),
+            (false, false) => format!("{subject} {name:?} is forbidden: {why}"),
+        };
+        let this = Self::new(403, "Forbidden", text);
+        if subject.is_empty() { Self { details: json!({}), ..this } } else { this.about(group, plural, name) }
+    }
+
+    pub fn method_not_allowed(group: &str, plural: &str, verb: &str) -> Self {
+        let text = format!("{verb} is not supported on resources of kind {:?}", qualified(group, plural));
+        Self::new(405, "MethodNotAllowed", text).about(group, plural, "")
+    }
+
+    /// The method has no meaning at all at this path.
+    pub fn no_method() -> Self {
+        Self {
+            details: json!({}),
+            ..Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        }
+    }
+
+    pub fn not_acceptable() -> Self {
+        let offers = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {offers}"))
+    }
+
+    pub fn unsupported_media(offers: &str) -> Self {
+        let text = format!("the body of the request was in an unknown format - accepted media types include: {offers}");
+        Self::new(415, "UnsupportedMediaType", text)
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("limit is {limit}"))
+    }
+
+    pub fn expired(message: impl Into<String>) -> Self {
+        Self::new(410, "Expired", message)
+    }
+
+    pub fn internal(message: impl std::fmt::Display) -> Self {
+        let text = format!("Internal error occurred: {message}");
+        Self { details: json!({ "causes": [{ "message": message.to_string() }] }), ..Self::new(500, "InternalError", text) }
+    }
+
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(503, "ServiceUnavailable", message)
+    }
+
+    pub fn too_many_requests(message: impl Into<String>, seconds: u32) -> Self {
+        Self { details: json!({ "retryAfterSeconds": seconds }), ..Self::new(429, "TooManyRequests", message) }
+    }
+
+    /// The `Retry-After` header that goes with the answer.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        self.details.get("retryAfterSeconds").and_then(Value::as_u64)
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {},
+            "status": "Failure", "message": self.message, "reason": self.reason,
+        });
+        if !self.details.is_null() {
+            status["details"] = self.details.clone();
+        }
+        status["code"] = self.code.into();
+        status
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Compacted { .. } => Self::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list."),
+            StoreError::TooLarge { .. } => Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}")),
+            StoreError::Future { .. } => Self::timeout(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::SlowWatcher => Self::unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<CacheError> for ApiError {
+    fn from(error: CacheError) -> Self {
+        match error {
+            CacheError::Expired { .. } => Self::expired(error.to_string()),
+            CacheError::TooLarge { .. } => Self::timeout(error.to_string()),
+            CacheError::NotReady => Self::too_many_requests(error.to_string(), 1),
+            CacheError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl ApiError {
+    fn timeout(message: impl Into<String>) -> Self {
+        let details = json!({ "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }], "retryAfterSeconds": 1 });
+        Self { details, ..Self::new(504, "Timeout", format!("Timeout: {}", message.into())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schema::field::{Error, Path};
+
+    #[test]
+    fn messages_are_upstreams() {
+        assert_eq!(ApiError::not_found("", "pods", "x").message, "pods \"x\" not found");
+        let errors = vec![Error::required(&Path::new("spec").child("foo"), "")];
+        let invalid = ApiError::invalid("apps", "Deployment", "x", &errors);
+        assert_eq!(invalid.message, "Deployment.apps \"x\" is invalid: spec.foo: Required value");
+        assert_eq!(invalid.details["causes"][0]["reason"], "FieldValueRequired");
+        assert_eq!(ApiError::forbidden("", "", "", "no").message, "forbidden: no");
+    }
+}

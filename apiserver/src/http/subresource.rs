@@ -1,0 +1,202 @@
+//! Paths below an object.
+
+use axum::body::Body;
+use axum::extract::Request;
+use http::Response;
+use serde_json::{Value, json};
+use store::cache::{At, ListQuery};
+
+use super::answer::value_of;
+use super::negotiate::content_type;
+use super::route::{collect, one, plain, updated};
+use super::status::{ApiError, ApiResult};
+use super::kubelet;
+use crate::access::token;
+use crate::admission::{self, Verb};
+use crate::app::{Call, text};
+use crate::registry::resource::Sub;
+use crate::registry::update::Change;
+use crate::registry::{body, delete, object, read, scale, write};
+
+pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Response<Body>> {
+    let media = content_type(request.headers());
+    let resource = &call.resource;
+    match (sub.name.as_str(), call.info.verb) {
+        ("exec" | "attach" | "portforward" | "log" | "proxy", _) => kubelet::answer(call, request).await,
+        ("status" | "resize" | "ephemeralcontainers", "get") => read::get(call).await,
+        ("scale", "get") => plain(call, 200, &scale::get(call).await?),
+        ("scale", "update" | "patch") => {
+            let bytes = collect(request).await?;
+            let change = if call.info.verb == "patch" {
+                Change::patch(call, &media, &bytes)?
+            } else {
+                let schema = schema::builtin("autoscaling/v1", "Scale");
+                Change::Put(body::object(call, &media, &bytes, schema.as_ref(), "autoscaling/v1", "Scale")?)
+            };
+            let done = crate::registry::update::update(call, &change).await?;
+            plain(call, 200, &scale::view(call, &done.value)?)
+        }
+        ("binding", "create") => {
+            let bytes = collect(request).await?;
+            let schema = schema::builtin("v1", "Binding");
+            let binding = body::object(call, &media, &bytes, schema.as_ref(), "v1", "Binding")?;
+            plain(call, 201, &bind(call, &binding).await?)
+        }
+        ("eviction", "create") => {
+            let bytes = collect(request).await?;
+            let schema = schema::builtin("policy/v1", "Eviction");
+            let eviction = body::object(call, &media, &bytes, schema.as_ref(), "policy/v1", "Eviction")?;
+            plain(call, 201, &evict(call, &eviction).await?)
+        }
+        ("token", "create") => {
+            let bytes = collect(request).await?;
+            let version = "authentication.k8s.io/v1";
+            let schema = schema::builtin(version, "TokenRequest");
+            let request = body::object(call, &media, &bytes, schema.as_ref(), version, "TokenRequest")?;
+            plain(call, 201, &token::issue(call, request).await?)
+        }
+        (_, "update") => {
+            let bytes = collect(request).await?;
+            let schema = resource.schema();
+            let value = body::object(call, &media, &bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
+            updated(call, &Change::Put(value)).await
+        }
+        (_, "patch") => {
+            let bytes = collect(request).await?;
+            updated(call, &Change::patch(call, &media, &bytes)?).await
+        }
+        _ => one(call, 405, &Value::Null).and(Err(ApiError::no_method())),
+    }
+}
+
+fn success() -> Value {
+    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 })
+}
+
+/// Puts a pod on a node: `pods/binding`, and the old `bindings`.
+pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
+    let name = match call.info.name.as_str() {
+        "" => text(binding, "/metadata/name"),
+        name => name,
+    };
+    let node = text(binding, "/target/name");
+    if node.is_empty() {
+        let at = schema::field::Path::new("target").child("name");
+        return Err(ApiError::invalid("", "Binding", name, &vec![schema::field::Error::required(&at, "")]));
+    }
+    let pods = Call::internal(&call.app, "", "pods", &call.info.namespace, name)?;
+    let key = pods.resource.key(&call.info.namespace, name);
+    for _ in 0..write::ATTEMPTS {
+        let live = write::load(&pods, &key).await?.ok_or_else(|| pods.not_found(name))?;
+        let mut pod = live.value.clone();
+        let conflict = |why: &str| Err(ApiError::conflict("", "pods/binding", name, why));
+        let uid = text(binding, "/metadata/uid");
+        if !uid.is_empty() && uid != text(&pod, "/metadata/uid") {
+            return conflict(&format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", text(&pod, "/metadata/uid")));
+        }
+        if object::is_deleting(&pod) {
+            return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
+        }
+        let current = text(&pod, "/spec/nodeName");
+        if !current.is_empty() {
+            return conflict(&format!("pod {name} is already assigned to node {current:?}"));
+        }
+        if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+            return conflict(&format!("pod {name} has non-empty .spec.schedulingGates"));
+        }
+        pod["spec"]["nodeName"] = node.into();
+        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
+            if !pod["metadata"]["annotations"].is_object() {
+                pod["metadata"]["annotations"] = json!({});
+            }
+            pod["metadata"]["annotations"][key] = value.clone();
+        }
+        scheduled(&mut pod);
+        if call.dry_run() {
+            return Ok(success());
+        }
+        if write::commit(&pods, &key, &pod, live.revision).await?.is_some() {
+            return Ok(success());
+        }
+    }
+    Err(pods.modified(name))
+}
+
+/// The condition PodScheduled becomes true.
+fn scheduled(pod: &mut Value) {
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|c| c["type"] != "PodScheduled");
+    conditions.push(json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": object::now(),
+    }));
+    pod["status"]["conditions"] = Value::Array(conditions);
+}
+
+/// Deletes a pod unless a PodDisruptionBudget forbids it.
+async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
+    let name = call.info.name.clone();
+    let key = call.resource.key(&call.info.namespace, &name);
+    let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
+    admission::node_restriction::admit(call, Verb::Create, Some(eviction), None, Some(&pod))?;
+    let finished = matches!(text(&pod, "/status/phase"), "Succeeded" | "Failed" | "Pending");
+    if !finished && !object::is_deleting(&pod) {
+        disrupt(call, &pod).await?;
+    }
+    let options = &eviction["deleteOptions"];
+    let options = delete::Options {
+        grace: options["gracePeriodSeconds"].as_i64(),
+        uid: options.pointer("/preconditions/uid").and_then(Value::as_str).map(str::to_owned),
+        revision: options.pointer("/preconditions/resourceVersion").and_then(Value::as_str).map(str::to_owned),
+        propagation: None,
+    };
+    delete::delete(call, &options).await?;
+    Ok(success())
+}
+
+/// Takes one disruption from the budget that covers the pod.
+async fn disrupt(call: &Call, pod: &Value) -> ApiResult<()> {
+    let budgets = call.app.resource("policy", "poddisruptionbudgets")?;
+    let prefix = budgets.range(&call.info.namespace);
+    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: None };
+    let list = call.app.caches.of(&budgets).list(query).await?;
+    let mut covering = Vec::new();
+    for item in &list.items {
+        let budget = value_of(&budgets, item)?;
+        let selector = schema::selector::LabelSelector::from_object(&budget["spec"]["selector"]);
+        if selector.is_ok_and(|selector| selector.matches(&pod["metadata"]["labels"])) {
+            covering.push(item.name().to_owned());
+        }
+    }
+    let name = match covering.as_slice() {
+        [] => return Ok(()),
+        [only] => only,
+        _ => return Err(ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+    };
+    let inner = Call::internal(&call.app, "policy", "poddisruptionbudgets", &call.info.namespace, name)?;
+    let key = budgets.key(&call.info.namespace, name);
+    for _ in 0..write::ATTEMPTS {
+        let Some(live) = write::load(&inner, &key).await? else { return Ok(()) };
+        let mut budget = live.value;
+        let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
+        if allowed <= 0 {
+            let mut refusal = ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
+            let healthy = budget["status"]["currentHealthy"].as_i64().unwrap_or(0);
+            let needed = budget["status"]["desiredHealthy"].as_i64().unwrap_or(0);
+            refusal.details["causes"] = json!([{ "reason": "DisruptionBudget",
+                "message": format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently") }]);
+            return Err(refusal);
+        }
+        if call.dry_run() {
+            return Ok(());
+        }
+        budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
+        if !budget["status"]["disruptedPods"].is_object() {
+            budget["status"]["disruptedPods"] = json!({});
+        }
+        budget["status"]["disruptedPods"][text(pod, "/metadata/name")] = object::now().into();
+        if write::commit(&inner, &key, &budget, live.revision).await?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(inner.modified(name))
+}

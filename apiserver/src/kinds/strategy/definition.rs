@@ -1,0 +1,78 @@
+//! CustomResourceDefinitions and APIServices (`apiextensions/v1/defaults.go`, `apiregistration/v1/defaults.go`).
+
+use serde_json::{Value, json};
+
+use super::super::Strategy;
+use super::super::json::Json;
+use super::super::validate;
+use super::{SPEC_AND_STATUS, WITH_STATUS, webhook};
+
+pub const DEFINITION: Strategy = Strategy {
+    unconditional_update: false,
+    default: Some(default),
+    prepare_create: Some(prepare_create),
+    prepare_update: Some(|new, old| {
+        drop_preserve(new);
+        new.take_from("status", old);
+    }),
+    validate: Some(validate::definition::definition),
+    validate_update: Some(validate::definition::definition_update),
+    ..SPEC_AND_STATUS
+};
+
+pub const API_SERVICE: Strategy = Strategy {
+    unconditional_update: false,
+    default: Some(|object| webhook::default_port(object, "spec.service")),
+    validate: Some(validate::definition::api_service),
+    ..WITH_STATUS
+};
+
+fn default(definition: &mut Value) {
+    let kind = definition.text("spec.names.kind").to_owned();
+    if !kind.is_empty() {
+        definition.default_to("spec.names.singular", kind.to_lowercase());
+        definition.default_to("spec.names.listKind", format!("{kind}List"));
+    }
+    definition.default_to("spec.conversion", json!({}));
+    definition.default_to("spec.conversion.strategy", "None");
+    webhook::default_port(definition, "spec.conversion.webhook.clientConfig.service");
+}
+
+fn prepare_create(definition: &mut Value) {
+    drop_preserve(definition);
+    // The storage version is used from the moment the definition exists.
+    let stored: Vec<Value> = definition
+        .list("spec.versions")
+        .iter()
+        .filter(|version| version.yes("storage"))
+        .map(|version| version.at("name").clone())
+        .collect();
+    let names = json!({"plural": "", "kind": ""});
+    definition.put("status", json!({"conditions": [], "acceptedNames": names, "storedVersions": stored}));
+}
+
+/// `preserveUnknownFields: false` is what v1 means by saying nothing.
+fn drop_preserve(definition: &mut Value) {
+    if definition.at("spec.preserveUnknownFields") == &json!(false) {
+        definition.remove("spec.preserveUnknownFields");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_derived() {
+        let mut crd = json!({"spec": {"names": {"plural": "greetings", "kind": "Greeting"},
+            "versions": [{"name": "v1", "storage": true}]}});
+        default(&mut crd);
+        prepare_create(&mut crd);
+        assert_eq!(
+            crd["spec"]["names"],
+            json!({"plural": "greetings", "kind": "Greeting", "singular": "greeting", "listKind": "GreetingList"})
+        );
+        assert_eq!(crd["spec"]["conversion"], json!({"strategy": "None"}));
+        assert_eq!(crd["status"]["storedVersions"], json!(["v1"]));
+    }
+}

@@ -1,0 +1,25 @@
+//! Ingresses and their classes.
+
+use super::super::Strategy;
+use super::super::json::Json;
+use super::super::validate;
+use super::SPEC_AND_STATUS;
+
+pub const INGRESS: Strategy = Strategy {
+    default: Some(|object| object.default_to("status.loadBalancer", serde_json::json!({}))),
+    validate: Some(validate::ingress::ingress),
+    warnings: Some(validate::ingress::warnings),
+    ..SPEC_AND_STATUS
+};
+
+pub const INGRESS_CLASS: Strategy = Strategy {
+    has_generation: true,
+    default: Some(|object| {
+        if object.at("spec.parameters").is_object() {
+            object.default_to("spec.parameters.scope", "Cluster");
+        }
+    }),
+    validate: Some(validate::ingress::ingress_class),
+    validate_update: Some(validate::ingress::ingress_class_update),
+    ..Strategy::PLAIN
+};

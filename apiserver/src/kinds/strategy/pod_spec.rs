@@ -1,0 +1,235 @@
+//! Defaults of a pod spec, wherever one stands (`pkg/apis/core/v1/defaults.go`).
+
+use serde_json::{Value, json};
+
+use super::super::json::Json;
+
+/// Where containers are in a pod spec.
+pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// Fills the defaults of the pod spec at `path` of `object`.
+pub fn default_at(object: &mut Value, path: &str) {
+    if !object.has(path) {
+        object.put(path, json!({}));
+    }
+    let Some(spec) = object.at_mut(path) else { return };
+    spec.default_to("dnsPolicy", "ClusterFirst");
+    spec.default_to("restartPolicy", "Always");
+    spec.default_to("terminationGracePeriodSeconds", 30);
+    spec.default_to("securityContext", json!({}));
+    spec.default_to("schedulerName", "default-scheduler");
+    // The deprecated name is kept in step with the real one, whichever was given.
+    let account = [spec.text("serviceAccountName"), spec.text("serviceAccount")].into_iter().find(|a| !a.is_empty());
+    if let Some(account) = account.map(String::from) {
+        spec.put("serviceAccountName", account.clone());
+        spec.put("serviceAccount", account);
+    }
+    for volume in spec.list_mut("volumes") {
+        default_volume(volume);
+    }
+    let host_network = spec.yes("hostNetwork");
+    for list in CONTAINER_LISTS {
+        for container in spec.list_mut(list) {
+            default_container(container, host_network);
+        }
+    }
+}
+
+fn default_container(container: &mut Value, host_network: bool) {
+    container.default_to("terminationMessagePath", "/dev/termination-log");
+    container.default_to("terminationMessagePolicy", "File");
+    let image = container.text("image");
+    if !image.is_empty() {
+        let policy = if tag(image) == "latest" { "Always" } else { "IfNotPresent" };
+        container.default_to("imagePullPolicy", policy);
+    }
+    container.default_to("resources", json!({}));
+    for port in container.list_mut("ports") {
+        port.default_to("protocol", "TCP");
+        if host_network && port.int("hostPort") == 0 {
+            let number = port.at("containerPort").clone();
+            port.put("hostPort", number);
+        }
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if container.at(probe).is_object() {
+            default_probe(container, probe);
+        }
+    }
+    for hook in ["lifecycle.postStart.httpGet", "lifecycle.preStop.httpGet"] {
+        default_http(container, hook);
+    }
+    for env in container.list_mut("env") {
+        if env.at("valueFrom.fieldRef").is_object() {
+            env.default_to("valueFrom.fieldRef.apiVersion", "v1");
+        }
+    }
+    requests_from_limits(container);
+}
+
+fn default_probe(container: &mut Value, probe: &str) {
+    let Some(probe) = container.at_mut(probe) else { return };
+    for (field, value) in
+        [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+    {
+        if probe.int(field) == 0 {
+            probe.put(field, value);
+        }
+    }
+    default_http(probe, "httpGet");
+    if probe.at("grpc").is_object() && !probe.has("grpc.service") {
+        probe.put("grpc.service", "");
+    }
+}
+
+fn default_http(object: &mut Value, path: &str) {
+    if let Some(get) = object.at_mut(path).filter(|get| get.is_object()) {
+        get.default_to("path", "/");
+        get.default_to("scheme", "HTTP");
+    }
+}
+
+/// A limit without a request is also the request; init and ordinary containers alike.
+fn requests_from_limits(container: &mut Value) {
+    let limits = container.entries("resources.limits").clone();
+    for (name, quantity) in limits {
+        if !container.entries("resources.requests").contains_key(&name) {
+            if !container.has("resources.requests") {
+                container.put("resources.requests", json!({}));
+            }
+            if let Some(requests) = container.at_mut("resources.requests").and_then(Value::as_object_mut) {
+                requests.insert(name, quantity);
+            }
+        }
+    }
+}
+
+/// The tag of an image reference: `latest` where there is neither tag nor digest.
+fn tag(image: &str) -> &str {
+    let name = image.rsplit_once('/').map_or(image, |(_, name)| name);
+    if name.contains('@') {
+        return name.split_once('@').and_then(|(n, _)| n.split_once(':')).map_or("", |(_, tag)| tag);
+    }
+    name.split_once(':').map_or("latest", |(_, tag)| tag)
+}
+
+/// Mode 0644 of projected files.
+const FILE_MODE: i64 = 0o644;
+
+fn default_volume(volume: &mut Value) {
+    for source in ["secret", "configMap", "downwardAPI", "projected"] {
+        if volume.at(source).is_object() {
+            volume.default_to(&format!("{source}.defaultMode"), FILE_MODE);
+        }
+    }
+    for item in volume.list_mut("downwardAPI.items") {
+        default_field_ref(item);
+    }
+    for source in volume.list_mut("projected.sources") {
+        if source.at("serviceAccountToken").is_object() {
+            source.default_to("serviceAccountToken.expirationSeconds", 3600);
+        }
+        for item in source.list_mut("downwardAPI.items") {
+            default_field_ref(item);
+        }
+    }
+    if volume.at("hostPath").is_object() && !volume.has("hostPath.type") {
+        volume.put("hostPath.type", "");
+    }
+    if volume.at("image").is_object() {
+        let policy = if tag(volume.text("image.reference")) == "latest" { "Always" } else { "IfNotPresent" };
+        volume.default_to("image.pullPolicy", policy);
+    }
+    for (source, field, value) in [
+        ("iscsi", "iscsiInterface", "default"),
+        ("rbd", "pool", "rbd"),
+        ("rbd", "user", "admin"),
+        ("rbd", "keyring", "/etc/ceph/keyring"),
+        ("azureDisk", "cachingMode", "ReadWrite"),
+        ("azureDisk", "kind", "Shared"),
+        ("azureDisk", "fsType", "ext4"),
+        ("scaleIO", "storageMode", "ThinProvisioned"),
+        ("scaleIO", "fsType", "xfs"),
+    ] {
+        if volume.at(source).is_object() {
+            volume.default_to(&format!("{source}.{field}"), value);
+        }
+    }
+    if volume.at("ephemeral.volumeClaimTemplate.spec").is_object() {
+        volume.default_to("ephemeral.volumeClaimTemplate.spec.volumeMode", "Filesystem");
+    }
+    // A volume without any source is an empty folder.
+    if volume.as_object().is_some_and(|fields| !fields.iter().any(|(k, v)| k != "name" && !v.is_null())) {
+        volume.put("emptyDir", json!({}));
+    }
+}
+
+fn default_field_ref(item: &mut Value) {
+    if item.at("fieldRef").is_object() {
+        item.default_to("fieldRef.apiVersion", "v1");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minimal_pod_spec_is_filled() {
+        let mut pod = json!({"spec": {"containers": [{"name": "a", "image": "nginx"}]}});
+        default_at(&mut pod, "spec");
+        let expected = json!({"spec": {
+            "containers": [{"name": "a", "image": "nginx", "imagePullPolicy": "Always", "resources": {},
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File"}],
+            "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "schedulerName": "default-scheduler",
+            "securityContext": {}, "terminationGracePeriodSeconds": 30,
+        }});
+        assert_eq!(pod, expected);
+        default_at(&mut pod, "spec");
+        assert_eq!(pod, expected, "defaults are idempotent");
+    }
+
+    #[test]
+    fn the_tag_decides_the_pull_policy() {
+        for (image, expected) in [
+            ("nginx", "latest"),
+            ("nginx:latest", "latest"),
+            ("nginx:1.27", "1.27"),
+            ("host:5000/nginx", "latest"),
+            ("host:5000/a/nginx:2", "2"),
+            ("nginx@sha256:abc", ""),
+            ("nginx:3@sha256:abc", "3"),
+        ] {
+            assert_eq!(tag(image), expected, "{image}");
+        }
+    }
+
+    #[test]
+    fn ports_probes_resources_and_volumes() {
+        let mut spec = json!({"s": {
+            "hostNetwork": true,
+            "serviceAccountName": "x",
+            "containers": [{"name": "a", "image": "a:1", "ports": [{"containerPort": 80}],
+                "readinessProbe": {"httpGet": {"port": 80}},
+                "resources": {"limits": {"cpu": "1", "memory": "1Mi"}, "requests": {"cpu": "500m"}}}],
+            "volumes": [{"name": "v"}, {"name": "c", "configMap": {"name": "c"}},
+                {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
+        }});
+        default_at(&mut spec, "s");
+        let c = spec.at("s.containers").get(0).unwrap();
+        assert_eq!(c["ports"], json!([{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]));
+        assert_eq!(
+            c["readinessProbe"],
+            json!({"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
+                "successThreshold": 1, "failureThreshold": 3})
+        );
+        assert_eq!(c["resources"]["requests"], json!({"cpu": "500m", "memory": "1Mi"}));
+        assert_eq!(spec["s"]["serviceAccount"], "x");
+        assert_eq!(
+            spec["s"]["volumes"],
+            json!([{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}},
+                {"name": "t", "projected": {"defaultMode": 420,
+                    "sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}])
+        );
+    }
+}

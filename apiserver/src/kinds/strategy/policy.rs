@@ -1,0 +1,81 @@
+//! Small kinds that say how the cluster is run: disruption budgets, priorities, leases, runtime classes, certificate
+//! requests, flow control.
+
+use serde_json::json;
+
+use super::super::json::Json;
+use super::super::validate;
+use super::super::{NameRule, Strategy};
+use super::{CONDITIONAL, SPEC_AND_STATUS, WITH_STATUS, zero};
+
+pub const DISRUPTION_BUDGET: Strategy = Strategy {
+    default: Some(|budget| zero(budget, &["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])),
+    unconditional_update: false,
+    validate: Some(validate::policy::disruption_budget),
+    ..SPEC_AND_STATUS
+};
+
+pub const PRIORITY_CLASS: Strategy = Strategy {
+    has_generation: true,
+    default: Some(|class| class.default_to("preemptionPolicy", "PreemptLowerPriority")),
+    validate: Some(validate::policy::priority_class),
+    validate_update: Some(validate::policy::priority_class_update),
+    ..Strategy::PLAIN
+};
+
+pub const LEASE: Strategy = Strategy { create_on_update: true, validate: Some(validate::policy::lease), ..CONDITIONAL };
+
+pub const RUNTIME_CLASS: Strategy = Strategy {
+    has_generation: true,
+    validate: Some(validate::policy::runtime_class),
+    validate_update: Some(validate::policy::runtime_class_update),
+    ..CONDITIONAL
+};
+
+/// The requester's identity in the spec is set by the REST side, which knows the user.
+pub const SIGNING_REQUEST: Strategy = Strategy {
+    name: NameRule::PathSegment,
+    default: Some(|request| {
+        if request.list("spec.usages").is_empty() {
+            request.put("spec.usages", json!(["digital signature", "key encipherment"]));
+        }
+    }),
+    prepare_create: Some(|request| request.put("status", json!({}))),
+    prepare_update: Some(|new, old| {
+        new.take_from("spec", old);
+        new.take_from("status", old);
+    }),
+    validate: Some(validate::policy::signing_request),
+    ..WITH_STATUS
+};
+
+pub const FLOW_SCHEMA: Strategy = Strategy {
+    unconditional_update: false,
+    default: Some(|schema| {
+        if schema.int("spec.matchingPrecedence") == 0 {
+            schema.put("spec.matchingPrecedence", 1000);
+        }
+    }),
+    ..SPEC_AND_STATUS
+};
+
+pub const PRIORITY_LEVEL: Strategy = Strategy {
+    unconditional_update: false,
+    default: Some(|level| match level.text("spec.type") {
+        "Limited" => {
+            level.default_to("spec.limited.nominalConcurrencyShares", 30);
+            level.default_to("spec.limited.lendablePercent", 0);
+            if level.text("spec.limited.limitResponse.type") == "Queue" {
+                level.default_to("spec.limited.limitResponse.queuing.queues", 64);
+                level.default_to("spec.limited.limitResponse.queuing.handSize", 8);
+                level.default_to("spec.limited.limitResponse.queuing.queueLengthLimit", 50);
+            }
+        }
+        "Exempt" => {
+            level.default_to("spec.exempt.nominalConcurrencyShares", 0);
+            level.default_to("spec.exempt.lendablePercent", 0);
+        }
+        _ => {}
+    }),
+    ..SPEC_AND_STATUS
+};

@@ -1,0 +1,31 @@
+//! ReplicaSets and ReplicationControllers.
+
+use serde_json::Value;
+
+use super::super::Strategy;
+use super::super::json::Json;
+use super::super::validate;
+use super::{SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
+
+pub const REPLICA_SET: Strategy = Strategy {
+    default: Some(default),
+    validate: Some(validate::workload::replica_set),
+    validate_update: Some(validate::workload::replica_set_update),
+    warnings: Some(validate::pod_warnings::template),
+    ..SPEC_AND_STATUS
+};
+
+pub const REPLICATION_CONTROLLER: Strategy = Strategy {
+    default: Some(|object| {
+        default(object);
+        labels_from_template(object);
+    }),
+    validate: Some(validate::workload::replication_controller),
+    ..SPEC_AND_STATUS
+};
+
+fn default(object: &mut Value) {
+    pod_spec::default_at(object, "spec.template.spec");
+    object.default_to("spec.replicas", 1);
+    zero(object, &["replicas"]);
+}

@@ -1,0 +1,218 @@
+//! Services. What needs no allocator is here: which fields belong to which type, and what an update carries over
+//! (`pkg/registry/core/service`). Choosing cluster IPs and node ports is the allocators' part, on the REST side.
+
+use serde_json::{Value, json};
+
+use super::super::json::Json;
+use super::super::validate;
+use super::super::{NameRule, Strategy};
+use super::WITH_STATUS;
+
+pub const SERVICE: Strategy = Strategy {
+    create_on_update: true,
+    name: NameRule::Label1035,
+    default: Some(default),
+    prepare_create: Some(prepare),
+    prepare_update: Some(prepare_update),
+    validate: Some(validate::service::service),
+    validate_update: Some(validate::service::service_update),
+    warnings: Some(validate::service::warnings),
+    ..WITH_STATUS
+};
+
+/// Three hours, the session affinity of old.
+const AFFINITY_SECONDS: i64 = 10_800;
+
+fn default(service: &mut Value) {
+    service.default_to("spec.sessionAffinity", "None");
+    if service.text("spec.sessionAffinity") == "None" {
+        service.remove("spec.sessionAffinityConfig");
+    }
+    if service.text("spec.sessionAffinity") == "ClientIP" {
+        service.default_to("spec.sessionAffinityConfig.clientIP.timeoutSeconds", AFFINITY_SECONDS);
+    }
+    service.default_to("spec.type", "ClusterIP");
+    for port in service.list_mut("spec.ports") {
+        port.default_to("protocol", "TCP");
+        let target = port.at("targetPort");
+        if target.is_null() || *target == json!(0) || *target == json!("") {
+            let number = port.at("port").clone();
+            port.put("targetPort", number);
+        }
+    }
+    let kind = service.text("spec.type").to_owned();
+    if kind == "NodePort" || kind == "LoadBalancer" {
+        service.default_to("spec.externalTrafficPolicy", "Cluster");
+    }
+    if kind != "ExternalName" {
+        service.default_to("spec.internalTrafficPolicy", "Cluster");
+    }
+    if kind == "LoadBalancer" {
+        service.default_to("spec.allocateLoadBalancerNodePorts", true);
+    }
+    if service.at("status").is_null() {
+        service.put("status", json!({"loadBalancer": {}}));
+    }
+    if kind == "LoadBalancer" {
+        for ingress in service.list_mut("status.loadBalancer.ingress") {
+            if ingress.has("ip") {
+                ingress.default_to("ipMode", "VIP");
+            }
+        }
+    }
+}
+
+/// Keeps the singular and the plural form of the cluster IP together, and derives the families of given addresses.
+fn prepare(service: &mut Value) {
+    let kind = service.text("spec.type");
+    if kind == "ExternalName" {
+        return;
+    }
+    let (one, many) = (service.text("spec.clusterIP").to_owned(), service.list("spec.clusterIPs").len());
+    if !one.is_empty() && many == 0 {
+        service.put("spec.clusterIPs", json!([one]));
+    } else if one.is_empty() && many > 0 {
+        let first = service.list("spec.clusterIPs")[0].clone();
+        service.put("spec.clusterIP", first);
+    }
+    if service.list("spec.ipFamilies").is_empty() {
+        let families: Vec<&str> = service
+            .texts("spec.clusterIPs")
+            .into_iter()
+            .filter(|ip| *ip != "None" && !ip.is_empty())
+            .map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" })
+            .collect();
+        let families = if families.is_empty() { vec!["IPv4"] } else { families };
+        service.put("spec.ipFamilies", json!(families));
+    }
+    if service.text("spec.ipFamilyPolicy").is_empty() {
+        let dual = service.list("spec.ipFamilies").len() > 1;
+        service.put("spec.ipFamilyPolicy", if dual { "RequireDualStack" } else { "SingleStack" });
+    }
+}
+
+fn prepare_update(new: &mut Value, old: &Value) {
+    new.take_from("status", old);
+    patch_allocated(new, old);
+    drop_type_dependent(new, old);
+    prepare(new);
+}
+
+/// What the server chose and the user did not say is carried over, so that `kubectl replace` with the first manifest works.
+fn patch_allocated(new: &mut Value, old: &Value) {
+    let (new_kind, old_kind) = (new.text("spec.type").to_owned(), old.text("spec.type"));
+    let has_cluster_ip = |kind: &str| kind != "ExternalName";
+    if has_cluster_ip(old_kind) && has_cluster_ip(&new_kind) {
+        if new.text("spec.clusterIP").is_empty() {
+            new.take_from("spec.clusterIP", old);
+        }
+        if new.list("spec.clusterIPs").is_empty() && new.text("spec.clusterIP") == old.text("spec.clusterIP") {
+            new.take_from("spec.clusterIPs", old);
+        }
+        for field in ["spec.ipFamilies", "spec.ipFamilyPolicy"] {
+            if !new.has(field) {
+                new.take_from(field, old);
+            }
+        }
+    }
+    let has_node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+    if has_node_ports(old_kind) && has_node_ports(&new_kind) {
+        let key = |port: &Value| (port.text("protocol").to_owned(), port.int("port"));
+        let olds: Vec<_> = old.list("spec.ports").iter().map(|p| (key(p), p.int("nodePort"))).collect();
+        let taken: Vec<i64> = new.list("spec.ports").iter().map(|p| p.int("nodePort")).collect();
+        for port in new.list_mut("spec.ports") {
+            if port.int("nodePort") != 0 {
+                continue;
+            }
+            let found = olds.iter().find(|(k, node)| *k == key(port) && *node != 0 && !taken.contains(node));
+            if let Some((_, node)) = found {
+                port.put("nodePort", *node);
+            }
+        }
+    }
+    if needs_health_port(old) && needs_health_port(new) && new.int("spec.healthCheckNodePort") == 0 {
+        new.take_from("spec.healthCheckNodePort", old);
+    }
+}
+
+fn needs_health_port(service: &Value) -> bool {
+    service.text("spec.type") == "LoadBalancer" && service.text("spec.externalTrafficPolicy") == "Local"
+}
+
+/// Fields that came with the old type and mean nothing to the new one go, unless the user changed them just now.
+fn drop_type_dependent(new: &mut Value, old: &Value) {
+    let (new_kind, old_kind) = (new.text("spec.type").to_owned(), old.text("spec.type").to_owned());
+    let same = |new: &Value, field: &str| new.at(field) == old.at(field);
+    if new_kind == "ExternalName" && old_kind != "ExternalName" {
+        if same(new, "spec.clusterIP") && same(new, "spec.clusterIPs") {
+            new.remove("spec.clusterIP");
+            new.remove("spec.clusterIPs");
+        }
+        for field in ["spec.ipFamilies", "spec.ipFamilyPolicy", "spec.internalTrafficPolicy"] {
+            if same(new, field) {
+                new.remove(field);
+            }
+        }
+    }
+    let has_node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
+    if has_node_ports(&old_kind) && !has_node_ports(&new_kind) {
+        let olds: Vec<i64> = old.list("spec.ports").iter().map(|p| p.int("nodePort")).collect();
+        for port in new.list_mut("spec.ports") {
+            if olds.contains(&port.int("nodePort")) {
+                port.remove("nodePort");
+            }
+        }
+        if same(new, "spec.externalTrafficPolicy") {
+            new.remove("spec.externalTrafficPolicy");
+        }
+    }
+    if needs_health_port(old) && !needs_health_port(new) && same(new, "spec.healthCheckNodePort") {
+        new.remove("spec.healthCheckNodePort");
+    }
+    if old_kind == "LoadBalancer" && new_kind != "LoadBalancer" {
+        for field in ["spec.allocateLoadBalancerNodePorts", "spec.loadBalancerClass"] {
+            if same(new, field) {
+                new.remove(field);
+            }
+        }
+        new.put("status.loadBalancer", json!({}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_and_families() {
+        let mut s = json!({"spec": {"ports": [{"port": 80}], "clusterIP": "None"}});
+        default(&mut s);
+        prepare(&mut s);
+        assert_eq!(
+            s["spec"],
+            json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "clusterIP": "None",
+                "clusterIPs": ["None"], "type": "ClusterIP", "sessionAffinity": "None",
+                "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
+        );
+    }
+
+    #[test]
+    fn an_update_keeps_what_was_allocated() {
+        let mut old = json!({"spec": {"type": "NodePort", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"],
+            "ports": [{"port": 80, "nodePort": 30001}]}});
+        default(&mut old);
+        prepare(&mut old);
+        let mut new = json!({"spec": {"type": "NodePort", "ports": [{"port": 80}, {"port": 81}]}});
+        default(&mut new);
+        prepare_update(&mut new, &old);
+        assert_eq!(new["spec"]["clusterIP"], "10.96.0.7");
+        assert_eq!(new["spec"]["ports"][0]["nodePort"], 30001);
+        assert_eq!(new["spec"]["ports"][1].get("nodePort"), None);
+
+        let mut new = old.clone();
+        new["spec"]["type"] = json!("ClusterIP");
+        prepare_update(&mut new, &old);
+        assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
+        assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
+    }
+}

@@ -1,0 +1,43 @@
+//! StatefulSets and ControllerRevisions.
+
+use serde_json::{Value, json};
+
+use super::super::Strategy;
+use super::super::json::Json;
+use super::super::validate;
+use super::{SPEC_AND_STATUS, pod_spec, storage, zero};
+
+pub const STATEFUL_SET: Strategy = Strategy {
+    default: Some(default),
+    validate: Some(validate::workload::stateful_set),
+    validate_update: Some(validate::workload::stateful_set_update),
+    warnings: Some(validate::pod_warnings::template),
+    ..SPEC_AND_STATUS
+};
+
+pub const CONTROLLER_REVISION: Strategy = Strategy {
+    validate: Some(validate::workload::controller_revision),
+    validate_update: Some(validate::workload::controller_revision_update),
+    ..Strategy::PLAIN
+};
+
+fn default(object: &mut Value) {
+    pod_spec::default_at(object, "spec.template.spec");
+    object.default_to("spec.podManagementPolicy", "OrderedReady");
+    object.default_to("spec.updateStrategy", json!({}));
+    object.default_to("spec.updateStrategy.type", "RollingUpdate");
+    if object.text("spec.updateStrategy.type") == "RollingUpdate" {
+        object.default_to("spec.updateStrategy.rollingUpdate.partition", 0);
+    }
+    object.default_to("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", "Retain");
+    object.default_to("spec.persistentVolumeClaimRetentionPolicy.whenScaled", "Retain");
+    object.default_to("spec.replicas", 1);
+    object.default_to("spec.revisionHistoryLimit", 10);
+    zero(object, &["replicas", "availableReplicas"]);
+    for claim in object.list_mut("spec.volumeClaimTemplates") {
+        // Claims of a template carry their type, as they are stored by upstream.
+        claim.default_to("apiVersion", "v1");
+        claim.default_to("kind", "PersistentVolumeClaim");
+        storage::default_claim(claim);
+    }
+}

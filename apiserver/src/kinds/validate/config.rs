@@ -1,0 +1,244 @@
+//! ConfigMaps, Secrets, quotas and limit ranges.
+
+use base64::Engine;
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{immutable, named, quantity, required_one_of, same, spec};
+
+/// Data of a ConfigMap or Secret altogether.
+const MAX_SIZE: usize = 1024 * 1024;
+
+#[must_use]
+pub fn config_map(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut size = 0;
+    for (key, value) in object.entries("data") {
+        let path = Path::new("data").key(key);
+        named(&mut errors, &path, key, names::config_map_key);
+        if object.entries("binaryData").contains_key(key) {
+            errors.push(Error::invalid(&path, key.as_str(), "duplicate of key present in binaryData"));
+        }
+        size += value.as_str().map_or(0, str::len);
+    }
+    for (key, value) in object.entries("binaryData") {
+        named(&mut errors, &Path::new("binaryData").key(key), key, names::config_map_key);
+        size += decoded_len(value);
+    }
+    if size > MAX_SIZE {
+        errors.push(Error::too_long(&Path::default(), MAX_SIZE));
+    }
+    errors
+}
+
+fn decoded_len(value: &Value) -> usize {
+    let text = value.as_str().unwrap_or_default();
+    base64::engine::general_purpose::STANDARD.decode(text).map_or(text.len(), |bytes| bytes.len())
+}
+
+#[must_use]
+pub fn config_map_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    frozen(&mut errors, new, old, &["data", "binaryData"]);
+    errors
+}
+
+/// `immutable: true` is for ever.
+fn frozen(errors: &mut ErrorList, new: &Value, old: &Value, fields: &[&str]) {
+    const DETAIL: &str = "field is immutable when `immutable` is set";
+    if !old.yes("immutable") {
+        return;
+    }
+    if !new.yes("immutable") {
+        errors.push(Error::forbidden(&Path::new("immutable"), DETAIL));
+    }
+    for field in fields {
+        if !same(new.at(field), old.at(field)) {
+            errors.push(Error::forbidden(&Path::new(field), DETAIL));
+        }
+    }
+}
+
+#[must_use]
+pub fn secret(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let data = Path::new("data");
+    let mut size = 0;
+    for (key, value) in object.entries("data") {
+        named(&mut errors, &data.key(key), key, names::config_map_key);
+        size += decoded_len(value);
+    }
+    if size > MAX_SIZE {
+        errors.push(Error::too_long(&data, MAX_SIZE));
+    }
+    let has = |key: &str| object.entries("data").contains_key(key);
+    match object.text("type") {
+        "kubernetes.io/service-account-token" => {
+            let account = object.entries("metadata.annotations").get("kubernetes.io/service-account.name");
+            if account.and_then(Value::as_str).unwrap_or_default().is_empty() {
+                let path = Path::new("metadata").child("annotations").key("kubernetes.io/service-account.name");
+                errors.push(Error::required(&path, ""));
+            }
+        }
+        "kubernetes.io/tls" => {
+            for key in ["tls.crt", "tls.key"].into_iter().filter(|key| !has(key)) {
+                errors.push(Error::required(&data.key(key), ""));
+            }
+        }
+        "kubernetes.io/basic-auth" if !has("username") && !has("password") => {
+            errors.push(Error::required(&data.key("username"), ""));
+            errors.push(Error::required(&data.key("password"), ""));
+        }
+        "kubernetes.io/ssh-auth" if !has("ssh-privatekey") => {
+            errors.push(Error::required(&data.key("ssh-privatekey"), ""));
+        }
+        "kubernetes.io/dockercfg" => json_key(&mut errors, object, ".dockercfg"),
+        "kubernetes.io/dockerconfigjson" => json_key(&mut errors, object, ".dockerconfigjson"),
+        _ => {}
+    }
+    errors
+}
+
+fn json_key(errors: &mut ErrorList, secret: &Value, key: &str) {
+    let path = Path::new("data").key(key);
+    let Some(value) = secret.entries("data").get(key) else {
+        errors.push(Error::required(&path, ""));
+        return;
+    };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default());
+    let parsed = bytes.ok().and_then(|b| serde_json::from_slice::<Value>(&b).err());
+    if let Some(error) = parsed {
+        // The content is a secret and stays out of the message.
+        errors.push(Error::invalid(&path, "<secret contents redacted>", error.to_string()));
+    }
+}
+
+#[must_use]
+pub fn secret_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &Path::new("type"), new.at("type"), old.at("type"));
+    frozen(&mut errors, new, old, &["data"]);
+    errors
+}
+
+#[must_use]
+pub fn resource_quota(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = spec().child("hard");
+    for (name, value) in object.entries("spec.hard") {
+        let at = path.key(name);
+        named(&mut errors, &at, name, names::qualified_name);
+        quantity(&mut errors, &at, value);
+    }
+    errors
+}
+
+#[must_use]
+pub fn quota_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &spec().child("scopes"), new.at("spec.scopes"), old.at("spec.scopes"));
+    errors
+}
+
+#[must_use]
+pub fn limit_range(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut kinds = std::collections::BTreeSet::new();
+    for (i, item) in object.list("spec.limits").iter().enumerate() {
+        let path = spec().child("limits").index(i);
+        let kind = item.text("type");
+        required_one_of(&mut errors, &path.child("type"), kind, &["Container", "PersistentVolumeClaim", "Pod"]);
+        if !kinds.insert(kind) {
+            errors.push(Error::duplicate(&path.child("type"), kind));
+        }
+        for list in ["default", "defaultRequest", "max", "maxLimitRequestRatio", "min"] {
+            for (name, value) in item.entries(list) {
+                quantity(&mut errors, &path.child(list).key(name), value);
+            }
+            if kind == "Pod" && list.starts_with("default") && !item.entries(list).is_empty() {
+                let detail = "may not be specified when `type` is 'Pod'";
+                errors.push(Error::forbidden(&path.child(list), detail));
+            }
+        }
+        ordered(&mut errors, &path, item);
+    }
+    errors
+}
+
+/// min <= defaultRequest <= default <= max.
+fn ordered(errors: &mut ErrorList, path: &Path, item: &Value) {
+    let parse = |list: &str, name: &str| {
+        let text = item.entries(list).get(name).map(super::quantity_text)?;
+        let milli = schema::quantity::Quantity::parse(&text).ok()?.milli_value();
+        Some((text, milli))
+    };
+    for (low, high, say) in [
+        ("min", "max", ("min value", "max value")),
+        ("min", "defaultRequest", ("min value", "default request value")),
+        ("defaultRequest", "max", ("default request value", "max value")),
+        ("defaultRequest", "default", ("default request value", "default limit value")),
+        ("default", "max", ("default value", "max value")),
+    ] {
+        for name in item.entries(low).keys() {
+            let (Some((a, x)), Some((b, y))) = (parse(low, name), parse(high, name)) else { continue };
+            if x > y {
+                let field = if low == "min" && high == "max" {
+                    "min"
+                } else if high == "max" {
+                    low
+                } else {
+                    "defaultRequest"
+                };
+                let detail = format!("{} {a} is greater than {} {b}", say.0, say.1);
+                let shown = if field == low { a } else { b };
+                errors.push(Error::invalid(&path.child(field).key(name), shown, detail));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn keys_and_immutability() {
+        let old = json!({"data": {"a": "1"}, "immutable": true});
+        let new = json!({"data": {"a": "2"}});
+        assert_eq!(
+            texts(&config_map_update(&new, &old)),
+            [
+                "immutable: Forbidden: field is immutable when `immutable` is set",
+                "data: Forbidden: field is immutable when `immutable` is set"
+            ]
+        );
+        let bad = texts(&config_map(&json!({"data": {"a/b": ""}})));
+        assert!(bad[0].starts_with("data[a/b]: Invalid value: \"a/b\": a valid config key"), "{bad:?}");
+    }
+
+    #[test]
+    fn secrets_by_type() {
+        assert_eq!(
+            texts(&secret(&json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}))),
+            ["data[tls.key]: Required value"]
+        );
+        assert_eq!(
+            texts(&secret_update(&json!({"type": "b"}), &json!({"type": "a"}))),
+            ["type: Invalid value: \"b\": field is immutable"]
+        );
+    }
+
+    #[test]
+    fn limits_are_ordered() {
+        let r = json!({"spec": {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}});
+        assert_eq!(
+            texts(&limit_range(&r)),
+            ["spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"]
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! Ingresses and their classes (`pkg/apis/networking/validation`).
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{named, one_of, port_number, required_name, same, spec};
+
+#[must_use]
+pub fn ingress(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    let default = body.at("defaultBackend");
+    if body.list("rules").is_empty() && default.is_null() {
+        errors.push(Error::invalid(
+            &path,
+            body.list("rules").to_vec(),
+            "either `defaultBackend` or `rules` must be specified",
+        ));
+    }
+    if !default.is_null() {
+        backend(&mut errors, &path.child("defaultBackend"), default);
+    }
+    for (i, rule) in body.list("rules").iter().enumerate() {
+        let path = path.child("rules").index(i);
+        host(&mut errors, &path.child("host"), rule.text("host"));
+        if rule.has("http") {
+            paths(&mut errors, &path.child("http").child("paths"), rule.list("http.paths"));
+        }
+    }
+    for (i, tls) in body.list("tls").iter().enumerate() {
+        let path = path.child("tls").index(i);
+        for (j, name) in tls.texts("hosts").into_iter().enumerate() {
+            host(&mut errors, &path.child("hosts").index(j), name);
+        }
+        if !tls.text("secretName").is_empty() {
+            named(&mut errors, &path.child("secretName"), tls.text("secretName"), names::dns1123_subdomain);
+        }
+    }
+    if body.has("ingressClassName") {
+        named(&mut errors, &path.child("ingressClassName"), body.text("ingressClassName"), names::dns1123_subdomain);
+        if object.entries("metadata.annotations").contains_key(CLASS_ANNOTATION) {
+            errors.push(Error::invalid(
+                &Path::new("annotations").child(CLASS_ANNOTATION),
+                object.entries("metadata.annotations")[CLASS_ANNOTATION].clone(),
+                "can not be set when the class field is also set",
+            ));
+        }
+    }
+    errors
+}
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// A host may begin with a wildcard label, and is no address.
+fn host(errors: &mut ErrorList, path: &Path, host: &str) {
+    if host.is_empty() {
+        return;
+    }
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        errors.push(Error::invalid(path, host, "must be a DNS name, not an IP address"));
+        return;
+    }
+    if !host.contains('*') {
+        named(errors, path, host, names::dns1123_subdomain);
+        return;
+    }
+    let rest = host.strip_prefix("*.").unwrap_or_default();
+    if rest.is_empty() || !names::dns1123_subdomain(rest).is_empty() {
+        errors.push(Error::invalid(
+            path,
+            host,
+            "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of \
+             lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', \
+             regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ));
+    }
+}
+
+fn paths(errors: &mut ErrorList, path: &Path, paths: &[Value]) {
+    if paths.is_empty() {
+        errors.push(Error::required(path, ""));
+    }
+    for (i, entry) in paths.iter().enumerate() {
+        let at = path.index(i);
+        let (kind, text) = (entry.text("pathType"), entry.text("path"));
+        match kind {
+            "" => errors.push(Error::required(&at.child("pathType"), "pathType must be specified")),
+            "Exact" | "Prefix" => {
+                if !text.starts_with('/') {
+                    errors.push(Error::invalid(&at.child("path"), text, "must be an absolute path"));
+                }
+                if !text.is_empty() {
+                    for sequence in ["//", "/./", "/../", "%2f", "%2F"].into_iter().filter(|s| text.contains(s)) {
+                        errors.push(Error::invalid(&at.child("path"), text, format!("must not contain '{sequence}'")));
+                    }
+                    for suffix in ["/..", "/."].into_iter().filter(|s| text.ends_with(s)) {
+                        errors.push(Error::invalid(&at.child("path"), text, format!("cannot end with '{suffix}'")));
+                    }
+                }
+            }
+            "ImplementationSpecific" => {
+                if !text.is_empty() && !text.starts_with('/') {
+                    errors.push(Error::invalid(&at.child("path"), text, "must be an absolute path"));
+                }
+            }
+            other => {
+                let supported = ["Exact", "ImplementationSpecific", "Prefix"];
+                errors.push(Error::not_supported(&at.child("pathType"), other, &supported));
+            }
+        }
+        backend(errors, &at.child("backend"), entry.at("backend"));
+    }
+}
+
+fn backend(errors: &mut ErrorList, path: &Path, backend: &Value) {
+    match (backend.has("service"), backend.has("resource")) {
+        (true, true) => errors.push(Error::invalid(path, "", "cannot set both resource and service backends")),
+        (false, false) => errors.push(Error::required(path, "resource or service backend is required")),
+        (false, true) => {
+            for field in ["kind", "name"] {
+                let at = path.child("resource").child(field);
+                required_name(errors, &at, backend.at("resource").text(field), names::path_segment);
+            }
+        }
+        (true, false) => service_backend(errors, &path.child("service"), backend.at("service")),
+    }
+}
+
+fn service_backend(errors: &mut ErrorList, path: &Path, service: &Value) {
+    required_name(errors, &path.child("name"), service.text("name"), names::dns1035_label);
+    let (name, number) = (service.text("port.name"), service.int("port.number"));
+    let port = path.child("port");
+    match (name, number) {
+        ("", 0) => errors.push(Error::required(&port, "port name or number is required")),
+        ("", number) => port_number(errors, &port.child("number"), number),
+        (name, 0) => named(errors, &port.child("name"), name, names::port_name),
+        _ => errors.push(Error::invalid(path, "", "cannot set both port name & port number")),
+    }
+}
+
+#[must_use]
+pub fn warnings(object: &Value) -> Vec<String> {
+    if object.entries("metadata.annotations").contains_key(CLASS_ANNOTATION) {
+        vec![format!("annotation \"{CLASS_ANNOTATION}\" is deprecated, please use 'spec.ingressClassName' instead")]
+    } else {
+        Vec::new()
+    }
+}
+
+#[must_use]
+pub fn ingress_class(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = spec();
+    let controller = object.text("spec.controller");
+    if controller.is_empty() {
+        errors.push(Error::required(&path.child("controller"), ""));
+    } else if !controller.contains('/') {
+        errors.push(Error::invalid(
+            &path.child("controller"),
+            controller,
+            "must be a domain-prefixed path (such as \"acme.io/foo\")",
+        ));
+    }
+    let parameters = object.at("spec.parameters");
+    if parameters.is_null() {
+        return errors;
+    }
+    let at = path.child("parameters");
+    for field in ["kind", "name"] {
+        required_name(&mut errors, &at.child(field), parameters.text(field), names::path_segment);
+    }
+    let (scope, namespace) = (parameters.text("scope"), parameters.text("namespace"));
+    one_of(&mut errors, &at.child("scope"), scope, &["Cluster", "Namespace"]);
+    if scope == "Namespace" && namespace.is_empty() {
+        errors.push(Error::required(&at.child("namespace"), "`parameters.scope` is set to 'Namespace'"));
+    }
+    if scope == "Cluster" && !namespace.is_empty() {
+        errors.push(Error::forbidden(&at.child("namespace"), "`parameters.scope` is set to 'Cluster'"));
+    }
+    errors
+}
+
+#[must_use]
+pub fn ingress_class_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if !same(new.at("spec.controller"), old.at("spec.controller")) {
+        let value = new.at("spec.controller").clone();
+        errors.push(Error::invalid(&spec().child("controller"), value, super::IMMUTABLE));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn ingresses() {
+        let with = |path: Value| json!({"spec": {"rules": [{"host": "a.example", "http": {"paths": [path]}}]}});
+        let backend = json!({"service": {"name": "svc1", "port": {"number": 80}}});
+        for (path, expected) in [
+            (json!({"path": "/svc1", "pathType": "Prefix", "backend": backend}), vec![]),
+            (
+                json!({"path": "svc1", "pathType": "Prefix", "backend": backend}),
+                vec!["spec.rules[0].http.paths[0].path: Invalid value: \"svc1\": must be an absolute path"],
+            ),
+            (
+                json!({"path": "/a", "backend": {"service": {"name": "s", "port": {}}}}),
+                vec![
+                    "spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified",
+                    "spec.rules[0].http.paths[0].backend.service.port: Required value: port name or number is required",
+                ],
+            ),
+        ] {
+            assert_eq!(texts(&ingress(&with(path))), expected);
+        }
+        assert_eq!(
+            texts(&ingress(&json!({"spec": {}}))),
+            ["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]
+        );
+    }
+}

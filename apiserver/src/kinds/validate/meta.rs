@@ -1,0 +1,228 @@
+//! metadata of every object (`apimachinery/pkg/api/validation/objectmeta.go`). The REST code calls [`create`] and [`update`]
+//! for all kinds, custom ones too; the rest serves templates.
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::NameRule;
+use super::super::json::Json;
+use super::{immutable, named};
+
+/// All annotations of an object together.
+const ANNOTATIONS_SIZE: usize = 256 * 1024;
+
+/// Checks `metadata` of a new object of a kind that is namespaced or not and whose names follow `rule`.
+#[must_use]
+pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("metadata");
+    let meta = object.at("metadata");
+    let generate = meta.text("generateName");
+    if !generate.is_empty() {
+        for message in name_messages(rule, generate, true) {
+            errors.push(Error::invalid(&path.child("generateName"), generate, message));
+        }
+    }
+    match meta.text("name") {
+        "" => errors.push(Error::required(&path.child("name"), "name or generateName is required")),
+        name => {
+            for message in name_messages(rule, name, false) {
+                errors.push(Error::invalid(&path.child("name"), name, message));
+            }
+        }
+    }
+    let namespace = meta.text("namespace");
+    let at = path.child("namespace");
+    match (namespaced, namespace) {
+        (true, "") => errors.push(Error::required(&at, "")),
+        (true, namespace) => named(&mut errors, &at, namespace, names::dns1123_label),
+        (false, "") => {}
+        (false, _) => errors.push(Error::forbidden(&at, "not allowed on this type")),
+    }
+    body(&mut errors, &path, meta);
+    errors
+}
+
+/// Checks `metadata` of `new`, which is to replace `old`.
+#[must_use]
+pub fn update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("metadata");
+    let (new, old) = (new.at("metadata"), old.at("metadata"));
+    if old.has("deletionTimestamp") {
+        let known = old.texts("finalizers");
+        let added: Vec<String> =
+            new.texts("finalizers").into_iter().filter(|f| !known.contains(f)).map(|f| format!("{f:?}")).collect();
+        if !added.is_empty() {
+            errors.push(Error::forbidden(
+                &path.child("finalizers"),
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                    added.join(", ")
+                ),
+            ));
+        }
+    }
+    if new.text("resourceVersion").is_empty() {
+        errors.push(Error::invalid(&path.child("resourceVersion"), "", "must be specified for an update"));
+    }
+    if new.int("generation") < old.int("generation") {
+        errors.push(Error::invalid(&path.child("generation"), new.int("generation"), "must not be decremented"));
+    }
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+        immutable(&mut errors, &path.child(field), new.at(field), old.at(field));
+    }
+    body(&mut errors, &path, new);
+    errors
+}
+
+/// What a name may not be, in upstream's words. A generateName may end where the random part will follow.
+#[must_use]
+pub fn name_messages(rule: NameRule, name: &str, prefix: bool) -> Vec<String> {
+    let masked;
+    let name = if prefix && rule != NameRule::PathSegment && name.ends_with('-') {
+        // The suffix to come is alphanumeric.
+        masked = format!("{}a", &name[..name.len() - 1]);
+        &masked
+    } else {
+        name
+    };
+    match rule {
+        NameRule::Subdomain => names::dns1123_subdomain(name),
+        NameRule::Label => names::dns1123_label(name),
+        NameRule::Label1035 => names::dns1035_label(name),
+        NameRule::PathSegment => names::path_segment(name),
+    }
+}
+
+fn body(errors: &mut ErrorList, path: &Path, meta: &Value) {
+    if meta.int("generation") < 0 {
+        errors.push(Error::invalid(&path.child("generation"), meta.int("generation"), super::NOT_NEGATIVE));
+    }
+    labels(errors, &path.child("labels"), meta.at("labels"));
+    annotations(errors, &path.child("annotations"), meta.at("annotations"));
+    owners(errors, &path.child("ownerReferences"), meta.at("ownerReferences"));
+    finalizers(errors, &path.child("finalizers"), &meta.texts("finalizers"));
+}
+
+pub fn labels(errors: &mut ErrorList, path: &Path, labels: &Value) {
+    for (key, value) in labels.entries("") {
+        named(errors, path, key, names::qualified_name);
+        named(errors, path, value.as_str().unwrap_or_default(), names::label_value);
+    }
+}
+
+pub fn annotations(errors: &mut ErrorList, path: &Path, annotations: &Value) {
+    let mut size = 0;
+    for (key, value) in annotations.entries("") {
+        // Upper case is tolerated in the prefix of an annotation.
+        for message in names::qualified_name(&key.to_lowercase()) {
+            errors.push(Error::invalid(path, key.as_str(), message));
+        }
+        size += key.len() + value.as_str().map_or(0, str::len);
+    }
+    if size > ANNOTATIONS_SIZE {
+        errors.push(Error::too_long(path, ANNOTATIONS_SIZE));
+    }
+}
+
+fn owners(errors: &mut ErrorList, path: &Path, owners: &Value) {
+    let mut controller: Option<&str> = None;
+    for owner in owners.list("") {
+        let version = owner.text("apiVersion");
+        if version.rsplit('/').next().unwrap_or_default().is_empty() {
+            errors.push(Error::invalid(&path.child("apiVersion"), version, "version must not be empty"));
+        }
+        for field in ["kind", "name", "uid"] {
+            if owner.text(field).is_empty() {
+                errors.push(Error::invalid(&path.child(field), "", format!("{field} must not be empty")));
+            }
+        }
+        if version == "v1" && owner.text("kind") == "Event" {
+            errors.push(Error::invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner"));
+        }
+        if owner.yes("controller") {
+            let name = owner.text("name");
+            if let Some(first) = controller {
+                errors.push(Error::invalid(
+                    path,
+                    owners.clone(),
+                    format!(
+                        "Only one reference can have Controller set to true. Found \"true\" in references for {first} and \
+                         {name}"
+                    ),
+                ));
+            }
+            controller.get_or_insert(name);
+        }
+    }
+}
+
+fn finalizers(errors: &mut ErrorList, path: &Path, finalizers: &[&str]) {
+    for finalizer in finalizers {
+        named(errors, path, finalizer, names::qualified_name);
+    }
+    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+        errors.push(Error::invalid(
+            path,
+            finalizers.to_vec(),
+            "finalizer orphan and foregroundDeletion cannot be both set",
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn names_and_namespaces() {
+        let check =
+            |meta: Value, namespaced| texts(&create(&json!({ "metadata": meta }), namespaced, NameRule::Subdomain));
+        assert_eq!(check(json!({"name": "a.b", "namespace": "default"}), true), Vec::<String>::new());
+        assert_eq!(check(json!({"generateName": "a-", "name": "a-x", "namespace": "d"}), true), Vec::<String>::new());
+        assert_eq!(
+            check(json!({}), true),
+            ["metadata.name: Required value: name or generateName is required", "metadata.namespace: Required value"]
+        );
+        assert_eq!(
+            check(json!({"name": "a", "namespace": "d"}), false),
+            ["metadata.namespace: Forbidden: not allowed on this type"]
+        );
+        let upper = check(json!({"name": "A_", "namespace": "d"}), true);
+        assert!(
+            upper[0].starts_with("metadata.name: Invalid value: \"A_\": a lowercase RFC 1123 subdomain"),
+            "{upper:?}"
+        );
+    }
+
+    #[test]
+    fn updates() {
+        let old = json!({"metadata": {"name": "a", "uid": "1", "resourceVersion": "3", "deletionTimestamp": "t"}});
+        let mut new = old.clone();
+        assert_eq!(update(&new, &old), vec![]);
+        new["metadata"]["uid"] = json!("2");
+        new["metadata"]["finalizers"] = json!(["x/y"]);
+        assert_eq!(
+            texts(&update(&new, &old)),
+            [
+                "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found new \
+                 finalizers []string{\"x/y\"}",
+                "metadata.uid: Invalid value: \"2\": field is immutable"
+            ]
+        );
+    }
+
+    #[test]
+    fn two_controllers() {
+        let owner = |name| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": "u", "controller": true});
+        let object = json!({"metadata": {"name": "a", "ownerReferences": [owner("x"), owner("y")]}});
+        let errors = texts(&create(&object, false, NameRule::Subdomain));
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].ends_with("Found \"true\" in references for x and y"));
+    }
+}

@@ -1,0 +1,239 @@
+//! What an object must satisfy beyond its schema: upstream's field paths, error types and messages (`pkg/apis/*/validation`).
+//! One file a family; here are the checks they share. Every function returns all that is wrong, in upstream's order.
+
+pub mod affinity;
+pub mod autoscaler;
+pub mod batch;
+pub mod config;
+pub mod container;
+pub mod cron;
+pub mod definition;
+pub mod event;
+pub mod ingress;
+pub mod meta;
+pub mod network;
+pub mod pod;
+pub mod pod_update;
+pub mod pod_warnings;
+pub mod policy;
+pub mod probe;
+pub mod rbac;
+pub mod service;
+pub mod storage;
+pub mod system;
+pub mod volume;
+pub mod webhook;
+pub mod workload;
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use schema::quantity::Quantity;
+use serde_json::Value;
+
+use super::json::Json;
+
+pub const IMMUTABLE: &str = "field is immutable";
+const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
+const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
+/// Every IP address anywhere is refused with this.
+const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+
+type Check = fn(&str) -> Vec<String>;
+
+fn spec() -> Path {
+    Path::new("spec")
+}
+
+/// Adds what `check` finds wrong with `value`.
+fn named(errors: &mut ErrorList, path: &Path, value: &str, check: Check) {
+    errors.extend(check(value).into_iter().map(|message| Error::invalid(path, value, message)));
+}
+
+/// The same for a field that must be there.
+fn required_name(errors: &mut ErrorList, path: &Path, value: &str, check: Check) {
+    if value.is_empty() {
+        errors.push(Error::required(path, ""));
+    } else {
+        named(errors, path, value, check);
+    }
+}
+
+fn required(errors: &mut ErrorList, object: &Value, field: &str, path: &Path) {
+    if object.text(field).is_empty() {
+        errors.push(Error::required(&path.child(field), ""));
+    }
+}
+
+/// The field, if set, is one of `supported`.
+fn one_of(errors: &mut ErrorList, path: &Path, value: &str, supported: &[&str]) {
+    if !supported.contains(&value) {
+        errors.push(Error::not_supported(path, value, supported));
+    }
+}
+
+/// The same, where "" is a missing value.
+fn required_one_of(errors: &mut ErrorList, path: &Path, value: &str, supported: &[&str]) {
+    if value.is_empty() {
+        errors.push(Error::required(path, ""));
+    } else {
+        one_of(errors, path, value, supported);
+    }
+}
+
+fn not_negative(errors: &mut ErrorList, object: &Value, field: &str, path: &Path) {
+    if object.int(field) < 0 {
+        errors.push(Error::invalid(&path.child(field), object.int(field), NOT_NEGATIVE));
+    }
+}
+
+fn positive(errors: &mut ErrorList, object: &Value, field: &str, path: &Path) {
+    if object.has(field) && object.int(field) < 1 {
+        errors.push(Error::invalid(&path.child(field), object.int(field), "must be greater than 0"));
+    }
+}
+
+fn port_number(errors: &mut ErrorList, path: &Path, port: i64) {
+    if !(1..=65535).contains(&port) {
+        errors.push(Error::invalid(path, port, PORT_RANGE));
+    }
+}
+
+/// A port given by number or by name.
+fn port_or_name(errors: &mut ErrorList, path: &Path, port: &Value) {
+    match port {
+        Value::String(name) => named(errors, path, name, names::port_name),
+        other => port_number(errors, path, other.as_i64().unwrap_or_default()),
+    }
+}
+
+fn immutable(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value) {
+    if !same(new, old) {
+        errors.push(Error::invalid(path, new.clone(), IMMUTABLE));
+    }
+}
+
+/// Equality in Go's eyes: absent, null and empty are one.
+fn same(a: &Value, b: &Value) -> bool {
+    let empty = |v: &Value| match v {
+        Value::Null => true,
+        Value::String(s) => s.is_empty(),
+        Value::Array(l) => l.is_empty(),
+        Value::Object(m) => m.is_empty(),
+        _ => false,
+    };
+    match (a, b) {
+        (Value::Object(x), Value::Object(y)) => {
+            x.iter().all(|(k, v)| y.get(k).map_or_else(|| empty(v), |w| same(v, w)))
+                && y.iter().all(|(k, w)| x.contains_key(k) || empty(w))
+        }
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(v, w)),
+        _ => a == b || (empty(a) && empty(b)),
+    }
+}
+
+fn ip(errors: &mut ErrorList, path: &Path, address: &str) {
+    if address.parse::<std::net::IpAddr>().is_err() {
+        errors.push(Error::invalid(path, address, IP));
+    }
+}
+
+fn cidr(errors: &mut ErrorList, path: &Path, block: &str) -> Option<ipnet::IpNet> {
+    let parsed = block.parse::<ipnet::IpNet>().ok();
+    if parsed.is_none() {
+        errors.push(Error::invalid(path, block, CIDR));
+    }
+    parsed
+}
+
+/// A quantity may stand in JSON as a number.
+pub fn quantity_text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn quantity(errors: &mut ErrorList, path: &Path, value: &Value) -> Option<Quantity> {
+    let text = quantity_text(value);
+    match Quantity::parse(&text) {
+        Ok(quantity) if quantity.milli_value() < 0 => {
+            errors.push(Error::invalid(path, text, NOT_NEGATIVE));
+            None
+        }
+        Ok(quantity) => Some(quantity),
+        Err(error) => {
+            errors.push(Error::invalid(path, text, error.to_string()));
+            None
+        }
+    }
+}
+
+/// An absolute number or a percentage; yields the number, if it is one of a valid form.
+fn number_or_percent(errors: &mut ErrorList, path: &Path, value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => {
+            let digits = text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
+            let percent = digits.and_then(|d| d.parse().ok());
+            if percent.is_none() {
+                errors.push(Error::invalid(
+                    path,
+                    text.as_str(),
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%', or '93%', \
+                     regex used for validation is '[0-9]+%')",
+                ));
+            }
+            percent
+        }
+        other => {
+            let number = other.as_i64().unwrap_or_default();
+            if number < 0 {
+                errors.push(Error::invalid(path, number, NOT_NEGATIVE));
+            }
+            Some(number)
+        }
+    }
+}
+
+/// A percentage above 100 makes no sense for what is taken away.
+fn at_most_all(errors: &mut ErrorList, path: &Path, value: &Value) {
+    let percent = value.as_str().and_then(|t| t.strip_suffix('%')).and_then(|d| d.parse::<i64>().ok());
+    if percent.is_some_and(|p| p > 100) {
+        errors.push(Error::invalid(path, value.clone(), "must not be greater than 100%"));
+    }
+}
+
+/// A metav1.LabelSelector.
+fn label_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
+    meta::labels(errors, &path.child("matchLabels"), selector.at("matchLabels"));
+    for (i, expression) in selector.list("matchExpressions").iter().enumerate() {
+        let path = path.child("matchExpressions").index(i);
+        let has_values = !expression.list("values").is_empty();
+        match expression.text("operator") {
+            "In" | "NotIn" if !has_values => errors
+                .push(Error::required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'")),
+            "Exists" | "DoesNotExist" if has_values => errors.push(Error::forbidden(
+                &path.child("values"),
+                "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+            )),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+        }
+        named(errors, &path.child("key"), expression.text("key"), names::qualified_name);
+        for (j, value) in expression.texts("values").into_iter().enumerate() {
+            named(errors, &path.child("values").index(j), value, names::label_value);
+        }
+    }
+}
+
+/// What a field of a list has twice: the second is the error.
+fn unique<'a>(errors: &mut ErrorList, items: impl IntoIterator<Item = (Path, &'a str)>) {
+    let mut seen = std::collections::BTreeSet::new();
+    for (path, value) in items {
+        if !value.is_empty() && !seen.insert(value) {
+            errors.push(Error::duplicate(&path, value));
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) fn texts(errors: &ErrorList) -> Vec<String> {
+    errors.iter().map(ToString::to_string).collect()
+}

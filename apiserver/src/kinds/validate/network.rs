@@ -1,0 +1,317 @@
+//! Endpoints, EndpointSlices, NetworkPolicies, IPAddresses, ServiceCIDRs.
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{
+    cidr, immutable, ip, label_selector, named, one_of, port_number, port_or_name, required_name, required_one_of, spec,
+};
+
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+
+#[must_use]
+pub fn endpoints(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (i, subset) in object.list("subsets").iter().enumerate() {
+        let path = Path::new("subsets").index(i);
+        if subset.list("addresses").is_empty() && subset.list("notReadyAddresses").is_empty() {
+            errors.push(Error::required(&path, "must specify `addresses` or `notReadyAddresses`"));
+        }
+        for list in ["addresses", "notReadyAddresses"] {
+            for (j, address) in subset.list(list).iter().enumerate() {
+                let at = path.child(list).index(j);
+                endpoint_ip(&mut errors, &at.child("ip"), address.text("ip"));
+                if !address.text("hostname").is_empty() {
+                    named(&mut errors, &at.child("hostname"), address.text("hostname"), names::dns1123_label);
+                }
+            }
+        }
+        let ports = subset.list("ports");
+        for (j, port) in ports.iter().enumerate() {
+            let at = path.child("ports").index(j);
+            if ports.len() > 1 {
+                required_name(&mut errors, &at.child("name"), port.text("name"), names::dns1123_label);
+            }
+            port_number(&mut errors, &at.child("port"), port.int("port"));
+            required_one_of(&mut errors, &at.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        }
+    }
+    errors
+}
+
+/// An endpoint is another machine: not this one, not many, not a neighbour by accident.
+fn endpoint_ip(errors: &mut ErrorList, path: &Path, address: &str) {
+    let Ok(parsed) = address.parse::<std::net::IpAddr>() else {
+        ip(errors, path, address);
+        return;
+    };
+    let link_local = match parsed {
+        std::net::IpAddr::V4(v4) => v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if parsed.is_unspecified() {
+        errors.push(Error::invalid(path, address, "may not be unspecified (0.0.0.0 or ::)"));
+    }
+    if parsed.is_loopback() {
+        errors.push(Error::invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"));
+    }
+    if link_local {
+        errors.push(Error::invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
+    }
+}
+
+#[must_use]
+pub fn endpoint_slice(object: &Value) -> ErrorList {
+    /// Limits of one slice.
+    const ENDPOINTS: usize = 1000;
+    const ADDRESSES: usize = 100;
+    const PORTS: usize = 20_000;
+    let mut errors = ErrorList::new();
+    let kind = object.text("addressType");
+    required_one_of(&mut errors, &Path::new("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
+    let all = object.list("endpoints");
+    if all.len() > ENDPOINTS {
+        errors.push(Error::too_many(&Path::new("endpoints"), all.len(), ENDPOINTS));
+        return errors;
+    }
+    for (i, endpoint) in all.iter().enumerate() {
+        let path = Path::new("endpoints").index(i);
+        let addresses = endpoint.texts("addresses");
+        let at = path.child("addresses");
+        if addresses.is_empty() {
+            errors.push(Error::required(&at, "must contain at least 1 address"));
+        }
+        if addresses.len() > ADDRESSES {
+            errors.push(Error::too_many(&at, addresses.len(), ADDRESSES));
+        }
+        for (j, address) in addresses.into_iter().enumerate() {
+            match kind {
+                "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
+                    errors.push(Error::invalid(&at.index(j), address, "must be a valid IPv4 address"));
+                }
+                "IPv6" if address.parse::<std::net::Ipv6Addr>().is_err() => {
+                    errors.push(Error::invalid(&at.index(j), address, "must be a valid IPv6 address"));
+                }
+                "IPv4" | "IPv6" => endpoint_ip(&mut errors, &at.index(j), address),
+                "FQDN" => named(&mut errors, &at.index(j), address, names::dns1123_subdomain),
+                _ => {}
+            }
+        }
+        if !endpoint.text("nodeName").is_empty() {
+            named(&mut errors, &path.child("nodeName"), endpoint.text("nodeName"), names::dns1123_subdomain);
+        }
+        if !endpoint.text("hostname").is_empty() {
+            named(&mut errors, &path.child("hostname"), endpoint.text("hostname"), names::dns1123_label);
+        }
+    }
+    let ports = object.list("ports");
+    if ports.len() > PORTS {
+        errors.push(Error::too_many(&Path::new("ports"), ports.len(), PORTS));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let path = Path::new("ports").index(i);
+        let name = port.text("name");
+        if !name.is_empty() {
+            named(&mut errors, &path.child("name"), name, names::dns1123_label);
+        }
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        required_one_of(&mut errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
+    }
+    errors
+}
+
+#[must_use]
+pub fn endpoint_slice_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &Path::new("addressType"), new.at("addressType"), old.at("addressType"));
+    errors
+}
+
+#[must_use]
+pub fn network_policy(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    label_selector(&mut errors, &path.child("podSelector"), body.at("podSelector"));
+    for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (i, rule) in body.list(rules).iter().enumerate() {
+            let path = path.child(rules).index(i);
+            for (j, port) in rule.list("ports").iter().enumerate() {
+                policy_port(&mut errors, &path.child("ports").index(j), port);
+            }
+            for (j, peer) in rule.list(peers).iter().enumerate() {
+                policy_peer(&mut errors, &path.child(peers).index(j), peer);
+            }
+        }
+    }
+    let types = body.texts("policyTypes");
+    let at = path.child("policyTypes");
+    if types.len() > 2 {
+        errors.push(Error::invalid(&at, body.at("policyTypes").clone(), "may not specify more than two policyTypes"));
+        return errors;
+    }
+    for (i, kind) in types.into_iter().enumerate() {
+        one_of(&mut errors, &at.index(i), kind, &["Ingress", "Egress"]);
+    }
+    errors
+}
+
+fn policy_port(errors: &mut ErrorList, path: &Path, port: &Value) {
+    if port.has("protocol") {
+        one_of(errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
+    }
+    let end = port.at("endPort").as_i64();
+    if port.has("port") {
+        port_or_name(errors, &path.child("port"), port.at("port"));
+    }
+    let Some(end) = end else { return };
+    let at = path.child("endPort");
+    match port.at("port") {
+        Value::Null => errors.push(Error::invalid(&at, end, "may not be specified when `port` is not specified")),
+        Value::String(_) => errors.push(Error::invalid(&at, end, "may not be specified when `port` is non-numeric")),
+        number => {
+            if end < number.as_i64().unwrap_or_default() {
+                errors.push(Error::invalid(&at, end, "must be greater than or equal to `port`"));
+            }
+            port_number(errors, &at, end);
+        }
+    }
+}
+
+fn policy_peer(errors: &mut ErrorList, path: &Path, peer: &Value) {
+    let selectors = ["podSelector", "namespaceSelector"].into_iter().filter(|s| peer.has(s)).count();
+    for selector in ["podSelector", "namespaceSelector"] {
+        if peer.has(selector) {
+            label_selector(errors, &path.child(selector), peer.at(selector));
+        }
+    }
+    let block = peer.at("ipBlock");
+    if block.is_null() {
+        if selectors == 0 {
+            errors.push(Error::required(path, "must specify a peer"));
+        }
+        return;
+    }
+    let at = path.child("ipBlock");
+    if block.text("cidr").is_empty() {
+        errors.push(Error::required(&at.child("cidr"), ""));
+    } else if let Some(outer) = cidr(errors, &at.child("cidr"), block.text("cidr")) {
+        for (i, except) in block.texts("except").into_iter().enumerate() {
+            let at = at.child("except").index(i);
+            let Some(inner) = cidr(errors, &at, except) else { continue };
+            if !outer.contains(&inner) || outer.prefix_len() == inner.prefix_len() {
+                let detail = format!("must be a strict subset of `cidr` {}", block.text("cidr"));
+                errors.push(Error::invalid(&at, except, detail));
+            }
+        }
+    }
+    if selectors > 0 {
+        errors.push(Error::forbidden(path, "may not specify both ipBlock and another peer"));
+    }
+}
+
+#[must_use]
+pub fn ip_address(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let name = object.text("metadata.name");
+    let canonical = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_string() == name);
+    if !canonical {
+        let detail = "must be a valid IP address in canonical form";
+        errors.push(Error::invalid(&Path::new("metadata").child("name"), name, detail));
+    }
+    let path = spec().child("parentRef");
+    if object.at("spec.parentRef").is_null() {
+        errors.push(Error::required(&path, ""));
+        return errors;
+    }
+    for field in ["resource", "name"] {
+        required_name(&mut errors, &path.child(field), object.at("spec.parentRef").text(field), names::path_segment);
+    }
+    errors
+}
+
+#[must_use]
+pub fn ip_address_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &spec(), new.at("spec"), old.at("spec"));
+    errors
+}
+
+#[must_use]
+pub fn service_cidr(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = spec().child("cidrs");
+    let ranges = object.texts("spec.cidrs");
+    if ranges.is_empty() {
+        errors.push(Error::required(&path, "at least one CIDR required"));
+        return errors;
+    }
+    let families: Vec<bool> = ranges.iter().map(|r| r.contains(':')).collect();
+    if ranges.len() > 2 || (ranges.len() == 2 && families[0] == families[1]) {
+        errors.push(Error::invalid(
+            &path,
+            object.at("spec.cidrs").clone(),
+            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
+        ));
+    }
+    for (i, range) in ranges.into_iter().enumerate() {
+        cidr(&mut errors, &path.index(i), range);
+    }
+    errors
+}
+
+#[must_use]
+pub fn service_cidr_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &spec().child("cidrs"), new.at("spec.cidrs"), old.at("spec.cidrs"));
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn policies() {
+        let policy =
+            |ingress: Value| json!({"spec": {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [ingress]}});
+        for (rule, expected) in [
+            (json!({"from": [{"ipBlock": {"cidr": "172.17.0.0/16", "except": ["172.17.1.0/24"]}}]}), vec![]),
+            (
+                json!({"from": [{"ipBlock": {"cidr": "172.17.0.0/16", "except": ["10.0.0.0/8"]}}]}),
+                vec![
+                    "spec.ingress[0].from[0].ipBlock.except[0]: Invalid value: \"10.0.0.0/8\": must be a strict subset of \
+                     `cidr` 172.17.0.0/16",
+                ],
+            ),
+            (json!({"from": [{}]}), vec!["spec.ingress[0].from[0]: Required value: must specify a peer"]),
+            (
+                json!({"ports": [{"port": 80, "endPort": 70}]}),
+                vec!["spec.ingress[0].ports[0].endPort: Invalid value: 70: must be greater than or equal to `port`"],
+            ),
+        ] {
+            assert_eq!(texts(&network_policy(&policy(rule))), expected);
+        }
+    }
+
+    #[test]
+    fn slices() {
+        let slice = json!({"addressType": "IPv4", "endpoints": [{"addresses": ["127.0.0.1"]}, {"addresses": []}],
+            "ports": [{"name": "", "protocol": "TCP", "port": 80}]});
+        assert_eq!(
+            texts(&endpoint_slice(&slice)),
+            [
+                "endpoints[0].addresses[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, \
+                 ::1/128)",
+                "endpoints[1].addresses: Required value: must contain at least 1 address"
+            ]
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! What is legal in a pod and yet probably a mistake (`pkg/api/pod/warnings.go`).
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::super::json::Json;
+
+/// Warnings of a pod.
+#[must_use]
+pub fn pod(pod: &Value) -> Vec<String> {
+    spec_warnings(pod.at("spec"), "spec", pod)
+}
+
+/// Warnings of a workload's template.
+#[must_use]
+pub fn template(object: &Value) -> Vec<String> {
+    spec_warnings(object.at("spec.template.spec"), "spec.template.spec", object.at("spec.template"))
+}
+
+/// Deprecated annotations and the fields that took their place.
+const DEPRECATED: [(&str, &str); 2] = [
+    (
+        "scheduler.alpha.kubernetes.io/critical-pod",
+        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+    ),
+    ("seccomp.security.alpha.kubernetes.io/pod", "non-functional in v1.27+; use the \"seccompProfile\" field instead"),
+];
+
+fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (key, text) in DEPRECATED {
+        if owner.entries("metadata.annotations").contains_key(key) {
+            warnings.push(format!("metadata.annotations[{key}]: {text}"));
+        }
+    }
+    for label in ["beta.kubernetes.io/os", "beta.kubernetes.io/arch"] {
+        if spec.entries("nodeSelector").contains_key(label) {
+            let instead = label.trim_start_matches("beta.");
+            warnings.push(format!("{path}.nodeSelector[{label}]: deprecated since v1.14; use \"{instead}\" instead"));
+        }
+    }
+    for list in ["initContainers", "containers"] {
+        for (i, container) in spec.list(list).iter().enumerate() {
+            let at = format!("{path}.{list}[{i}]");
+            let mut names = BTreeSet::new();
+            for (j, variable) in container.list("env").iter().enumerate() {
+                let name = variable.text("name");
+                if !names.insert(name) {
+                    warnings.push(format!(
+                        "{at}.env[{j}]: hides previous definition of \"{name}\", which may be dropped when using apply"
+                    ));
+                }
+            }
+            let mut ports: Vec<(i64, &str)> = Vec::new();
+            for (j, port) in container.list("ports").iter().enumerate() {
+                let key = (port.int("containerPort"), port.text("protocol"));
+                if let Some(first) = ports.iter().position(|p| *p == key) {
+                    warnings.push(format!("{at}.ports[{j}]: duplicate port definition with {at}.ports[{first}]"));
+                }
+                ports.push(key);
+            }
+        }
+    }
+    if spec.at("terminationGracePeriodSeconds").as_i64().is_some_and(|s| s < 0) {
+        warnings.push(format!(
+            "{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn duplicates_are_warned_of() {
+        let object = json!({"spec": {"containers": [{"env": [{"name": "A"}, {"name": "A"}],
+            "ports": [{"containerPort": 1, "protocol": "TCP"}, {"containerPort": 1, "protocol": "TCP"}]}]}});
+        assert_eq!(
+            pod(&object),
+            [
+                "spec.containers[0].env[1]: hides previous definition of \"A\", which may be dropped when using apply",
+                "spec.containers[0].ports[1]: duplicate port definition with spec.containers[0].ports[0]",
+            ]
+        );
+    }
+}

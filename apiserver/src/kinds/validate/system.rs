@@ -1,0 +1,92 @@
+//! Namespaces and Nodes.
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{affinity, cidr, named, spec};
+
+#[must_use]
+pub fn namespace(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for finalizer in object.texts("spec.finalizers") {
+        let path = spec().child("finalizers");
+        named(&mut errors, &path, finalizer, names::qualified_name);
+        if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | "orphan" | "foregroundDeletion") {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&path, finalizer, detail));
+        }
+    }
+    errors
+}
+
+#[must_use]
+pub fn node(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    affinity::taints(&mut errors, &spec().child("taints"), object.list("spec.taints"));
+    let ranges = object.texts("spec.podCIDRs");
+    for (i, range) in ranges.iter().enumerate() {
+        cidr(&mut errors, &spec().child("podCIDRs").index(i), range);
+    }
+    if ranges.len() > 2 {
+        errors.push(Error::invalid(
+            &spec().child("podCIDRs"),
+            object.at("spec.podCIDRs").clone(),
+            "may specify no more than one CIDR for each IP family",
+        ));
+    }
+    addresses(&mut errors, object);
+    errors
+}
+
+fn addresses(errors: &mut ErrorList, node: &Value) {
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, address) in node.list("status.addresses").iter().enumerate() {
+        if !seen.insert((address.text("type"), address.text("address"))) {
+            let path = Path::new("status").child("addresses").index(i);
+            errors.push(Error::duplicate(&path, address.clone()));
+        }
+    }
+}
+
+#[must_use]
+pub fn node_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = spec();
+    let (now, then) = (new.list("spec.podCIDRs"), old.list("spec.podCIDRs"));
+    if !then.is_empty() && now != then {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("podCIDRs"), detail));
+    }
+    let (now, then) = (new.text("spec.providerID"), old.text("spec.providerID"));
+    if !then.is_empty() && now != then {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.push(Error::forbidden(&path.child("providerID"), detail));
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn taints_and_ranges() {
+        let node_object = json!({"spec": {"podCIDRs": ["11.0.1.0/24"], "taints": [{"key": "a", "effect": "Never"}]}});
+        assert_eq!(
+            texts(&node(&node_object)),
+            ["spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \
+              \"PreferNoSchedule\", \"NoExecute\""]
+        );
+        let old = json!({"spec": {"podCIDRs": ["11.0.1.0/24"]}});
+        let new = json!({"spec": {"podCIDRs": ["11.0.2.0/24"]}});
+        assert_eq!(
+            texts(&node_update(&new, &old)),
+            ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"]
+        );
+    }
+}

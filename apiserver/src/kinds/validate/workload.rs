@@ -1,0 +1,361 @@
+//! Deployments, ReplicaSets, DaemonSets, StatefulSets and their kin (`pkg/apis/apps/validation`).
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use schema::selector::LabelSelector;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{
+    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, pod, required_one_of,
+    same, spec,
+};
+
+#[must_use]
+pub fn deployment(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    not_negative(&mut errors, body, "replicas", &path);
+    selector(&mut errors, &path, body, "deployment");
+    template(&mut errors, &path, body, "ReplicaSet");
+    strategy(&mut errors, &path.child("strategy"), body.at("strategy"));
+    for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
+        not_negative(&mut errors, body, field, &path);
+    }
+    if body.has("progressDeadlineSeconds") && body.int("progressDeadlineSeconds") <= body.int("minReadySeconds") {
+        errors.push(Error::invalid(
+            &path.child("progressDeadlineSeconds"),
+            body.int("progressDeadlineSeconds"),
+            "must be greater than minReadySeconds",
+        ));
+    }
+    errors
+}
+
+#[must_use]
+pub fn deployment_update(new: &Value, old: &Value) -> ErrorList {
+    selector_kept(new, old)
+}
+
+#[must_use]
+pub fn replica_set(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    not_negative(&mut errors, body, "replicas", &path);
+    not_negative(&mut errors, body, "minReadySeconds", &path);
+    selector(&mut errors, &path, body, "deployment");
+    template(&mut errors, &path, body, "ReplicaSet");
+    errors
+}
+
+#[must_use]
+pub fn replica_set_update(new: &Value, old: &Value) -> ErrorList {
+    selector_kept(new, old)
+}
+
+#[must_use]
+pub fn replication_controller(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    not_negative(&mut errors, body, "minReadySeconds", &path);
+    if body.entries("selector").is_empty() {
+        errors.push(Error::required(&path.child("selector"), ""));
+    }
+    not_negative(&mut errors, body, "replicas", &path);
+    if body.at("template").is_null() {
+        errors.push(Error::required(&path.child("template"), ""));
+        return errors;
+    }
+    let labels = body.entries("template.metadata.labels");
+    if !body.entries("selector").iter().all(|(k, v)| labels.get(k) == Some(v)) {
+        mismatch(&mut errors, &path, body);
+    }
+    template_body(&mut errors, &path.child("template"), body.at("template"), "ReplicationController");
+    errors
+}
+
+#[must_use]
+pub fn daemon_set(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    selector(&mut errors, &path, body, "daemonset");
+    template(&mut errors, &path, body, "DaemonSet");
+    not_negative(&mut errors, body, "minReadySeconds", &path);
+    let (at, update) = (path.child("updateStrategy"), body.at("updateStrategy"));
+    match update.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            let rolling = at.child("rollingUpdate");
+            if update.at("rollingUpdate").is_null() {
+                errors.push(Error::required(&rolling, ""));
+            } else {
+                let (away, extra) = bounds(&mut errors, &rolling, update.at("rollingUpdate"));
+                if away == Some(0) && extra == Some(0) {
+                    let value = update.at("rollingUpdate.maxUnavailable").clone();
+                    errors.push(Error::invalid(
+                        &rolling.child("maxUnavailable"),
+                        value,
+                        "cannot be 0 when maxSurge is 0",
+                    ));
+                } else if away.is_some_and(|n| n > 0) && extra.is_some_and(|n| n > 0) {
+                    let value = update.at("rollingUpdate.maxSurge").clone();
+                    errors.push(Error::invalid(
+                        &rolling.child("maxSurge"),
+                        value,
+                        "may not be set when maxUnavailable is non-zero",
+                    ));
+                }
+            }
+        }
+        other => errors.push(Error::not_supported(&at, other, &["RollingUpdate", "OnDelete"])),
+    }
+    not_negative(&mut errors, body, "revisionHistoryLimit", &path);
+    errors
+}
+
+#[must_use]
+pub fn daemon_set_update(new: &Value, old: &Value) -> ErrorList {
+    selector_kept(new, old)
+}
+
+#[must_use]
+pub fn stateful_set(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    required_one_of(
+        &mut errors,
+        &path.child("podManagementPolicy"),
+        body.text("podManagementPolicy"),
+        &["OrderedReady", "Parallel"],
+    );
+    let (at, update) = (path.child("updateStrategy"), body.at("updateStrategy"));
+    match update.text("type") {
+        "" => errors.push(Error::required(&at, "")),
+        "OnDelete" if update.has("rollingUpdate") => errors.push(Error::invalid(
+            &at.child("rollingUpdate"),
+            update.at("rollingUpdate").clone(),
+            "only allowed for updateStrategy 'RollingUpdate'",
+        )),
+        "OnDelete" => {}
+        "RollingUpdate" => {
+            not_negative(&mut errors, update.at("rollingUpdate"), "partition", &at.child("rollingUpdate"))
+        }
+        other => errors.push(Error::invalid(&at, other, "must be 'RollingUpdate' or 'OnDelete'")),
+    }
+    for field in ["whenDeleted", "whenScaled"] {
+        one_of(
+            &mut errors,
+            &path.child("persistentVolumeClaimRetentionPolicy").child(field),
+            body.at("persistentVolumeClaimRetentionPolicy").text(field),
+            &["Retain", "Delete"],
+        );
+    }
+    not_negative(&mut errors, body, "replicas", &path);
+    not_negative(&mut errors, body, "minReadySeconds", &path);
+    selector(&mut errors, &path, body, "statefulset");
+    template(&mut errors, &path, body, "StatefulSet");
+    if !body.text("serviceName").is_empty() {
+        super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_subdomain);
+    }
+    errors
+}
+
+/// What of a StatefulSet's spec may change.
+const CHANGEABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+
+#[must_use]
+pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let mut rest = new.at("spec").clone();
+    for field in CHANGEABLE {
+        rest.take_from(field, old.at("spec"));
+    }
+    if !same(&rest, old.at("spec")) {
+        let (last, first) = CHANGEABLE.split_last().expect("the list is not empty");
+        let list = first.iter().map(|f| format!("'{f}'")).collect::<Vec<_>>().join(", ");
+        errors.push(Error::forbidden(
+            &spec(),
+            format!("updates to statefulset spec for fields other than {list} and '{last}' are forbidden"),
+        ));
+    }
+    errors
+}
+
+#[must_use]
+pub fn controller_revision(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if object.at("data").is_null() {
+        errors.push(Error::required(&Path::new("data"), "data is mandatory"));
+    }
+    not_negative(&mut errors, object, "revision", &Path::default());
+    errors
+}
+
+#[must_use]
+pub fn controller_revision_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &Path::new("data"), new.at("data"), old.at("data"));
+    errors
+}
+
+fn selector_kept(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if !same(new.at("spec.selector"), old.at("spec.selector")) {
+        errors.push(Error::invalid(&spec().child("selector"), new.at("spec.selector").clone(), IMMUTABLE));
+    }
+    errors
+}
+
+fn selector(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
+    let (path, selector) = (path.child("selector"), body.at("selector"));
+    if selector.is_null() {
+        errors.push(Error::required(&path, ""));
+        return;
+    }
+    label_selector(errors, &path, selector);
+    if selector.entries("matchLabels").is_empty() && selector.list("matchExpressions").is_empty() {
+        errors.push(Error::invalid(&path, selector.clone(), format!("empty selector is invalid for {kind}")));
+    }
+}
+
+/// The template matches the selector, restarts always and never ends by itself.
+fn template(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
+    let template = body.at("template");
+    let empty = body.entries("selector.matchLabels").is_empty() && body.list("selector.matchExpressions").is_empty();
+    if let Ok(selector) = LabelSelector::from_object(body.at("selector"))
+        && !empty
+        && !selector.matches(template.at("metadata.labels"))
+    {
+        mismatch(errors, path, body);
+    }
+    template_body(errors, &path.child("template"), template, kind);
+}
+
+fn template_body(errors: &mut ErrorList, path: &Path, template: &Value, kind: &str) {
+    pod::template(errors, path, template);
+    let policy = template.text("spec.restartPolicy");
+    // What is no policy at all has been said already.
+    if matches!(policy, "OnFailure" | "Never") {
+        let at = path.child("spec").child("restartPolicy");
+        errors.push(Error::not_supported(&at, policy, &["Always"]));
+    }
+    if template.has("spec.activeDeadlineSeconds") {
+        let at = path.child("spec").child("activeDeadlineSeconds");
+        errors.push(Error::forbidden(&at, format!("activeDeadlineSeconds in {kind} is not Supported")));
+    }
+}
+
+fn mismatch(errors: &mut ErrorList, path: &Path, body: &Value) {
+    errors.push(Error::invalid(
+        &path.child("template").child("metadata").child("labels"),
+        body.at("template.metadata.labels").clone(),
+        "`selector` does not match template `labels`",
+    ));
+}
+
+fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
+    match strategy.text("type") {
+        "" => {}
+        "Recreate" if strategy.has("rollingUpdate") => errors.push(Error::forbidden(
+            &path.child("rollingUpdate"),
+            "may not be specified when strategy `type` is 'Recreate'",
+        )),
+        "Recreate" => {}
+        "RollingUpdate" => {
+            let at = path.child("rollingUpdate");
+            let rolling = strategy.at("rollingUpdate");
+            if rolling.is_null() {
+                errors.push(Error::required(&at, "this should be defaulted and never be nil"));
+                return;
+            }
+            let (away, extra) = bounds(errors, &at, rolling);
+            if away == Some(0) && extra == Some(0) {
+                errors.push(Error::invalid(
+                    &at.child("maxUnavailable"),
+                    rolling.at("maxUnavailable").clone(),
+                    "may not be 0 when `maxSurge` is 0",
+                ));
+            }
+        }
+        other => errors.push(Error::not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"])),
+    }
+}
+
+/// maxUnavailable and maxSurge, as numbers.
+fn bounds(errors: &mut ErrorList, path: &Path, rolling: &Value) -> (Option<i64>, Option<i64>) {
+    let away = number_or_percent(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
+    let extra = number_or_percent(errors, &path.child("maxSurge"), rolling.at("maxSurge"));
+    at_most_all(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
+    (away, extra)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::super::strategy::deployment::DEPLOYMENT;
+    use super::super::texts;
+    use super::*;
+
+    fn example() -> Value {
+        let mut d = json!({"metadata": {"name": "web"}, "spec": {
+            "selector": {"matchLabels": {"app": "web"}},
+            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "i"}]}}}});
+        DEPLOYMENT.default.unwrap()(&mut d);
+        d
+    }
+
+    #[test]
+    fn the_selector_matches_the_template() {
+        let mut d = example();
+        assert_eq!(texts(&deployment(&d)), Vec::<String>::new());
+        d["spec"]["template"]["metadata"]["labels"]["app"] = json!("other");
+        assert_eq!(
+            texts(&deployment(&d)),
+            [
+                "spec.template.metadata.labels: Invalid value: {\"app\":\"other\"}: `selector` does not match template `labels`"
+            ]
+        );
+        d["spec"]["selector"] = json!({});
+        assert_eq!(
+            texts(&deployment(&d)),
+            ["spec.selector: Invalid value: {}: empty selector is invalid for deployment"]
+        );
+    }
+
+    #[test]
+    fn strategies() {
+        let mut d = example();
+        d["spec"]["strategy"] = json!({"type": "Recreate", "rollingUpdate": {}});
+        d["spec"]["replicas"] = json!(-1);
+        d["spec"]["template"]["spec"]["restartPolicy"] = json!("Never");
+        assert_eq!(
+            texts(&deployment(&d)),
+            [
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
+                "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
+            ]
+        );
+    }
+
+    #[test]
+    fn selectors_do_not_change() {
+        let old = example();
+        let mut new = old.clone();
+        new["spec"]["selector"]["matchLabels"]["app"] = json!("x");
+        new["spec"]["template"]["metadata"]["labels"]["app"] = json!("x");
+        assert_eq!(
+            texts(&deployment_update(&new, &old)),
+            ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable"]
+        );
+    }
+}

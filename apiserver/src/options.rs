@@ -1,0 +1,109 @@
+//! The flags. Names are upstream's `kube-apiserver` flags; the few of our own say so.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use ipnet::IpNet;
+
+/// Where objects are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// A file of our own below `--store-dir`.
+    Embedded,
+    /// A running etcd (`--etcd-servers`).
+    Etcd3,
+}
+
+/// An inclusive range of ports, written `30000-32767`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl std::str::FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').ok_or("expected FIRST-LAST, such as 30000-32767")?;
+        let port = |s: &str| s.trim().parse::<u16>().map_err(|e| format!("{s:?} is no port: {e}"));
+        let (first, last) = (port(first)?, port(last)?);
+        if first == 0 || first > last { Err(format!("{text:?} is no range of ports")) } else { Ok(Self { first, last }) }
+    }
+}
+
+impl std::fmt::Display for PortRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// The Kubernetes API server of knetsim.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "apiserver", version)]
+pub struct Options {
+    /// Where objects are kept (`embedded` is ours).
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub storage_backend: Backend,
+    /// The embedded store's folder (ours).
+    #[arg(long, required_if_eq("storage_backend", "embedded"))]
+    pub store_dir: Option<PathBuf>,
+    /// Addresses of etcd, comma-separated.
+    #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
+    pub etcd_servers: Vec<String>,
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: IpAddr,
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// The address other members of the cluster reach this server at; it becomes the endpoint of the `kubernetes` Service.
+    #[arg(long)]
+    pub advertise_address: Option<IpAddr>,
+    #[arg(long)]
+    pub tls_cert_file: PathBuf,
+    #[arg(long)]
+    pub tls_private_key_file: PathBuf,
+    #[arg(long)]
+    pub client_ca_file: PathBuf,
+    #[arg(long)]
+    pub kubelet_client_certificate: Option<PathBuf>,
+    #[arg(long)]
+    pub kubelet_client_key: Option<PathBuf>,
+    #[arg(long)]
+    pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Public (or private) keys ServiceAccount tokens are verified with; repeatable.
+    #[arg(long)]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// The private key ServiceAccount tokens are signed with.
+    #[arg(long)]
+    pub service_account_signing_key_file: PathBuf,
+    #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
+    pub service_account_issuer: String,
+    #[arg(long, default_value = "10.96.0.0/16")]
+    pub service_cluster_ip_range: IpNet,
+    #[arg(long, default_value = "30000-32767")]
+    pub service_node_port_range: PortRange,
+    #[arg(long)]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
+    #[arg(long)]
+    pub listen_fd: Vec<i32>,
+}
+
+impl Options {
+    /// The advertised address; without the flag the bind address, or loopback where that is a wildcard.
+    #[must_use]
+    pub fn advertised(&self) -> IpAddr {
+        self.advertise_address.unwrap_or(if self.bind_address.is_unspecified() {
+            IpAddr::from([127, 0, 0, 1])
+        } else {
+            self.bind_address
+        })
+    }
+
+    /// The `kubernetes` Service's address: the first of the range.
+    #[must_use]
+    pub fn api_service_ip(&self) -> IpAddr {
+        self.service_cluster_ip_range.hosts().next().unwrap_or_else(|| self.service_cluster_ip_range.addr())
+    }
+}

@@ -1,0 +1,116 @@
+//! The watch caches, one a store prefix, made when a kind is first used so that an idle server stays small.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use anyhow::Context;
+use parking_lot::Mutex;
+use serde::Deserialize;
+use serde_json::Value;
+use store::cache::{At, Indexed, Object, WatchCache};
+use store::{KeyValue, Store, splice};
+
+use super::resource::{Resource, Source};
+use crate::http::status::ApiResult;
+
+type Reader = Box<dyn Fn(&Value) -> String + Send + Sync>;
+
+pub struct Caches {
+    store: Arc<dyn Store>,
+    by_prefix: Mutex<HashMap<String, WatchCache>>,
+}
+
+/// As much of a stored object as most caches look at.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow)]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Deserialize)]
+struct Metadata<'a> {
+    #[serde(borrow)]
+    name: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespace: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    labels: Option<BTreeMap<Box<str>, Box<str>>>,
+}
+
+impl Caches {
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, by_prefix: Mutex::default() }
+    }
+
+    /// The cache of a resource's objects.
+    pub fn of(&self, resource: &Resource) -> WatchCache {
+        let mut caches = self.by_prefix.lock();
+        if let Some(cache) = caches.get(&resource.prefix) {
+            return cache.clone();
+        }
+        let readers = readers(resource);
+        let cache = WatchCache::new(self.store.clone(), &resource.prefix, move |kv| extract(kv, &readers));
+        caches.insert(resource.prefix.clone(), cache.clone());
+        cache
+    }
+
+    /// Ends the cache of a resource that is no longer served, or whose selectable fields have changed.
+    pub fn forget(&self, prefix: &str) {
+        self.by_prefix.lock().remove(prefix);
+    }
+
+    /// One object as the cache has it, however old; what admission and authorization look at.
+    pub async fn peek(&self, resource: &Resource, namespace: &str, name: &str) -> ApiResult<Option<Arc<Object>>> {
+        Ok(self.of(resource).get(&resource.key(namespace, name), At::NotOlderThan(0)).await?.0)
+    }
+
+    /// For metrics: prefix and number of objects.
+    pub fn sizes(&self) -> Vec<(String, usize)> {
+        self.by_prefix.lock().iter().map(|(prefix, cache)| (prefix.clone(), cache.len())).collect()
+    }
+}
+
+/// How to read each selectable field of a resource.
+fn readers(resource: &Resource) -> Vec<(Arc<str>, Reader)> {
+    match &resource.source {
+        Source::BuiltIn(kind) => {
+            kind.fields.iter().map(|&(name, read)| (Arc::from(name), Box::new(read) as Reader)).collect()
+        }
+        Source::Custom(custom) => {
+            let mut names: Vec<&String> = custom.versions.iter().flat_map(|v| &v.selectable).collect();
+            names.sort();
+            names.dedup();
+            let reader = |name: &String| {
+                let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+                let read = move |object: &Value| {
+                    let found = path.iter().try_fold(object, |value, step| value.get(step));
+                    match found {
+                        Some(Value::String(text)) => text.clone(),
+                        Some(Value::Null) | None => String::new(),
+                        Some(other) => other.to_string(),
+                    }
+                };
+                (Arc::from(name.as_str()), Box::new(read) as Reader)
+            };
+            names.into_iter().map(reader).collect()
+        }
+    }
+}
+
+fn extract(kv: &KeyValue, readers: &[(Arc<str>, Reader)]) -> anyhow::Result<Indexed> {
+    let head: Head = serde_json::from_slice(&kv.value).context("the stored value is no object")?;
+    let fields = if readers.is_empty() {
+        Vec::new()
+    } else {
+        let object: Value = serde_json::from_slice(&kv.value)?;
+        let field = |(name, read): &(Arc<str>, Reader)| (name.clone(), read(&object).into_boxed_str());
+        readers.iter().map(field).filter(|(_, value)| !value.is_empty()).collect()
+    };
+    Ok(Indexed {
+        namespace: head.metadata.namespace.into(),
+        name: head.metadata.name.into(),
+        labels: head.metadata.labels.unwrap_or_default().into_iter().collect(),
+        fields,
+        bytes: splice::stamp(&kv.value, kv.mod_revision).context("the stored object has no metadata")?,
+    })
+}

@@ -1,0 +1,173 @@
+//! CREATE: decode, default, admit, validate, write.
+
+use schema::apply::{Manager, Operation};
+use schema::field::ErrorList;
+use serde_json::Value;
+
+use super::write::commit;
+use super::{body, hooks, object};
+use crate::admission::{self, Verb};
+use crate::app::{Call, text};
+use crate::http::status::{ApiError, ApiResult};
+
+/// So many names are tried for a `generateName` before the client is told that one exists (upstream: 8).
+const NAMES: usize = 8;
+
+/// Creates the object in a request body.
+pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Value> {
+    let resource = &call.resource;
+    let schema = resource.schema();
+    let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
+    if !text(&value, "/metadata/resourceVersion").is_empty() {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    object::set(&mut value, "managedFields", Value::Null);
+    create_value(call, value, false).await
+}
+
+/// Creates `value`. `managed`: its managedFields are already what they shall be (server-side apply).
+pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiResult<Value> {
+    let resource = &call.resource;
+    place(call, &mut value)?;
+    let prefix = text(&value, "/metadata/generateName").to_owned();
+    let generated = text(&value, "/metadata/name").is_empty() && !prefix.is_empty();
+    for attempt in 1.. {
+        let mut object = value.clone();
+        if generated {
+            object::set(&mut object, "name", object::generate(&prefix).into());
+        }
+        prepare(call, &mut object);
+        admission::mutate(call, Verb::Create, &mut object).await?;
+        if !managed {
+            track(call, None, &mut object);
+        }
+        let errors = check(call, &object, None);
+        let name = text(&object, "/metadata/name").to_owned();
+        if !errors.is_empty() {
+            return Err(call.invalid(&name, &errors));
+        }
+        admission::validate(call, Verb::Create, &object, None).await?;
+        let reserved = hooks::before_create(call, &mut object).await?;
+        warn(call, &object);
+        let namespace = text(&object, "/metadata/namespace").to_owned();
+        match commit(call, &resource.key(&namespace, &name), &object, 0).await {
+            Ok(Some(done)) => {
+                reserved.keep();
+                hooks::after_create(call, &done).await?;
+                return Ok(done);
+            }
+            Ok(None) if generated && attempt < NAMES => {}
+            Ok(None) => return Err(ApiError::already_exists(&resource.group, &resource.plural, &name)),
+            Err(error) => return Err(error),
+        }
+    }
+    unreachable!("the loop ends by returning")
+}
+
+/// The namespace of the URL, or an error where the body says another.
+fn place(call: &Call, value: &mut Value) -> ApiResult<()> {
+    let namespace = if call.resource.namespaced { call.info.namespace.as_str() } else { "" };
+    let own = text(value, "/metadata/namespace");
+    if call.resource.namespaced && namespace.is_empty() {
+        return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
+    }
+    if !own.is_empty() && own != namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    object::set(value, "namespace", if namespace.is_empty() { Value::Null } else { namespace.into() });
+    Ok(())
+}
+
+/// What the server fills in before admission.
+fn prepare(call: &Call, object: &mut Value) {
+    let strategy = &call.resource.strategy;
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+        object::set(object, field, Value::Null);
+    }
+    object::set(object, "uid", uuid::Uuid::new_v4().to_string().into());
+    object::set(object, "creationTimestamp", object::now().into());
+    if strategy.has_generation {
+        object::set(object, "generation", 1.into());
+    }
+    if strategy.has_status
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("status");
+    }
+    fill(call, object);
+    if let Some(prepare) = strategy.prepare_create {
+        prepare(object);
+    }
+    // Preparing may have dropped what was defaulted.
+    fill(call, object);
+}
+
+/// Defaults: the schema's, then what no schema can say.
+pub fn fill(call: &Call, object: &mut Value) {
+    if let Some(schema) = call.resource.schema() {
+        schema::apply_defaults(&schema, object);
+    }
+    if let Some(default) = call.resource.strategy.default {
+        default(object);
+    }
+}
+
+/// Everything that can be wrong with an object on its way in.
+pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
+    let strategy = &call.resource.strategy;
+    let mut errors = object::validate(&call.resource, new);
+    if let Some(schema) = call.resource.schema() {
+        errors.extend(schema::validate(&schema, new));
+    }
+    if let Some(validate) = strategy.validate {
+        errors.extend(validate(new));
+    }
+    if call.resource.is(crate::crd::GROUP, crate::crd::PLURAL)
+        && let Err(wrong) = super::custom::Custom::parse(new)
+    {
+        errors.extend(wrong);
+    }
+    if let (Some(validate), Some(old)) = (strategy.validate_update, old) {
+        errors.extend(validate(new, old));
+    }
+    let mut unique = ErrorList::new();
+    for error in errors {
+        if !unique.contains(&error) {
+            unique.push(error);
+        }
+    }
+    unique
+}
+
+/// Records the writer in managedFields.
+pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
+    if let Some(schema) = call.resource.schema() {
+        schema::apply::track_update(&schema, old, new, &manager(call, Operation::Update));
+    }
+}
+
+/// Who writes, for managedFields.
+#[must_use]
+pub fn manager(call: &Call, operation: Operation) -> Manager {
+    let subresource = match call.info.subresource.as_str() {
+        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers") => sub.to_owned(),
+        _ => String::new(),
+    };
+    Manager { name: call.manager(), operation, api_version: call.resource.api_version(), subresource, time: object::now() }
+}
+
+/// The strategy's warnings, and that of a deprecated custom version.
+pub fn warn(call: &Call, object: &Value) {
+    for warning in call.resource.strategy.warnings.map(|f| f(object)).unwrap_or_default() {
+        call.warn(warning);
+    }
+    let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
+    if let Some(text) = custom.and_then(|version| version.deprecation.as_deref()) {
+        match text {
+            "" => call.warn(format!("{} {} is deprecated", call.resource.api_version(), call.resource.kind)),
+            text => call.warn(text),
+        }
+    }
+}

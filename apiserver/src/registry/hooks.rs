@@ -1,0 +1,65 @@
+//! The few kinds whose writes reach beyond the object: Services take addresses, definitions change what is served.
+
+use serde_json::Value;
+
+use super::service::Reservation;
+use crate::app::Call;
+use crate::crd;
+use crate::http::status::ApiResult;
+
+/// Before an object is created; what it takes is given back unless the caller keeps it.
+pub async fn before_create(call: &Call, object: &mut Value) -> ApiResult<Reservation> {
+    reserve(call, object, None)
+}
+
+/// Before an object is written over `old`.
+pub async fn before_update(call: &Call, object: &mut Value, old: &Value) -> ApiResult<Reservation> {
+    reserve(call, object, Some(old))
+}
+
+fn reserve(call: &Call, object: &mut Value, old: Option<&Value>) -> ApiResult<Reservation> {
+    if !call.resource.is("", "services") {
+        return Ok(Reservation::none());
+    }
+    let name = crate::app::text(object, "/metadata/name").to_owned();
+    let reservation = call.app.allocator.assign(object, old).map_err(|errors| call.invalid(&name, &errors))?;
+    // A dry run gives everything back at once.
+    Ok(if call.dry_run() { Reservation::none() } else { reservation })
+}
+
+pub async fn after_create(call: &Call, object: &Value) -> ApiResult<()> {
+    if !call.dry_run() && call.resource.is(crd::GROUP, crd::PLURAL) {
+        crd::changed(&call.app, object).await?;
+    }
+    Ok(())
+}
+
+pub async fn after_update(call: &Call, object: &Value, old: &Value) -> ApiResult<()> {
+    if call.dry_run() {
+        return Ok(());
+    }
+    if call.resource.is("", "services") {
+        call.app.allocator.release_difference(old, object);
+    }
+    if call.resource.is(crd::GROUP, crd::PLURAL) && !crate::registry::object::is_deleting(object) {
+        crd::changed(&call.app, object).await?;
+    }
+    if call.resource.is(crd::GROUP, crd::PLURAL) && crate::registry::object::is_deleting(object) {
+        crd::finalize(&call.app, object);
+    }
+    Ok(())
+}
+
+pub async fn after_delete(call: &Call, object: &Value) -> ApiResult<()> {
+    if call.resource.is("", "services") {
+        call.app.allocator.release(object);
+    }
+    if call.resource.is(crd::GROUP, crd::PLURAL) {
+        crd::removed(&call.app, object);
+    }
+    let own = call.resource.is("", "services") || call.resource.is("", "endpoints") || call.resource.is("discovery.k8s.io", "endpointslices");
+    if own && crate::app::text(object, "/metadata/name") == "kubernetes" && crate::app::text(object, "/metadata/namespace") == "default" {
+        crate::bootstrap::restore_kubernetes_service(&call.app);
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! The generic REST implementation: one file a verb, one descriptor ([`resource::Resource`]) for built-in and custom kinds.
+//!
+//! Reads come from the watch caches ([`caches`]); writes go to the store ([`write`]) with optimistic concurrency.
+
+pub mod body;
+pub mod caches;
+pub mod create;
+pub mod custom;
+pub mod delete;
+pub mod hooks;
+pub mod jsonpath;
+pub mod object;
+pub mod read;
+pub mod resource;
+pub mod scale;
+pub mod selection;
+pub mod service;
+pub mod table;
+pub mod update;
+pub mod watch;
+pub mod write;

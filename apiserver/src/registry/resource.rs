@@ -1,0 +1,245 @@
+//! The descriptor the generic REST code works with: one served resource of one group and version, built in or custom.
+//!
+//! [`Catalogue`] is the whole table. It is immutable and replaced as a whole when a CustomResourceDefinition comes, changes
+//! or goes, so that a request sees one consistent table from beginning to end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use schema::Schema;
+use serde_json::Value;
+
+use super::custom::Custom;
+use crate::kinds::{Kind, Strategy};
+
+/// A path below an object, as discovery and OpenAPI list it.
+#[derive(Clone, Debug)]
+pub struct Sub {
+    pub name: String,
+    /// The body's group and version, empty where they are the parent's.
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    pub verbs: Vec<String>,
+}
+
+/// Where a resource's facts come from.
+#[derive(Clone)]
+pub enum Source {
+    BuiltIn(&'static Kind),
+    Custom(Arc<Custom>),
+}
+
+/// One resource in one served version.
+#[derive(Clone)]
+pub struct Resource {
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    pub list_kind: String,
+    pub plural: String,
+    pub singular: String,
+    pub short_names: Vec<String>,
+    pub categories: Vec<String>,
+    pub namespaced: bool,
+    pub verbs: Vec<String>,
+    pub subresources: Vec<Sub>,
+    /// `/registry/pods/`; empty for virtual kinds.
+    pub prefix: String,
+    /// The apiVersion objects are stored under.
+    pub storage_api_version: String,
+    /// Answers in this version may be the stored bytes as they are.
+    pub stored_as_served: bool,
+    pub strategy: Strategy,
+    pub source: Source,
+}
+
+impl Resource {
+    #[must_use]
+    pub fn built_in(kind: &'static Kind, version: &str) -> Self {
+        let sub = |s: &crate::kinds::Subresource| {
+            let (group, sub_version, sub_kind) = s.body;
+            Sub {
+                name: s.name.to_owned(),
+                group: group.to_owned(),
+                version: sub_version.to_owned(),
+                kind: if sub_kind.is_empty() { kind.kind } else { sub_kind }.to_owned(),
+                verbs: strings(s.verbs),
+            }
+        };
+        let api_version = kind.api_version(version);
+        Self {
+            group: kind.group.to_owned(),
+            version: version.to_owned(),
+            kind: kind.kind.to_owned(),
+            list_kind: format!("{}List", kind.kind),
+            plural: kind.plural.to_owned(),
+            singular: kind.singular.to_owned(),
+            short_names: strings(kind.short_names),
+            categories: strings(kind.categories),
+            namespaced: kind.namespaced,
+            verbs: strings(kind.verbs),
+            subresources: kind.subresources.iter().map(sub).collect(),
+            prefix: if kind.is_stored() { format!("/registry/{}/", kind.registry) } else { String::new() },
+            storage_api_version: kind.storage_api_version(),
+            stored_as_served: api_version == kind.storage_api_version(),
+            strategy: kind.strategy,
+            source: Source::BuiltIn(kind),
+        }
+    }
+
+    /// `v1`, `apps/v1`.
+    #[must_use]
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// The model of the objects' fields.
+    #[must_use]
+    pub fn schema(&self) -> Option<Schema> {
+        match &self.source {
+            Source::BuiltIn(kind) => schema::builtin(&kind.api_version(&self.version), kind.kind),
+            Source::Custom(custom) => Some(custom.version(&self.version)?.schema.clone()),
+        }
+    }
+
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        matches!(self.source, Source::Custom(_))
+    }
+
+    #[must_use]
+    pub fn custom(&self) -> Option<&Arc<Custom>> {
+        if let Source::Custom(custom) = &self.source { Some(custom) } else { None }
+    }
+
+    /// The store key of an object.
+    #[must_use]
+    pub fn key(&self, namespace: &str, name: &str) -> String {
+        if self.namespaced { format!("{}{namespace}/{name}", self.prefix) } else { format!("{}{name}", self.prefix) }
+    }
+
+    /// The store prefix of a namespace's objects, or of all.
+    #[must_use]
+    pub fn range(&self, namespace: &str) -> String {
+        if self.namespaced && !namespace.is_empty() { format!("{}{namespace}/", self.prefix) } else { self.prefix.clone() }
+    }
+
+    #[must_use]
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|v| v == verb)
+    }
+
+    #[must_use]
+    pub fn sub(&self, name: &str) -> Option<&Sub> {
+        self.subresources.iter().find(|sub| sub.name == name)
+    }
+
+    /// Is it this resource of this group? For the few places that must know one by name.
+    #[must_use]
+    pub fn is(&self, group: &str, plural: &str) -> bool {
+        self.group == group && self.plural == plural
+    }
+
+    /// Makes `object` one of `api_version`, whichever version it has now.
+    pub fn convert(&self, object: &mut Value, api_version: &str) {
+        match &self.source {
+            Source::BuiltIn(kind) => kind.convert(object, api_version),
+            Source::Custom(_) => object["apiVersion"] = api_version.into(),
+        }
+    }
+
+    /// Whether a field selector may name this field, and what it reads.
+    #[must_use]
+    pub fn knows_field(&self, name: &str) -> bool {
+        matches!(name, "metadata.name" | "metadata.namespace")
+            || match &self.source {
+                Source::BuiltIn(kind) => kind.fields.iter().any(|(field, _)| *field == name),
+                Source::Custom(custom) => {
+                    custom.version(&self.version).is_some_and(|v| v.selectable.iter().any(|field| field == name))
+                }
+            }
+    }
+}
+
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|&s| s.to_owned()).collect()
+}
+
+/// All that is served at one moment.
+#[derive(Default)]
+pub struct Catalogue {
+    /// group → version → plural
+    by_name: HashMap<(String, String, String), Arc<Resource>>,
+    /// Groups in discovery order, each with its versions, preferred first.
+    pub groups: Vec<Group>,
+}
+
+/// One API group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    pub name: String,
+    pub versions: Vec<String>,
+}
+
+impl Catalogue {
+    /// The built-in kinds, then custom resources, whose groups come after in alphabetical order.
+    #[must_use]
+    pub fn new(custom: &[Arc<Custom>]) -> Self {
+        let mut this = Self::default();
+        for kind in crate::kinds::all() {
+            for version in kind.versions {
+                this.add(Resource::built_in(kind, version));
+            }
+        }
+        let mut groups: BTreeMap<&str, Vec<&Arc<Custom>>> = BTreeMap::new();
+        for definition in custom {
+            groups.entry(&definition.group).or_default().push(definition);
+        }
+        for definitions in groups.values() {
+            let mut rows: Vec<Resource> = definitions.iter().flat_map(|d| Custom::resources(d)).collect();
+            rows.sort_by(|a, b| super::custom::compare_versions(&a.version, &b.version));
+            rows.into_iter().for_each(|row| this.add(row));
+        }
+        this
+    }
+
+    fn add(&mut self, resource: Resource) {
+        let group = match self.groups.iter_mut().find(|g| g.name == resource.group) {
+            Some(group) => group,
+            None => {
+                self.groups.push(Group { name: resource.group.clone(), versions: Vec::new() });
+                self.groups.last_mut().expect("one has just been pushed")
+            }
+        };
+        if !group.versions.contains(&resource.version) {
+            group.versions.push(resource.version.clone());
+        }
+        let name = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+        self.by_name.entry(name).or_insert_with(|| Arc::new(resource));
+    }
+
+    #[must_use]
+    pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
+        self.by_name.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// The resource in its group's preferred version.
+    #[must_use]
+    pub fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
+        let versions = &self.groups.iter().find(|g| g.name == group)?.versions;
+        versions.iter().find_map(|version| self.get(group, version, plural))
+    }
+
+    /// The resources of one group and version, by name.
+    #[must_use]
+    pub fn of(&self, group: &str, version: &str) -> Vec<&Arc<Resource>> {
+        let mut rows: Vec<_> = self.by_name.values().filter(|r| r.group == group && r.version == version).collect();
+        rows.sort_by(|a, b| a.plural.cmp(&b.plural));
+        rows
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.by_name.values()
+    }
+}

@@ -1,0 +1,120 @@
+//! The `scale` subresource: an `autoscaling/v1 Scale` read from, and written to, another object.
+
+use schema::patch;
+use serde_json::{Map, Value, json};
+
+use super::resource::Source;
+use super::update::Change;
+use super::{jsonpath, read, write};
+use crate::app::{Call, text};
+use crate::http::status::{ApiError, ApiResult};
+
+/// GET …/scale
+pub async fn get(call: &Call) -> ApiResult<Value> {
+    read::revision(&call.query)?;
+    let key = call.resource.key(&call.info.namespace, &call.info.name);
+    let live = write::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?;
+    view(call, &live.value)
+}
+
+/// The Scale of an object.
+pub fn view(call: &Call, object: &Value) -> ApiResult<Value> {
+    let metadata = &object["metadata"];
+    let mut scale = json!({
+        "kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {
+            "name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"], "creationTimestamp": metadata["creationTimestamp"],
+        },
+        "spec": {}, "status": {},
+    });
+    let number = |path: &str| jsonpath::find(object, path).first().and_then(|v| v.as_i64());
+    let (spec, status, selector) = match &call.resource.source {
+        Source::BuiltIn(_) => {
+            (number(".spec.replicas"), number(".status.replicas"), Some(selector_text(&object["spec"]["selector"])))
+        }
+        Source::Custom(custom) => {
+            let paths = custom.version(&call.resource.version).and_then(|v| v.scale.as_ref());
+            let paths = paths.ok_or_else(ApiError::no_route)?;
+            let selector = paths.label_selector.as_deref().map(|path| {
+                jsonpath::find(object, path).first().and_then(|v| v.as_str()).unwrap_or_default().to_owned()
+            });
+            (number(&paths.spec_replicas), number(&paths.status_replicas), selector)
+        }
+    };
+    if let Some(replicas) = spec {
+        scale["spec"]["replicas"] = replicas.into();
+    }
+    scale["status"]["replicas"] = status.unwrap_or(0).into();
+    if let Some(selector) = selector.filter(|s| !s.is_empty()) {
+        scale["status"]["selector"] = selector.into();
+    }
+    Ok(scale)
+}
+
+/// A LabelSelector (or the plain map of a ReplicationController) as a selector string.
+fn selector_text(selector: &Value) -> String {
+    let simple = |map: &Map<String, Value>| -> Vec<String> {
+        map.iter().filter_map(|(k, v)| Some(format!("{k}={}", v.as_str()?))).collect()
+    };
+    let mut parts = match selector["matchLabels"].as_object() {
+        Some(map) => simple(map),
+        None if selector.get("matchExpressions").is_none() => selector.as_object().map(simple).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = text(expression, "/key");
+        let values: Vec<&str> = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        parts.push(match text(expression, "/operator") {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.join(",")
+}
+
+/// The object with the replicas a change of its Scale asks for.
+pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
+    let before = view(call, live)?;
+    let patched = |result: Result<Value, patch::PatchError>| result.map_err(|e| ApiError::new(e.code, "BadRequest", e.to_string()));
+    let scale = match change {
+        Change::Put(value) => value.clone(),
+        Change::Json(body) => patched(patch::json_patch(&before, body))?,
+        // A Scale has no lists: strategic merge and apply are merges.
+        Change::Merge(body) | Change::Strategic(body) | Change::Apply { config: body, .. } => {
+            patched(patch::merge_patch(&before, body))?
+        }
+    };
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        let at = schema::field::Path::new("spec").child("replicas");
+        let error = schema::field::Error::invalid(&at, replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid("autoscaling", "Scale", &call.info.name, &vec![error]));
+    }
+    let mut new = live.clone();
+    let path = match &call.resource.source {
+        Source::BuiltIn(_) => ".spec.replicas",
+        Source::Custom(custom) => {
+            let scale = custom.version(&call.resource.version).and_then(|v| v.scale.as_ref());
+            scale.map_or(".spec.replicas", |scale| scale.spec_replicas.as_str())
+        }
+    };
+    write_path(&mut new, path, replicas.into());
+    // The Scale's resourceVersion is the object's: what the client sent is what it has seen.
+    let seen = scale["metadata"]["resourceVersion"].clone();
+    super::object::set(&mut new, "resourceVersion", seen);
+    Ok(new)
+}
+
+fn write_path(object: &mut Value, path: &str, value: Value) {
+    let mut at = object;
+    for step in path.trim_start_matches('.').split('.') {
+        if !at.is_object() {
+            *at = Value::Object(Map::new());
+        }
+        at = &mut at[step];
+    }
+    *at = value;
+}

@@ -1,0 +1,292 @@
+//! WATCH: the cache's events as a stream of frames.
+//!
+//! A watch begins with the objects there are (no resourceVersion, `0`, or `sendInitialEvents`), or after a given
+//! resourceVersion. It ends at `timeoutSeconds`, when the server stops, or with an ERROR event (410 Expired) when the
+//! client is too far behind. An object that enters or leaves the selection is told as ADDED or DELETED.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
+use http::Response;
+use serde_json::{Value, json};
+use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Watch, WatchCache};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+
+use super::resource::Resource;
+use super::selection::Selection;
+use super::table::{self, Include};
+use crate::app::{App, Call};
+use crate::http::answer;
+use crate::http::negotiate::{Accept, Media, Shape};
+use crate::http::status::{ApiError, ApiResult};
+
+/// How often a quiet watch gets a bookmark (upstream: about a minute).
+const BOOKMARKS: Duration = Duration::from_secs(60);
+/// `--min-request-timeout`: without timeoutSeconds a watch lives between this and twice this.
+const LIFETIME: u64 = 1800;
+/// The slot of [`CacheEvent::encoded`] in which protobuf frames are shared.
+const PROTOBUF: u32 = 1;
+
+/// Starts a watch.
+pub async fn watch(call: &Call) -> ApiResult<Response<Body>> {
+    let query = &call.query;
+    let resource = call.resource.clone();
+    let mut selection = Selection::parse(&resource, query)?;
+    if !call.info.name.is_empty() {
+        let name = schema::selector::FieldRequirement {
+            field: "metadata.name".to_owned(),
+            equal: true,
+            value: call.info.name.clone(),
+        };
+        selection.fields.requirements.push(name);
+    }
+    let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
+    if initial.is_some() && query.text("resourceVersionMatch") != Some("NotOlderThan") {
+        let error = schema::field::Error::forbidden(
+            &schema::field::Path::new("resourceVersionMatch"),
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
+        return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &vec![error]));
+    }
+    let bookmarks = query.flag("allowWatchBookmarks");
+    let seconds = query.number("timeoutSeconds").and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+    // Spread over an interval, lest all clients come back at once.
+    let lifetime = seconds.unwrap_or_else(|| LIFETIME + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * LIFETIME / 256);
+    let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let cache = call.app.caches.of(&resource);
+    let mut frames = Frames {
+        encoder: Encoder {
+            resource: resource.clone(),
+            accept: call.accept,
+            include: Include::parse(query.get("includeObject")),
+            headers: true,
+        },
+        selection,
+        prefix: resource.range(&call.info.namespace),
+        app: call.app.clone(),
+        watch: None,
+        cache: cache.clone(),
+        bookmarks,
+        deadline: Instant::now() + Duration::from_secs(lifetime),
+        ticks,
+        first: BytesMut::new(),
+        over: false,
+    };
+    if let Err(error) = frames.begin(&cache, super::read::revision(query)?, initial).await {
+        // As upstream, a watch that cannot begin is a stream of one ERROR event.
+        frames.fail(&error.into());
+    }
+    let mut response = answer::bytes(200, call.accept.content_type(true), Bytes::new(), false);
+    *response.body_mut() = Body::from_stream(stream::unfold(frames, |mut frames| async move {
+        frames.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), frames))
+    }));
+    Ok(response)
+}
+
+/// The state of one watch under way.
+struct Frames {
+    encoder: Encoder,
+    selection: Selection,
+    prefix: String,
+    app: Arc<App>,
+    watch: Option<Watch>,
+    cache: WatchCache,
+    bookmarks: bool,
+    deadline: Instant,
+    ticks: Interval,
+    /// What is sent before any event.
+    first: BytesMut,
+    over: bool,
+}
+
+impl Frames {
+    async fn begin(&mut self, cache: &WatchCache, revision: Option<i64>, initial: Option<bool>) -> Result<(), CacheError> {
+        let whole = initial.unwrap_or(matches!(revision, None | Some(0)));
+        if !whole {
+            let after = match revision {
+                Some(revision) if revision > 0 => revision,
+                _ => cache.sync().await?,
+            };
+            self.watch = Some(cache.watch(after).await?);
+            return Ok(());
+        }
+        let at = revision.map_or(At::Latest, At::NotOlderThan);
+        let selection = &self.selection;
+        let filter = |object: &Object| selection.matches(object);
+        let filter: Option<&(dyn Fn(&Object) -> bool + Send + Sync)> =
+            if selection.is_everything() { None } else { Some(&filter) };
+        let query = ListQuery { at, prefix: &self.prefix, start: None, limit: 0, filter };
+        let (list, watch) = cache.list_and_watch(query).await?;
+        for object in &list.items {
+            let frame = self.encoder.object(Change::Added, object);
+            self.first.put_slice(&frame);
+        }
+        if initial == Some(true) && self.bookmarks {
+            let frame = self.encoder.bookmark(list.revision, true);
+            self.first.put_slice(&frame);
+        }
+        self.watch = Some(watch);
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &ApiError) {
+        let frame = self.encoder.error(error);
+        self.first.put_slice(&frame);
+        self.over = true;
+    }
+
+    /// The next piece of the stream, `None` at its end.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if !self.first.is_empty() {
+                return Some(self.first.split().freeze());
+            }
+            if self.over {
+                return None;
+            }
+            let watch = self.watch.as_mut()?;
+            tokio::select! {
+                events = watch.next() => match events {
+                    Ok(events) => {
+                        for event in events {
+                            self.event(&event);
+                        }
+                    }
+                    Err(CacheError::Expired { .. }) => self.fail(&ApiError::expired("The resourceVersion for the provided watch is too old.")),
+                    Err(_) => return None,
+                },
+                _ = self.ticks.tick(), if self.bookmarks => {
+                    // Brings a quiet cache up to the store's revision, so that the bookmark is worth something.
+                    let _ = self.cache.sync().await;
+                    let revision = watch.revision();
+                    let frame = self.encoder.bookmark(revision, false);
+                    self.first.put_slice(&frame);
+                }
+                () = tokio::time::sleep_until(self.deadline) => return None,
+                () = self.app.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    fn event(&mut self, event: &CacheEvent) {
+        if !event.object.key.starts_with(&self.prefix) {
+            return;
+        }
+        let now = event.change != Change::Deleted && self.selection.matches(&event.object);
+        let before = match (&event.old, event.change) {
+            (Some(old), _) => self.selection.matches(old),
+            (None, Change::Deleted) => self.selection.matches(&event.object),
+            (None, _) => false,
+        };
+        let frame = match (before, now) {
+            (false, false) => return,
+            (false, true) if event.change == Change::Added => self.encoder.shared(event),
+            (true, true) if event.change == Change::Modified => self.encoder.shared(event),
+            (true, false) if event.change == Change::Deleted => self.encoder.shared(event),
+            (_, true) => self.encoder.object(Change::Added, &event.object),
+            (true, false) => {
+                let gone = event.old_as_deleted().unwrap_or_else(|| event.object.clone());
+                self.encoder.object(Change::Deleted, &gone)
+            }
+        };
+        self.first.put_slice(&frame);
+    }
+}
+
+/// Turns events into frames of one representation.
+struct Encoder {
+    resource: Arc<Resource>,
+    accept: Accept,
+    include: Include,
+    /// The first Table carries the column definitions, the later ones do not.
+    headers: bool,
+}
+
+fn word(change: Change) -> &'static str {
+    match change {
+        Change::Added => "ADDED",
+        Change::Modified => "MODIFIED",
+        Change::Deleted => "DELETED",
+    }
+}
+
+fn json_frame(kind: &str, object: &[u8]) -> Bytes {
+    let mut frame = BytesMut::with_capacity(object.len() + 40);
+    frame.put_slice(b"{\"type\":\"");
+    frame.put_slice(kind.as_bytes());
+    frame.put_slice(b"\",\"object\":");
+    frame.put_slice(object);
+    frame.put_slice(b"}\n");
+    frame.freeze()
+}
+
+impl Encoder {
+    /// An event as it is, protobuf encoded once for all watchers.
+    fn shared(&mut self, event: &CacheEvent) -> Bytes {
+        if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served {
+            event.encoded(PROTOBUF, || self.object(event.change, &event.object))
+        } else {
+            self.object(event.change, &event.object)
+        }
+    }
+
+    fn object(&mut self, change: Change, object: &Object) -> Bytes {
+        if self.accept.media == Media::Json && self.accept.shape == Shape::Object && self.resource.stored_as_served {
+            return json_frame(word(change), object.bytes());
+        }
+        match answer::value_of(&self.resource, object) {
+            Ok(value) => self.value(word(change), &value),
+            Err(error) => self.error(&error),
+        }
+    }
+
+    /// A value of the resource, as the shape asked for.
+    fn value(&mut self, kind: &str, value: &Value) -> Bytes {
+        let view = match self.accept.shape {
+            Shape::Object => None,
+            Shape::Partial => Some(table::partial(value)),
+            Shape::Table => {
+                let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
+                let rows = if kind == "BOOKMARK" { &[] } else { std::slice::from_ref(value) };
+                let headers = std::mem::take(&mut self.headers);
+                Some(table::table(&self.resource, rows, &metadata, self.include, headers))
+            }
+        };
+        self.frame(kind, view.as_ref().unwrap_or(value))
+    }
+
+    fn frame(&self, kind: &str, value: &Value) -> Bytes {
+        if self.accept.media != Media::Protobuf {
+            return json_frame(kind, &answer::to_json(value));
+        }
+        let (version, name) = (value["apiVersion"].as_str(), value["kind"].as_str());
+        match answer::encode(self.accept, version.unwrap_or_default(), name.unwrap_or_default(), value) {
+            Ok(body) => schema::protobuf::watch_frame(kind, &body).into(),
+            Err(error) => {
+                tracing::error!(%error, kind = name, "a watch event has no protobuf form");
+                Bytes::new()
+            }
+        }
+    }
+
+    fn error(&self, error: &ApiError) -> Bytes {
+        self.frame("ERROR", &error.status())
+    }
+
+    fn bookmark(&mut self, revision: i64, end_of_initial: bool) -> Bytes {
+        let mut object = json!({
+            "kind": self.resource.kind,
+            "apiVersion": self.resource.api_version(),
+            "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null },
+        });
+        if end_of_initial {
+            object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+        }
+        self.value("BOOKMARK", &object)
+    }
+}

@@ -1,0 +1,79 @@
+//! The store as the writing verbs see it: load a value, write it if nobody else did.
+
+use bytes::Bytes;
+use serde_json::Value;
+use store::WriteOutcome;
+
+use super::object;
+use crate::app::{App, Call};
+use crate::http::answer::to_json;
+use crate::http::status::ApiResult;
+
+/// So often a write that lost a race is computed anew before the client is told of the conflict.
+pub const ATTEMPTS: usize = 16;
+
+/// An object as it stands in the store, in the version of the call's resource, with its resourceVersion.
+pub struct Loaded {
+    pub value: Value,
+    pub revision: i64,
+}
+
+/// Loads the call's object, `None` when it does not exist.
+pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
+    let (found, _) = call.app.store.get(key, None).await?;
+    let Some(kv) = found else { return Ok(None) };
+    let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
+    call.resource.convert(&mut value, &call.resource.api_version());
+    object::set(&mut value, "resourceVersion", kv.mod_revision.to_string().into());
+    Ok(Some(Loaded { value, revision: kv.mod_revision }))
+}
+
+/// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
+pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> ApiResult<Option<Value>> {
+    let mut value = value.clone();
+    if call.dry_run() {
+        if revision != 0 {
+            object::set(&mut value, "resourceVersion", revision.to_string().into());
+        }
+        return Ok(Some(value));
+    }
+    let stored = stored(call, &value);
+    match call.app.store.put(key, stored, revision).await? {
+        WriteOutcome::Done(revision) => {
+            object::set(&mut value, "resourceVersion", revision.to_string().into());
+            Ok(Some(value))
+        }
+        WriteOutcome::Conflict(_) => Ok(None),
+    }
+}
+
+/// Removes the key if it is still at `revision`; the deletion's revision, or `None`: somebody was faster.
+pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i64>> {
+    if call.dry_run() {
+        return Ok(Some(revision));
+    }
+    match call.app.store.delete(key, revision).await? {
+        WriteOutcome::Done(revision) => Ok(Some(revision)),
+        WriteOutcome::Conflict(_) => Ok(None),
+    }
+}
+
+/// The bytes that are stored: the storage version, without a resourceVersion.
+fn stored(call: &Call, value: &Value) -> Bytes {
+    let mut value = value.clone();
+    object::set(&mut value, "resourceVersion", Value::Null);
+    call.resource.convert(&mut value, &call.resource.storage_api_version);
+    to_json(&value)
+}
+
+/// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.
+pub async fn namespace(app: &App, name: &str) -> ApiResult<Option<Value>> {
+    let resource = app.resource("", "namespaces")?;
+    let cached = app.caches.peek(&resource, "", name).await?;
+    if let Some(object) = cached {
+        return crate::http::answer::value_of(&resource, &object).map(Some);
+    }
+    // It may have been made a moment ago: the store decides.
+    let (found, _) = app.store.get(&resource.key("", name), None).await?;
+    Ok(found.and_then(|kv| serde_json::from_slice(&kv.value).ok()))
+}

@@ -1,0 +1,228 @@
+//! The embedded backend: a log of revisions and an index of living keys in one redb file.
+//!
+//! ```text
+//!   put, delete, compact ──> queue ──> writer (one thread) ── commit, fsync ──> file
+//!                                          └──> hub ──> live watches              │
+//!   get, range, the past of a watch <── snapshot ─────────────────────────────────┘
+//! ```
+//!
+//! Promises: an answered write is on disk (fsync) and survives `kill -9`; revisions never go backwards, not even across
+//! restarts; a snapshot is never a mixture; what is older than the history window is [`StoreError::Compacted`].
+
+mod layout;
+mod snapshot;
+mod writer;
+
+use crate::hub::{Hub, until_error};
+use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
+use anyhow::Context;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, Stream, StreamExt};
+use layout::{COMPACTED, FIRST_REVISION, INDEX, META, RECORDS, REVISION};
+use redb::{Database, ReadableTable};
+use snapshot::{Snapshot, unavailable};
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use writer::{Command, Write, Writer};
+
+/// etcd's default limit of a request, so that an object accepted by one backend is accepted by the other.
+const VALUE_LIMIT: usize = 1536 * 1024;
+/// So many writes may wait for the writer; further ones wait to be queued.
+const QUEUE: usize = 1024;
+/// So many records of the past are read in one go for a watch.
+const REPLAY: usize = 256;
+
+/// Sizes; the defaults are right for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// So many revisions can be read and watched from; older ones are compacted on the way.
+    pub history: Revision,
+    /// redb's page cache in bytes. The watch caches hold the objects, so little is read from here.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { history: 10_000, cache_bytes: 4 << 20 }
+    }
+}
+
+/// A store in one file. Dropping it waits for the writes under way.
+pub struct Embedded {
+    database: Arc<Database>,
+    hub: Arc<Hub>,
+    commands: Option<mpsc::Sender<Command>>,
+    writer: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Embedded {
+    /// Opens the store in the folder `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be made, the file is damaged, or another process has it open.
+    pub fn open(dir: &Path, options: Options) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(dir).with_context(|| format!("make the store's folder {}", dir.display()))?;
+        let path = dir.join("store.redb");
+        let database = Database::builder()
+            .set_cache_size(options.cache_bytes)
+            .create(&path)
+            .with_context(|| format!("open the store {}", path.display()))?;
+        let (revision, compacted) =
+            prepare(&database).with_context(|| format!("prepare the store {}", path.display()))?;
+
+        let database = Arc::new(database);
+        let hub = Arc::new(Hub::new(revision));
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let history = options.history.max(1);
+        let writer = Writer { database: database.clone(), hub: hub.clone(), history, revision, compacted };
+        let writer = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(queue))
+            .context("start the store's writer")?;
+        Ok(Self { database, hub, commands: Some(commands), writer: Some(writer) })
+    }
+
+    async fn write(&self, write: Write) -> Result<WriteOutcome, StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.command(Command::Write { write, answer }).await?;
+        outcome.await.map_err(|_| unavailable(anyhow::anyhow!("the write was given up")))?
+    }
+
+    async fn command(&self, command: Command) -> Result<(), StoreError> {
+        let commands = self.commands.as_ref().expect("only dropping takes the queue");
+        commands.send(command).await.map_err(|_| unavailable(anyhow::anyhow!("the store's writer has ended")))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.commands = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the store's writer panicked");
+        }
+    }
+}
+
+/// Makes the tables of a new store and reads the counters of an old one.
+fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision)> {
+    let transaction = database.begin_write()?;
+    let counters = {
+        transaction.open_table(INDEX)?;
+        transaction.open_table(RECORDS)?;
+        let mut meta = transaction.open_table(META)?;
+        let mut counter = |name| -> anyhow::Result<Revision> {
+            if let Some(value) = meta.get(name)? {
+                return Ok(value.value());
+            }
+            meta.insert(name, FIRST_REVISION)?;
+            Ok(FIRST_REVISION)
+        };
+        (counter(REVISION)?, counter(COMPACTED)?)
+    };
+    transaction.commit()?;
+    Ok(counters)
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn get(&self, key: &str, revision: Option<Revision>) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        // A single key is a few pages from redb's or the kernel's cache: not worth another thread.
+        let snapshot = Snapshot::take(&self.database)?;
+        Ok((snapshot.get(key, revision)?, snapshot.revision()))
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        start: Option<&str>,
+        limit: usize,
+        revision: Option<Revision>,
+    ) -> Result<RangeResult, StoreError> {
+        let snapshot = Snapshot::take(&self.database)?;
+        let (prefix, start) = (prefix.to_owned(), start.map(str::to_owned));
+        tokio::task::spawn_blocking(move || snapshot.range(&prefix, start.as_deref(), limit, revision))
+            .await
+            .map_err(unavailable)?
+    }
+
+    async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError> {
+        if value.len() > VALUE_LIMIT {
+            return Err(StoreError::TooLarge { size: value.len(), limit: VALUE_LIMIT });
+        }
+        self.write(Write { key: key.to_owned(), value: Some(value), expected }).await
+    }
+
+    async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {
+        self.write(Write { key: key.to_owned(), value: None, expected }).await
+    }
+
+    async fn watch(
+        &self,
+        prefix: &str,
+        after: Revision,
+    ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
+        let live = self.hub.subscribe(prefix, after);
+        Snapshot::take(&self.database)?.check(after)?;
+        let replay = Replay {
+            database: self.database.clone(),
+            prefix: prefix.to_owned(),
+            reached: after,
+            until: live.from,
+            events: VecDeque::new(),
+        };
+        let caught_up = Event::Progress { revision: live.from };
+        Ok(until_error(replay.into_stream().chain(stream::iter([Ok(caught_up)])).chain(live.into_stream())))
+    }
+
+    fn request_progress(&self, prefix: &str, revision: Revision) {
+        self.hub.request_progress(prefix, revision);
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        let (answer, outcome) = oneshot::channel();
+        self.command(Command::Compact { revision, answer }).await?;
+        outcome.await.map_err(|_| unavailable(anyhow::anyhow!("the compaction was given up")))?
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        Ok(self.hub.published())
+    }
+}
+
+/// The past part of a watch: reads the log piece by piece, so that it holds neither much memory nor an old snapshot.
+struct Replay {
+    database: Arc<Database>,
+    prefix: String,
+    reached: Revision,
+    until: Revision,
+    events: VecDeque<Event>,
+}
+
+impl Replay {
+    fn next(&mut self) -> Result<Option<Event>, StoreError> {
+        while self.events.is_empty() && self.reached < self.until {
+            let wanted = usize::try_from(self.until - self.reached).unwrap_or(REPLAY).min(REPLAY);
+            let (events, reached) = Snapshot::take(&self.database)?.events(&self.prefix, self.reached, wanted)?;
+            // Compaction removes deletions, so there may be fewer records than revisions; live events begin at `until`.
+            self.reached = if reached == self.reached { self.until } else { reached };
+            self.events.extend(events.into_iter().filter(|event| revision_of(event) <= self.until));
+        }
+        Ok(self.events.pop_front())
+    }
+
+    fn into_stream(self) -> impl Stream<Item = Result<Event, StoreError>> + Send {
+        stream::unfold(self, |mut replay| async move { replay.next().transpose().map(|event| (event, replay)) })
+    }
+}
+
+fn revision_of(event: &Event) -> Revision {
+    match event {
+        Event::Put { kv, .. } => kv.mod_revision,
+        Event::Delete { revision, .. } | Event::Progress { revision } => *revision,
+    }
+}

@@ -1,0 +1,192 @@
+//! Writing: one thread takes all waiting writes, commits them in one transaction, and only then answers (group commit).
+//!
+//! The thread is the only one that writes, so conditions are checked without locks, and the price of a sync to disk is
+//! shared by all who wait. Events are published after the commit and before the answers, so that a writer that reads
+//! through a watch cache afterwards finds its own write.
+
+use super::layout::{COMPACTED, INDEX, META, RECORDS, REVISION, Record};
+use super::snapshot::unavailable;
+use crate::hub::Hub;
+use crate::{Event, KeyValue, Revision, StoreError, WriteOutcome};
+use anyhow::Context;
+use bytes::Bytes;
+use redb::{Database, ReadableTable, Table};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+
+/// So many writes share one commit at most; more would make the first of them wait noticeably.
+const BATCH: usize = 512;
+
+pub(super) enum Command {
+    Write { write: Write, answer: oneshot::Sender<Result<WriteOutcome, StoreError>> },
+    Compact { revision: Revision, answer: oneshot::Sender<Result<(), StoreError>> },
+}
+
+/// A conditional change of one key.
+pub(super) struct Write {
+    pub key: String,
+    /// None: delete it.
+    pub value: Option<Bytes>,
+    pub expected: Revision,
+}
+
+pub(super) struct Writer {
+    pub database: Arc<Database>,
+    pub hub: Arc<Hub>,
+    /// So many revisions are kept for reads in the past.
+    pub history: Revision,
+    pub revision: Revision,
+    pub compacted: Revision,
+}
+
+/// What to tell a caller once the transaction is on disk.
+enum Answer {
+    Write(oneshot::Sender<Result<WriteOutcome, StoreError>>, WriteOutcome),
+    Compact(oneshot::Sender<Result<(), StoreError>>, Result<(), StoreError>),
+}
+
+impl Writer {
+    /// Works until all senders are gone.
+    pub fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        while commands.blocking_recv_many(&mut batch, BATCH) > 0 {
+            let (revision, compacted) = (self.revision, self.compacted);
+            let mut answers = Vec::with_capacity(batch.len());
+            match self.commit(&mut batch, &mut answers) {
+                Ok(events) => {
+                    if self.revision > revision {
+                        self.hub.publish(&events, self.revision);
+                    }
+                    for answer in answers {
+                        // A caller that is gone does not want the answer.
+                        match answer {
+                            Answer::Write(answer, outcome) => drop(answer.send(Ok(outcome))),
+                            Answer::Compact(answer, outcome) => drop(answer.send(outcome)),
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::error!("a write to the store failed: {error:#}");
+                    (self.revision, self.compacted) = (revision, compacted);
+                    let failed = || unavailable(anyhow::anyhow!("{error:#}"));
+                    for answer in answers {
+                        match answer {
+                            Answer::Write(answer, _) => drop(answer.send(Err(failed()))),
+                            Answer::Compact(answer, _) => drop(answer.send(Err(failed()))),
+                        }
+                    }
+                    // What was not reached is answered by dropping its sender.
+                    batch.clear();
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &mut Vec<Command>, answers: &mut Vec<Answer>) -> anyhow::Result<Vec<Event>> {
+        let transaction = self.database.begin_write().context("begin a transaction")?;
+        let (before, compacted_before) = (self.revision, self.compacted);
+        let mut events = Vec::new();
+        {
+            let mut index = transaction.open_table(INDEX)?;
+            let mut records = transaction.open_table(RECORDS)?;
+            for command in batch.drain(..) {
+                match command {
+                    Command::Write { write, answer } => {
+                        let outcome = self.write(&mut index, &mut records, write, &mut events)?;
+                        answers.push(Answer::Write(answer, outcome));
+                    }
+                    Command::Compact { revision, answer } => {
+                        let outcome = self.may_compact(revision);
+                        if outcome.is_ok() {
+                            self.compact(&mut records, revision)?;
+                        }
+                        answers.push(Answer::Compact(answer, outcome));
+                    }
+                }
+            }
+            self.compact(&mut records, self.revision - self.history)?;
+            let mut meta = transaction.open_table(META)?;
+            meta.insert(REVISION, self.revision)?;
+            meta.insert(COMPACTED, self.compacted)?;
+        }
+        if (self.revision, self.compacted) == (before, compacted_before) {
+            transaction.abort().context("abort a transaction")?;
+        } else {
+            transaction.commit().context("commit a transaction")?;
+        }
+        Ok(events)
+    }
+
+    fn write(
+        &mut self,
+        index: &mut Table<'_, &'static str, (Revision, Revision)>,
+        records: &mut Table<'_, Revision, &'static [u8]>,
+        write: Write,
+        events: &mut Vec<Event>,
+    ) -> anyhow::Result<WriteOutcome> {
+        let found = index.get(&*write.key)?.map(|found| found.value());
+        let (previous, create_revision) = found.unwrap_or((0, 0));
+        let before = match previous {
+            0 => None,
+            revision => state(records, revision)?,
+        };
+        if previous != write.expected || (write.value.is_none() && previous == 0) {
+            return Ok(WriteOutcome::Conflict(before));
+        }
+        self.revision += 1;
+        let revision = self.revision;
+        let create_revision = if previous == 0 { revision } else { create_revision };
+        let record = Record { key: &write.key, value: write.value.as_deref(), create_revision, previous };
+        records.insert(revision, &*record.encode())?;
+        events.push(match write.value {
+            Some(value) => {
+                index.insert(&*write.key, (revision, create_revision))?;
+                let kv = KeyValue { key: write.key, value, create_revision, mod_revision: revision };
+                Event::Put { kv, previous: before }
+            }
+            None => {
+                index.remove(&*write.key)?;
+                Event::Delete { key: write.key, revision, previous: before }
+            }
+        });
+        Ok(WriteOutcome::Done(revision))
+    }
+
+    /// As etcd: what has been compacted cannot be compacted again, nor what has not been written.
+    fn may_compact(&self, revision: Revision) -> Result<(), StoreError> {
+        match revision {
+            requested if requested <= self.compacted => {
+                Err(StoreError::Compacted { requested, oldest: self.compacted })
+            }
+            requested if requested > self.revision => Err(StoreError::Future { requested, newest: self.revision }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets what reads at `target` or later do not need: for each record up to it, the one it replaced, and itself if
+    /// it is a deletion.
+    fn compact(&mut self, records: &mut Table<'_, Revision, &'static [u8]>, target: Revision) -> anyhow::Result<()> {
+        while self.compacted < target {
+            self.compacted += 1;
+            let obsolete = match records.get(self.compacted)? {
+                Some(bytes) => {
+                    let record = Record::decode(bytes.value())?;
+                    [record.previous, if record.value.is_none() { self.compacted } else { 0 }]
+                }
+                None => continue,
+            };
+            for revision in obsolete {
+                records.remove(revision)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn state(
+    records: &impl ReadableTable<Revision, &'static [u8]>,
+    revision: Revision,
+) -> anyhow::Result<Option<KeyValue>> {
+    let bytes = records.get(revision)?.with_context(|| format!("the record of revision {revision} is missing"))?;
+    Ok(Record::decode(bytes.value())?.state(revision))
+}

@@ -1,0 +1,217 @@
+//! The watch cache over the embedded backend.
+
+mod contract;
+
+use contract::{delete, put};
+use knetsim_store::cache::{At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Watch, WatchCache};
+use knetsim_store::embedded::{Embedded, Options};
+use knetsim_store::{KeyValue, Revision, Store, splice};
+use std::sync::Arc;
+use std::time::Duration;
+
+const PREFIX: &str = "/registry/pods/";
+
+fn extract(kv: &KeyValue) -> anyhow::Result<Indexed> {
+    let object: serde_json::Value = serde_json::from_slice(&kv.value)?;
+    let text = |pointer| object.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default();
+    Ok(Indexed {
+        namespace: text("/metadata/namespace").into(),
+        name: text("/metadata/name").into(),
+        labels: vec![("app".into(), text("/metadata/labels/app").into())],
+        fields: vec![("spec.nodeName".into(), text("/spec/nodeName").into())],
+        bytes: splice::stamp(&kv.value, kv.mod_revision).ok_or_else(|| anyhow::anyhow!("no metadata"))?,
+    })
+}
+
+struct Fixture {
+    store: Arc<dyn Store>,
+    cache: WatchCache,
+    _dir: tempfile::TempDir,
+}
+
+fn fixture(limits: Limits) -> Fixture {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    let cache = WatchCache::with_limits(store.clone(), PREFIX, extract, limits);
+    Fixture { store, cache, _dir: dir }
+}
+
+fn key(name: &str) -> String {
+    format!("{PREFIX}default/{name}")
+}
+
+fn pod(name: &str, app: &str) -> String {
+    format!(
+        r#"{{"kind":"Pod","metadata":{{"name":"{name}","namespace":"default","labels":{{"app":"{app}"}}}},"spec":{{"nodeName":"n1"}}}}"#
+    )
+}
+
+impl Fixture {
+    async fn put(&self, name: &str, app: &str, expected: Revision) -> Revision {
+        put(&*self.store, &key(name), &pod(name, app), expected).await
+    }
+
+    async fn names(&self, query: ListQuery<'_>) -> Vec<String> {
+        self.cache.list(query).await.unwrap().items.iter().map(|object| object.name().to_owned()).collect()
+    }
+}
+
+fn all(at: At) -> ListQuery<'static> {
+    ListQuery { at, prefix: PREFIX, start: None, limit: 0, filter: None }
+}
+
+async fn next(watch: &mut Watch) -> Vec<Arc<CacheEvent>> {
+    tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("no event").unwrap()
+}
+
+fn version(object: &Object) -> String {
+    let value: serde_json::Value = serde_json::from_slice(object.bytes()).unwrap();
+    value["metadata"]["resourceVersion"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn reads_see_every_answered_write() {
+    let fixture = fixture(Limits::default());
+    assert_eq!(fixture.names(all(At::Latest)).await, Vec::<String>::new());
+    for round in 0..50 {
+        let name = format!("p{round:02}");
+        let revision = fixture.put(&name, "a", 0).await;
+        let (found, at) = fixture.cache.get(&key(&name), At::Latest).await.unwrap();
+        let found = found.unwrap();
+        assert!(at >= revision);
+        assert_eq!((found.mod_revision, version(&found)), (revision, revision.to_string()));
+        // A write elsewhere moves the revision of a consistent list, though nothing here has changed.
+        let elsewhere = put(&*fixture.store, &format!("/registry/other/{round}"), "{}", 0).await;
+        let list = fixture.cache.list(all(At::Latest)).await.unwrap();
+        assert_eq!((list.items.len(), list.revision), (round + 1, elsewhere));
+    }
+    let found = fixture.cache.get(&key("p07"), At::NotOlderThan(0)).await.unwrap().0.unwrap();
+    assert_eq!(
+        (found.field("spec.nodeName"), found.field("metadata.name"), found.label("app")),
+        (Some("n1"), Some("p07"), Some("a"))
+    );
+    assert_eq!(fixture.cache.get(&key("none"), At::Latest).await.unwrap().0.map(|object| object.mod_revision), None);
+}
+
+#[tokio::test]
+async fn pages_are_of_one_revision() {
+    let fixture = fixture(Limits::default());
+    let mut last = 0;
+    for name in ["a", "b", "c", "d", "e"] {
+        last = fixture.put(name, "x", 0).await;
+    }
+    let page = fixture.cache.list(ListQuery { limit: 2, ..all(At::Latest) }).await.unwrap();
+    assert_eq!((page.items.len(), page.next.as_deref(), page.remaining, page.revision), (2, Some(&*key("c")), 3, last));
+
+    // Between the pages: one deleted, one changed, one added.
+    let (c, _) = fixture.cache.get(&key("c"), At::Latest).await.unwrap();
+    let c = c.unwrap().mod_revision;
+    delete(&*fixture.store, &key("c"), c).await;
+    fixture.put("d", "changed", c + 1).await;
+    fixture.put("cc", "x", 0).await;
+
+    let start = page.next.unwrap();
+    let query = ListQuery { start: Some(&start), limit: 2, ..all(At::Exact(page.revision)) };
+    let second = fixture.cache.list(query).await.unwrap();
+    let names: Vec<_> = second.items.iter().map(|object| (object.name(), object.label("app").unwrap())).collect();
+    assert_eq!((names, second.revision), (vec![("c", "x"), ("d", "x")], last));
+    let start = second.next.unwrap();
+    let third = fixture.cache.list(ListQuery { start: Some(&start), limit: 2, ..all(At::Exact(last)) }).await.unwrap();
+    assert_eq!((third.items.len(), third.next, third.remaining), (1, None, 0));
+    assert_eq!(fixture.names(all(At::Latest)).await, ["a", "b", "cc", "d", "e"]);
+    let changed = |object: &Object| object.label("app") == Some("changed");
+    assert_eq!(fixture.names(ListQuery { filter: Some(&changed), ..all(At::Latest) }).await, ["d"]);
+    assert_eq!(fixture.names(ListQuery { prefix: "/registry/pods/kube-system/", ..all(At::Latest) }).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn watches_begin_in_the_past_and_share_events() {
+    let fixture = fixture(Limits::default());
+    fixture.cache.wait_ready().await.unwrap();
+    let begin = fixture.cache.revision();
+    let first = fixture.put("a", "x", 0).await;
+    let second = fixture.put("a", "y", first).await;
+    let mut early = fixture.cache.watch(begin).await.unwrap();
+    let mut late = fixture.cache.watch(first).await.unwrap();
+    let third = delete(&*fixture.store, &key("a"), second).await;
+
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        seen.extend(next(&mut early).await);
+    }
+    let summary: Vec<_> = seen.iter().map(|event| (event.change, event.revision, version(&event.object))).collect();
+    assert_eq!(
+        summary,
+        [
+            (Change::Added, first, first.to_string()),
+            (Change::Modified, second, second.to_string()),
+            (Change::Deleted, third, third.to_string()),
+        ]
+    );
+    assert_eq!(seen[1].old.as_ref().unwrap().label("app"), Some("x"));
+    assert_eq!(version(&seen[1].old_as_deleted().unwrap()), second.to_string());
+    assert_eq!(seen[2].object.label("app"), Some("y"));
+    assert!(seen[0].old.is_none());
+
+    let mut others = Vec::new();
+    while others.len() < 2 {
+        others.extend(next(&mut late).await);
+    }
+    assert!(Arc::ptr_eq(&others[0], &seen[1]), "watchers share one event");
+    let encoded = seen[1].encoded(3, || "once".into());
+    assert_eq!(others[0].encoded(3, || unreachable!("made already")), encoded);
+    assert_eq!(early.revision(), third);
+    let elsewhere = put(&*fixture.store, "/registry/other/a", "{}", 0).await;
+    assert_eq!(fixture.cache.sync().await.unwrap(), elsewhere);
+    assert_eq!(early.revision(), elsewhere, "a bookmark may be newer than the last event");
+}
+
+#[tokio::test]
+async fn a_watch_of_the_present_misses_nothing() {
+    let fixture = fixture(Limits::default());
+    fixture.put("a", "x", 0).await;
+    let (list, mut watch) = fixture.cache.list_and_watch(all(At::Latest)).await.unwrap();
+    assert_eq!(list.items.len(), 1);
+    let revision = fixture.put("b", "x", 0).await;
+    assert_eq!(next(&mut watch).await[0].revision, revision);
+}
+
+#[tokio::test]
+async fn slow_watchers_and_old_revisions_expire() {
+    let limits = Limits { min: 4, max: 8, fresh: Duration::from_secs(3600), ..Limits::default() };
+    let fixture = fixture(limits);
+    fixture.cache.wait_ready().await.unwrap();
+    let begin = fixture.cache.revision();
+    let mut slow = fixture.cache.watch(begin).await.unwrap();
+    let mut last = 0;
+    for round in 0..20 {
+        last = fixture.put("a", &round.to_string(), last).await;
+    }
+    fixture.cache.sync().await.unwrap();
+    assert!(matches!(slow.next().await, Err(CacheError::Expired { .. })));
+    assert!(matches!(fixture.cache.watch(begin).await, Err(CacheError::Expired { .. })));
+    assert!(matches!(fixture.cache.watch(last - 9).await, Err(CacheError::Expired { .. })));
+    assert!(matches!(fixture.cache.list(all(At::Exact(last - 9))).await, Err(CacheError::Expired { .. })));
+    let mut within = fixture.cache.watch(last - 8).await.unwrap();
+    assert_eq!(next(&mut within).await.len(), 8);
+    assert_eq!(fixture.cache.list(all(At::Exact(last - 8))).await.unwrap().items[0].label("app"), Some("11"));
+}
+
+#[tokio::test]
+async fn the_future_times_out() {
+    let fixture = fixture(Limits { catch_up: Duration::from_millis(20), ..Limits::default() });
+    fixture.cache.wait_ready().await.unwrap();
+    let future = fixture.cache.revision() + 1000;
+    let refused = fixture.cache.watch(future).await.map(|_| ());
+    assert!(matches!(refused, Err(CacheError::TooLarge { requested, .. }) if requested == future), "{refused:?}");
+}
+
+#[tokio::test]
+async fn broken_values_are_left_out() {
+    let fixture = fixture(Limits::default());
+    put(&*fixture.store, &key("bad"), "no json", 0).await;
+    let good = fixture.put("good", "x", 0).await;
+    assert_eq!(fixture.names(all(At::Latest)).await, ["good"]);
+    put(&*fixture.store, &key("good"), "[]", good).await;
+    assert_eq!(fixture.names(all(At::Latest)).await, [""; 0]);
+}

@@ -1,0 +1,82 @@
+//! The embedded backend: the contract, the model, and what only it promises: restarts and its history window.
+
+mod contract;
+
+use contract::{delete, put};
+use knetsim_store::embedded::{Embedded, Options};
+use knetsim_store::{Store, StoreError};
+use proptest::prelude::*;
+use std::sync::Arc;
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+#[test]
+fn contract_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    runtime().block_on(contract::run(store));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #[test]
+    fn random_operations_match_the_model(ops in contract::model::ops()) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+        runtime().block_on(contract::model::check(store, "/registry/model/", ops));
+    }
+}
+
+#[test]
+fn a_restart_keeps_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let last = runtime.block_on(async {
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        let first = put(&store, "/registry/a", "1", 0).await;
+        put(&store, "/registry/b", "2", 0).await;
+        // The newest record is a deletion, and compacted away: the revision must be remembered all the same.
+        let last = delete(&store, "/registry/a", first).await;
+        store.compact(last).await.unwrap();
+        last
+    });
+    runtime.block_on(async {
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        assert_eq!(store.revision().await.unwrap(), last);
+        let range = store.range("/registry/", None, 0, None).await.unwrap();
+        assert_eq!((range.items.len(), range.revision), (1, last));
+        assert_eq!(put(&store, "/registry/c", "3", 0).await, last + 1);
+        let past = store.range("/registry/", None, 0, Some(last - 1)).await;
+        assert!(matches!(past, Err(StoreError::Compacted { .. })), "{past:?}");
+    });
+}
+
+#[test]
+fn a_second_open_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Options::default()).unwrap();
+    assert!(Embedded::open(dir.path(), Options::default()).is_err());
+    drop(store);
+    assert!(Embedded::open(dir.path(), Options::default()).is_ok());
+}
+
+#[test]
+fn the_history_window_moves_along() {
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = Embedded::open(dir.path(), Options { history: 10, ..Options::default() }).unwrap();
+        let mut last = put(&store, "/registry/a", "0", 0).await;
+        let first = last;
+        for round in 1..40 {
+            last = put(&store, "/registry/a", &round.to_string(), last).await;
+        }
+        let at = async |revision| store.get("/registry/a", Some(revision)).await;
+        assert!(matches!(at(first).await, Err(StoreError::Compacted { .. })));
+        assert!(matches!(at(last - 11).await, Err(StoreError::Compacted { requested, oldest }) if requested == last - 11 && oldest == last - 10));
+        assert_eq!(&at(last - 10).await.unwrap().0.unwrap().value[..], b"29");
+        assert!(store.watch("/registry/", last - 10).await.is_ok());
+        assert!(store.watch("/registry/", last - 11).await.is_err());
+    });
+}

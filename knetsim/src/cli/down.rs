@@ -1,0 +1,55 @@
+//! `knetsim down`: asks the launcher to end, and sees that it did.
+
+use std::time::Duration;
+
+use crate::launcher::control::{Request, ask};
+use crate::layout::Layout;
+
+/// After this long the launcher is killed; the kernel then ends everything inside.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Delete the data folder too: all objects, certificates and images
+    #[arg(long)]
+    delete_data: bool,
+}
+
+/// # Errors
+/// When the data folder cannot be deleted.
+pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
+    if let Some(launcher) = layout.running() {
+        stop(layout, launcher.pid)?;
+        println!("Stopped. Objects are kept in {}", layout.root().display());
+    } else {
+        println!("Nothing is running with the data folder {}", layout.root().display());
+    }
+    if args.delete_data && layout.root().exists() {
+        std::fs::remove_dir_all(layout.root())?;
+        println!("Deleted {}", layout.root().display());
+    }
+    Ok(())
+}
+
+/// Ends the launcher, by asking first.
+///
+/// # Errors
+/// When it is not ours to end.
+pub fn stop(layout: &Layout, pid: i32) -> anyhow::Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd;
+    let process = kernel::process::pidfd(pid)?;
+    if let Err(error) = runtime::block_on(async { ask(layout, &Request::Down).await.map(|_| ()) }) {
+        eprintln!("warning: {error:#}; ending it the hard way");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+    }
+    let mut wait = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
+    if poll(&mut wait, patience)? == 0 {
+        eprintln!("warning: the launcher does not end; ending it the hard way");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
+        poll(&mut wait, patience)?;
+    }
+    layout.remove_launcher();
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! The launcher: PID 1 of the sandbox. It makes the network and the nodes, starts the processes on them, keeps those
+//! running, and answers the CLI on a control socket.
+//!
+//! Two lives of one program. The first enters the namespaces and mounts the sandbox's view of the file system; then it
+//! executes itself anew, so that the process the CLI meets was born inside (and its /proc files belong to the user).
+
+mod cluster;
+pub mod control;
+pub mod faults;
+mod filesystem;
+mod network;
+mod node;
+pub mod supervisor;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::Parser;
+use kernel::sandbox::{self, IdMap, Role};
+
+use crate::layout::Layout;
+use crate::progress::{Progress, Step};
+use crate::topology::Plan;
+use supervisor::Supervisor;
+
+/// PID 1 of the emulator (started by `knetsim up`).
+#[derive(Parser, Debug)]
+#[command(name = "launcher")]
+struct Args {
+    /// The data folder, with topology.yaml resolved.
+    #[arg(long)]
+    data_dir: PathBuf,
+    /// A cluster's API socket, already listening on the host: NAME=DESCRIPTOR.
+    #[arg(long = "listen-fd", value_parser = listen_fd)]
+    listen_fds: Vec<(String, RawFd)>,
+    /// Set by the first life for the second.
+    #[arg(long, hide = true)]
+    init: bool,
+}
+
+fn listen_fd(text: &str) -> Result<(String, RawFd), String> {
+    let (name, fd) = text.split_once('=').ok_or("expected NAME=DESCRIPTOR")?;
+    Ok((name.to_owned(), fd.parse().map_err(|_| format!("{fd} is no descriptor number"))?))
+}
+
+/// Runs the launcher. See the module's documentation.
+///
+/// # Errors
+/// When the sandbox cannot be entered or the network cannot be made.
+pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
+    let parsed = Args::parse_from(&args);
+    runtime::log::init("launcher");
+    if !parsed.init {
+        return enter(&parsed, &args);
+    }
+    let layout = Layout::new(parsed.data_dir);
+    let plan: Plan = layout.read_plan()?;
+    let listen = parsed
+        .listen_fds
+        .into_iter()
+        .map(|(name, fd)| Ok((name, kernel::process::inherited(fd)?)))
+        .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
+    runtime::block_on(serve(layout, plan, listen))
+}
+
+/// The first life.
+fn enter(parsed: &Args, args: &[OsString]) -> anyhow::Result<()> {
+    let layout = Layout::new(parsed.data_dir.clone());
+    let executable = std::env::current_exe().context("finding our own executable")?;
+    let map = IdMap::widest()?;
+    match sandbox::enter(&map)? {
+        // The pid file is written from here, for only here the host's pid of PID 1 is known.
+        Role::Outer { init } => layout.write_launcher(init.as_raw()),
+        Role::Init => {
+            filesystem::mount_all(&layout).context("mounting the sandbox's file systems")?;
+            nix::unistd::sethostname("knetsim")?;
+            nix::unistd::setsid().ok();
+            let error = std::process::Command::new(executable).args(args).arg("--init").exec();
+            bail!("cannot execute the launcher inside the sandbox: {error}")
+        }
+    }
+}
+
+/// The second life: from top to bottom, what the emulator is made of.
+async fn serve(layout: Layout, plan: Plan, listen: BTreeMap<String, OwnedFd>) -> anyhow::Result<()> {
+    let shutdown = runtime::shutdown::token()?;
+    let progress = Progress::to_stdout();
+    let supervisor = Supervisor::start(shutdown.clone())?;
+
+    let network = Arc::new(network::Network::build(&plan)?);
+    progress.report(Step::Network);
+    let control = control::Control::bind(&layout)?;
+    let mut clusters = Vec::new();
+    for cluster in &plan.clusters {
+        let nodes = node::make_all(&layout, cluster, &network)?;
+        clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes));
+    }
+    network::shape_links(&plan, &supervisor).await;
+    for cluster in &clusters {
+        let socket = listen.get(&cluster.plan.name).map(AsRawFd::as_raw_fd);
+        tokio::spawn(cluster.start(&supervisor, socket, progress.clone()));
+    }
+    tokio::select! {
+        () = control.serve(&plan, &clusters, &network, &supervisor) => {}
+        () = shutdown.cancelled() => {}
+    }
+    tracing::info!("stopping");
+    supervisor.stop_all().await;
+    layout.remove_launcher();
+    Ok(())
+}

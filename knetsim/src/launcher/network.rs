@@ -1,0 +1,186 @@
+//! The underlay: a bridge per cluster, the router `wan` between them, and the host `outside`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::Context;
+use ipnet::{IpNet, Ipv4Net};
+use kernel::link::Links;
+use kernel::netns::Netns;
+
+use super::supervisor::Supervisor;
+use crate::topology::{ClusterPlan, NodePlan, Plan};
+
+/// All network namespaces, open.
+pub struct Network {
+    /// The sandbox's own, which holds the bridges.
+    pub root: Netns,
+    /// `wan`, `outside` and every node, by name.
+    pub hosts: BTreeMap<String, Netns>,
+}
+
+/// A host's place on a bridge.
+struct Attachment<'a> {
+    host: &'a str,
+    link: String,
+    port: String,
+    bridge: String,
+    address: IpNet,
+    gateway: Option<IpAddr>,
+}
+
+impl Network {
+    /// Makes everything, in a kernel that has nothing yet.
+    ///
+    /// # Errors
+    /// The first thing the kernel refused.
+    pub fn build(plan: &Plan) -> anyhow::Result<Self> {
+        let root = Netns::current()?;
+        let mut hosts = BTreeMap::new();
+        let nodes = plan.clusters.iter().flat_map(|c| c.nodes.iter().map(|n| n.name.as_str()));
+        for name in ["wan", "outside"].into_iter().chain(nodes) {
+            hosts.insert(name.to_owned(), Netns::create(name).with_context(|| format!("making netns {name}"))?);
+        }
+        let attachments = attachments(plan);
+        let mut bridges: Vec<_> = plan.clusters.iter().map(|c| bridge_of(&c.name)).collect();
+        bridges.push("br-out".to_owned());
+        Links::within(&root, async |links| {
+            links.set_up("lo").await?;
+            for bridge in &bridges {
+                links.add_bridge(bridge).await?;
+            }
+            for place in &attachments {
+                // Made under a name that is free here; the host's end gets its own name on arrival.
+                links.add_veth(&place.port, &format!("{}+", place.port)).await?;
+                links.give_as(&format!("{}+", place.port), &hosts[place.host], &place.link).await?;
+                links.attach(&place.port, &place.bridge).await?;
+                links.set_up(&place.port).await?;
+            }
+            Ok(())
+        })
+        .context("making the bridges")?;
+        // Frames that only pass through the underlay's bridges are not ours to filter.
+        let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+        for (name, ns) in &hosts {
+            ns.run(host_sysctls).with_context(|| format!("setting the sysctls of {name}"))?;
+            Links::within(ns, async |links| {
+                links.set_up("lo").await?;
+                for place in attachments.iter().filter(|place| place.host == name) {
+                    links.set_up(&place.link).await?;
+                    links.add_address(&place.link, place.address).await?;
+                    if let Some(gateway) = place.gateway {
+                        links.add_default_route(gateway).await?;
+                    }
+                }
+                if name == "wan" {
+                    for cluster in &plan.clusters {
+                        let by_way_of = cluster.nodes.get(1).unwrap_or(cluster.control_plane()).address;
+                        links.add_route(cluster.load_balancer_pool, by_way_of).await?;
+                    }
+                }
+                Ok(())
+            })
+            .with_context(|| format!("configuring {name}"))?;
+        }
+        Ok(Self { root, hosts })
+    }
+}
+
+/// The bridge of a cluster.
+#[must_use]
+pub fn bridge_of(cluster: &str) -> String {
+    format!("br-{cluster}")
+}
+
+/// The router's port on a cluster's bridge.
+#[must_use]
+pub fn wan_port(cluster: &str) -> String {
+    format!("wan-{cluster}")
+}
+
+fn attachments(plan: &Plan) -> Vec<Attachment<'_>> {
+    let on = |address: Ipv4Addr, range: Ipv4Net| -> IpNet {
+        IpNet::V4(Ipv4Net::new(address, range.prefix_len()).expect("the length was valid before"))
+    };
+    let of_node = |cluster: &ClusterPlan, node: &NodePlan| -> (IpNet, IpAddr) {
+        (on(node.address, cluster.underlay), cluster.gateway.into())
+    };
+    let mut all = vec![
+        Attachment {
+            host: "wan",
+            link: "out".into(),
+            port: "wan-out".into(),
+            bridge: "br-out".into(),
+            address: on(plan.outside_gateway, plan.outside),
+            gateway: None,
+        },
+        Attachment {
+            host: "outside",
+            link: "eth0".into(),
+            port: "veth-outside".into(),
+            bridge: "br-out".into(),
+            address: IpNet::V4(plan.outside),
+            gateway: Some(plan.outside_gateway.into()),
+        },
+    ];
+    for cluster in &plan.clusters {
+        all.push(Attachment {
+            host: "wan",
+            link: cluster.name.clone(),
+            port: wan_port(&cluster.name),
+            bridge: bridge_of(&cluster.name),
+            address: on(cluster.gateway, cluster.underlay),
+            gateway: None,
+        });
+        for node in &cluster.nodes {
+            let (address, gateway) = of_node(cluster, node);
+            all.push(Attachment {
+                host: &node.name,
+                link: "eth0".into(),
+                port: node.port(),
+                bridge: bridge_of(&cluster.name),
+                address,
+                gateway: Some(gateway),
+            });
+        }
+    }
+    all
+}
+
+/// What every host and node of the emulator has set. Bridge filtering may be missing from a kernel; the rest may not.
+fn host_sysctls() -> io::Result<()> {
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    // Asymmetric paths are normal where Services and overlays are.
+    fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "0")?;
+    fs::write("/proc/sys/net/ipv4/conf/default/rp_filter", "0")?;
+    // At 0 a Service request to a pod of the same node hangs, and policy between such pods is bypassed.
+    let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1");
+    Ok(())
+}
+
+/// Shapes links as the topology says. Where the kernel lacks what that needs, the log says so and the link stays as it is.
+pub async fn shape_links(plan: &Plan, supervisor: &Supervisor) {
+    for cluster in &plan.clusters {
+        let mut words = Vec::new();
+        if let Some(delay) = &cluster.link.delay {
+            words.extend(["delay".to_owned(), delay.clone()]);
+        }
+        if let Some(bandwidth) = &cluster.link.bandwidth {
+            words.extend(["rate".to_owned(), bandwidth.clone()]);
+        }
+        if words.is_empty() {
+            continue;
+        }
+        for node in &cluster.nodes {
+            let port = node.port();
+            let mut argv: Vec<String> =
+                ["tc", "qdisc", "replace", "dev", &port, "root", "netem"].map(Into::into).into();
+            argv.extend(words.iter().cloned());
+            if let Err(error) = supervisor.run_once(&argv).await {
+                tracing::warn!(port, %error, "link not shaped: the kernel may lack the module sch_netem");
+            }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! `knetsim agnhost`: the catalogue's test server, with the commands of upstream's agnhost that tutorials use, and
+//! `whoami` (traefik/whoami) and `http-echo` (hashicorp/http-echo).
+
+mod answers;
+mod connect;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, UdpSocket};
+
+use answers::Answers;
+
+#[derive(Debug, Parser)]
+#[command(name = "agnhost")]
+struct Flags {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// HTTP and UDP servers that tell who and where they are.
+    Netexec {
+        #[arg(long, default_value_t = 8080)]
+        http_port: u16,
+        #[arg(long, default_value_t = 8081)]
+        udp_port: u16,
+    },
+    /// Answers every request with the host name.
+    ServeHostname {
+        #[arg(long, default_value_t = 9376)]
+        port: u16,
+    },
+    /// Tells the caller about its own request.
+    Whoami {
+        #[arg(long, env = "WHOAMI_PORT_NUMBER", default_value_t = 80)]
+        port: u16,
+        #[arg(long, env = "WHOAMI_NAME", default_value = "")]
+        name: String,
+    },
+    /// Answers every request with one text.
+    HttpEcho {
+        #[arg(long, env = "ECHO_TEXT", default_value = "hello-world")]
+        text: String,
+        #[arg(long, default_value = ":5678")]
+        listen: String,
+    },
+    /// Tries a TCP connection; says TIMEOUT, REFUSED, DNS or OTHER when there is none.
+    Connect {
+        address: String,
+        #[arg(long, default_value = "0s")]
+        timeout: String,
+    },
+    /// Waits for a signal.
+    Pause,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When a port is taken, or with `connect` when there is no connection.
+pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
+    // http-echo writes its flags the Go way, with one dash.
+    let args = args.into_iter().map(|arg| match arg.to_str() {
+        Some(text) if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 => format!("-{text}").into(),
+        _ => arg,
+    });
+    let flags = Flags::parse_from(args);
+    runtime::log::init("agnhost");
+    runtime::block_on(async move {
+        match flags.command {
+            Command::Netexec { http_port, udp_port } => {
+                let udp = udp(udp_port);
+                tokio::try_join!(http(any(http_port), Answers::Netexec), udp).map(drop)
+            }
+            Command::ServeHostname { port } => http(any(port), Answers::Hostname).await,
+            Command::Whoami { port, name } => http(any(port), Answers::Whoami { name }).await,
+            Command::HttpEcho { text, listen } => http(address(&listen)?, Answers::Echo { text }).await,
+            Command::Connect { address, timeout } => connect::run(&address, &timeout).await,
+            Command::Pause => Ok(runtime::shutdown::signal().await?),
+        }
+    })
+}
+
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))
+}
+
+/// `:5678`, `5678` or `127.0.0.1:5678`.
+fn address(text: &str) -> anyhow::Result<SocketAddr> {
+    match text.trim_start_matches(':').parse::<u16>() {
+        Ok(port) => Ok(any(port)),
+        Err(_) => text.parse().with_context(|| format!("\"{text}\" is no address to listen on")),
+    }
+}
+
+async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        // A kernel without IPv6.
+        Err(_) if address.ip().is_unspecified() => TcpListener::bind(("0.0.0.0", address.port())).await,
+        other => other,
+    }
+}
+
+async fn http(address: SocketAddr, answers: Answers) -> anyhow::Result<()> {
+    let listener = bind(address).await.with_context(|| format!("listening on port {}", address.port()))?;
+    tracing::info!(port = address.port(), "listening");
+    let answers = Arc::new(answers);
+    let accept = async {
+        loop {
+            let Ok((stream, peer)) = listener.accept().await else {
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let answers = answers.clone();
+            tokio::spawn(async move {
+                let service = service_fn(move |request| respond(answers.clone(), peer, request));
+                // A client that goes away is its own business.
+                let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    };
+    tokio::select! {
+        () = accept => Ok(()),
+        signal = runtime::shutdown::signal() => Ok(signal?),
+    }
+}
+
+async fn respond(
+    answers: Arc<Answers>,
+    peer: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Full<bytes::Bytes>>, std::convert::Infallible> {
+    /// No test sends more.
+    const LARGEST: usize = 1024 * 1024;
+    let (parts, body) = request.into_parts();
+    let body = Limited::new(body, LARGEST).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    Ok(answers.answer(peer, &parts, &body).await)
+}
+
+/// netexec's UDP side: the same questions, one datagram each.
+async fn udp(port: u16) -> anyhow::Result<()> {
+    let socket = match UdpSocket::bind(any(port)).await {
+        Ok(socket) => socket,
+        Err(_) => UdpSocket::bind(("0.0.0.0", port)).await.with_context(|| format!("listening on UDP port {port}"))?,
+    };
+    let mut buffer = [0; 2048];
+    let serve = async {
+        loop {
+            let Ok((count, peer)) = socket.recv_from(&mut buffer).await else { continue };
+            let question = String::from_utf8_lossy(&buffer[..count]).trim().to_ascii_lowercase();
+            let reply = match question.split_once(' ') {
+                _ if question == "hostname" => answers::hostname(),
+                _ if question == "clientip" => answers::plain(peer),
+                Some(("echo", text)) => text.to_owned(),
+                _ => String::new(),
+            };
+            if !reply.is_empty() {
+                let _ = socket.send_to(reply.as_bytes(), peer).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = serve => Ok(()),
+        signal = runtime::shutdown::signal() => Ok(signal?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_gos_manner() {
+        assert_eq!(address(":5678").expect("an address").port(), 5678);
+        assert_eq!(address("127.0.0.1:80").expect("an address"), SocketAddr::from(([127, 0, 0, 1], 80)));
+        assert!(address("nowhere").is_err());
+    }
+}

@@ -1,0 +1,277 @@
+//! Making one container's bundle: everything between the pod's spec and `runc run`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use kube::ResourceExt;
+
+use super::env::{self, Environment};
+use super::expand::expand;
+use super::fields::Known;
+use super::{resources, user};
+use crate::images::{self, Image, rootfs};
+use crate::node::Node;
+use crate::oci_runtime::capabilities;
+use crate::oci_runtime::spec::{self, Bind, Limits, Namespaces, Propagation};
+use crate::pause::protocol::Start;
+use crate::sources::Sources;
+use crate::volumes::Volumes;
+
+/// What the pod gives to each of its containers.
+#[derive(Clone, Debug)]
+pub struct PodSide {
+    pub pod: Arc<Pod>,
+    pub known: Known,
+    pub hostname: String,
+    pub volumes: Volumes,
+    pub pause: i32,
+    pub shared_pid: Option<i32>,
+    /// The pod's own /etc/hosts and /etc/resolv.conf.
+    pub etc: PathBuf,
+}
+
+/// A container ready to be started.
+#[derive(Debug)]
+pub struct Prepared {
+    pub start: Start,
+    pub image: Image,
+    /// A user the machine cannot give.
+    pub instead_of: Option<u32>,
+}
+
+/// Why it is not, as the container's waiting reason and message.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Image(#[from] images::Error),
+    #[error("{0}")]
+    Config(String),
+    #[error("{0}")]
+    Create(String),
+}
+
+impl Error {
+    /// Upstream's name for it.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Image(images::Error::NeverPull(_)) => "ErrImageNeverPull",
+            Self::Image(images::Error::InvalidName(_)) => "InvalidImageName",
+            Self::Image(_) => "ErrImagePull",
+            Self::Config(_) => "CreateContainerConfigError",
+            Self::Create(_) => "CreateContainerError",
+        }
+    }
+}
+
+/// Where a container's log is: `<pod's log folder>/<container>/<attempt>.log`.
+#[must_use]
+pub fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
+    let folder =
+        format!("{}_{}_{}", pod.namespace().unwrap_or_default(), pod.name_any(), pod.uid().unwrap_or_default());
+    Path::new("/var/log/pods").join(folder).join(container).join(format!("{attempt}.log"))
+}
+
+/// Makes the bundle of `container`'s start number `attempt`.
+///
+/// # Errors
+/// When the image, the configuration or the root cannot be had.
+pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt: u32) -> Result<Prepared, Error> {
+    let name = container.image.clone().unwrap_or_default();
+    let images = node.images.clone();
+    let image = tokio::task::spawn_blocking(move || images.resolve(&name)).await.expect("resolving does not panic")?;
+    let pod = &*side.pod;
+    let tty = container.tty == Some(true);
+    let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
+    let services = node.services.state();
+    let input = env::Input {
+        pod,
+        container,
+        known: &side.known,
+        image_env: &image.config.env,
+        services: &services,
+        hostname: &side.hostname,
+        tty,
+    };
+    let (declared, environment) =
+        env::environment(&input, &mut sources).await.map_err(|error| Error::Config(error.to_string()))?;
+    let pod_security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let user = user::find(container, pod_security, &image, node.machine.mapped_uids)
+        .map_err(|error| Error::Config(error.to_string()))?;
+    let id = crate::files::new_id();
+    let bundle = node.sandbox_dir(&pod.uid().unwrap_or_default()).join("containers").join(&id);
+    let mut binds = binds(side, container, &declared).map_err(Error::Config)?;
+    binds.extend(own_files(node, side, container, attempt, &image).map_err(|error| Error::Create(error.to_string()))?);
+    let root = rootfs::mount_root(&image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
+    let security = container.security_context.as_ref();
+    let privileged = security.and_then(|security| security.privileged) == Some(true);
+    let caps = security.and_then(|security| security.capabilities.as_ref());
+    let list = |names: Option<&Vec<String>>| names.cloned().unwrap_or_default();
+    let configuration = spec::spec(&spec::Container {
+        args: arguments(container, &image, &declared).map_err(Error::Create)?,
+        env: environment.lines(),
+        cwd: container.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone()),
+        uid: user.uid,
+        gid: user.gid,
+        groups: user.groups,
+        capabilities: capabilities::resolve(
+            privileged,
+            &list(caps.and_then(|caps| caps.add.as_ref())),
+            &list(caps.and_then(|caps| caps.drop.as_ref())),
+        ),
+        privileged,
+        no_new_privileges: security.and_then(|security| security.allow_privilege_escalation) == Some(false),
+        read_only_root: security.and_then(|security| security.read_only_root_filesystem) == Some(true),
+        tty,
+        rootfs: root.path,
+        usr: root.usr,
+        binds,
+        namespaces: Namespaces {
+            pause: side.pause,
+            shared_pid: side.shared_pid,
+            host_pid: pod.spec.as_ref().and_then(|spec| spec.host_pid) == Some(true),
+        },
+        sysfs: node.sysfs(),
+        oom_score_adj: 0,
+        limits: limits(node, container, &id),
+        annotations: vec![
+            ("io.kubernetes.cri.container-name".to_owned(), container.name.clone()),
+            ("io.kubernetes.cri.sandbox-uid".to_owned(), pod.uid().unwrap_or_default()),
+        ],
+    });
+    let text = configuration.to_string();
+    std::fs::write(bundle.join("config.json"), text).map_err(|error| Error::Create(error.to_string()))?;
+    let log = log_path(pod, &container.name, attempt);
+    link_log(pod, container, &id, &log);
+    Ok(Prepared {
+        start: Start {
+            name: container.name.clone(),
+            attempt,
+            id,
+            bundle,
+            log,
+            tty,
+            stdin: container.stdin == Some(true),
+            stdin_once: container.stdin_once == Some(true),
+            image_id: image.id.clone(),
+        },
+        image,
+        instead_of: user.instead_of,
+    })
+}
+
+/// `command` and `args` over the image's entrypoint and command, as Kubernetes' table has it.
+fn arguments(container: &Container, image: &Image, declared: &Environment) -> Result<Vec<String>, String> {
+    let expanded = |list: &Vec<String>| list.iter().map(|text| expand(text, |name| declared.get(name))).collect::<Vec<_>>();
+    let command = container.command.as_ref().filter(|list| !list.is_empty()).map(expanded);
+    let args = container.args.as_ref().filter(|list| !list.is_empty()).map(expanded);
+    let all = match (command, args) {
+        (Some(command), args) => [command, args.unwrap_or_default()].concat(),
+        (None, Some(args)) => [image.config.entrypoint.clone(), args].concat(),
+        (None, None) => [image.config.entrypoint.clone(), image.config.cmd.clone()].concat(),
+    };
+    if all.is_empty() { Err("no command specified".to_owned()) } else { Ok(all) }
+}
+
+fn binds(side: &PodSide, container: &Container, declared: &Environment) -> Result<Vec<Bind>, String> {
+    let mut binds = Vec::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        let Some(volume) = side.volumes.get(&mount.name) else {
+            return Err(format!("cannot find volume \"{}\" to mount into container \"{}\"", mount.name, container.name));
+        };
+        let source = match sub_path(mount, declared)? {
+            Some(sub) => within(volume, &sub, &container.name)?,
+            None => volume.clone(),
+        };
+        binds.push(Bind {
+            source,
+            target: mount.mount_path.clone(),
+            read_only: mount.read_only == Some(true),
+            propagation: match mount.mount_propagation.as_deref() {
+                Some("Bidirectional") => Propagation::Bidirectional,
+                Some("HostToContainer") => Propagation::HostToContainer,
+                _ => Propagation::Private,
+            },
+        });
+    }
+    Ok(binds)
+}
+
+fn sub_path(mount: &VolumeMount, declared: &Environment) -> Result<Option<String>, String> {
+    if let Some(text) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) {
+        return Ok(Some(expand(text, |name| declared.get(name))));
+    }
+    Ok(mount.sub_path.clone().filter(|text| !text.is_empty()))
+}
+
+/// A sub-path, made when it is missing, that no link leads out of its volume.
+fn within(volume: &Path, sub: &str, container: &str) -> Result<PathBuf, String> {
+    let failed = |why: String| format!("failed to prepare subPath for volumeMount of container \"{container}\": {why}");
+    if sub.starts_with('/') || sub.split('/').any(|part| part == "..") {
+        return Err(failed(format!("{sub} leaves the volume")));
+    }
+    let path = volume.join(sub);
+    if !path.exists() {
+        std::fs::create_dir_all(&path).map_err(|error| failed(error.to_string()))?;
+    }
+    let (real, base) = (path.canonicalize(), volume.canonicalize());
+    match (real, base) {
+        (Ok(real), Ok(base)) if real.starts_with(&base) => Ok(real),
+        _ => Err(failed(format!("{sub} leaves the volume"))),
+    }
+}
+
+/// The files every container gets unless it mounts something there itself, and what its image binds.
+fn own_files(node: &Node, side: &PodSide, container: &Container, attempt: u32, image: &Image) -> std::io::Result<Vec<Bind>> {
+    let taken = |path: &str| container.volume_mounts.iter().flatten().any(|mount| mount.mount_path == path);
+    let mut binds = Vec::new();
+    for name in ["hosts", "hostname", "resolv.conf"] {
+        let (source, target) = (side.etc.join(name), format!("/etc/{name}"));
+        if source.exists() && !taken(&target) {
+            binds.push(Bind { source, target, read_only: false, propagation: Propagation::Private });
+        }
+    }
+    for (source, target) in &image.binds {
+        let target = target.display().to_string();
+        binds.push(Bind { source: source.clone(), target, read_only: true, propagation: Propagation::Private });
+    }
+    let message = termination_file(node, &side.pod, &container.name, attempt);
+    if let Some(folder) = message.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&message, "")?;
+    let target = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
+    binds.push(Bind { source: message, target, read_only: false, propagation: Propagation::Private });
+    Ok(binds)
+}
+
+/// What a container wrote to its termination message path is found here.
+#[must_use]
+pub fn termination_file(node: &Node, pod: &Pod, container: &str, attempt: u32) -> PathBuf {
+    node.pod_dir(&pod.uid().unwrap_or_default()).join("containers").join(container).join(attempt.to_string())
+}
+
+fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
+    if node.machine.limits_off.is_some() {
+        return None;
+    }
+    let requirements = container.resources.as_ref();
+    let limits = requirements.and_then(|requirements| requirements.limits.as_ref());
+    let requests = requirements.and_then(|requirements| requirements.requests.as_ref());
+    let cpu = |map| resources::find(map, "cpu").and_then(resources::milli).and_then(|milli| i64::try_from(milli).ok());
+    Some(Limits {
+        cgroup: format!("/knetsim/{id}"),
+        memory: resources::find(limits, "memory").and_then(resources::units),
+        cpu: cpu(limits),
+        cpu_request: cpu(requests).or_else(|| cpu(limits)),
+        pids: None,
+    })
+}
+
+/// The link log collectors look for; a container runs without it as well.
+fn link_log(pod: &Pod, container: &Container, id: &str, log: &Path) {
+    let name = format!("{}_{}_{}-{id}.log", pod.name_any(), pod.namespace().unwrap_or_default(), container.name);
+    let _ = std::fs::create_dir_all("/var/log/containers");
+    let _ = std::os::unix::fs::symlink(log, Path::new("/var/log/containers").join(name));
+}

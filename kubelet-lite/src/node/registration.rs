@@ -1,0 +1,108 @@
+//! Registering the node and keeping its status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use runtime::events::EventType;
+use tokio::sync::watch;
+
+use super::{Node, status};
+
+/// Upstream's `nodeStatusReportFrequency`: the longest time without a report.
+const REPORT: Duration = Duration::from_secs(300);
+/// The longest delay between tries while the API server is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Creates the Node object, or takes over the one there is. Tries until the API server answers.
+///
+/// # Errors
+/// Only for flags that make no Node.
+pub async fn register(node: &Node) -> Result<NodeObject, status::Error> {
+    let api: Api<NodeObject> = Api::all(node.client.clone());
+    let object = status::object(&node.name, &node.flags, &node.machine)?;
+    let mut said = false;
+    loop {
+        match attempt(&api, &node.name, &object).await {
+            Ok(registered) => return Ok(registered),
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    tracing::info!(%error, "waiting for the API server to register this node");
+                }
+                tokio::time::sleep(RETRY / 5).await;
+            }
+        }
+    }
+}
+
+async fn attempt(api: &Api<NodeObject>, name: &str, object: &NodeObject) -> kube::Result<NodeObject> {
+    match api.create(&PostParams::default(), object).await {
+        Err(kube::Error::Api(error)) if error.code == 409 => {
+            // Labels and annotations of ours are brought up to date; taints are left to whoever changed them since.
+            let metadata = serde_json::json!({ "metadata": {
+                "labels": object.metadata.labels, "annotations": object.metadata.annotations,
+            }});
+            api.patch(name, &PatchParams::default(), &Patch::Merge(metadata)).await
+        }
+        other => other,
+    }
+}
+
+/// Writes the status now, whenever the network's readiness changes, and every [`REPORT`].
+pub async fn report(node: Arc<Node>, mut readiness: watch::Receiver<Option<String>>) {
+    let api: Api<NodeObject> = Api::all(node.client.clone());
+    let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
+    loop {
+        let not_ready = readiness.borrow_and_update().clone();
+        let images = images(&node);
+        let status =
+            status::status(&node.name, &node.flags, &node.machine, images, not_ready.as_deref(), &before, Timestamp::now());
+        let was_ready = is_ready(&before);
+        let conditions = status.conditions.clone().unwrap_or_default();
+        let mut wait = REPORT;
+        let patch = serde_json::json!({ "status": status });
+        match api.patch_status(&node.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            Ok(_) => {
+                before = conditions;
+                if not_ready.is_none() != was_ready {
+                    let (reason, text) = if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
+                    node.events.node(
+                        &node.name,
+                        EventType::Normal,
+                        reason,
+                        format!("Node {} status is now: {text}", node.name),
+                    );
+                }
+            }
+            Err(kube::Error::Api(error)) if error.code == 404 => {
+                // Somebody deleted our Node: come back, as upstream does.
+                if let Err(error) = register(&node).await {
+                    tracing::error!(%error, "the node cannot be registered again");
+                }
+                wait = Duration::ZERO;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the node's status is not written");
+                wait = RETRY;
+            }
+        }
+        tokio::select! {
+            changed = readiness.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+fn is_ready(conditions: &[k8s_openapi::api::core::v1::NodeCondition]) -> bool {
+    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn images(node: &Node) -> Vec<ContainerImage> {
+    let stored = crate::images::store::list(&node.flags.image_store).unwrap_or_default();
+    // Upstream reports at most 50.
+    let bytes = |size: u64| i64::try_from(size).unwrap_or(i64::MAX);
+    let image = |(name, size): (String, u64)| ContainerImage { names: Some(vec![name]), size_bytes: Some(bytes(size)) };
+    stored.into_iter().take(50).map(image).collect()
+}

@@ -1,0 +1,137 @@
+//! Running a further program in a container: `runc exec`, with pipes or on a terminal.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+
+/// Drives the OCI runtime for everything but starting containers, which [`crate::pause`] does.
+#[derive(Clone, Debug)]
+pub struct Runc {
+    root: PathBuf,
+}
+
+/// What an exec without a terminal ended with.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Output {
+    pub code: i32,
+    /// stdout and stderr together, cut at [`MAX_OUTPUT`].
+    pub text: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot run runc (package runc): {0}")]
+    Io(#[from] std::io::Error),
+    #[error("command timed out after {0:?}")]
+    TimedOut(Duration),
+}
+
+/// Upstream keeps 10 KiB of a probe's output.
+const MAX_OUTPUT: u64 = 10 * 1024;
+
+impl Runc {
+    #[must_use]
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("runc");
+        command.arg("--root").arg(&self.root);
+        command
+    }
+
+    /// Forgets a container, killing what is left of it.
+    ///
+    /// # Errors
+    /// When runc cannot be run.
+    pub async fn delete(&self, id: &str) -> std::io::Result<()> {
+        if !self.root.join(id).exists() {
+            return Ok(());
+        }
+        let mut command = self.command();
+        command.args(["delete", "--force", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().await.map(drop)
+    }
+
+    fn exec_command(&self, id: &str, tty: bool, program: &[String]) -> Command {
+        let mut command = self.command();
+        command.arg("--log").arg("/dev/null").arg("exec");
+        if tty {
+            command.arg("--tty");
+        }
+        command.arg(id).args(program).kill_on_drop(true);
+        command
+    }
+
+    /// Starts `program` with pipes for its streams.
+    ///
+    /// # Errors
+    /// When runc cannot be run. That the program does not exist is told by exit code 255 or 126/127 and on stderr.
+    pub fn exec(&self, id: &str, program: &[String], stdin: bool) -> std::io::Result<Child> {
+        let mut command = self.exec_command(id, false, program);
+        command.stdin(if stdin { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    }
+
+    /// Starts `program` on a terminal of its own; the descriptor is the terminal's master side.
+    ///
+    /// # Errors
+    /// When there is no terminal to be had or runc cannot be run.
+    pub fn exec_tty(&self, id: &str, program: &[String]) -> std::io::Result<(Child, OwnedFd)> {
+        let pair = nix::pty::openpty(None, None)?;
+        let mut command = self.exec_command(id, true, program);
+        kernel::pod::on_terminal(command.as_std_mut(), pair.slave)?;
+        Ok((command.spawn()?, pair.master))
+    }
+
+    /// Runs `program` to its end, for probes and hooks.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] after `timeout`; the program is killed then.
+    pub async fn run(&self, id: &str, program: &[String], timeout: Duration) -> Result<Output, Error> {
+        let mut child = self.exec(id, program, false)?;
+        let (mut stdout, mut stderr) =
+            (child.stdout.take().expect("stdout is piped"), child.stderr.take().expect("stderr is piped"));
+        let work = async {
+            let (mut text, mut errors) = (Vec::new(), Vec::new());
+            let (one, two) = tokio::join!(
+                read_bounded(&mut stdout, &mut text),
+                read_bounded(&mut stderr, &mut errors)
+            );
+            one?;
+            two?;
+            let status = child.wait().await?;
+            text.extend(errors);
+            Ok::<_, Error>(Output { code: exit_code(status), text: String::from_utf8_lossy(&text).into_owned() })
+        };
+        tokio::time::timeout(timeout, work).await.map_err(|_| Error::TimedOut(timeout))?
+    }
+}
+
+async fn read_bounded(stream: &mut (impl AsyncReadExt + Unpin), text: &mut Vec<u8>) -> std::io::Result<()> {
+    stream.take(MAX_OUTPUT).read_to_end(text).await?;
+    // The rest is thrown away, so that the program does not stop at a full pipe.
+    tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop)
+}
+
+/// A process's exit code as a shell gives it.
+#[must_use]
+pub fn exit_code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+}
+
+/// Sets the size of a terminal from [`Runc::exec_tty`].
+pub fn resize(master: &impl AsFd, columns: u16, rows: u16) {
+    let _ = kernel::pod::set_terminal_size(master.as_fd(), columns, rows);
+}

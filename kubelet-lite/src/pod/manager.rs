@@ -1,0 +1,111 @@
+//! From the watch of this node's pods to their actors.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::ResourceExt;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::actor::{Actor, Event};
+use super::registry::Registry;
+use super::setup;
+use crate::node::{Node, RUN};
+
+struct Running {
+    events: mpsc::UnboundedSender<Event>,
+    task: JoinHandle<()>,
+    name: (String, String),
+}
+
+/// Runs until the process ends. Pods keep running when it does.
+pub async fn run(node: Arc<Node>, registry: Registry) -> anyhow::Result<()> {
+    let api: Api<Pod> = Api::all(node.client.clone());
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", node.name));
+    let mut stream = pin!(watcher(api, config).default_backoff());
+    let mut actors: HashMap<String, Running> = HashMap::new();
+    let mut listed: Option<Vec<String>> = None;
+    loop {
+        let event = match stream.try_next().await {
+            Ok(Some(event)) => event,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                tracing::debug!(%error, "the watch of pods goes on in a moment");
+                continue;
+            }
+        };
+        actors.retain(|_, running| !running.task.is_finished());
+        match event {
+            watcher::Event::Init => listed = Some(Vec::new()),
+            watcher::Event::InitApply(pod) => {
+                listed.get_or_insert_default().push(pod.uid().unwrap_or_default());
+                apply(&node, &registry, &mut actors, pod);
+            }
+            watcher::Event::InitDone => {
+                // What is not in the list was deleted while nobody watched.
+                let listed = listed.take().unwrap_or_default();
+                for (_, running) in actors.iter().filter(|(uid, _)| !listed.contains(uid)) {
+                    let _ = running.events.send(Event::Gone);
+                }
+                clean_orphans(&node, &listed, &actors).await;
+            }
+            watcher::Event::Apply(pod) => apply(&node, &registry, &mut actors, pod),
+            watcher::Event::Delete(pod) => {
+                if let Some(running) = actors.get(&pod.uid().unwrap_or_default()) {
+                    let _ = running.events.send(Event::Gone);
+                }
+            }
+        }
+    }
+}
+
+fn apply(node: &Arc<Node>, registry: &Registry, actors: &mut HashMap<String, Running>, pod: Pod) {
+    let uid = pod.uid().unwrap_or_default();
+    let name = (pod.namespace().unwrap_or_default(), pod.name_any());
+    // The same name with another UID: the old one is gone, whether we were told or not.
+    for (_, old) in actors.iter().filter(|(known, running)| **known != uid && running.name == name) {
+        let _ = old.events.send(Event::Gone);
+    }
+    let pod = Arc::new(pod);
+    match actors.get(&uid) {
+        Some(running) => drop(running.events.send(Event::Pod(pod))),
+        None => {
+            let (events, task) = Actor::spawn(node.clone(), registry.clone(), pod);
+            actors.insert(uid, Running { events, task, name });
+        }
+    }
+}
+
+/// Ends sandboxes of pods that no longer exist.
+async fn clean_orphans(node: &Arc<Node>, listed: &[String], actors: &HashMap<String, Running>) {
+    let folder = std::path::Path::new(RUN).join("pods");
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let uid = entry.file_name().to_string_lossy().into_owned();
+        if listed.contains(&uid) || actors.contains_key(&uid) {
+            continue;
+        }
+        let (notices, _) = mpsc::unbounded_channel();
+        match setup::adopt(node, &uid, notices).await {
+            Some(mut ground) => {
+                tracing::info!(pod = ground.record.name, "ending an orphaned pod");
+                if let Err(error) = setup::free_sandbox(node, &ground.record, Some(&mut ground.sandbox)).await {
+                    tracing::warn!(%error, "an orphaned pod is not freed");
+                }
+            }
+            None => {
+                if let Some(record) = setup::record(&entry.path())
+                    && let Err(error) = setup::free_sandbox(node, &record, None).await
+                {
+                    tracing::warn!(%error, "an orphaned sandbox is not freed");
+                }
+                let _ = std::fs::remove_dir_all(entry.path());
+            }
+        }
+        crate::volumes::remove(&node.pod_dir(&uid));
+    }
+}

@@ -1,0 +1,267 @@
+//! Probes and lifecycle hooks: exec, httpGet, tcpSocket, grpc.
+//!
+//! A [`Worker`] counts successes and failures against the probe's thresholds and speaks up only when its verdict changes.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, LifecycleHandler, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::node::Node;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Startup,
+    Readiness,
+    Liveness,
+}
+
+impl Kind {
+    /// As upstream's messages have it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Startup => "Startup",
+            Self::Readiness => "Readiness",
+            Self::Liveness => "Liveness",
+        }
+    }
+}
+
+/// What a probe has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The threshold of successes is reached.
+    Good,
+    /// One more failure; `over` when their threshold is reached.
+    Bad { message: String, over: bool },
+}
+
+/// Counts results. Pure, so that thresholds are tested without time.
+#[derive(Debug)]
+pub struct Counter {
+    successes: i32,
+    failures: i32,
+    good_at: i32,
+    bad_at: i32,
+}
+
+impl Counter {
+    #[must_use]
+    pub fn new(probe: &Probe) -> Self {
+        Self {
+            successes: 0,
+            failures: 0,
+            good_at: probe.success_threshold.unwrap_or(1).max(1),
+            bad_at: probe.failure_threshold.unwrap_or(3).max(1),
+        }
+    }
+
+    /// Takes a result; gives what is worth saying about it.
+    pub fn take(&mut self, result: Result<(), String>) -> Option<Verdict> {
+        match result {
+            Ok(()) => {
+                self.failures = 0;
+                self.successes = self.successes.saturating_add(1);
+                (self.successes == self.good_at).then_some(Verdict::Good)
+            }
+            Err(message) => {
+                self.successes = 0;
+                self.failures = self.failures.saturating_add(1);
+                Some(Verdict::Bad { message, over: self.failures >= self.bad_at })
+            }
+        }
+    }
+}
+
+/// Everything one probe of one running container needs.
+pub struct Target {
+    pub container: Container,
+    pub id: String,
+    pub pod_ip: String,
+}
+
+/// Probes for as long as the returned future lives, and hands every verdict to `say`.
+pub async fn work(node: &Node, probe: &Probe, target: &Target, mut say: impl FnMut(Verdict)) {
+    let seconds = |value: Option<i32>, default: i32| Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0));
+    let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
+    let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
+    let mut counter = Counter::new(probe);
+    let mut turns = tokio::time::interval_at(Instant::now() + seconds(probe.initial_delay_seconds, 0), period);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        let result = once(node, probe, target, timeout).await;
+        if let Some(verdict) = counter.take(result) {
+            say(verdict);
+        }
+    }
+}
+
+async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) -> Result<(), String> {
+    let work = async {
+        if let Some(exec) = &probe.exec {
+            return run_exec(node, exec, &target.id, timeout).await;
+        }
+        if let Some(get) = &probe.http_get {
+            return http_get(get, &target.container, &target.pod_ip).await;
+        }
+        if let Some(socket) = &probe.tcp_socket {
+            let host = socket.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&target.pod_ip);
+            let address = (host, port(&socket.port, &target.container)?);
+            return TcpStream::connect(address)
+                .await
+                .map(drop)
+                .map_err(|error| format!("dial tcp {host}:{}: {}", address.1, connect_words(&error)));
+        }
+        if let Some(grpc) = &probe.grpc {
+            let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
+            return crate::grpc_health::check(&target.pod_ip, port, grpc.service.as_deref().unwrap_or_default()).await;
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(timeout, work).await {
+        Ok(result) => result,
+        Err(_) if probe.http_get.is_some() => {
+            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
+        }
+        Err(_) => Err(format!("command timed out after {}s", timeout.as_secs())),
+    }
+}
+
+fn connect_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
+        _ => format!("connect: {error}"),
+    }
+}
+
+async fn run_exec(node: &Node, exec: &ExecAction, id: &str, timeout: Duration) -> Result<(), String> {
+    let output = node.runc.run(id, exec.command.as_deref().unwrap_or_default(), timeout).await;
+    match output {
+        Ok(output) if output.code == 0 => Ok(()),
+        Ok(output) => Err(output.text),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
+    let number = match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => match name.parse() {
+            Ok(number) => Some(number),
+            Err(_) => {
+                let mut ports = container.ports.iter().flatten();
+                ports.find(|port| port.name.as_deref() == Some(name)).map(|port| port.container_port)
+            }
+        },
+    };
+    number.and_then(|number| u16::try_from(number).ok()).ok_or_else(|| format!("couldn't find port: {port:?}"))
+}
+
+/// One HTTP/1.1 request; 200 to 399 is good. Certificates are not checked with `scheme: HTTPS`, as upstream.
+async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<(), String> {
+    let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    let port = port(&get.port, container)?;
+    let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
+    let url = format!("{scheme}://{host}:{port}{path}");
+    let failed = |error: &std::io::Error| format!("Get \"{url}\": dial tcp {host}:{port}: {}", connect_words(error));
+    let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
+    let mut headers = String::new();
+    let mut host_header = format!("{host}:{port}");
+    let mut agent = format!("kube-probe/{}", crate::node::status::VERSION.trim_start_matches('v').rsplit_once('.').map_or("", |(v, _)| v));
+    for header in get.http_headers.iter().flatten() {
+        if header.value.contains(['\r', '\n']) || header.name.contains(['\r', '\n']) {
+            return Err(format!("invalid header {:?}", header.name));
+        }
+        match header.name.to_ascii_lowercase().as_str() {
+            "host" => host_header.clone_from(&header.value),
+            "user-agent" => agent.clone_from(&header.value),
+            _ => headers.push_str(&format!("{}: {}\r\n", header.name, header.value)),
+        }
+    }
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n{headers}Connection: close\r\n\r\n"
+    );
+    let code = if scheme == "https" {
+        let stream = crate::tls::connect_unverified(stream, host).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
+        exchange(stream, &request).await
+    } else {
+        exchange(stream, &request).await
+    };
+    match code.map_err(|error| format!("Get \"{url}\": {error}"))? {
+        200..400 => Ok(()),
+        code => Err(format!("HTTP probe failed with statuscode: {code}")),
+    }
+}
+
+async fn exchange(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin, request: &str) -> std::io::Result<u16> {
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = Vec::with_capacity(64);
+    // The status line is all we want.
+    while !head.contains(&b'\n') && head.len() < 1024 {
+        if stream.read_buf(&mut head).await? == 0 {
+            break;
+        }
+    }
+    let line = String::from_utf8_lossy(&head);
+    line.split_whitespace().nth(1).and_then(|code| code.parse().ok()).ok_or(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Runs a postStart or preStop hook.
+///
+/// # Errors
+/// With what upstream would put into the Event.
+pub async fn hook(
+    node: &Node,
+    hook: &LifecycleHandler,
+    container: &Container,
+    id: &str,
+    pod_ip: &str,
+    timeout: Duration,
+) -> Result<(), String> {
+    if let Some(exec) = &hook.exec {
+        return run_exec(node, exec, id, timeout).await;
+    }
+    if let Some(get) = &hook.http_get {
+        return http_get(get, container, pod_ip).await;
+    }
+    if let Some(sleep) = &hook.sleep {
+        tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds() {
+        let probe = Probe { success_threshold: Some(2), failure_threshold: Some(2), ..Default::default() };
+        let mut counter = Counter::new(&probe);
+        let bad = |over| Some(Verdict::Bad { message: "no".into(), over });
+        assert_eq!(counter.take(Ok(())), None);
+        assert_eq!(counter.take(Ok(())), Some(Verdict::Good));
+        assert_eq!(counter.take(Ok(())), None);
+        assert_eq!(counter.take(Err("no".into())), bad(false));
+        assert_eq!(counter.take(Err("no".into())), bad(true));
+        assert_eq!(counter.take(Ok(())), None);
+        assert_eq!(counter.take(Ok(())), Some(Verdict::Good));
+    }
+
+    #[test]
+    fn ports_by_name_and_number() {
+        let container: Container =
+            serde_json::from_value(serde_json::json!({ "name": "c", "ports": [{ "name": "http", "containerPort": 80 }] }))
+                .expect("a container");
+        assert_eq!(port(&IntOrString::Int(8080), &container), Ok(8080));
+        assert_eq!(port(&IntOrString::String("http".into()), &container), Ok(80));
+        assert!(port(&IntOrString::String("none".into()), &container).is_err());
+    }
+}

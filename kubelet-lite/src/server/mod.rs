@@ -1,0 +1,196 @@
+//! The kubelet's server on port 10250: logs, exec, attach, port-forward and small reports, for holders of a client
+//! certificate of the cluster's authority (the API server).
+
+mod logs;
+mod reports;
+mod streams;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::node::Node;
+use crate::pod::registry::{Registry, View};
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Opens the port; the returned future serves it.
+///
+/// # Errors
+/// When the certificates are missing or the port is taken.
+pub async fn listen(
+    node: Arc<Node>,
+    registry: Registry,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>>> {
+    let flags = &node.flags;
+    let tls = crate::tls::server(&flags.tls_cert_file, &flags.tls_private_key_file, &flags.client_ca_file)?;
+    let address = (flags.address, flags.port);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listening on port {}", flags.port))?;
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    Ok(async move {
+        loop {
+            let (stream, _) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of descriptors, most likely: others have to close some first.
+                    tracing::warn!(%error, "a connection is not accepted");
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+            };
+            let (acceptor, node, registry) = (acceptor.clone(), node.clone(), registry.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let service = service_fn(move |request| {
+                    let (node, registry) = (node.clone(), registry.clone());
+                    async move { Ok::<_, std::convert::Infallible>(route(&node, &registry, request).await) }
+                });
+                let served = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades()
+                    .await;
+                if let Err(error) = served {
+                    tracing::debug!(%error, "a client's connection broke");
+                }
+            });
+        }
+    })
+}
+
+async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let query = Query::of(&request);
+    let reads = request.method() == Method::GET;
+    match parts.as_slice() {
+        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["pods"] => reports::pods(registry),
+        ["metrics"] => reports::metrics(node, registry),
+        ["stats", "summary"] => reports::summary(node, registry),
+        ["containerLogs", namespace, pod, container] if reads => match registry.get(namespace, pod) {
+            Some(view) => logs::serve(&view, container, &query),
+            None => missing(namespace, pod),
+        },
+        ["exec", namespace, pod, container] | ["exec", namespace, pod, _, container] => {
+            with(registry, namespace, pod, |view| streams::exec(node, &view, container, &query, request))
+        }
+        ["attach", namespace, pod, container] | ["attach", namespace, pod, _, container] => {
+            with(registry, namespace, pod, |view| streams::attach(&view, container, &query, request))
+        }
+        ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
+            with(registry, namespace, pod, |view| streams::port_forward(&view, &query, request))
+        }
+        ["run", namespace, pod, container] => match registry.get(namespace, pod) {
+            Some(view) => streams::run(node, &view, container, &query).await,
+            None => missing(namespace, pod),
+        },
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn with(registry: &Registry, namespace: &str, pod: &str, then: impl FnOnce(View) -> Response<Body>) -> Response<Body> {
+    registry.get(namespace, pod).map_or_else(|| missing(namespace, pod), then)
+}
+
+fn missing(namespace: &str, pod: &str) -> Response<Body> {
+    text(StatusCode::NOT_FOUND, format!("pod {pod:?} not found in namespace {namespace:?}\n"))
+}
+
+fn text(code: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(boxed(Full::new(text.into())));
+    *response.status_mut() = code;
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn json(value: &impl serde::Serialize) -> Response<Body> {
+    let mut response = Response::new(boxed(Full::new(serde_json::to_vec(value).unwrap_or_default().into())));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+fn streamed(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Response<Body> {
+    let body = StreamBody::new(stream.map(|chunk| chunk.map(Frame::data)));
+    let mut response = Response::new(BodyExt::boxed_unsync(body));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+    response
+}
+
+fn boxed(body: Full<Bytes>) -> Body {
+    body.map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A request's query, repeated names kept.
+pub(crate) struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(request: &Request<Incoming>) -> Self {
+        Self::parse(request.uri().query().unwrap_or_default())
+    }
+
+    pub(crate) fn parse(query: &str) -> Self {
+        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        });
+        Self(pairs.collect())
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// Upstream says `1` to kubelets and `true` to the API server.
+    fn flag(&self, name: &str) -> bool {
+        matches!(self.get(name), Some("1" | "true"))
+    }
+
+    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
+        self.get(name).and_then(|text| text.parse().ok())
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        let hex = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+        match (first, hex(0), hex(1)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                rest = &after[2..];
+            }
+            (b'+', ..) => bytes.push(b' '),
+            _ => bytes.push(*first),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn queries() {
+        let query = Query::parse("command=sh&command=-c&command=echo%20a%2Bb+c&stdin=1&tty=true&tailLines=5");
+        assert_eq!(query.all("command"), ["sh", "-c", "echo a+b c"]);
+        assert!(query.flag("stdin") && query.flag("tty") && !query.flag("stdout"));
+        assert_eq!(query.number::<usize>("tailLines"), Some(5));
+    }
+}

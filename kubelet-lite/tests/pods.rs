@@ -1,0 +1,273 @@
+//! Whole pods on the real kernel: sandbox, CNI bridge, runc, logs, restart of the kubelet, deletion. The API server is
+//! the smallest thing that can play it: one table of objects by path, with no watch.
+
+mod api;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use knetsim_kubelet_lite::cni::Cni;
+use knetsim_kubelet_lite::flags::Flags;
+use knetsim_kubelet_lite::images::Images;
+use knetsim_kubelet_lite::images::rootfs::Writable;
+use knetsim_kubelet_lite::node::events::Events;
+use knetsim_kubelet_lite::node::machine::Machine;
+use knetsim_kubelet_lite::node::{Backoff, Node};
+use knetsim_kubelet_lite::oci_runtime::exec::Runc;
+use knetsim_kubelet_lite::pod::actor::{Actor, Event};
+use knetsim_kubelet_lite::pod::registry::Registry;
+use runtime::events::Recorder;
+use serde_json::{Value, json};
+
+use api::Fake;
+
+fn main() {
+    let args: Vec<_> = std::env::args_os().collect();
+    if args.get(1).is_some_and(|arg| arg == "pause" || arg == "agnhost") {
+        if let Err(error) = knetsim_kubelet_lite::run(args[1..].to_vec()) {
+            eprintln!("Error: {error:#}");
+            std::process::exit(1);
+        }
+        return;
+    }
+    if args.iter().any(|arg| arg == "--list") {
+        println!("pods: test");
+        return;
+    }
+    kernel::testing::in_namespace("pods", || {
+        let all = async {
+            let node = node().await;
+            a_pod_lives_and_dies(&node).await;
+            exit_codes_restarts_and_messages(&node).await;
+            pods_outlive_the_kubelet(&node).await;
+            bad_images_and_missing_configuration(&node).await;
+            nothing_is_left();
+        };
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(all);
+        println!("test pods ... ok");
+    });
+}
+
+struct World {
+    fake: Fake,
+    node: Arc<Node>,
+}
+
+async fn node() -> World {
+    let base = Path::new("/run/test");
+    let conf = base.join("net.d");
+    std::fs::create_dir_all(&conf).expect("made");
+    let list = json!({
+        "name": "test", "cniVersion": "1.0.0",
+        "plugins": [{
+            "type": "bridge", "bridge": "cni0", "isGateway": true,
+            "ipam": { "type": "host-local", "dataDir": "/run/test/ipam", "ranges": [[{ "subnet": "11.0.1.0/24" }]],
+                      "routes": [{ "dst": "0.0.0.0/0" }] },
+        }],
+    });
+    std::fs::write(conf.join("10-test.conflist"), list.to_string()).expect("written");
+    let fake = Fake::start().await;
+    let client = fake.client();
+    let text = ["kubelet", "--kubeconfig", "/none", "--node-ip", "10.0.0.11", "--cluster-dns", "10.96.0.10"];
+    let more = ["--root-dir", "/run/test/kubelet", "--tls-cert-file", "x", "--tls-private-key-file", "x", "--client-ca-file", "x"];
+    let flags = Flags::parse_from(text.iter().chain(&more));
+    std::fs::create_dir_all(&flags.root_dir).expect("made");
+    let recorder = Arc::new(Recorder::new(client.clone(), "kubelet", Some("c0w1")));
+    let (services, _) = kube::runtime::reflector::store();
+    let node = Node {
+        name: "c0w1".into(),
+        client,
+        events: Events::new(recorder),
+        images: Images::new(&base.join("images"), &base.join("catalogue")),
+        writable: Writable::probe(&base.join("layers"), &base.join("layers")).expect("overlayfs"),
+        cni: Cni { conf_dir: conf, bin_dirs: vec!["/usr/lib/cni".into()], cache_dir: base.join("cache") },
+        runc: Runc::new(&base.join("runc")),
+        services,
+        machine: Machine::look(&flags.root_dir),
+        backoff: Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) },
+        flags,
+    };
+    World { fake, node: Arc::new(node) }
+}
+
+impl World {
+    /// Creates a pod as the API would have it after scheduling, with an actor of its own.
+    fn run(&self, name: &str, spec: Value) -> tokio::sync::mpsc::UnboundedSender<Event> {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": "default", "uid": format!("uid-{name}"), "generation": 1 },
+            "spec": spec,
+        });
+        self.fake.put(&path(name), pod);
+        Actor::spawn(self.node.clone(), Registry::default(), Arc::new(self.fake.pod(&path(name)))).0
+    }
+
+    fn delete(&self, name: &str, grace: i64, events: &tokio::sync::mpsc::UnboundedSender<Event>) {
+        let at = jiff::Timestamp::from_millisecond(jiff::Timestamp::now().as_millisecond() + grace * 1000).expect("a time");
+        let mut pod = self.fake.get(&path(name)).expect("the pod is there");
+        pod["metadata"]["deletionTimestamp"] = json!(at);
+        pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
+        self.fake.put(&path(name), pod);
+        events.send(Event::Pod(Arc::new(self.fake.pod(&path(name))))).expect("the actor lives");
+    }
+
+    async fn until(&self, name: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
+        let none = json!({});
+        self.fake.until(&path(name), what, |pod| test(pod.unwrap_or(&none))).await.unwrap_or(json!({}))
+    }
+
+    async fn until_gone(&self, name: &str) {
+        self.fake.until(&path(name), "gone", |pod| pod.is_none()).await;
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        self.fake.events().iter().map(|event| event["reason"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+}
+
+fn path(name: &str) -> String {
+    format!("/api/v1/namespaces/default/pods/{name}")
+}
+
+fn state(pod: &Value, index: usize) -> &Value {
+    &pod["status"]["containerStatuses"][index]["state"]
+}
+
+async fn a_pod_lives_and_dies(world: &World) {
+    let script = "echo hello from $MY_NAME at $MY_IP; trap 'echo bye; exit 0' TERM; while :; do sleep 0.1; done";
+    let fields = json!([
+        { "name": "MY_NAME", "valueFrom": { "fieldRef": { "fieldPath": "metadata.name" } } },
+        { "name": "MY_IP", "valueFrom": { "fieldRef": { "fieldPath": "status.podIP" } } },
+    ]);
+    let started = std::time::Instant::now();
+    let events = world.run("web", json!({
+        "initContainers": [{ "name": "first", "image": "busybox", "command": ["sh", "-c", "echo made > /data/file"],
+                             "volumeMounts": [{ "name": "data", "mountPath": "/data" }] }],
+        "containers": [
+            { "name": "app", "image": "debian:12", "command": ["sh", "-c", script], "env": fields,
+              "volumeMounts": [{ "name": "data", "mountPath": "/data" }] },
+            { "name": "web", "image": "nginx:1.27", "ports": [{ "containerPort": 80 }],
+              "readinessProbe": { "httpGet": { "path": "/", "port": 80 }, "periodSeconds": 1 } },
+        ],
+        "volumes": [{ "name": "data", "emptyDir": {} }],
+    }));
+    let ready = |pod: &Value| {
+        pod["status"]["conditions"].as_array().is_some_and(|list| {
+            list.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+        })
+    };
+    let pod = world.until("web", "Ready", ready).await;
+    println!("two containers and an init container: ready after {:?}", started.elapsed());
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert_eq!(pod["status"]["qosClass"], "BestEffort");
+    let ip = pod["status"]["podIP"].as_str().expect("an address");
+    assert!(ip.starts_with("11.0.1."), "{ip}");
+    let id = pod["status"]["containerStatuses"][0]["containerID"].as_str().expect("an ID").trim_start_matches("runc://").to_owned();
+    let output = world.node.runc.run(&id, &["cat".into(), "/data/file".into()], Duration::from_secs(5)).await.expect("runs");
+    assert_eq!((output.code, output.text.as_str()), (0, "made\n"));
+    let output = world.node.runc.run(&id, &["sh".into(), "-c".into(), "ip -4 -o addr; exit 3".into()], Duration::from_secs(5)).await;
+    let output = output.expect("runs");
+    assert_eq!(output.code, 3);
+    assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
+    let log = std::fs::read_to_string("/var/log/pods/default_web_uid-web/app/0.log").expect("a log");
+    assert!(log.contains(&format!("stdout F hello from web at {ip}")), "{log}");
+    world.delete("web", 5, &events);
+    world.until_gone("web").await;
+    let seen = world.reasons();
+    for reason in ["ImageFromCatalogue", "Created", "Started", "Killing"] {
+        assert!(seen.iter().any(|known| known == reason), "no {reason} in {seen:?}");
+    }
+}
+
+async fn exit_codes_restarts_and_messages(world: &World) {
+    let events = world.run("job", json!({
+        "restartPolicy": "Never",
+        "containers": [{ "name": "app", "image": "busybox", "command": ["sh", "-c", "echo because > /dev/termination-log; exit 7"] }],
+    }));
+    let pod = world.until("job", "Failed", |pod| pod["status"]["phase"] == "Failed").await;
+    let ended = &state(&pod, 0)["terminated"];
+    assert_eq!((&ended["exitCode"], &ended["reason"], &ended["message"]), (&json!(7), &json!("Error"), &json!("because\n")));
+    world.delete("job", 0, &events);
+    world.until_gone("job").await;
+
+    let events = world.run("crash", json!({
+        "containers": [{ "name": "app", "image": "busybox", "command": ["false"] }],
+    }));
+    let pod = world.until("crash", "CrashLoopBackOff", |pod| {
+        state(pod, 0)["waiting"]["reason"] == "CrashLoopBackOff" && pod["status"]["containerStatuses"][0]["restartCount"].as_i64() >= Some(2)
+    }).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 1);
+    assert_eq!(pod["status"]["phase"], "Running");
+    world.delete("crash", 0, &events);
+    world.until_gone("crash").await;
+
+    let events = world.run("wrong", json!({
+        "restartPolicy": "Never",
+        "containers": [{ "name": "app", "image": "busybox", "command": ["/no/such/program"] }],
+    }));
+    let pod = world.until("wrong", "StartError", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["reason"], "StartError");
+    assert!(state(&pod, 0)["terminated"]["message"].as_str().expect("a message").contains("/no/such/program"));
+    world.delete("wrong", 0, &events);
+    world.until_gone("wrong").await;
+}
+
+async fn pods_outlive_the_kubelet(world: &World) {
+    let spec = json!({
+        "shareProcessNamespace": true,
+        "containers": [{ "name": "app", "image": "busybox", "command": ["sh", "-c", "while :; do sleep 0.1; done"] }],
+    });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "long", "namespace": "default", "uid": "uid-long" }, "spec": spec,
+    });
+    world.fake.put(&path("long"), pod);
+    let first = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+    let running = |pod: &Value| state(pod, 0)["running"].is_object();
+    let before = world.until("long", "running", running).await;
+    // As after kill -9: the actor is gone and nothing was told.
+    first.1.abort();
+    let (events, _task) = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+    events.send(Event::Wake).expect("the actor lives");
+    let after = world.until("long", "running", running).await;
+    assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);
+    let id = |pod: &Value| pod["status"]["containerStatuses"][0]["containerID"].clone();
+    assert_eq!(id(&before), id(&after));
+    assert_eq!(after["status"]["containerStatuses"][0]["restartCount"], 0);
+    world.delete("long", 0, &events);
+    world.until_gone("long").await;
+}
+
+async fn bad_images_and_missing_configuration(world: &World) {
+    let events = world.run("unknown", json!({ "containers": [{ "name": "app", "image": "example.com/none:1" }] }));
+    world.until("unknown", "ImagePullBackOff", |pod| state(pod, 0)["waiting"]["reason"] == "ImagePullBackOff").await;
+    world.delete("unknown", 0, &events);
+    world.until_gone("unknown").await;
+
+    let events = world.run("config", json!({
+        "containers": [{ "name": "app", "image": "busybox", "envFrom": [{ "configMapRef": { "name": "late" } }],
+                         "command": ["sh", "-c", "test $KEY = value && sleep 100"] }],
+    }));
+    let pod = world.until("config", "CreateContainerConfigError", |pod| {
+        state(pod, 0)["waiting"]["reason"] == "CreateContainerConfigError"
+    }).await;
+    assert_eq!(state(&pod, 0)["waiting"]["message"], "configmap \"late\" not found");
+    let late = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "late" }, "data": { "KEY": "value" } });
+    world.fake.put("/api/v1/namespaces/default/configmaps/late", late);
+    world.until("config", "running", |pod| state(pod, 0)["running"].is_object()).await;
+    world.delete("config", 0, &events);
+    world.until_gone("config").await;
+}
+
+fn nothing_is_left() {
+    let links = std::process::Command::new("ip").args(["-o", "link"]).output().expect("ip runs");
+    let links = String::from_utf8_lossy(&links.stdout).into_owned();
+    assert!(!links.contains("veth"), "{links}");
+    let pinned = std::fs::read_dir("/run/netns").expect("there").count();
+    assert_eq!(pinned, 0, "network namespaces are left");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("readable");
+    assert!(!mounts.contains("/rootfs"), "{mounts}");
+    let pods = std::fs::read_dir("/run/knetsim/pods").map(std::iter::Iterator::count).unwrap_or(0);
+    assert_eq!(pods, 0, "sandbox folders are left");
+}

@@ -1,0 +1,120 @@
+//! What the scheduler tells the API server: bindings, evictions, conditions, Events.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Request;
+use kube::{Client, Resource};
+use runtime::events::{EventType, Recorder};
+use serde_json::{Value, json};
+
+use crate::core::pod::PodInfo;
+
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    recorder: Arc<Recorder>,
+}
+
+fn reference(pod: &PodInfo) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".into()),
+        kind: Some("Pod".into()),
+        namespace: Some(pod.namespace.clone()),
+        name: Some(pod.name.clone()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
+    }
+}
+
+impl Writer {
+    #[must_use]
+    pub fn new(client: Client, component: &str) -> Self {
+        let recorder = Arc::new(Recorder::new(client.clone(), component, None));
+        Self { client, recorder }
+    }
+
+    fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Binds `pod` to `node`. The uid makes sure that it is this pod, not a later one of its name.
+    ///
+    /// # Errors
+    /// The API server's refusal, or a transport error.
+    pub async fn bind(&self, pod: &PodInfo, node: &str) -> Result<(), kube::Error> {
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding",
+            "metadata": { "namespace": pod.namespace, "name": pod.name, "uid": pod.uid },
+            "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+        });
+        let body = serde_json::to_vec(&binding).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(Pod::url_path(&(), Some(&pod.namespace)))
+            .create_subresource("binding", &pod.name, &PostParams::default(), body)
+            .map_err(kube::Error::BuildRequest)?;
+        self.client.request::<Value>(request).await?;
+        let message = format!("Successfully assigned {} to {node}", pod.key());
+        self.recorder.record(&reference(pod), EventType::Normal, "Scheduled", &message).await;
+        Ok(())
+    }
+
+    /// Tells why the pod waits: Event and condition; and where it will go once its victims are gone.
+    pub async fn refuse(&self, pod: &PodInfo, message: &str, nominated: Option<&str>) {
+        self.recorder.record(&reference(pod), EventType::Warning, "FailedScheduling", message).await;
+        self.condition(pod, "Unschedulable", message, nominated).await;
+    }
+
+    /// Tells that the pod waits for its scheduling gates.
+    pub async fn gated(&self, pod: &PodInfo) {
+        let message = "Scheduling is blocked due to non-empty scheduling gates";
+        self.condition(pod, "SchedulingGated", message, None).await;
+    }
+
+    async fn condition(&self, pod: &PodInfo, reason: &str, message: &str, nominated: Option<&str>) {
+        let now = Timestamp::from_second(Timestamp::now().as_second()).expect("whole seconds of a timestamp");
+        let condition = json!({
+            "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
+            "lastProbeTime": null, "lastTransitionTime": now.to_string(),
+        });
+        let mut status = json!({ "conditions": [condition] });
+        if let Some(node) = nominated {
+            status["nominatedNodeName"] = json!(node);
+        }
+        self.patch_status(pod, &status, "the condition PodScheduled").await;
+    }
+
+    async fn patch_status(&self, pod: &PodInfo, status: &Value, what: &str) {
+        let patch = Patch::Strategic(json!({ "metadata": { "uid": pod.uid }, "status": status }));
+        match self.pods(&pod.namespace).patch_status(&pod.name, &PatchParams::default(), &patch).await {
+            Ok(_) => {}
+            // Deleted, or replaced by another of its name: nobody is interested in its status any more.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => tracing::warn!(pod = pod.key(), %error, "cannot write {what}"),
+        }
+    }
+
+    /// Evicts `victim` to make room for `pod`.
+    pub async fn evict(&self, victim: &PodInfo, pod: &PodInfo, node: &str, scheduler: &str) {
+        let now = Timestamp::from_second(Timestamp::now().as_second()).expect("whole seconds of a timestamp");
+        let condition = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler",
+            "message": format!("{scheduler}: preempting to accommodate a higher priority pod"),
+            "lastTransitionTime": now.to_string(),
+        });
+        self.patch_status(victim, &json!({ "conditions": [condition] }), "the condition DisruptionTarget").await;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: Some(victim.uid.clone()), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match self.pods(&victim.namespace).delete(&victim.name, &params).await {
+            Ok(_) => {
+                let message = format!("Preempted by pod {} on node {node}", pod.uid);
+                self.recorder.record(&reference(victim), EventType::Normal, "Preempted", &message).await;
+            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
+            Err(error) => tracing::warn!(victim = victim.key(), %error, "cannot evict"),
+        }
+    }
+}

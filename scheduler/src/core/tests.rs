@@ -1,0 +1,224 @@
+//! Small clusters written down as JSON, and where pods end up in them.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde_json::{Value, json};
+
+use super::cluster::Cluster;
+use super::diagnosis::Diagnosis;
+use super::pod::PodInfo;
+use super::resources::{milli, pod_requests, units};
+use crate::decide::{Decision, decide};
+
+fn node(name: &str, cpu: &str, taint: Option<&str>) -> Arc<Node> {
+    let taints = taint.map(|key| json!([{ "key": key, "effect": "NoSchedule" }])).unwrap_or(json!([]));
+    Arc::new(
+        serde_json::from_value(json!({
+            "metadata": { "name": name, "labels": { "kubernetes.io/hostname": name, "zone": &name[..1] } },
+            "spec": { "taints": taints },
+            "status": { "allocatable": { "cpu": cpu, "memory": "4Gi", "pods": "10" } },
+        }))
+        .unwrap(),
+    )
+}
+
+fn pod(name: &str, spec: Value) -> Arc<PodInfo> {
+    let mut pod = json!({
+        "metadata": { "name": name, "namespace": "default", "uid": name, "labels": { "app": name.split('-').next() },
+            "ownerReferences": [{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "o",
+                                   "uid": name.split('-').next(), "controller": true }] },
+        "spec": { "containers": [{ "name": "c", "resources": { "requests": { "cpu": "500m" } } }] },
+    });
+    pod["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let pod: Pod = serde_json::from_value(pod).unwrap();
+    Arc::new(PodInfo::new(&pod))
+}
+
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::default();
+    cluster.set_node(node("c0-control-plane", "2", Some("node-role.kubernetes.io/control-plane")));
+    for name in ["w1", "w2", "w3"] {
+        cluster.set_node(node(name, "2", None));
+    }
+    cluster
+}
+
+fn place(cluster: &mut Cluster, pod: &Arc<PodInfo>) -> Result<String, Box<Diagnosis>> {
+    match decide(pod, cluster) {
+        Decision::Place(node) => {
+            cluster.assume(pod, &node);
+            Ok(node)
+        }
+        Decision::Evict(diagnosis, _) | Decision::Impossible(diagnosis) => Err(diagnosis),
+    }
+}
+
+#[test]
+fn quantities() {
+    let cases = [
+        ("100m", 100),
+        ("1", 1000),
+        ("0.5", 500),
+        ("1k", 1_000_000),
+        ("1Ki", 1_024_000),
+        ("2e3", 2_000_000),
+        ("1n", 1),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(milli(text), Some(expected), "{text}");
+    }
+    assert_eq!(units("1500m"), Some(2));
+    assert_eq!(units("128Mi"), Some(134_217_728));
+    assert_eq!(milli("many"), None);
+}
+
+#[test]
+fn a_pod_needs_what_its_neediest_moment_needs() {
+    let container = |cpu: &str, policy: Option<&str>| json!({ "name": "c", "restartPolicy": policy, "resources": { "requests": { "cpu": cpu } } });
+    let spec = serde_json::from_value(json!({
+        "initContainers": [container("100m", Some("Always")), container("900m", None)],
+        "containers": [container("300m", None), container("200m", None)],
+        "overhead": { "cpu": "10m" },
+    }))
+    .unwrap();
+    assert_eq!(pod_requests(&spec).cpu, 1010);
+}
+
+#[test]
+fn three_replicas_land_on_three_workers() {
+    let mut cluster = cluster();
+    let mut nodes: Vec<_> =
+        (0..3).map(|i| place(&mut cluster, &pod(&format!("web-{i}"), json!({}))).unwrap()).collect();
+    nodes.sort();
+    assert_eq!(nodes, ["w1", "w2", "w3"]);
+}
+
+#[test]
+fn the_message_is_upstreams() {
+    let mut cluster = cluster();
+    let big = pod("big-0", json!({ "containers": [{ "name": "c", "resources": { "requests": { "cpu": "64" } } }] }));
+    let diagnosis = place(&mut cluster, &big).unwrap_err();
+    assert_eq!(
+        diagnosis.message(),
+        "0/4 nodes are available: 1 node(s) had untolerated taint {node-role.kubernetes.io/control-plane: }, \
+         3 Insufficient cpu. preemption: 0/4 nodes are available: 4 Preemption is not helpful for scheduling."
+    );
+    let full = pod("full-0", json!({ "containers": [{ "name": "c", "resources": { "requests": { "cpu": "2" } } }] }));
+    for i in 0..3 {
+        place(&mut cluster, &pod(&format!("web-{i}"), json!({}))).unwrap();
+    }
+    let message = place(&mut cluster, &full).unwrap_err().message();
+    assert!(
+        message.ends_with(
+            "preemption: 0/4 nodes are available: 1 Preemption is not helpful for scheduling, \
+             3 No preemption victims found for incoming pod."
+        ),
+        "{message}"
+    );
+    assert_eq!(Diagnosis::default().message(), "no nodes available to schedule pods");
+}
+
+#[test]
+fn what_a_pod_asks_for_decides() {
+    let term =
+        |app: &str, key: &str| json!([{ "labelSelector": { "matchLabels": { "app": app } }, "topologyKey": key }]);
+    let required = "requiredDuringSchedulingIgnoredDuringExecution";
+    let cases = [
+        ("selector", json!({ "nodeSelector": { "kubernetes.io/hostname": "w2" } }), Ok("w2")),
+        (
+            "toleration",
+            json!({ "nodeSelector": { "zone": "c" }, "tolerations": [{ "operator": "Exists" }] }),
+            Ok("c0-control-plane"),
+        ),
+        (
+            "near db",
+            json!({ "affinity": { "podAffinity": { required: term("db", "kubernetes.io/hostname") } } }),
+            Ok("w3"),
+        ),
+        (
+            "first of its kind",
+            json!({ "affinity": { "podAffinity": { required: term("x", "kubernetes.io/hostname") } } }),
+            Ok("w1"),
+        ),
+        (
+            "near nobody",
+            json!({ "affinity": { "podAffinity": { required: term("no", "kubernetes.io/hostname") } } }),
+            Err("didn't match pod affinity rules"),
+        ),
+        (
+            "not in db's zone",
+            json!({ "affinity": { "podAntiAffinity": { required: term("db", "zone") } } }),
+            Err("3 node(s) didn't match pod anti-affinity rules"),
+        ),
+        (
+            "claim",
+            json!({ "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": "data" } }] }),
+            Err("persistentvolumeclaim \"data\" not found"),
+        ),
+        (
+            "elsewhere",
+            json!({ "nodeSelector": { "disk": "ssd" } }),
+            Err("3 node(s) didn't match Pod's node affinity/selector"),
+        ),
+    ];
+    for (what, spec, expected) in cases {
+        let mut cluster = cluster();
+        let db = pod("db-0", json!({ "nodeName": "w3" }));
+        cluster.set_pod(db);
+        let got = place(&mut cluster, &pod("x-0", spec)).map_err(|diagnosis| diagnosis.message());
+        match (got, expected) {
+            (Ok(node), Ok(wanted)) => assert_eq!(node, wanted, "{what}"),
+            (Err(message), Err(wanted)) => assert!(message.contains(wanted), "{what}: {message}"),
+            (got, wanted) => panic!("{what}: {got:?} instead of {wanted:?}"),
+        }
+    }
+}
+
+#[test]
+fn host_ports_clash_and_existing_pods_object() {
+    let mut cluster = cluster();
+    let ports = json!({ "containers": [{ "name": "c", "ports": [{ "containerPort": 80, "hostPort": 8080 }] }] });
+    let nodes: std::collections::BTreeSet<_> =
+        (0..3).map(|i| place(&mut cluster, &pod(&format!("p-{i}"), ports.clone())).unwrap()).collect();
+    assert_eq!(nodes.len(), 3);
+    let message = place(&mut cluster, &pod("p-3", ports)).unwrap_err().message();
+    assert!(message.contains("3 node(s) didn't have free ports for the requested pod ports"), "{message}");
+    let hermit = json!({ "nodeName": "w1", "affinity": { "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution":
+        [{ "labelSelector": { "matchLabels": { "app": "web" } }, "topologyKey": "kubernetes.io/hostname" }] } } });
+    cluster.set_pod(pod("hermit-0", hermit));
+    for i in 0..4 {
+        assert_ne!(place(&mut cluster, &pod(&format!("web-{i}"), json!({}))).unwrap(), "w1");
+    }
+}
+
+#[test]
+fn spreading_keeps_the_skew() {
+    let mut cluster = cluster();
+    let spec = json!({ "topologySpreadConstraints": [{ "maxSkew": 1, "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "DoNotSchedule", "labelSelector": { "matchLabels": { "app": "web" } } }],
+        "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+            { "matchExpressions": [{ "key": "zone", "operator": "In", "values": ["w"] }] }] } } } });
+    for i in 0..6 {
+        place(&mut cluster, &pod(&format!("web-{i}"), spec.clone())).unwrap();
+    }
+    assert!(["w1", "w2", "w3"].iter().all(|name| cluster.nodes[*name].pods.len() == 2));
+}
+
+#[test]
+fn the_least_important_are_evicted_and_no_more_than_needed() {
+    let mut cluster = cluster();
+    for (i, (node, priority)) in [("w1", 5), ("w1", 1), ("w2", 9), ("w3", 1), ("w3", 1)].into_iter().enumerate() {
+        let spec = json!({ "nodeName": node, "priority": priority, "containers": [{ "name": "c", "resources": { "requests": { "cpu": "1" } } }] });
+        cluster.set_pod(pod(&format!("low-{i}"), spec));
+    }
+    let other = json!({ "nodeName": "w2", "priority": 200, "containers": [{ "name": "c", "resources": { "requests": { "cpu": "1" } } }] });
+    cluster.set_pod(pod("high-0", other));
+    let important = pod(
+        "vip-0",
+        json!({ "priority": 100, "containers": [{ "name": "c", "resources": { "requests": { "cpu": "1" } } }] }),
+    );
+    let Decision::Evict(_, found) = decide(&important, &cluster) else { panic!("there is room only by eviction") };
+    assert_eq!((found.node.as_str(), found.victims.len()), ("w1", 1));
+    assert_eq!(found.victims[0].name, "low-1");
+}

@@ -1,0 +1,86 @@
+//! Two clusters as one network: Skupper's resources, a link by token, and the WAN between them.
+
+use anyhow::{Context, ensure};
+
+use super::{Seen, seen};
+use crate::emulator::Emulator;
+
+const NAME: &str = "web-of-c0";
+
+/// Sites in both clusters, linked by a token that c0 grants and c1 redeems.
+pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
+    emulator.kubectl("c0", &["apply", "-f", &emulator.demo("40-skupper-c0.yaml")])?;
+    emulator.kubectl("c1", &["apply", "-f", &emulator.demo("50-skupper-c1.yaml")])?;
+    for context in ["c0", "c1"] {
+        emulator.kubectl(context, &["-n", "demo", "wait", "--for=condition=Ready", &format!("site/{context}"), "--timeout=80s"])?;
+    }
+    let exists = emulator.try_kubectl("c1", &["-n", "demo", "get", "link"])?;
+    if !exists.stdout.contains("c0") {
+        emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "accessgrant/c1", "--timeout=60s"])?;
+        let grant = emulator.kubectl("c0", &["-n", "demo", "get", "accessgrant", "c1", "-o", "json"])?.json()?;
+        let status = |field: &str| {
+            grant["status"][field].as_str().map(str::to_owned).with_context(|| format!("the grant's status has no {field}"))
+        };
+        let token = serde_json::json!({
+            "apiVersion": "skupper.io/v2alpha1", "kind": "AccessToken",
+            "metadata": { "name": "c0", "namespace": "demo" },
+            "spec": { "url": status("url")?, "code": status("code")?, "ca": status("ca")? },
+        });
+        let dir = tempfile::tempdir()?;
+        let file = dir.path().join("token.json");
+        std::fs::write(&file, token.to_string())?;
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
+        emulator.kubectl("c1", &["apply", "-f", &file.to_string_lossy()])?;
+    }
+    let ready = emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "--timeout=60s"])?;
+    seen(ready.command, "both sites Ready, the link is operational")
+}
+
+/// A pod of c1 asks the Deployment of c0 by the Listener's name, though pod ranges are the same on both sides.
+pub fn ask(emulator: &Emulator) -> anyhow::Result<Seen> {
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "--timeout=60s"])?;
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=60s"])?;
+    let ranges = ["c0", "c1"].map(|context| {
+        emulator.kubectl(context, &["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"]).map(|o| o.stdout)
+    });
+    let [first, second] = ranges;
+    let (first, second) = (first?, second?);
+    let sorted = |text: &str| {
+        let mut all: Vec<_> = text.split(' ').map(str::to_owned).collect();
+        all.sort();
+        all
+    };
+    ensure!(sorted(&first) == sorted(&second), "the pod ranges differ: {first} and {second}");
+    let answer = emulator.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
+    ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
+    seen(format!("kubectl --context c1 -n demo exec client -- curl http://{NAME}/hostname"), answer.stdout.trim())
+}
+
+/// Without the WAN the request fails, and the conditions say why.
+pub fn cut(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let cut = emulator.knetsim(&["net", "cut", "c0", "wan"])?;
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Operational=False", "link/c0", "--timeout=60s"])?;
+    let condition = emulator.kubectl("c1", &[
+        "-n", "demo", "get", "link", "c0", "-o", r#"jsonpath={.status.conditions[?(@.type=="Operational")].message}"#,
+    ])?;
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready=False", "listener/web", "--timeout=60s"])?;
+    let answer = emulator.try_kubectl("c1", &["-n", "demo", "exec", "client", "--", "curl", "-sS", "-m5", &format!("http://{NAME}/hostname")])?;
+    ensure!(answer.code != 0, "c0 answers although the WAN is cut: {}", answer.stdout);
+    seen(cut.command, format!("the request fails; link: {}", condition.stdout))
+}
+
+/// With the WAN back everything works again, and nothing was restarted.
+pub fn mend(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let restarts = |context: &str| {
+        emulator.kubectl(context, &["-n", "demo", "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"]).map(|o| o.stdout)
+    };
+    let before = (restarts("c0")?, restarts("c1")?);
+    let mend = emulator.knetsim(&["net", "mend", "c0", "wan"])?;
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Operational", "link/c0", "--timeout=60s"])?;
+    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "--timeout=60s"])?;
+    let answer = emulator.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
+    ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
+    ensure!(before == (restarts("c0")?, restarts("c1")?), "something was restarted");
+    seen(mend.command, format!("works again, nothing restarted: {}", answer.stdout.trim()))
+}

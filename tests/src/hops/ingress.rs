@@ -1,0 +1,45 @@
+//! Ingress: real nginx, asked from outside.
+
+use anyhow::ensure;
+
+use super::load::Load;
+use super::{Seen, seen};
+use crate::emulator::Emulator;
+
+/// The ingress controller's node port (manifests/system/ingress-nginx.yaml).
+const ADDRESS: &str = "http://10.0.0.11:30080";
+
+/// Two paths on one address lead to two Deployments.
+pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
+    emulator.kubectl("c0", &["apply", "-f", &emulator.demo("20-ingress.yaml")])?;
+    for name in ["svc1", "svc2"] {
+        emulator.kubectl("c0", &["-n", "demo", "rollout", "status", &format!("deployment/{name}"), "--timeout=60s"])?;
+    }
+    emulator.kubectl("c0", &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"])?;
+    // The address is written when nginx has the route; endpoints may have come after it.
+    let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
+    load.until(|answer, _| answer.contains("hello from svc1"))?;
+    drop(load);
+    for name in ["svc1", "svc2"] {
+        let answer = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &format!("{ADDRESS}/{name}")])?;
+        ensure!(answer.stdout.trim() == format!("hello from {name}"), "/{name} answered {:?}", answer.stdout);
+    }
+    let missing = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", "-o", "/dev/null", "-w", "%{http_code}", ADDRESS])?;
+    ensure!(missing.stdout == "404", "/ answered {}", missing.stdout);
+    seen(format!("knetsim exec outside -- curl {ADDRESS}/svc1"), "hello from svc1 (and svc2; 404 elsewhere)")
+}
+
+/// A path is turned to another Service under load: the new route serves, no request is lost.
+pub fn edit(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
+    for name in ["svc2", "svc1"] {
+        let patch = format!(
+            r#"[{{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"{name}"}}]"#
+        );
+        emulator.kubectl("c0", &["-n", "demo", "patch", "ingress", "web", "--type=json", "-p", &patch])?;
+        load.until(|answer, _| answer.contains(&format!("hello from {name}")))?;
+        load.until(|_, count| count >= 30)?;
+    }
+    let asked = load.finish()?;
+    seen("kubectl -n demo patch ingress web --type=json -p …", format!("the new route serves; {asked} requests, none lost"))
+}

@@ -1,0 +1,215 @@
+//! Pods: rolled out, spread, talking, looked into.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+use super::{Seen, seen};
+use crate::emulator::Emulator;
+use crate::shell::{self, PATIENCE};
+
+const NS: [&str; 2] = ["-n", "demo"];
+
+/// Applies the manifests and waits, by watching, until everything runs.
+pub fn deploy(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let apply = emulator.kubectl("c0", &["apply", "-f", &emulator.demo("10-web.yaml")])?;
+    emulator.kubectl("c0", &["-n", "demo", "scale", "deployment/web", "--replicas=3"])?;
+    emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
+    emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;
+    let all = emulator.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
+    ensure!(all.stdout.contains("deployment.apps/web"), "{}", all.stdout);
+    ensure!(all.stdout.contains("3/3     3            3"), "the Deployment is not 3/3:\n{}", all.stdout);
+    seen(format!("kubectl --context c0 apply -f manifests/demo/10-web.yaml ({} objects)", apply.lines().count()), "web 3/3")
+}
+
+/// One pod of `web`: name, address, node.
+#[derive(Debug)]
+pub struct Place {
+    pub name: String,
+    pub ip: Ipv4Addr,
+    pub node: String,
+}
+
+/// The running pods with a label.
+pub fn places(emulator: &Emulator, label: &str) -> anyhow::Result<Vec<Place>> {
+    let list = emulator.kubectl("c0", &["-n", "demo", "get", "pods", "-l", label, "-o", "json"])?.json()?;
+    let items = list["items"].as_array().cloned().unwrap_or_default();
+    items
+        .iter()
+        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+        .map(|pod| {
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let ip = text(&pod["status"]["podIP"]);
+            let ip = ip.parse().with_context(|| format!("pod IP {ip:?} of {}", pod["metadata"]["name"]))?;
+            Ok(Place { name: text(&pod["metadata"]["name"]), ip, node: text(&pod["spec"]["nodeName"]) })
+        })
+        .collect()
+}
+
+/// Three pods on three workers, each with an address of its node's podCIDR.
+pub fn spread(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let pods = places(emulator, "app=web")?;
+    let mut nodes: Vec<_> = pods.iter().map(|p| p.node.as_str()).collect();
+    nodes.sort_unstable();
+    ensure!(nodes == ["c0w1", "c0w2", "c0w3"], "the pods are on {nodes:?}");
+    for pod in &pods {
+        let cidr = emulator.kubectl("c0", &["get", "node", &pod.node, "-o", "jsonpath={.spec.podCIDR}"])?.stdout;
+        let prefix = cidr.rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
+        ensure!(!prefix.is_empty() && pod.ip.to_string().starts_with(&prefix), "{} is not in {cidr}", pod.ip);
+    }
+    let ips: Vec<_> = pods.iter().map(|p| format!("{}@{}", p.ip, p.node)).collect();
+    seen("kubectl -n demo get pods -o wide", ips.join(" "))
+}
+
+/// A pod asks another one, on the same node or across; the receiver sees the sender's own address.
+pub fn talk(emulator: &Emulator, same: bool) -> anyhow::Result<Seen> {
+    let client = places(emulator, "app=client")?.pop().context("there is no pod client")?;
+    let pods = places(emulator, "app=web")?;
+    let peer = pods.iter().find(|p| (p.node == client.node) == same).context("no pod of web is where it is needed")?;
+    emulator.in_client("c0", &format!("ping -c1 -W2 {}", peer.ip))?;
+    let script = format!("curl -sS -m5 http://{}:8080/clientip", peer.ip);
+    let answer = emulator.in_client("c0", &script)?;
+    let from = answer.stdout.trim();
+    ensure!(from.starts_with(&format!("{}:", client.ip)), "{} sees {from} instead of {}", peer.name, client.ip);
+    seen(format!("kubectl exec client -- {script}"), format!("{} -> {}: sender seen as {from}", client.node, peer.node))
+}
+
+/// tcpdump on the underlay shows the tunnel's packets with its VNI.
+pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let client = places(emulator, "app=client")?.pop().context("there is no pod client")?;
+    let pods = places(emulator, "app=web")?;
+    let peer = pods.iter().find(|p| p.node != client.node).context("all pods are on one node")?;
+    let args = ["exec", &client.node, "--", "tcpdump", "-l", "-n", "-c2", "-i", "eth0", "udp port 8472 and greater 100"];
+    let mut dump = emulator.command(&emulator.binary, &args);
+    let shown = shell::show(&dump);
+    let mut dump = dump.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    // It says on stderr when it listens; only then may the ping go out.
+    let mut said = BufReader::new(dump.stderr.take().context("stderr is piped")?);
+    let mut line = String::new();
+    while !line.contains("listening on") {
+        line.clear();
+        ensure!(said.read_line(&mut line)? > 0, "tcpdump ended before it listened");
+    }
+    emulator.in_client("c0", &format!("ping -c2 -i0.2 -W2 {}", peer.ip))?;
+    if shell::wait(&mut dump, Duration::from_secs(10))?.is_none() {
+        dump.kill()?;
+        dump.wait()?;
+    }
+    let mut text = String::new();
+    dump.stdout.take().context("stdout is piped")?.read_to_string(&mut text)?;
+    ensure!(text.contains("VXLAN") && text.contains("vni 1"), "no VXLAN packet with VNI 1 was seen: {text}");
+    ensure!(text.contains("ICMP echo"), "the ping is not inside the tunnel: {text}");
+    seen(shown, "VXLAN, flags [I] (0x08), vni 1 … ICMP echo request")
+}
+
+/// What a container prints.
+pub fn logs(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let logs = emulator.kubectl("c0", &["-n", "demo", "logs", "client"])?;
+    ensure!(logs.stdout == "client is ready\n", "the log is {:?}", logs.stdout);
+    seen(logs.command, "client is ready")
+}
+
+/// What a container prints from now on.
+pub fn follow(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let pods = places(emulator, "app=web")?;
+    let pod = &pods[0];
+    let mut command = emulator.kubectl_command("c0", &["-n", "demo", "logs", "-f", "client"]);
+    let shown = shell::show(&command);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
+    let first = lines.next().context("nothing was printed")??;
+    emulator.in_client("c0", &format!("echo said later to {} > /proc/1/fd/1", pod.name))?;
+    let second = lines.next().context("nothing more was printed")??;
+    child.kill()?;
+    child.wait()?;
+    ensure!(first == "client is ready" && second == format!("said later to {}", pod.name), "{first:?}, {second:?}");
+    seen(shown, second)
+}
+
+/// A command in a container, its output and its exit code.
+pub fn exec(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let name = emulator.in_client("c0", "hostname; ip -br addr show eth0")?;
+    ensure!(name.lines().next() == Some("client"), "the host name is {:?}", name.stdout);
+    let failed = emulator.try_kubectl("c0", &["-n", "demo", "exec", "client", "--", "sh", "-c", "exit 7"])?;
+    ensure!(failed.code == 7, "exit 7 came back as {}", failed.code);
+    seen(failed.command, "command terminated with exit code 7")
+}
+
+/// The same with a terminal, typed into.
+pub fn terminal(emulator: &Emulator) -> anyhow::Result<Seen> {
+    // `script` gives kubectl the terminal that it asks for.
+    let kubectl = shell::show(&emulator.kubectl_command("c0", &["-n", "demo", "exec", "-it", "client", "--", "sh"]));
+    let mut script = emulator.command(std::path::Path::new("script"), &["-qec", &kubectl, "/dev/null"]);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut typed = child.stdin.take().context("stdin is piped")?;
+    let mut out = child.stdout.take().context("stdout is piped")?;
+    typed.write_all(b"tty; stty size; echo sum=$((40+2)); exit 3\n")?;
+    let code = shell::wait(&mut child, PATIENCE)?.context("the terminal session did not end")?;
+    let mut text = String::new();
+    out.read_to_string(&mut text)?;
+    ensure!(text.contains("/dev/pts/") && text.contains("sum=42"), "the terminal showed {text:?}");
+    ensure!(code == 3, "exit 3 came back as {code}: {text}");
+    seen(kubectl, "a terminal on /dev/pts/0, exit code 3")
+}
+
+/// A file into a container and back.
+pub fn copy(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let dir = tempfile::tempdir()?;
+    let (there, back) = (dir.path().join("there"), dir.path().join("back"));
+    let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
+    std::fs::write(&there, &text)?;
+    if !emulator.prefix.is_empty() {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
+    }
+    let paths = (there.to_string_lossy().into_owned(), back.to_string_lossy().into_owned());
+    let into = emulator.kubectl("c0", &["-n", "demo", "cp", &paths.0, "client:/tmp/there"])?;
+    emulator.kubectl("c0", &["-n", "demo", "cp", "client:/tmp/there", &paths.1])?;
+    ensure!(std::fs::read_to_string(&back)? == text, "the file came back changed");
+    seen(into.command.replace(&paths.0, "there"), format!("{} bytes there and back", text.len()))
+}
+
+/// A local port that leads into a pod.
+pub fn port_forward(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let args = ["-n", "demo", "port-forward", "deployment/web", ":8080"];
+    let mut command = emulator.kubectl_command("c0", &args);
+    let shown = shell::show(&command);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let forwarded = (|| {
+        let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
+        let first = lines.next().context("kubectl ended before it forwarded anything")??;
+        let port: u16 = first
+            .split("127.0.0.1:")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next()?.parse().ok())
+            .with_context(|| format!("no port in {first:?}"))?;
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+            stream.write_all(b"GET /hostname HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            answers.push(answer.lines().last().unwrap_or_default().to_owned());
+        }
+        anyhow::Ok(answers)
+    })();
+    child.kill()?;
+    child.wait()?;
+    let answers = forwarded?;
+    ensure!(answers.iter().all(|a| a.starts_with("web-")), "the answers were {answers:?}");
+    seen(shown, format!("3 requests answered by {}", answers[0]))
+}
+
+/// The story of a pod, Events included.
+pub fn describe(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let pods = places(emulator, "app=web")?;
+    let told = emulator.kubectl("c0", &[NS[0], NS[1], "describe", "pod", &pods[0].name])?;
+    for word in ["Scheduled", "Successfully assigned demo/", "Created", "Started", "Controlled By:  ReplicaSet/web-", "QoS Class:"] {
+        ensure!(told.stdout.contains(word), "describe does not say {word:?}:\n{}", told.stdout);
+    }
+    seen(told.command, "Scheduled, Pulled, Created, Started …")
+}

@@ -1,0 +1,89 @@
+//! Services: names, backends that come and go, node ports.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, ensure};
+
+use super::load::Load;
+use super::pods::places;
+use super::{Seen, seen};
+use crate::emulator::Emulator;
+
+const URL: &str = "http://web/hostname";
+
+/// The Service's name leads to all three backends.
+pub fn by_name(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let backends: BTreeSet<_> = places(emulator, "app=web")?.into_iter().map(|p| p.name).collect();
+    let script = format!("for i in $(seq 30); do curl -sS -m3 {URL}; echo; done");
+    let answers = emulator.in_client("c0", &script)?;
+    let seen_names: BTreeSet<_> = answers.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect();
+    ensure!(seen_names == backends, "{seen_names:?} answered instead of {backends:?}");
+    let full = emulator.in_client("c0", "curl -sS -m3 http://web.demo.svc.cluster.local/hostname")?;
+    ensure!(backends.contains(full.stdout.trim()), "the full name answered {:?}", full.stdout);
+    seen(format!("kubectl exec client -- curl {URL} (30 times)"), format!("answers from all of {}", backends.into_iter().collect::<Vec<_>>().join(" ")))
+}
+
+/// How many branches the Service has in the kernel of a node.
+fn kernel_branches(emulator: &Emulator, ips: &BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+    let rules = emulator.knetsim(&["exec", "c0w1", "--", "nft", "list", "ruleset"])?.stdout;
+    Ok(ips.iter().filter(|ip| rules.contains(&format!("dnat to {ip}:8080"))).cloned().collect())
+}
+
+/// Up to 5 and down to 1 while a client asks on and on: no request is lost, and EndpointSlice and kernel follow.
+pub fn scale(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let mut load = Load::from_client(emulator, URL)?;
+    let mut all_ips = BTreeSet::new();
+    for replicas in [5_usize, 1, 3] {
+        emulator.kubectl("c0", &["-n", "demo", "scale", "deployment/web", &format!("--replicas={replicas}")])?;
+        emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
+        let wait = format!("--for=jsonpath={{.status.replicas}}={replicas}");
+        emulator.kubectl("c0", &["-n", "demo", "wait", &wait, "deployment/web", "--timeout=60s"])?;
+        load.until(|_, count| count >= 50)?;
+        let slice = emulator
+            .kubectl("c0", &["-n", "demo", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"])?
+            .json()?;
+        let ready: BTreeSet<String> = slice["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|s| s["endpoints"].as_array().cloned().unwrap_or_default())
+            .filter(|e| e["conditions"]["ready"] == true)
+            .filter_map(|e| e["addresses"][0].as_str().map(str::to_owned))
+            .collect();
+        ensure!(ready.len() == replicas, "{} ready endpoints instead of {replicas}", ready.len());
+        all_ips.extend(ready.iter().cloned());
+        let kernel = kernel_branches(emulator, &all_ips)?;
+        ensure!(ready.is_subset(&kernel), "the kernel lacks {:?}", ready.difference(&kernel).collect::<Vec<_>>());
+    }
+    let asked = load.finish()?;
+    seen("kubectl -n demo scale deployment/web --replicas=5, 1, 3", format!("{asked} requests meanwhile, none lost"))
+}
+
+/// A backend is deleted gracefully while a client asks on and on.
+pub fn delete(emulator: &Emulator) -> anyhow::Result<Seen> {
+    let victim = places(emulator, "app=web")?.pop().context("there is no pod of web")?.name;
+    let mut load = Load::from_client(emulator, URL)?;
+    load.until(|answer, _| answer.starts_with(&victim))?;
+    let gone = emulator.kubectl("c0", &["-n", "demo", "delete", "pod", &victim])?;
+    load.until(|_, count| count >= 100)?;
+    let asked = load.finish()?;
+    emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
+    seen(gone.command, format!("{asked} requests meanwhile, none lost"))
+}
+
+/// The port of a node answers a host that is in no cluster; a port nobody asked for does not.
+pub fn node_port(emulator: &Emulator) -> anyhow::Result<Seen> {
+    for node in ["10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.10"] {
+        let url = format!("http://{node}:30001/hostname");
+        let answer = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &url])?;
+        ensure!(answer.stdout.starts_with("web-"), "{url} answered {:?}", answer.stdout);
+    }
+    let wrong = r#"{"spec":{"ports":[{"name":"http","port":80,"nodePort":29999}]}}"#;
+    let refused = emulator.try_kubectl("c0", &["-n", "demo", "patch", "service", "web-nodeport", "-p", wrong])?;
+    ensure!(
+        refused.code != 0 && refused.stderr.contains("provided port is not in the valid range. The range of valid ports is 30000-32767"),
+        "29999 was not refused as upstream does: {}",
+        refused.stderr
+    );
+    seen("knetsim exec outside -- curl http://10.0.0.{10..13}:30001/hostname", "every node answers; 29999 is refused by the API")
+}
