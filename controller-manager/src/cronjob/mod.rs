@@ -1,9 +1,10 @@
 //! CronJobs: a Job at each of the times a schedule names (upstream `pkg/controller/cronjob`, `cronjob_controllerv2.go`).
 //!
-//! [`schedule`] knows the times, [`due`] which of them has come; this file compares with the Jobs there are and makes one.
+//! [`schedule`] knows the times, [`zone`] the clocks, [`due`] which of them has come; this file compares with the Jobs there are and makes one.
 
 mod due;
 mod schedule;
+mod zone;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -75,7 +76,9 @@ impl CronJobs {
     /// Deletes the oldest finished Jobs beyond the history limits.
     async fn clean_up(&self, cron: &CronJob, jobs: &[Arc<Job>], status: &mut CronJobStatus) {
         let Some(spec) = &cron.spec else { return };
-        for (end, limit) in [("Complete", spec.successful_jobs_history_limit), ("Failed", spec.failed_jobs_history_limit)] {
+        for (end, limit) in
+            [("Complete", spec.successful_jobs_history_limit), ("Failed", spec.failed_jobs_history_limit)]
+        {
             let Some(limit) = limit.and_then(|limit| usize::try_from(limit).ok()) else { continue };
             for job in oldest_beyond(limit, end, jobs) {
                 self.delete(cron, &job, status).await;
@@ -135,8 +138,8 @@ impl CronJobs {
     /// Makes the Job that is due, if the policies allow it. Returns the time to the next start.
     async fn schedule(&self, cron: &CronJob, status: &mut CronJobStatus) -> Outcome {
         let Some(spec) = cron.spec.as_ref().filter(|spec| spec.suspend != Some(true)) else { return Ok(None) };
-        let zone = match spec.time_zone.as_deref().map(TimeZone::get).transpose() {
-            Ok(zone) => zone.unwrap_or(TimeZone::UTC),
+        let zone = match zone::load(spec.time_zone.as_deref().unwrap_or_default()) {
+            Ok(zone) => zone,
             Err(error) => {
                 let name = spec.time_zone.as_deref().unwrap_or_default();
                 let message = format!("invalid timeZone: {name:?}: {error}");
@@ -156,7 +159,8 @@ impl CronJobs {
         let due = due(cron, &schedule, &zone, now);
         let again = self.next_start(cron, &schedule, &zone, now);
         if due.too_many_missed {
-            let message = "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
+            let message =
+                "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew";
             self.tell(cron, EventType::Warning, "TooManyMissedTimes", message.into());
         }
         let Some(at) = due.at else { return Ok(again) };
@@ -185,10 +189,10 @@ impl CronJobs {
             _ => {}
         }
         if let Some(job) = self.create(cron, &job_for(cron, &name, at, &zone)).await? {
-            status.active.get_or_insert_default().push(ObjectReference {
-                resource_version: job.metadata.resource_version.clone(),
-                ..reference(&*job)
-            });
+            status
+                .active
+                .get_or_insert_default()
+                .push(ObjectReference { resource_version: job.metadata.resource_version.clone(), ..reference(&*job) });
             status.last_schedule_time = Some(Time(at));
         }
         Ok(again)
@@ -305,9 +309,8 @@ mod tests {
             )
         };
         let jobs = [job("b", "Complete", 2), job("a", "Complete", 1), job("c", "Complete", 3), job("f", "Failed", 0)];
-        let names = |limit, end| -> Vec<String> {
-            oldest_beyond(limit, end, &jobs).iter().map(|job| job.name_any()).collect()
-        };
+        let names =
+            |limit, end| -> Vec<String> { oldest_beyond(limit, end, &jobs).iter().map(|job| job.name_any()).collect() };
         assert_eq!(names(1, "Complete"), ["a", "b"]);
         assert_eq!(names(3, "Complete"), Vec::<String>::new());
         assert_eq!(names(0, "Failed"), ["f"]);

@@ -51,8 +51,7 @@ const MONTHS: Bounds = Bounds {
     highest: 12,
     names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
-const WEEKDAYS: Bounds =
-    Bounds { lowest: 0, highest: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
+const WEEKDAYS: Bounds = Bounds { lowest: 0, highest: 6, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
 /// How far ahead a time is looked for: 29 February on a given weekday is at most this far.
 const HORIZON_YEARS: i16 = 5;

@@ -64,9 +64,7 @@ fn enqueue_namespace(queue: &Queue, budgets: &crate::framework::Kind<PodDisrupti
     budgets.in_namespace(namespace).iter().for_each(|budget| queue.add(key_of(&budget.metadata)));
 }
 
-fn selector(
-    budget: &PodDisruptionBudget,
-) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector> {
+fn selector(budget: &PodDisruptionBudget) -> Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector> {
     budget.spec.as_ref()?.selector.as_ref()
 }
 
@@ -168,7 +166,8 @@ impl Disruption {
 
     /// Any other kind says by its `scale` subresource what it wants.
     async fn scale_subresource(&self, namespace: &str, owner: &OwnerReference) -> Result<Option<i32>, String> {
-        let version = GroupVersion { group: group(&owner.api_version).into(), version: version(&owner.api_version).into() };
+        let version =
+            GroupVersion { group: group(&owner.api_version).into(), version: version(&owner.api_version).into() };
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(&version.group, &version.version, &owner.kind));
         let api: Api<DynamicObject> = Api::namespaced_with(self.context.client.clone(), namespace, &resource);
         match api.get_scale(&owner.name).await {

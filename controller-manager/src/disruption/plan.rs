@@ -73,9 +73,8 @@ pub fn plan(budget: &PodDisruptionBudget, selected: &[Arc<Pod>], scales: &Scales
         }
     }
     let is_evicted = |pod: &Pod| pod.metadata.name.as_ref().is_some_and(|name| evicted.contains_key(name));
-    let healthy = count(
-        selected.iter().filter(|pod| !is_deleting(&pod.metadata) && !is_evicted(pod) && is_ready(pod)).count(),
-    );
+    let healthy =
+        count(selected.iter().filter(|pod| !is_deleting(&pod.metadata) && !is_evicted(pod) && is_ready(pod)).count());
     let allowed = if expected <= 0 { 0 } else { (healthy - desired).max(0) };
     let reason = if allowed > 0 { "SufficientPods" } else { "InsufficientPods" };
     let status = PodDisruptionBudgetStatus {
@@ -136,7 +135,8 @@ mod tests {
 
     fn pods(ready: usize, unready: usize) -> Vec<Arc<Pod>> {
         let pod = |at: usize| {
-            let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true });
+            let owner =
+                json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "rs", "uid": "rs", "controller": true });
             let status = if at < ready { "True" } else { "False" };
             Arc::new(
                 serde_json::from_value(json!({

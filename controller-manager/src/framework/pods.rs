@@ -161,7 +161,7 @@ fn by_age(a: Option<Timestamp>, b: Option<Timestamp>, now: Timestamp) -> Orderin
     let magnitude = |since: Option<Timestamp>| match since {
         Some(since) => {
             let age = now.duration_since(since).as_nanos().max(1);
-            u32::try_from(age.ilog2()).unwrap_or(u32::MAX)
+            age.ilog2()
         }
         None => 0,
     };

@@ -115,7 +115,8 @@ pub fn settle(status: &mut JobStatus, tracked: &HashSet<String>) -> bool {
 
 /// Writes the final condition once every pod is counted and none is on its way out.
 pub fn finish(status: &mut JobStatus, ending: &Ending, now: Timestamp) -> bool {
-    let waiting = status.uncounted_terminated_pods.as_ref().is_some_and(|u| u.succeeded.is_some() || u.failed.is_some());
+    let waiting =
+        status.uncounted_terminated_pods.as_ref().is_some_and(|u| u.succeeded.is_some() || u.failed.is_some());
     if waiting || status.terminating.unwrap_or(0) > 0 {
         return false;
     }

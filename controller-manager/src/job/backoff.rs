@@ -25,7 +25,8 @@ impl Record {
     pub fn after(self, succeeded: &[Arc<Pod>], failed: &[Arc<Pod>]) -> Self {
         let success = succeeded.iter().map(|pod| finished_at(pod)).max();
         let mut record = if success.is_some() { Self::default() } else { self };
-        let counted = failed.iter().map(|pod| finished_at(pod)).filter(|at| success.is_none_or(|success| *at > success));
+        let counted =
+            failed.iter().map(|pod| finished_at(pod)).filter(|at| success.is_none_or(|success| *at > success));
         for at in counted {
             record.failures += 1;
             record.last = record.last.max(Some(at));
@@ -76,7 +77,9 @@ mod tests {
         let container = json!({
             "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
         });
-        Arc::new(serde_json::from_value(json!({ "metadata": {}, "status": { "containerStatuses": [container] } })).unwrap())
+        Arc::new(
+            serde_json::from_value(json!({ "metadata": {}, "status": { "containerStatuses": [container] } })).unwrap(),
+        )
     }
 
     #[test]

@@ -133,7 +133,9 @@ pub fn action(view: &View, record: Record, now: Timestamp) -> Action {
     if missing == 0 {
         return Action::default();
     }
-    if spec.backoff_limit_per_index.is_none() && let Some(left) = record.remaining(now) {
+    if spec.backoff_limit_per_index.is_none()
+        && let Some(left) = record.remaining(now)
+    {
         return Action { wait: Some(left), ..Action::default() };
     }
     match &view.indexed {

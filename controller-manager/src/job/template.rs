@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn pods_without_an_index_are_named_after_the_job() {
         let job: Job =
-            serde_json::from_value(json!({ "metadata": { "name": "work", "uid": "u" }, "spec": { "template": {} } })).unwrap();
+            serde_json::from_value(json!({ "metadata": { "name": "work", "uid": "u" }, "spec": { "template": {} } }))
+                .unwrap();
         let pod = pod_for(&job, None, None);
         assert_eq!(pod.metadata.generate_name.as_deref(), Some("work-"));
         assert_eq!(pod.metadata.annotations, None);

@@ -61,17 +61,15 @@ impl<'a> View<'a> {
     pub fn new(job: &'a Job, spec: &'a JobSpec, pods: &'a [Arc<Pod>]) -> Self {
         let status = job.status.clone().unwrap_or_default();
         let uncounted = status.uncounted_terminated_pods.clone().unwrap_or_default();
-        let known: HashSet<String> =
-            uncounted.succeeded.iter().chain(&uncounted.failed).flatten().cloned().collect();
+        let known: HashSet<String> = uncounted.succeeded.iter().chain(&uncounted.failed).flatten().cloned().collect();
         let indexed = spec.completion_mode.as_deref() == Some("Indexed");
         let completions = spec.completions.unwrap_or(0);
         let valid = |pod: &Pod| !indexed || index_of(pod).is_some_and(|index| index < completions);
         let fresh = |pod: &Pod| {
             is_tracked(pod) && valid(pod) && !pod.metadata.uid.as_ref().is_some_and(|uid| known.contains(uid))
         };
-        let collect = |keep: &dyn Fn(&Pod) -> bool| -> Vec<Arc<Pod>> {
-            pods.iter().filter(|pod| keep(pod)).cloned().collect()
-        };
+        let collect =
+            |keep: &dyn Fn(&Pod) -> bool| -> Vec<Arc<Pod>> { pods.iter().filter(|pod| keep(pod)).cloned().collect() };
         let new_succeeded = collect(&|pod| pods::phase(pod) == "Succeeded" && fresh(pod));
         let new_failed = collect(&|pod| policy::is_failed(spec, pod) && fresh(pod));
         let counted_failures = new_failed.iter().filter(|pod| policy::judge(spec, pod) != Judgement::Ignore).count();

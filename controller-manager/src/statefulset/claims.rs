@@ -26,7 +26,9 @@ pub fn owners(
     let mut owners: Vec<_> = claim.metadata.owner_references.iter().flatten().filter(foreign).cloned().collect();
     let set_owner = with_set.then(|| controller_reference(set));
     let pod_owner = pod.filter(|_| with_pod).map(controller_reference);
-    owners.extend(set_owner.into_iter().chain(pod_owner).map(|owner| OwnerReference { block_owner_deletion: None, ..owner }));
+    owners.extend(
+        set_owner.into_iter().chain(pod_owner).map(|owner| OwnerReference { block_owner_deletion: None, ..owner }),
+    );
     Some(owners)
 }
 
@@ -56,7 +58,8 @@ mod tests {
             }))
             .unwrap();
             let pod: Pod =
-                serde_json::from_value(json!({ "metadata": { "name": format!("s-{ordinal}"), "uid": "pod" } })).unwrap();
+                serde_json::from_value(json!({ "metadata": { "name": format!("s-{ordinal}"), "uid": "pod" } }))
+                    .unwrap();
             let found = owners(&set, ordinal, Some(&pod), &PersistentVolumeClaim::default()).unwrap();
             let kinds: Vec<_> = found.iter().map(|owner| owner.kind.as_str()).collect();
             assert_eq!(kinds, expected, "{deleted} {scaled} {ordinal}");

@@ -142,7 +142,12 @@ impl StatefulSets {
     }
 
     /// Makes the claims, then the pod. Says whether it did: a claim being deleted has to be gone first.
-    async fn create(&self, set: &StatefulSet, ordinal: i32, revision: &Arc<ControllerRevision>) -> Result<bool, kube::Error> {
+    async fn create(
+        &self,
+        set: &StatefulSet,
+        ordinal: i32,
+        revision: &Arc<ControllerRevision>,
+    ) -> Result<bool, kube::Error> {
         let pod = pod::pod_for(set, ordinal, revision);
         for (_, wanted) in pod::claims_for(set, ordinal) {
             let known = self.context.kinds.claims.get(&key_of(&wanted.metadata));
@@ -167,7 +172,8 @@ impl StatefulSets {
         mut wanted: PersistentVolumeClaim,
         pod: &Pod,
     ) -> Result<(), kube::Error> {
-        wanted.metadata.owner_references = claims::owners(set, ordinal, None, &wanted).filter(|owners| !owners.is_empty());
+        wanted.metadata.owner_references =
+            claims::owners(set, ordinal, None, &wanted).filter(|owners| !owners.is_empty());
         let result = self.context.kinds.claims.create(&wanted).await;
         let (claim, pod, set_name) = (wanted.name_any(), pod.name_any(), set.name_any());
         match result {
@@ -178,7 +184,8 @@ impl StatefulSets {
             }
             Err(error) if error.already_exists() => Ok(()),
             Err(error) => {
-                let message = format!("create Claim {claim} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
+                let message =
+                    format!("create Claim {claim} for Pod {pod} in StatefulSet {set_name} failed error: {error}");
                 tell(&self.recorder, reference(set), EventType::Warning, "FailedCreate", message);
                 Err(error)
             }

@@ -122,9 +122,8 @@ impl Walk<'_> {
     }
 
     fn shrink(&self, wanted: &BTreeMap<i32, &Arc<Pod>>, condemned: &BTreeMap<i32, &Arc<Pod>>, plan: &mut Plan) -> bool {
-        let first_unhealthy = wanted.values().find(|pod| !is_healthy(pod)).or_else(|| {
-            condemned.values().find(|pod| !is_healthy(pod))
-        });
+        let first_unhealthy =
+            wanted.values().find(|pod| !is_healthy(pod)).or_else(|| condemned.values().find(|pod| !is_healthy(pod)));
         for pod in condemned.values().rev() {
             if !is_deleting(&pod.metadata) {
                 let is_first = first_unhealthy.is_some_and(|first| Arc::ptr_eq(first, pod));
@@ -258,7 +257,8 @@ mod tests {
     }
 
     fn steps(plan: &Plan) -> String {
-        let create = plan.create.iter().map(|(ordinal, current)| format!("+{ordinal}{}", if *current { "old" } else { "" }));
+        let create =
+            plan.create.iter().map(|(ordinal, current)| format!("+{ordinal}{}", if *current { "old" } else { "" }));
         let named = |sign: char, pods: &[Arc<Pod>]| -> Vec<String> {
             pods.iter().map(|pod| format!("{sign}{}", &pod.metadata.name.as_deref().unwrap()[2..])).collect()
         };
@@ -282,7 +282,11 @@ mod tests {
             (json!({ "replicas": 1 }), &["0 new ready", "1 new ready", "2 new ending"], ""),
             (json!({ "replicas": 1 }), &["0 new pending", "1 new ready"], ""),
             (json!({ "replicas": 1 }), &["0 new ready", "1 new pending"], "-1"),
-            (json!({ "replicas": 1, "podManagementPolicy": "Parallel" }), &["0 new ready", "1 new ready", "2 new ready"], "-2 -1"),
+            (
+                json!({ "replicas": 1, "podManagementPolicy": "Parallel" }),
+                &["0 new ready", "1 new ready", "2 new ready"],
+                "-2 -1",
+            ),
             // Updating: from the top, one at a time.
             (json!({}), &["0 old ready", "1 old ready", "2 old ready"], "-2"),
             (json!({}), &["0 old ready", "1 old ready"], "+2"),
@@ -299,8 +303,7 @@ mod tests {
     fn strategies_limit_the_update() {
         let all_old = ["0 old ready", "1 old ready", "2 old ready"];
         let strategy = |value: Value| json!({ "updateStrategy": value });
-        let partition =
-            |at: i32| strategy(json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": at } }));
+        let partition = |at: i32| strategy(json!({ "type": "RollingUpdate", "rollingUpdate": { "partition": at } }));
         assert_eq!(steps(&run(strategy(json!({ "type": "OnDelete" })), &all_old)), "");
         assert_eq!(steps(&run(partition(3), &all_old)), "");
         assert_eq!(steps(&run(partition(2), &all_old)), "-2");
@@ -313,7 +316,10 @@ mod tests {
     #[test]
     fn the_update_is_over_when_all_are_new_and_ready() {
         let halfway = run(json!({}), &["0 old ready", "1 new ready", "2 new pending"]).status;
-        assert_eq!((halfway.current_replicas, halfway.updated_replicas, halfway.ready_replicas), (Some(1), Some(2), Some(2)));
+        assert_eq!(
+            (halfway.current_replicas, halfway.updated_replicas, halfway.ready_replicas),
+            (Some(1), Some(2), Some(2))
+        );
         assert_eq!(halfway.current_revision.as_deref(), Some("old"));
         let over = run(json!({}), &["0 new ready", "1 new ready", "2 new ready"]).status;
         assert_eq!(over.current_revision.as_deref(), Some("new"));

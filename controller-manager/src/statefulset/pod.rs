@@ -106,7 +106,9 @@ mod tests {
 
     #[test]
     fn ordinals_are_read_from_names() {
-        for (name, ordinal) in [("db-0", Some(0)), ("db-12", Some(12)), ("db-x", None), ("other-1", None), ("db-01", None)] {
+        for (name, ordinal) in
+            [("db-0", Some(0)), ("db-12", Some(12)), ("db-x", None), ("other-1", None), ("db-01", None)]
+        {
             let pod: Pod = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             assert_eq!(ordinal_of(&set(), &pod), ordinal, "{name}");
         }
