@@ -1,6 +1,7 @@
 //! CronJobs: a Job at each of the times a schedule names (upstream `pkg/controller/cronjob`, `cronjob_controllerv2.go`).
 //!
-//! [`schedule`] knows the times, [`zone`] the clocks, [`due`] which of them has come; this file compares with the Jobs there are and makes one.
+//! [`schedule`] knows the times, [`zone`] the clocks, [`due`] which of the times has come; this file compares with the Jobs
+//! there are and makes one.
 
 mod due;
 mod schedule;

@@ -23,7 +23,7 @@ pub fn load(name: &str) -> Result<TimeZone, Unknown> {
         let data = fs::read(Path::new(folder).join(name)).ok()?;
         TimeZone::tzif(name, &data).ok()
     };
-    FOLDERS.iter().filter(|_| is_plain).find_map(|folder| read(&folder)).ok_or_else(|| Unknown(name.into()))
+    FOLDERS.iter().filter(|_| is_plain).find_map(read).ok_or_else(|| Unknown(name.into()))
 }
 
 #[cfg(test)]
