@@ -4,19 +4,23 @@
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
 pub mod context;
+pub mod cronjob;
 pub mod daemonset;
 pub mod deployment;
 pub mod discovery;
+pub mod disruption;
 pub mod endpoints;
 mod flags;
 pub mod framework;
 pub mod garbage;
+pub mod job;
 pub mod load_balancer;
 pub mod namespace;
 pub mod node;
 pub mod replicas;
 pub mod root_ca;
 pub mod service_account;
+pub mod statefulset;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -65,6 +69,11 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("replicaset-controller", &|| replicas::start(context, &kinds.replica_sets));
     on("replicationcontroller-controller", &|| replicas::start(context, &kinds.replication_controllers));
     on("daemonset-controller", &|| daemonset::start(context));
+    on("statefulset-controller", &|| statefulset::start(context));
+    on("job-controller", &|| job::start(context));
+    on("ttl-after-finished-controller", &|| job::ttl::start(context));
+    on("cronjob-controller", &|| cronjob::start(context));
+    on("disruption-controller", &|| disruption::start(context));
     on("endpointslice-controller", &|| endpoints::start(context));
     on("serviceaccount-controller", &|| service_account::start(context));
     if flags.enabled("root-ca-certificate-publisher-controller")
