@@ -34,7 +34,10 @@ pub fn of_busybox(reference: &str) -> anyhow::Result<NamedTempFile> {
     let root = tempdir()?;
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().map(Path::new).find(|p| p.exists());
     copy(busybox.context("busybox is missing: install the package busybox-static")?, &root.path().join("bin/busybox"))?;
-    for applet in ["sh", "sleep", "cat", "echo", "ls", "hostname", "ip", "ping", "wget", "nc", "httpd", "id", "env", "kill", "tar", "true", "false", "nslookup", "ps", "mkdir", "tee", "touch", "date", "seq", "head", "grep"] {
+    for applet in [
+        "sh", "sleep", "cat", "echo", "ls", "hostname", "ip", "ping", "wget", "nc", "httpd", "id", "env", "kill",
+        "tar", "true", "false", "nslookup", "ps", "mkdir", "tee", "touch", "date", "seq", "head", "grep",
+    ] {
         symlink("busybox", root.path().join("bin").join(applet))?;
     }
     archive(root.path(), "/bin/sh", reference)

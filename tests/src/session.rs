@@ -152,4 +152,3 @@ pub fn check(scenario: impl FnOnce() -> anyhow::Result<()>) {
         panic!("{error:#}");
     }
 }
-

@@ -44,7 +44,8 @@ impl Output {
     /// # Errors
     /// When it is none.
     pub fn json(&self) -> anyhow::Result<serde_json::Value> {
-        serde_json::from_str(&self.stdout).with_context(|| format!("`{}` printed no JSON: {}", self.command, self.stdout))
+        serde_json::from_str(&self.stdout)
+            .with_context(|| format!("`{}` printed no JSON: {}", self.command, self.stdout))
     }
 }
 

@@ -51,7 +51,11 @@ fn refusals(session: &Session) -> anyhow::Result<()> {
     for (manifest, words) in REFUSED {
         fs::write(&file, manifest)?;
         let answer = emulator.try_kubectl("c0", &["apply", "-f", &file.to_string_lossy()])?;
-        ensure!(answer.code != 0 && answer.stderr.contains(words), "{manifest}\n  wanted {words}\n  got {}", answer.stderr);
+        ensure!(
+            answer.code != 0 && answer.stderr.contains(words),
+            "{manifest}\n  wanted {words}\n  got {}",
+            answer.stderr
+        );
     }
     let left = emulator.kubectl("c0", &["get", "pods,deployments,configmaps,services", "-o", "name"])?;
     let names: Vec<_> = left.lines().collect();
@@ -107,7 +111,10 @@ fn killed_processes_come_back(session: &Session) -> anyhow::Result<()> {
     let pids: Vec<_> = proxy.split_whitespace().collect();
     ensure!(!pids.is_empty(), "no kube-proxy runs");
     emulator.knetsim(&["exec", "c0w1", "--", "pkill", "-9", "-f", "knetsim kube-proxy"])?;
-    emulator.kubectl("c0", &["-n", "demo", "expose", "deployment", "web", "--name=later", "--port=80", "--target-port=8080"])?;
+    emulator.kubectl(
+        "c0",
+        &["-n", "demo", "expose", "deployment", "web", "--name=later", "--port=80", "--target-port=8080"],
+    )?;
     let answer = emulator.in_client("c0", "until curl -sS -m2 http://later/hostname; do :; done")?;
     ensure!(answer.stdout.contains("web-"), "after the kill the new Service answers {:?}", answer.stdout);
     Ok(())

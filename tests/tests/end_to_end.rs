@@ -52,7 +52,15 @@ fn every_hop_on_etcd() {
         session.up(&["--store", "etcd"])?;
         every_hop(&session)?;
         let keys = session.emulator.knetsim(&[
-            "exec", "c0-control-plane", "--", "env", "ETCDCTL_API=3", "etcdctl", "get", "--prefix", "/registry/pods/demo/client",
+            "exec",
+            "c0-control-plane",
+            "--",
+            "env",
+            "ETCDCTL_API=3",
+            "etcdctl",
+            "get",
+            "--prefix",
+            "/registry/pods/demo/client",
         ])?;
         let mut lines = keys.lines();
         ensure!(lines.next() == Some("/registry/pods/demo/client"), "etcd has {:?}", keys.stdout);

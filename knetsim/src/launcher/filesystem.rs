@@ -63,7 +63,8 @@ pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
 /// Makes the machine's control groups read-only: a group made in them would outlive the sandbox.
 fn protect_cgroups(root: &Path) -> anyhow::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(root));
+    let below =
+        mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(root));
     for path in below {
         // The flags that a mount has already may be locked, and must then be given again.
         let has = nix::sys::statvfs::statvfs(path)?.flags();

@@ -19,7 +19,7 @@ pub struct NodeInfo {
     pub guessed: (i64, i64),
     /// The pods here, by uid.
     pub pods: BTreeMap<String, Arc<PodInfo>>,
-    /// How many pods of each owner are here.
+    /// How many pods of each owner are here to stay: one that is being deleted keeps no sibling away.
     pub owners: HashMap<String, i64>,
     /// Pods that will be here as soon as those they preempt are gone.
     pub nominated: BTreeMap<String, Arc<PodInfo>>,
@@ -65,7 +65,7 @@ impl NodeInfo {
         self.remove(&pod.uid);
         self.requested.add(&pod.requests);
         self.guessed = (self.guessed.0 + pod.guess.0, self.guessed.1 + pod.guess.1);
-        if let Some(owner) = &pod.owner {
+        if let Some(owner) = pod.owner.as_ref().filter(|_| !pod.deleting) {
             *self.owners.entry(owner.clone()).or_insert(0) += 1;
         }
         self.nominated.remove(&pod.uid);
@@ -76,7 +76,7 @@ impl NodeInfo {
         let pod = self.pods.remove(uid)?;
         self.requested.subtract(&pod.requests);
         self.guessed = (self.guessed.0 - pod.guess.0, self.guessed.1 - pod.guess.1);
-        if let Some(owner) = &pod.owner
+        if let Some(owner) = pod.owner.as_ref().filter(|_| !pod.deleting)
             && let Some(count) = self.owners.get_mut(owner)
         {
             *count -= 1;

@@ -205,6 +205,19 @@ fn spreading_keeps_the_skew() {
     assert!(["w1", "w2", "w3"].iter().all(|name| cluster.nodes[*name].pods.len() == 2));
 }
 
+/// A pod on its way out must not drive its replacement to a node that has a sibling already.
+#[test]
+fn a_leaving_pod_keeps_no_sibling_away() {
+    let mut cluster = cluster();
+    for (name, node) in [("web-0", "w1"), ("web-1", "w3")] {
+        cluster.set_pod(pod(name, json!({ "nodeName": node })));
+    }
+    let mut leaving = Arc::into_inner(pod("web-2", json!({ "nodeName": "w2" }))).unwrap();
+    leaving.deleting = true;
+    cluster.set_pod(Arc::new(leaving));
+    assert_eq!(place(&mut cluster, &pod("web-3", json!({}))).unwrap(), "w2");
+}
+
 #[test]
 fn the_least_important_are_evicted_and_no_more_than_needed() {
     let mut cluster = cluster();

@@ -29,7 +29,11 @@ fn demo() -> anyhow::Result<usize> {
     println!();
     let failed = walk(&emulator, HOPS);
     println!("\nThe emulator is still running. Use it:");
-    println!("  export KUBECONFIG={} PATH={}:$PATH", emulator.kubeconfig().display(), emulator.binary.parent().unwrap_or(&emulator.binary).display());
+    println!(
+        "  export KUBECONFIG={} PATH={}:$PATH",
+        emulator.kubeconfig().display(),
+        emulator.binary.parent().unwrap_or(&emulator.binary).display()
+    );
     println!("  kubectl --context c0 get pods -A -o wide     (the other context is c1)");
     println!("  knetsim status; knetsim exec c0w1 -- nft list ruleset; knetsim shell c0w1; knetsim down");
     Ok(failed)

@@ -12,14 +12,20 @@ pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
     emulator.kubectl("c0", &["apply", "-f", &emulator.demo("40-skupper-c0.yaml")])?;
     emulator.kubectl("c1", &["apply", "-f", &emulator.demo("50-skupper-c1.yaml")])?;
     for context in ["c0", "c1"] {
-        emulator.kubectl(context, &["-n", "demo", "wait", "--for=condition=Ready", &format!("site/{context}"), "--timeout=80s"])?;
+        emulator.kubectl(
+            context,
+            &["-n", "demo", "wait", "--for=condition=Ready", &format!("site/{context}"), "--timeout=80s"],
+        )?;
     }
     let exists = emulator.try_kubectl("c1", &["-n", "demo", "get", "link"])?;
     if !exists.stdout.contains("c0") {
         emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "accessgrant/c1", "--timeout=60s"])?;
         let grant = emulator.kubectl("c0", &["-n", "demo", "get", "accessgrant", "c1", "-o", "json"])?.json()?;
         let status = |field: &str| {
-            grant["status"][field].as_str().map(str::to_owned).with_context(|| format!("the grant's status has no {field}"))
+            grant["status"][field]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("the grant's status has no {field}"))
         };
         let token = serde_json::json!({
             "apiVersion": "skupper.io/v2alpha1", "kind": "AccessToken",
@@ -61,11 +67,23 @@ pub fn ask(emulator: &Emulator) -> anyhow::Result<Seen> {
 pub fn cut(emulator: &Emulator) -> anyhow::Result<Seen> {
     let cut = emulator.knetsim(&["net", "cut", "c0", "wan"])?;
     emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Operational=False", "link/c0", "--timeout=60s"])?;
-    let condition = emulator.kubectl("c1", &[
-        "-n", "demo", "get", "link", "c0", "-o", r#"jsonpath={.status.conditions[?(@.type=="Operational")].message}"#,
-    ])?;
+    let condition = emulator.kubectl(
+        "c1",
+        &[
+            "-n",
+            "demo",
+            "get",
+            "link",
+            "c0",
+            "-o",
+            r#"jsonpath={.status.conditions[?(@.type=="Operational")].message}"#,
+        ],
+    )?;
     emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready=False", "listener/web", "--timeout=60s"])?;
-    let answer = emulator.try_kubectl("c1", &["-n", "demo", "exec", "client", "--", "curl", "-sS", "-m5", &format!("http://{NAME}/hostname")])?;
+    let answer = emulator.try_kubectl(
+        "c1",
+        &["-n", "demo", "exec", "client", "--", "curl", "-sS", "-m5", &format!("http://{NAME}/hostname")],
+    )?;
     ensure!(answer.code != 0, "c0 answers although the WAN is cut: {}", answer.stdout);
     seen(cut.command, format!("the request fails; link: {}", condition.stdout))
 }
@@ -73,7 +91,12 @@ pub fn cut(emulator: &Emulator) -> anyhow::Result<Seen> {
 /// With the WAN back everything works again, and nothing was restarted.
 pub fn mend(emulator: &Emulator) -> anyhow::Result<Seen> {
     let restarts = |context: &str| {
-        emulator.kubectl(context, &["-n", "demo", "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"]).map(|o| o.stdout)
+        emulator
+            .kubectl(
+                context,
+                &["-n", "demo", "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"],
+            )
+            .map(|o| o.stdout)
     };
     let before = (restarts("c0")?, restarts("c1")?);
     let mend = emulator.knetsim(&["net", "mend", "c0", "wan"])?;

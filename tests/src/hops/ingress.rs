@@ -15,16 +15,32 @@ pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
     for name in ["svc1", "svc2"] {
         emulator.kubectl("c0", &["-n", "demo", "rollout", "status", &format!("deployment/{name}"), "--timeout=60s"])?;
     }
-    emulator.kubectl("c0", &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"])?;
+    emulator.kubectl(
+        "c0",
+        &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"],
+    )?;
     // The address is written when nginx has the route; endpoints may have come after it.
     let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
     load.until(|answer, _| answer.contains("hello from svc1"))?;
     drop(load);
     for name in ["svc1", "svc2"] {
-        let answer = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &format!("{ADDRESS}/{name}")])?;
+        let answer =
+            emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &format!("{ADDRESS}/{name}")])?;
         ensure!(answer.stdout.trim() == format!("hello from {name}"), "/{name} answered {:?}", answer.stdout);
     }
-    let missing = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", "-o", "/dev/null", "-w", "%{http_code}", ADDRESS])?;
+    let missing = emulator.knetsim(&[
+        "exec",
+        "outside",
+        "--",
+        "curl",
+        "-sS",
+        "-m5",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        ADDRESS,
+    ])?;
     ensure!(missing.stdout == "404", "/ answered {}", missing.stdout);
     seen(format!("knetsim exec outside -- curl {ADDRESS}/svc1"), "hello from svc1 (and svc2; 404 elsewhere)")
 }
@@ -41,5 +57,8 @@ pub fn edit(emulator: &Emulator) -> anyhow::Result<Seen> {
         load.until(|_, count| count >= 30)?;
     }
     let asked = load.finish()?;
-    seen("kubectl -n demo patch ingress web --type=json -p …", format!("the new route serves; {asked} requests, none lost"))
+    seen(
+        "kubectl -n demo patch ingress web --type=json -p …",
+        format!("the new route serves; {asked} requests, none lost"),
+    )
 }

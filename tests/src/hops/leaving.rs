@@ -10,22 +10,34 @@ const NODES: [&str; 3] = ["c0w1", "c0w2", "c0w3"];
 /// `kubectl delete -f` of all; then pods, namespaces, links, addresses, rules and routes of the demo are gone.
 pub fn nothing_left(emulator: &Emulator) -> anyhow::Result<Seen> {
     let files = ["20-ingress.yaml", "40-skupper-c0.yaml", "30-crd.yaml", "10-web.yaml"];
-    let crd = emulator.manifests.join("../examples/greeting-controller/manifests/crd.yaml").to_string_lossy().into_owned();
+    let crd =
+        emulator.manifests.join("../examples/greeting-controller/manifests/crd.yaml").to_string_lossy().into_owned();
     let mut args = vec!["delete".to_owned(), "--ignore-not-found".to_owned(), "--timeout=80s".to_owned()];
     for file in files {
         args.extend(["-f".to_owned(), emulator.demo(file)]);
     }
-    args.extend(["-f".to_owned(), crd]);
+    args.extend(["-f".to_owned(), crd.replace("crd.yaml", "controller.yaml"), "-f".to_owned(), crd]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     emulator.kubectl("c0", &args)?;
-    emulator.kubectl("c1", &["delete", "--ignore-not-found", "--timeout=80s", "-f", &emulator.demo("50-skupper-c1.yaml")])?;
+    emulator.kubectl(
+        "c1",
+        &["delete", "--ignore-not-found", "--timeout=80s", "-f", &emulator.demo("50-skupper-c1.yaml")],
+    )?;
     let left = emulator.try_kubectl("c0", &["get", "namespace", "demo"])?;
     ensure!(left.code != 0, "the namespace demo is still there: {}", left.stdout);
     for node in NODES {
-        let pods = emulator.kubectl("c0", &[
-            "get", "pods", "-A", "-o", "jsonpath={range .items[*]}{.status.podIP} {.spec.hostNetwork}{\"\\n\"}{end}",
-            "--field-selector", &format!("spec.nodeName={node}"),
-        ])?;
+        let pods = emulator.kubectl(
+            "c0",
+            &[
+                "get",
+                "pods",
+                "-A",
+                "-o",
+                "jsonpath={range .items[*]}{.status.podIP} {.spec.hostNetwork}{\"\\n\"}{end}",
+                "--field-selector",
+                &format!("spec.nodeName={node}"),
+            ],
+        )?;
         let own_network = pods.lines().filter(|line| !line.is_empty() && !line.ends_with("true")).count();
         let count = |args: &[&str]| -> anyhow::Result<usize> {
             let mut all = vec!["exec", node, "--"];

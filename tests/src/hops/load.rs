@@ -9,7 +9,7 @@ use crate::emulator::Emulator;
 use crate::shell::{self, PATIENCE};
 
 /// Requests go out one after the other until stdin ends; each answer or failure is a line. Bounded in any case.
-const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "$a"; else echo "LOST $a"; fi; if read -t 0 _; then break; fi; done"#;
+const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; if read -t 0 _; then break; fi; done"#;
 
 /// A running load.
 pub struct Load {
@@ -23,7 +23,9 @@ impl Load {
     /// From pod `client` of c0, with the cluster's own names.
     pub fn from_client(emulator: &Emulator, url: &str) -> anyhow::Result<Self> {
         let script = format!("URL={url}; {LOOP}");
-        Self::start(emulator.kubectl_command("c0", &["-n", "demo", "exec", "-i", "client", "--", "bash", "-c", &script]))
+        Self::start(
+            emulator.kubectl_command("c0", &["-n", "demo", "exec", "-i", "client", "--", "bash", "-c", &script]),
+        )
     }
 
     /// From the host `outside`.

@@ -22,7 +22,10 @@ pub fn deploy(emulator: &Emulator) -> anyhow::Result<Seen> {
     let all = emulator.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
     ensure!(all.stdout.contains("deployment.apps/web"), "{}", all.stdout);
     ensure!(all.stdout.contains("3/3     3            3"), "the Deployment is not 3/3:\n{}", all.stdout);
-    seen(format!("kubectl --context c0 apply -f manifests/demo/10-web.yaml ({} objects)", apply.lines().count()), "web 3/3")
+    seen(
+        format!("kubectl --context c0 apply -f manifests/demo/10-web.yaml ({} objects)", apply.lines().count()),
+        "web 3/3",
+    )
 }
 
 /// One pod of `web`: name, address, node.
@@ -82,7 +85,20 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
     let client = places(emulator, "app=client")?.pop().context("there is no pod client")?;
     let pods = places(emulator, "app=web")?;
     let peer = pods.iter().find(|p| p.node != client.node).context("all pods are on one node")?;
-    let args = ["exec", &client.node, "--", "tcpdump", "-l", "-n", "-c2", "-i", "eth0", "udp port 8472 and greater 100"];
+    let args = [
+        "exec",
+        &client.node,
+        "--",
+        "tcpdump",
+        "-l",
+        "-n",
+        "-T",
+        "vxlan",
+        "-c2",
+        "-i",
+        "eth0",
+        "udp port 8472 and greater 100",
+    ];
     let mut dump = emulator.command(&emulator.binary, &args);
     let shown = shell::show(&dump);
     let mut dump = dump.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
@@ -108,24 +124,24 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
 /// What a container prints.
 pub fn logs(emulator: &Emulator) -> anyhow::Result<Seen> {
     let logs = emulator.kubectl("c0", &["-n", "demo", "logs", "client"])?;
-    ensure!(logs.stdout == "client is ready\n", "the log is {:?}", logs.stdout);
+    ensure!(logs.stdout.starts_with("client is ready\n"), "the log is {:?}", logs.stdout);
     seen(logs.command, "client is ready")
 }
 
 /// What a container prints from now on.
 pub fn follow(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let pods = places(emulator, "app=web")?;
-    let pod = &pods[0];
-    let mut command = emulator.kubectl_command("c0", &["-n", "demo", "logs", "-f", "client"]);
+    // Different each time, for the log outlives a run of the demo.
+    let mark = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
+    let mut command = emulator.kubectl_command("c0", &["-n", "demo", "logs", "-f", "--tail=1", "client"]);
     let shown = shell::show(&command);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
-    let first = lines.next().context("nothing was printed")??;
-    emulator.in_client("c0", &format!("echo said later to {} > /proc/1/fd/1", pod.name))?;
+    lines.next().context("nothing was printed")??;
+    emulator.in_client("c0", &format!("echo said at {mark} > /proc/1/fd/1"))?;
     let second = lines.next().context("nothing more was printed")??;
     child.kill()?;
     child.wait()?;
-    ensure!(first == "client is ready" && second == format!("said later to {}", pod.name), "{first:?}, {second:?}");
+    ensure!(second == format!("said at {mark}"), "{second:?}");
     seen(shown, second)
 }
 
@@ -208,7 +224,14 @@ pub fn port_forward(emulator: &Emulator) -> anyhow::Result<Seen> {
 pub fn describe(emulator: &Emulator) -> anyhow::Result<Seen> {
     let pods = places(emulator, "app=web")?;
     let told = emulator.kubectl("c0", &[NS[0], NS[1], "describe", "pod", &pods[0].name])?;
-    for word in ["Scheduled", "Successfully assigned demo/", "Created", "Started", "Controlled By:  ReplicaSet/web-", "QoS Class:"] {
+    for word in [
+        "Scheduled",
+        "Successfully assigned demo/",
+        "Created",
+        "Started",
+        "Controlled By:  ReplicaSet/web-",
+        "QoS Class:",
+    ] {
         ensure!(told.stdout.contains(word), "describe does not say {word:?}:\n{}", told.stdout);
     }
     seen(told.command, "Scheduled, Pulled, Created, Started …")

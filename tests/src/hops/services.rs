@@ -20,7 +20,10 @@ pub fn by_name(emulator: &Emulator) -> anyhow::Result<Seen> {
     ensure!(seen_names == backends, "{seen_names:?} answered instead of {backends:?}");
     let full = emulator.in_client("c0", "curl -sS -m3 http://web.demo.svc.cluster.local/hostname")?;
     ensure!(backends.contains(full.stdout.trim()), "the full name answered {:?}", full.stdout);
-    seen(format!("kubectl exec client -- curl {URL} (30 times)"), format!("answers from all of {}", backends.into_iter().collect::<Vec<_>>().join(" ")))
+    seen(
+        format!("kubectl exec client -- curl {URL} (30 times)"),
+        format!("answers from all of {}", backends.into_iter().collect::<Vec<_>>().join(" ")),
+    )
 }
 
 /// How many branches the Service has in the kernel of a node.
@@ -40,7 +43,10 @@ pub fn scale(emulator: &Emulator) -> anyhow::Result<Seen> {
         emulator.kubectl("c0", &["-n", "demo", "wait", &wait, "deployment/web", "--timeout=60s"])?;
         load.until(|_, count| count >= 50)?;
         let slice = emulator
-            .kubectl("c0", &["-n", "demo", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"])?
+            .kubectl(
+                "c0",
+                &["-n", "demo", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"],
+            )?
             .json()?;
         let ready: BTreeSet<String> = slice["items"]
             .as_array()
@@ -81,9 +87,15 @@ pub fn node_port(emulator: &Emulator) -> anyhow::Result<Seen> {
     let wrong = r#"{"spec":{"ports":[{"name":"http","port":80,"nodePort":29999}]}}"#;
     let refused = emulator.try_kubectl("c0", &["-n", "demo", "patch", "service", "web-nodeport", "-p", wrong])?;
     ensure!(
-        refused.code != 0 && refused.stderr.contains("provided port is not in the valid range. The range of valid ports is 30000-32767"),
+        refused.code != 0
+            && refused
+                .stderr
+                .contains("provided port is not in the valid range. The range of valid ports is 30000-32767"),
         "29999 was not refused as upstream does: {}",
         refused.stderr
     );
-    seen("knetsim exec outside -- curl http://10.0.0.{10..13}:30001/hostname", "every node answers; 29999 is refused by the API")
+    seen(
+        "knetsim exec outside -- curl http://10.0.0.{10..13}:30001/hostname",
+        "every node answers; 29999 is refused by the API",
+    )
 }
