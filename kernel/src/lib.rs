@@ -9,4 +9,5 @@ pub mod nft;
 pub mod pod;
 pub mod process;
 pub mod sandbox;
+pub mod seccomp;
 pub mod testing;

@@ -31,7 +31,10 @@ const REFUSED: &[(&str, &str)] = &[
         "spec.ports[0].nodePort: Invalid value: 29999: provided port is not in the valid range. The range of valid ports is 30000-32767",
     ),
     ("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, dta: {a: b}}", "unknown field \"dta\""),
-    ("{apiVersion: v1, kind: Nonsense, metadata: {name: n}}", "no matches for kind \"Nonsense\" in version \"v1\""),
+    (
+        "{apiVersion: v1, kind: Nonsense, metadata: {name: nonsense}}",
+        "no matches for kind \"Nonsense\" in version \"v1\"",
+    ),
     ("{apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: nowhere}}", "namespaces \"nowhere\" not found"),
 ];
 
@@ -49,7 +52,8 @@ fn refusals(session: &Session) -> anyhow::Result<()> {
     let emulator = &session.emulator;
     let file = session.dir.path().join("bad.yaml");
     for (manifest, words) in REFUSED {
-        fs::write(&file, manifest)?;
+        // kubectl takes what begins with a brace for JSON.
+        fs::write(&file, format!("---\n{manifest}"))?;
         let answer = emulator.try_kubectl("c0", &["apply", "-f", &file.to_string_lossy()])?;
         ensure!(
             answer.code != 0 && answer.stderr.contains(words),

@@ -80,6 +80,9 @@ fn enter(parsed: &Args, args: &[OsString]) -> anyhow::Result<()> {
             filesystem::mount_all(&layout).context("mounting the sandbox's file systems")?;
             nix::unistd::sethostname("knetsim")?;
             nix::unistd::setsid().ok();
+            if matches!(map, IdMap::Single { .. }) {
+                kernel::seccomp::setgroups_does_nothing().context("installing a seccomp filter")?;
+            }
             let error = std::process::Command::new(executable).args(args).arg("--init").exec();
             bail!("cannot execute the launcher inside the sandbox: {error}")
         }

@@ -157,8 +157,8 @@ pub fn exec(emulator: &Emulator) -> anyhow::Result<Seen> {
 /// The same with a terminal, typed into.
 pub fn terminal(emulator: &Emulator) -> anyhow::Result<Seen> {
     // `script` gives kubectl the terminal that it asks for.
-    let kubectl = shell::show(&emulator.kubectl_command("c0", &["-n", "demo", "exec", "-it", "client", "--", "sh"]));
-    let mut script = emulator.command(std::path::Path::new("script"), &["-qec", &kubectl, "/dev/null"]);
+    let kubectl = "kubectl --context c0 -n demo exec -it client -- sh";
+    let mut script = emulator.command(std::path::Path::new("script"), &["-qec", kubectl, "/dev/null"]);
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut typed = child.stdin.take().context("stdin is piped")?;
     let mut out = child.stdout.take().context("stdout is piped")?;
