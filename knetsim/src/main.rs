@@ -41,7 +41,7 @@ pub const CNI_PLUGINS: [&str; 1] = ["flannel"];
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();
-    let called = args.first().map(|name| name_of(name)).unwrap_or_default();
+    let called = args.first().map(name_of).unwrap_or_default();
     let by_name = |name: &str| COMPONENTS.iter().find(|(component, _)| *component == name).map(|(_, run)| *run);
     if let Some(run) = by_name(&called) {
         return report(run(args));

@@ -1,7 +1,7 @@
 //! `knetsim logs`: a component's log, followed by inotify.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{Read, Write};
 
 use anyhow::{Context, bail};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -42,7 +42,6 @@ pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     watch.add_watch(&path, AddWatchFlags::IN_MODIFY)?;
     loop {
         let mut more = Vec::new();
-        file.seek(SeekFrom::Current(0))?;
         file.read_to_end(&mut more)?;
         if out.write_all(&more).and_then(|()| out.flush()).is_err() {
             return Ok(());

@@ -53,13 +53,16 @@ pub struct State {
     pub last_exit: Option<String>,
 }
 
+/// A service's name, and what follows its state.
+type Followed = (String, watch::Receiver<State>);
+
 type Waiting = Arc<Mutex<HashMap<Pid, oneshot::Sender<ExitStatus>>>>;
 
 /// Starts processes and hears of their end.
 #[derive(Clone)]
 pub struct Supervisor {
     waiting: Waiting,
-    services: Arc<Mutex<Vec<(String, watch::Receiver<State>)>>>,
+    services: Arc<Mutex<Vec<Followed>>>,
     shutdown: CancellationToken,
 }
 
