@@ -90,6 +90,8 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
         &client.node,
         "--",
         "tcpdump",
+        "-Z",
+        "root",
         "-l",
         "-n",
         "-T",
@@ -104,10 +106,9 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
     let mut dump = dump.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // It says on stderr when it listens; only then may the ping go out.
     let mut said = BufReader::new(dump.stderr.take().context("stderr is piped")?);
-    let mut line = String::new();
-    while !line.contains("listening on") {
-        line.clear();
-        ensure!(said.read_line(&mut line)? > 0, "tcpdump ended before it listened");
+    let mut heard = String::new();
+    while !heard.contains("listening on") {
+        ensure!(said.read_line(&mut heard)? > 0, "tcpdump ended before it listened: {heard}");
     }
     emulator.in_client("c0", &format!("ping -c2 -i0.2 -W2 {}", peer.ip))?;
     if shell::wait(&mut dump, Duration::from_secs(10))?.is_none() {
