@@ -39,8 +39,8 @@ bench: packages ## Measure: medians and ratios against something real in the sam
 	@target/release/knetsim-bench
 
 .PHONY: facts
-facts: ## Make apiserver/schema/facts anew from the published .proto files
-	cd apiserver/schema/generate && cargo run --release
+facts: ## Make apiserver/schema/facts anew (needs PROTOS=… GO=…, see apiserver/schema/facts/README.md)
+	cargo run --release --manifest-path apiserver/schema/generate/Cargo.toml -- $(PROTOS) $(GO) apiserver/schema/facts
 
 .PHONY: image
 image: ## Build the container image knetsim:latest
