@@ -26,6 +26,7 @@ pub fn measure(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {
         let client = client(emulator).await?;
         let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": "bench" } }))?;
         Api::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+        emulator.kubectl("c0", &["-n", "bench", "wait", "--for=create", "serviceaccount/default", "--timeout=10s"])?;
         let pods: Api<Pod> = Api::namespaced(client, "bench");
         // Everything cold is warm after the first.
         batch(&pods, "warm", 1).await?;

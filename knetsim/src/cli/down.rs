@@ -1,6 +1,10 @@
 //! `knetsim down`: asks the launcher to end, and sees that it did.
 
+use std::path::Path;
 use std::time::Duration;
+
+use kernel::sandbox::{self, IdMap, Role};
+use nix::sys::wait::{WaitStatus, waitpid};
 
 use crate::launcher::control::{Request, ask};
 use crate::layout::Layout;
@@ -25,10 +29,32 @@ pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
         println!("Nothing is running with the data folder {}", layout.root().display());
     }
     if args.delete_data && layout.root().exists() {
-        std::fs::remove_dir_all(layout.root())?;
+        delete(layout.root())?;
         println!("Deleted {}", layout.root().display());
     }
     Ok(())
+}
+
+/// Deletes the data folder. What pods wrote may belong to ids that only the sandbox's user namespace knows, so where the
+/// caller may not delete it, root of such a namespace does.
+fn delete(root: &Path) -> anyhow::Result<()> {
+    if std::fs::remove_dir_all(root).is_ok() {
+        return Ok(());
+    }
+    match sandbox::enter(&IdMap::widest()?)? {
+        Role::Init => {
+            let deleted = std::fs::remove_dir_all(root);
+            if let Err(error) = &deleted {
+                eprintln!("error: deleting {}: {error}", root.display());
+            }
+            std::process::exit(i32::from(deleted.is_err()))
+        }
+        Role::Outer { init } => {
+            let ended = waitpid(init, None)?;
+            anyhow::ensure!(ended == WaitStatus::Exited(init, 0), "{} is not deleted", root.display());
+            Ok(())
+        }
+    }
 }
 
 /// Ends the launcher, by asking first.

@@ -66,6 +66,10 @@ enum ImageCommand {
 /// Parses and runs; an error is one line, or as many as there are things to say.
 pub fn main(args: Vec<OsString>) -> ExitCode {
     let cli = Cli::parse_from(args);
+    // `up` must live on when nobody reads its progress: the launcher is being watched.
+    if !matches!(cli.command, Command::Up(_)) {
+        kernel::process::end_with_the_pipe();
+    }
     let layout = Layout::new(cli.data_dir.unwrap_or_else(Layout::default_root));
     let result = match cli.command {
         Command::Up(args) => up::run(&layout, &args),
