@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 
 use nix::sched::{CloneFlags, unshare};
@@ -176,18 +175,6 @@ fn run_mapper(tool: &str, target: Pid, ranges: &[IdRange]) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("{tool}: {}", String::from_utf8_lossy(&output.stderr).trim())))
-}
-
-/// Lets a descriptor live through exec, or not.
-///
-/// # Errors
-/// When the descriptor is closed.
-pub fn keep_over_exec(fd: &OwnedFd, keep: bool) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-    let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
-    fcntl(fd, FcntlArg::F_SETFD(flags))
-        .map_err(|errno| io::Error::other(format!("cannot set the flags of descriptor {}: {errno}", fd.as_raw_fd())))?;
-    Ok(())
 }
 
 #[cfg(test)]

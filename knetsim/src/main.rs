@@ -17,13 +17,12 @@ use std::process::ExitCode;
 type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 
 /// Every process of the emulator by the name it is started with.
-const COMPONENTS: [(&str, Run); 16] = [
+const COMPONENTS: [(&str, Run); 15] = [
     ("launcher", launcher::run),
     ("apiserver", apiserver::run),
     ("controller-manager", controller_manager::run),
     ("scheduler", scheduler::run),
     ("kubelet", kubelet_lite::run),
-    ("pod-shim", kubelet_lite::run),
     ("pause", kubelet_lite::run),
     ("agnhost", kubelet_lite::run),
     ("flanneld", cni::run),
