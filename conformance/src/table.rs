@@ -1,7 +1,7 @@
 //! All specs there are, and all upstream has.
 
 use crate::spec::Spec;
-use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network};
+use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, storage};
 
 /// The rows of every file.
 pub const AREAS: &[&[Spec]] = &[
@@ -34,6 +34,17 @@ pub const AREAS: &[&[Spec]] = &[
     network::ingress::SPECS,
     network::service_cidr::SPECS,
     network::services::SPECS,
+    node::config_maps::SPECS,
+    node::dra::SPECS,
+    node::leases::SPECS,
+    node::nodes::SPECS,
+    node::pod_templates::SPECS,
+    node::pods::SPECS,
+    node::secrets::SPECS,
+    storage::attachments::SPECS,
+    storage::classes::SPECS,
+    storage::csi::SPECS,
+    storage::persistent_volumes::SPECS,
 ];
 
 /// The names of upstream's specs, one a line (facts, from its conformance test list).
