@@ -31,6 +31,7 @@ pub struct App {
     pub allocator: Allocator,
     pub kubelets: Kubelets,
     pub clients: crate::outbound::Clients,
+    pub publisher: crate::crd::Publisher,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
     pub health: crate::http::health::Health,

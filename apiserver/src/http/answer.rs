@@ -123,7 +123,7 @@ pub fn object(resource: &Resource, accept: Accept, include: Include, value: &Val
 pub fn value_of(resource: &Resource, object: &Object) -> ApiResult<Value> {
     let mut value: Value = serde_json::from_slice(object.bytes()).map_err(ApiError::internal)?;
     if !resource.stored_as_served {
-        resource.convert(&mut value, &resource.api_version());
+        resource.serve(&mut value);
     }
     Ok(value)
 }

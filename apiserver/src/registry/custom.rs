@@ -21,6 +21,8 @@ pub struct Custom {
     namespaced: bool,
     /// `status.acceptedNames`, else `spec.names`.
     names: Value,
+    /// The spec has never changed: what is stored has been pruned and defaulted by these very schemas.
+    settled: bool,
 }
 
 /// One served version of a definition.
@@ -95,12 +97,22 @@ impl Custom {
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             names: names.clone(),
+            settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
         })
     }
 
     #[must_use]
     pub fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|v| v.name == name)
+    }
+
+    /// Brings an object that comes from the store up to today's schema of a version: what that no longer knows goes, and
+    /// what it has defaults for by now is filled in.
+    pub fn refresh(&self, version: &str, object: &mut Value) {
+        if let Some(version) = self.version(version).filter(|_| !self.settled) {
+            schema::prune(&version.schema, object);
+            schema::apply_defaults(&version.schema, object);
+        }
     }
 
     /// One row of the catalogue for each served version.
@@ -145,7 +157,7 @@ impl Custom {
                 prefix: format!("/registry/{}/{plural}/", this.group),
                 storage_api_version: format!("{}/{}", this.group, this.storage),
                 // With several versions an object may have been stored under another one than today's.
-                stored_as_served: this.versions.len() == 1 && this.storage == version.name,
+                stored_as_served: this.settled && this.versions.len() == 1 && this.storage == version.name,
                 strategy: Strategy {
                     has_status: version.status,
                     has_generation: true,

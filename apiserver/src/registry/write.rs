@@ -23,7 +23,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let (found, _) = call.app.store.get(key, None).await?;
     let Some(kv) = found else { return Ok(None) };
     let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
-    call.resource.convert(&mut value, &call.resource.api_version());
+    call.resource.serve(&mut value);
     object::set(&mut value, "resourceVersion", kv.mod_revision.to_string().into());
     Ok(Some(Loaded { value, revision: kv.mod_revision }))
 }
