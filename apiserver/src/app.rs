@@ -32,6 +32,7 @@ pub struct App {
     pub kubelets: Kubelets,
     pub clients: crate::outbound::Clients,
     pub publisher: crate::crd::Publisher,
+    pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
     pub health: crate::http::health::Health,
@@ -61,6 +62,7 @@ pub struct Call {
     pub accept: Accept,
     /// `User-Agent`, from which the field manager's name comes when the query has none.
     pub agent: String,
+    /// The server's own housekeeping: webhooks and policies, which it may be needed to mend, have no say in it.
     pub internal: bool,
     dry_run: AtomicBool,
     warnings: Mutex<Vec<String>>,

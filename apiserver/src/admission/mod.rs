@@ -21,6 +21,7 @@ mod node_restriction;
 mod priority;
 mod service_account;
 mod toleration_seconds;
+pub mod webhook;
 
 pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
@@ -35,6 +36,7 @@ pub struct Reinvocation {
     pub again: bool,
     /// A plugin outside changed the object: a second round is due.
     pub due: bool,
+    webhooks: webhook::Rounds,
 }
 
 /// Lets the plugins change `object`, which is null for a deletion.
@@ -51,7 +53,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocation) -> ApiResult<()> {
+async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<()> {
     namespace_lifecycle::admit(a, object).await?;
     if a.operation == Operation::Create && a.subresource().is_empty() {
         match (a.resource().group.as_str(), a.resource().plural.as_str()) {
@@ -67,6 +69,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocatio
             _ => {}
         }
     }
+    round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
     Ok(())
 }
 
@@ -76,7 +79,8 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocatio
 /// A plugin's refusal.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     node_restriction::admit(a, object).await?;
-    escalation::admit(a, object).await
+    escalation::admit(a, object).await?;
+    webhook::validate(a, object).await
 }
 
 /// Both phases, for what has no validation of its own between them.

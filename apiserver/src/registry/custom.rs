@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schema::{Schema, field};
 use serde_json::{Value, json};
 
+use super::conversion;
 use super::resource::{Resource, Source, Sub};
 use crate::kinds::{NameRule, Strategy};
 
@@ -17,6 +18,7 @@ pub struct Custom {
     pub uid: String,
     pub group: String,
     pub versions: Vec<Version>,
+    pub conversion: conversion::Strategy,
     storage: String,
     namespaced: bool,
     /// `status.acceptedNames`, else `spec.names`.
@@ -94,6 +96,7 @@ impl Custom {
             uid: text(&definition["metadata"], "uid"),
             group: text(spec, "group"),
             versions,
+            conversion: conversion::Strategy::parse(&spec["conversion"]),
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             names: names.clone(),
@@ -104,15 +107,6 @@ impl Custom {
     #[must_use]
     pub fn version(&self, name: &str) -> Option<&Version> {
         self.versions.iter().find(|v| v.name == name)
-    }
-
-    /// Brings an object that comes from the store up to today's schema of a version: what that no longer knows goes, and
-    /// what it has defaults for by now is filled in.
-    pub fn refresh(&self, version: &str, object: &mut Value) {
-        if let Some(version) = self.version(version).filter(|_| !self.settled) {
-            schema::prune(&version.schema, object);
-            schema::apply_defaults(&version.schema, object);
-        }
     }
 
     /// One row of the catalogue for each served version.

@@ -153,14 +153,6 @@ impl Resource {
         }
     }
 
-    /// Makes an object from the store one of the version that is served.
-    pub fn serve(&self, object: &mut Value) {
-        self.convert(object, &self.api_version());
-        if let Source::Custom(custom) = &self.source {
-            custom.refresh(&self.version, object);
-        }
-    }
-
     /// Whether a field selector may name this field, and what it reads.
     #[must_use]
     pub fn knows_field(&self, name: &str) -> bool {
