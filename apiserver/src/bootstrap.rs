@@ -35,6 +35,7 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         ensure(app, "rbac.authorization.k8s.io", &plural, object).await
     });
     futures::future::try_join_all(policy).await?;
+    crate::aggregator::publish_authentication(app).await?;
     kubernetes_service(app).await
 }
 
