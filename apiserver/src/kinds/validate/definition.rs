@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
@@ -154,8 +156,14 @@ fn conversion(errors: &mut ErrorList, path: &Path, body: &Value) {
         }
         ("Webhook", false) => {
             super::webhook::client_config(errors, &path.child("webhookClientConfig"), webhook.at("clientConfig"));
-            if webhook.list("conversionReviewVersions").is_empty() {
-                errors.push(Error::required(&path.child("conversionReviewVersions"), ""));
+            let at = path.child("conversionReviewVersions");
+            super::webhook::review_versions(errors, &at, webhook.at("conversionReviewVersions"), "");
+            let bundle = BASE64_STANDARD.decode(webhook.at("clientConfig").text("caBundle")).unwrap_or_default();
+            if !bundle.trim_ascii().is_empty()
+                && let Err(why) = auth::trust::check_bundle(&bundle)
+            {
+                let at = path.child("webhookClientConfig").child("caBundle");
+                errors.push(Error::invalid(&at, webhook.at("clientConfig").at("caBundle").clone(), why));
             }
         }
         _ => {}
