@@ -66,6 +66,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
         clients: outbound::Clients::load(&options)?,
+        publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
