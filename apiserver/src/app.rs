@@ -27,9 +27,13 @@ pub struct App {
     pub store: Arc<dyn Store>,
     pub caches: Caches,
     pub catalogue: ArcSwap<Catalogue>,
+    /// Held while the catalogue is read and replaced.
+    pub publishing: tokio::sync::Mutex<()>,
     pub access: Access,
     pub allocator: Allocator,
+    pub flow: crate::flow::Flow,
     pub kubelets: Kubelets,
+    pub members: crate::members::Members,
     pub clients: crate::outbound::Clients,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
