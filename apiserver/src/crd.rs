@@ -21,9 +21,22 @@ pub const PLURAL: &str = "customresourcedefinitions";
 /// Objects of a definition being deleted are removed before it.
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
+/// Makes the catalogue of what is in the store, one writer at a time: an older state must never replace a newer one.
+#[derive(Default)]
+pub struct Publisher(tokio::sync::Mutex<()>);
+
+impl Publisher {
+    async fn run(&self, app: &App) -> ApiResult<BTreeMap<String, Value>> {
+        let _one = self.0.lock().await;
+        let all = definitions(app).await?;
+        publish(app, &all);
+        Ok(all)
+    }
+}
+
 /// Reads all definitions and builds the catalogue; definitions that were being deleted go on being deleted.
 pub async fn load(app: &Arc<App>) -> ApiResult<()> {
-    let definitions = republish(app).await?;
+    let definitions = app.publisher.run(app).await?;
     for definition in definitions.values().filter(|d| object::is_deleting(d)) {
         finalize(app, definition);
     }
@@ -64,6 +77,7 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
     }
     let before = app.catalogue.swap(Arc::new(Catalogue::new(&customs)));
     app.documents.forget();
+    app.aggregator.catalogue_changed();
     // A cache is made anew when its kind is gone or its selectable fields have changed.
     let fields = |custom: &Custom| custom.versions.iter().map(|v| v.selectable.clone()).collect::<Vec<_>>();
     for old in before.all().filter(|resource| resource.custom().is_some()) {
@@ -72,14 +86,6 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
             app.caches.forget(&old.prefix);
         }
     }
-}
-
-/// Reads all definitions and serves them. One at a time, or an earlier reading could replace a later one.
-async fn republish(app: &App) -> ApiResult<BTreeMap<String, Value>> {
-    let _one = app.publishing.lock().await;
-    let definitions = definitions(app).await?;
-    publish(app, &definitions);
-    Ok(definitions)
 }
 
 /// Follows the definitions that other servers on the same store write, so that all serve them.
@@ -100,7 +106,7 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
                 if lost {
                     watch = cache.watch(cache.sync().await?).await?;
                 }
-                republish(&app).await.map(drop)
+                app.publisher.run(&app).await.map(drop)
             };
             if let Err(error) = read.await {
                 tracing::warn!(%error, "the custom resource definitions cannot be followed");
@@ -127,7 +133,7 @@ pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
             break;
         }
     }
-    republish(app).await.map(drop)
+    app.publisher.run(app).await.map(drop)
 }
 
 /// What the naming and establishing controllers would write.
@@ -218,7 +224,7 @@ fn set(conditions: &mut Vec<Value>, name: &str, yes: bool, reason: &str, message
 pub fn removed(app: &Arc<App>) {
     let app = app.clone();
     tokio::spawn(async move {
-        if let Err(error) = republish(&app).await {
+        if let Err(error) = app.publisher.run(&app).await {
             tracing::error!(%error, "the catalogue could not be read anew");
         }
     });

@@ -292,8 +292,13 @@ impl Types {
         if !schema.is_object() {
             schema = json!({"type": "object"});
         }
-        let metadata = self.metadata("ObjectMeta");
-        self.type_meta(&mut schema, metadata);
+        // In v2 named properties would forbid all others to kubectl, so that nothing is said where anything goes.
+        if self.dialect == Dialect::V2 && resource_keeps_all(&schema) {
+            schema = json!({"type": "object"});
+        } else {
+            let metadata = self.metadata("ObjectMeta");
+            self.type_meta(&mut schema, metadata);
+        }
         if let Value::Object(schema) = &mut schema {
             let kind = group_version_kind(&resource.group, &resource.version, &resource.kind);
             schema.insert("x-kubernetes-group-version-kind".into(), json!([kind]));
@@ -329,8 +334,19 @@ impl Types {
             let text = self.texts.get("apimachinery.pkg.apis.meta.v1.TypeMeta", name).unwrap_or_default();
             properties.insert(name.into(), json!({"type": "string", "description": text}));
         }
+        let text = self.texts.get("apimachinery.pkg.apis.meta.v1.PartialObjectMetadata", "metadata");
+        let metadata = match (text, self.dialect) {
+            (Some(text), Dialect::V3) => json!({"allOf": [metadata], "description": text}),
+            (Some(text), Dialect::V2) => json!({"$ref": metadata["$ref"], "description": text}),
+            (None, _) => metadata,
+        };
         properties.insert("metadata".into(), metadata);
     }
+}
+
+/// Fields nobody declared are kept at the root.
+fn resource_keeps_all(schema: &Value) -> bool {
+    schema["x-kubernetes-preserve-unknown-fields"] == true
 }
 
 fn public_name(name: &str) -> String {
