@@ -40,7 +40,9 @@ fn every_file_the_dockerfile_names_is_there() {
 #[test]
 fn the_entrypoint_starts_both_clusters_on_etcd() {
     if !nix::unistd::Uid::effective().is_root() {
-        eprintln!("SKIPPED the_entrypoint_starts_both_clusters_on_etcd: only root can make what a privileged container is");
+        eprintln!(
+            "SKIPPED the_entrypoint_starts_both_clusters_on_etcd: only root can make what a privileged container is"
+        );
         return;
     }
     check(|| {

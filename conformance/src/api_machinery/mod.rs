@@ -16,3 +16,4 @@ pub mod namespaces;
 pub mod server_version;
 pub mod table;
 pub mod watch;
+pub mod webhook;
