@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use knetsim_kubelet_lite::cni::Cni;
+use cni::libcni::Cni;
 use knetsim_kubelet_lite::flags::Flags;
 use knetsim_kubelet_lite::images::Images;
 use knetsim_kubelet_lite::images::rootfs::Writable;
@@ -98,7 +98,7 @@ async fn node() -> World {
         runc: Runc::new(&base.join("runc")),
         services,
         network: tokio::sync::watch::channel(None).1,
-        machine: Machine::look(&flags.root_dir),
+        machine: Machine::look(&flags),
         backoff: Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(2) },
         flags,
     };

@@ -15,12 +15,12 @@ use kube::Client;
 use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 
-use crate::cni::Cni;
 use crate::flags::Flags;
 use crate::images::Images;
 use crate::images::rootfs::Writable;
 use crate::oci_runtime::exec::Runc;
 use crate::oci_runtime::spec::Sysfs;
+use cni::libcni::Cni;
 
 /// Everything pods need of their node.
 pub struct Node {

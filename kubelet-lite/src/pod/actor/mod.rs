@@ -22,13 +22,13 @@ use super::registry::{Registry, View};
 use super::setup::{self, Ground};
 use super::state::{State, all};
 use super::writer::{self, Wanted};
-use crate::cni;
 use crate::container::prepare::{self, Prepared};
 use crate::node::Node;
 use crate::oci_runtime::sandbox::Notice;
 use crate::pause::protocol::Request;
 use crate::probes::{Kind, Verdict};
 use crate::volumes;
+use cni::libcni;
 
 /// Between tries to make volumes or the sandbox; doubled each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ pub enum Event {
         id: String,
         signal: i32,
     },
-    TornDown(Result<(), cni::Error>),
+    TornDown(Result<(), libcni::Error>),
     NetworkReady,
     /// Only look again.
     Wake,
