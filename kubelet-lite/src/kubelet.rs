@@ -18,6 +18,7 @@ use crate::images::rootfs::Writable;
 use crate::node::events::Events;
 use crate::node::machine::Machine;
 use crate::node::{Backoff, Node, RUN, lease, network, registration};
+use crate::objects::Watched;
 use crate::oci_runtime::exec::Runc;
 use crate::pod::manager;
 use crate::pod::registry::Registry;
@@ -79,6 +80,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
         images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue")),
         cni,
         services: watch_services(client.clone()),
+        objects: Watched::new(client.clone()),
         events: Events::new(recorder),
         runc: Runc::new(&run.join("runc")),
         backoff: Backoff::default(),

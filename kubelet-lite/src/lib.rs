@@ -19,6 +19,7 @@ pub mod grpc_health;
 pub mod images;
 pub mod kubelet;
 pub mod node;
+pub mod objects;
 pub mod oci_runtime;
 pub mod pause;
 pub mod pod;

@@ -28,6 +28,7 @@ struct Host {
     rules: String,
     mounts: String,
     netns: String,
+    groups: Vec<String>,
 }
 
 impl Host {
@@ -48,6 +49,7 @@ impl Host {
             rules: print("nft", &["list", "ruleset"])?,
             mounts: fs::read_to_string("/proc/self/mounts")?,
             netns: print("ip", &["netns", "list"])?,
+            groups: groups(Path::new("/sys/fs/cgroup")),
         })
     }
 }
@@ -126,6 +128,20 @@ impl Drop for Session {
         // What pods wrote may belong to ids that only the emulator's user namespace knows.
         let _ = self.emulator.try_knetsim(&["down", "--delete-data"]);
     }
+}
+
+/// The control groups of emulators, this one's and others'.
+fn groups(folder: &Path) -> Vec<String> {
+    let folders =
+        fs::read_dir(folder).into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    let mut all: Vec<String> = folders
+        .flat_map(|entry| match entry.file_name().to_string_lossy().starts_with("knetsim-") {
+            true => vec![entry.path().display().to_string()],
+            false => groups(&entry.path()),
+        })
+        .collect();
+    all.sort();
+    all
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -122,13 +122,18 @@ async fn serve(
 
     let network = Arc::new(network::Network::build(&plan)?);
     progress.report(Step::Network);
-    let control = control::Control::bind(&layout)?;
+
     let mut clusters = Vec::new();
     for cluster in &plan.clusters {
         let nodes = node::make_all(&layout, cluster, &network)?;
         clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes, limits.clone()));
     }
-    network::shape_links(&plan, &supervisor).await;
+    let mut lacks = network::shape_links(&plan, &supervisor).await;
+    lacks.extend(limits.as_ref().err().map(|why| format!("resource limits are off: {why}")));
+    for what in &lacks {
+        tracing::warn!("{what}");
+    }
+    let control = control::Control::bind(&layout, lacks)?;
     for cluster in &clusters {
         let socket = listen.get(&cluster.plan.name).map(AsRawFd::as_raw_fd);
         tokio::spawn(cluster.start(&supervisor, socket, progress.clone()));

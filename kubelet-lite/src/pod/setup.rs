@@ -85,15 +85,21 @@ pub async fn adopt(node: &Node, uid: &str, notices: mpsc::UnboundedSender<Notice
     Some(Ground { sandbox, record, adopted: true })
 }
 
-/// Makes the volumes. Returns when to renew the tokens in them.
+/// Makes the volumes, or brings them up to date; `tokens` are those they hold.
 ///
 /// # Errors
 /// With the first volume that cannot be made.
-pub async fn make_volumes(node: &Node, pod: &Pod, ips: &[String]) -> Result<volumes::Prepared, Error> {
+pub async fn make_volumes(
+    node: &Node,
+    pod: &Pod,
+    ips: &[String],
+    tokens: &volumes::Tokens,
+) -> Result<volumes::Prepared, Error> {
     let uid = pod.uid().unwrap_or_default();
-    let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
-    let context = volumes::Context { pod, known: &known(node, ips), client: &node.client, dir: &node.pod_dir(&uid) };
-    Ok(volumes::prepare(&context, &mut sources).await?)
+    let sources = Sources::watched(&node.objects, &pod.namespace().unwrap_or_default());
+    let (known, dir) = (known(node, ips), node.pod_dir(&uid));
+    let context = volumes::Context { pod, known: &known, client: &node.client, tokens, dir: &dir };
+    Ok(volumes::prepare(&context, sources).await?)
 }
 
 /// Makes a new sandbox with its network.
