@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -28,7 +28,6 @@ struct Host {
     rules: String,
     mounts: String,
     netns: String,
-    groups: Vec<String>,
 }
 
 impl Host {
@@ -49,7 +48,6 @@ impl Host {
             rules: print("nft", &["list", "ruleset"])?,
             mounts: fs::read_to_string("/proc/self/mounts")?,
             netns: print("ip", &["netns", "list"])?,
-            groups: groups(Path::new("/sys/fs/cgroup")),
         })
     }
 }
@@ -106,6 +104,11 @@ impl Session {
             .filter(|line| line.contains(&mark) && !line.contains("--test-threads"))
             .collect();
         ensure!(left.is_empty(), "processes are left: {left:?}");
+        // Groups of emulators are named after their data folders, so that others' do not matter here.
+        let data = fs::metadata(&self.emulator.data_dir)?;
+        let group = format!("knetsim-{:x}-{:x}", data.dev(), data.ino());
+        let left = groups(Path::new("/sys/fs/cgroup"), &group);
+        ensure!(left.is_empty(), "control groups are left: {left:?}");
         let now = Host::look()?;
         ensure!(now == self.host, "the host is not as it was:\n{:#?}\n{now:#?}", self.host);
         Ok(())
@@ -130,18 +133,13 @@ impl Drop for Session {
     }
 }
 
-/// The control groups of emulators, this one's and others'.
-fn groups(folder: &Path) -> Vec<String> {
-    let folders =
-        fs::read_dir(folder).into_iter().flatten().flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-    let mut all: Vec<String> = folders
-        .flat_map(|entry| match entry.file_name().to_string_lossy().starts_with("knetsim-") {
-            true => vec![entry.path().display().to_string()],
-            false => groups(&entry.path()),
-        })
-        .collect();
-    all.sort();
-    all
+/// The control groups of that name, in all hierarchies.
+fn groups(folder: &Path, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders
+        .flat_map(|entry| if entry.file_name() == name { vec![entry.path()] } else { groups(&entry.path(), name) })
+        .collect()
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {

@@ -104,6 +104,18 @@ impl Quantity {
         self.nanos < 0
     }
 
+    /// As near as a double comes.
+    #[must_use]
+    pub fn as_f64(&self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
+    /// The value if it is whole.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        if self.nanos % NANO == 0 { i64::try_from(self.nanos / NANO).ok() } else { None }
+    }
+
     fn rounded(&self, unit: i128) -> i64 {
         let magnitude = round_up(self.nanos.abs(), unit);
         let capped = i64::try_from(magnitude).unwrap_or(i64::MAX);

@@ -4,11 +4,13 @@ use schema::apply::{Manager, Operation};
 use schema::field::ErrorList;
 use serde_json::Value;
 
+use super::resource::Resource;
 use super::write::commit;
 use super::{body, hooks, object};
-use crate::admission::{self, Verb};
+use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::validate::meta;
 
 /// So many names are tried for a `generateName` before the client is told that one exists (upstream: 8).
 const NAMES: usize = 8;
@@ -31,23 +33,27 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     place(call, &mut value)?;
     let prefix = text(&value, "/metadata/generateName").to_owned();
     let generated = text(&value, "/metadata/name").is_empty() && !prefix.is_empty();
+    wipe(call, &mut value);
+    fill(call, &mut value);
+    // What admission adds belongs to no manager.
+    if !managed {
+        track(call, None, &mut value);
+    }
+    let attributes = Attributes::create(call, &value);
+    admission::mutate(&attributes, &mut value).await?;
     for attempt in 1.. {
         let mut object = value.clone();
         if generated {
             object::set(&mut object, "name", object::generate(&prefix).into());
         }
         prepare(call, &mut object);
-        admission::mutate(call, Verb::Create, &mut object).await?;
-        if !managed {
-            track(call, None, &mut object);
-        }
         let errors = check(call, &object, None);
         let name = text(&object, "/metadata/name").to_owned();
         if !errors.is_empty() {
             return Err(call.invalid(&name, &errors));
         }
-        admission::validate(call, Verb::Create, &object, None).await?;
         let reserved = hooks::before_create(call, &mut object).await?;
+        admission::validate(&attributes, &object).await?;
         warn(call, &object);
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), &object, 0).await {
@@ -80,21 +86,36 @@ fn place(call: &Call, value: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// What the server fills in before admission.
-fn prepare(call: &Call, object: &mut Value) {
-    let strategy = &call.resource.strategy;
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+/// Takes away what only the server may say.
+fn wipe(call: &Call, object: &mut Value) {
+    for field in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "generation",
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+    ] {
         object::set(object, field, Value::Null);
     }
+    let strategy = &call.resource.strategy;
+    if strategy.has_status
+        && !strategy.status_on_create
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("status");
+    }
+}
+
+/// What the server fills in, after the mutating plugins.
+fn prepare(call: &Call, object: &mut Value) {
+    let strategy = &call.resource.strategy;
+    wipe(call, object);
     object::set(object, "uid", uuid::Uuid::new_v4().to_string().into());
     object::set(object, "creationTimestamp", object::now().into());
     if strategy.has_generation {
         object::set(object, "generation", 1.into());
-    }
-    if strategy.has_status
-        && let Some(map) = object.as_object_mut()
-    {
-        map.remove("status");
     }
     fill(call, object);
     if let Some(prepare) = strategy.prepare_create {
@@ -104,20 +125,32 @@ fn prepare(call: &Call, object: &mut Value) {
     fill(call, object);
 }
 
-/// Defaults: the schema's, then what no schema can say.
+/// Defaults: the schema's, then what no schema can say, then what Go's encoding always shows.
 pub fn fill(call: &Call, object: &mut Value) {
-    if let Some(schema) = call.resource.schema() {
-        schema::apply_defaults(&schema, object);
+    fill_as(&call.resource, object);
+}
+
+/// The defaults of a resource in its version.
+pub fn fill_as(resource: &Resource, object: &mut Value) {
+    let schema = resource.schema();
+    if let Some(schema) = &schema {
+        schema::apply_defaults(schema, object);
     }
-    if let Some(default) = call.resource.strategy.default {
+    if let Some(default) = resource.strategy.default {
         default(object);
+    }
+    if let Some(schema) = &schema {
+        schema::normalize(schema, object);
     }
 }
 
 /// Everything that can be wrong with an object on its way in.
 pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     let strategy = &call.resource.strategy;
-    let mut errors = object::validate(&call.resource, new);
+    let mut errors = match old {
+        Some(old) => meta::update(new, old),
+        None => meta::create(new, call.resource.namespaced, strategy.name),
+    };
     if let Some(schema) = call.resource.schema() {
         errors.extend(schema::validate(&schema, new));
     }
@@ -129,7 +162,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     {
         errors.extend(wrong);
     }
-    if let (Some(validate), Some(old)) = (strategy.validate_update, old) {
+    if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
     }
     let mut unique = ErrorList::new();

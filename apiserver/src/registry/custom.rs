@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schema::{Schema, field};
 use serde_json::{Value, json};
 
+use super::conversion;
 use super::resource::{Resource, Source, Sub};
 use crate::kinds::{NameRule, Strategy};
 
@@ -17,10 +18,13 @@ pub struct Custom {
     pub uid: String,
     pub group: String,
     pub versions: Vec<Version>,
+    pub conversion: conversion::Strategy,
     storage: String,
     namespaced: bool,
     /// `status.acceptedNames`, else `spec.names`.
     names: Value,
+    /// The spec has never changed: what is stored has been pruned and defaulted by these very schemas.
+    settled: bool,
 }
 
 /// One served version of a definition.
@@ -92,9 +96,11 @@ impl Custom {
             uid: text(&definition["metadata"], "uid"),
             group: text(spec, "group"),
             versions,
+            conversion: conversion::Strategy::parse(&spec["conversion"]),
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             names: names.clone(),
+            settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
         })
     }
 
@@ -145,7 +151,7 @@ impl Custom {
                 prefix: format!("/registry/{}/{plural}/", this.group),
                 storage_api_version: format!("{}/{}", this.group, this.storage),
                 // With several versions an object may have been stored under another one than today's.
-                stored_as_served: this.versions.len() == 1 && this.storage == version.name,
+                stored_as_served: this.settled && this.versions.len() == 1 && this.storage == version.name,
                 strategy: Strategy {
                     has_status: version.status,
                     has_generation: true,
