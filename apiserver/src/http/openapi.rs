@@ -1,11 +1,12 @@
 //! /openapi/v2 and /openapi/v3, made on first use and kept until the definitions change.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use schema::openapi::{self, Resource as Row, Subresource};
@@ -32,10 +33,25 @@ struct Kept {
     documents: HashMap<String, Document>,
 }
 
+/// A document as it is kept: packed, for it is asked for rarely, by clients that mostly unpack it themselves, and would
+/// else be the largest thing in an idle server.
 #[derive(Clone)]
 struct Document {
-    body: Bytes,
+    packed: Bytes,
     hash: Arc<str>,
+}
+
+impl Document {
+    fn new(body: &[u8]) -> Self {
+        let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { packed: answer::pack(body), hash: hash.into() }
+    }
+
+    fn unpacked(&self) -> ApiResult<Bytes> {
+        let mut body = Vec::new();
+        flate2::read::GzDecoder::new(&*self.packed).read_to_end(&mut body).map_err(ApiError::internal)?;
+        Ok(body.into())
+    }
 }
 
 impl Documents {
@@ -61,9 +77,9 @@ impl Documents {
         if let Some(document) = self.0.lock().documents.get(name) {
             return document.clone();
         }
-        let body = make();
-        let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
-        let document = Document { body, hash: hash.into() };
+        let document = Document::new(&make());
+        // Made of trees many times its size.
+        kernel::memory::trim();
         let mut kept = self.0.lock();
         if kept.generation == generation {
             kept.documents.insert(name.to_owned(), document.clone());
@@ -86,7 +102,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
         let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
         let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
         if let Some(document) = app.documents.peek(name) {
-            return Ok(respond(&document, kind, headers, gzip, false));
+            return respond(&document, kind, headers, gzip, false);
         }
         let remote = aggregator::openapi::v2(app).await;
         let document = app.documents.get(name, generation, || {
@@ -94,7 +110,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
             remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
             if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
         });
-        return Ok(respond(&document, kind, headers, gzip, false));
+        return respond(&document, kind, headers, gzip, false);
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
@@ -108,7 +124,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
         return Err(ApiError::no_route());
     }
     let document = v3(app, generation, &catalogue, group, version);
-    Ok(respond(&document, "application/json", headers, gzip, true))
+    respond(&document, "application/json", headers, gzip, true)
 }
 
 fn group_version(name: &str) -> Option<(&str, &str)> {
@@ -119,13 +135,23 @@ fn group_version(name: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, immutable: bool) -> Response<Body> {
+fn respond(
+    document: &Document,
+    kind: &str,
+    headers: &HeaderMap,
+    gzip: bool,
+    immutable: bool,
+) -> ApiResult<Response<Body>> {
     let tag = format!("\"{}\"", document.hash);
     let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|have| have == tag);
     let mut response = if known {
         answer::bytes(304, kind, Bytes::new(), false)
+    } else if gzip {
+        let mut response = answer::bytes(200, kind, document.packed.clone(), false);
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
     } else {
-        answer::bytes(200, kind, document.body.clone(), gzip)
+        answer::bytes(200, kind, document.unpacked()?, false)
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, value);
@@ -134,7 +160,7 @@ fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, imm
         // The address carries the hash, so the answer never changes.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
-    response
+    Ok(response)
 }
 
 fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &str) -> Document {

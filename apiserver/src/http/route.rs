@@ -184,7 +184,7 @@ async fn resource(
 pub async fn collect(request: Request) -> ApiResult<Bytes> {
     match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
         Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format_args!("limit is {BODY_LIMIT}"))),
         Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
     }
 }
