@@ -29,6 +29,8 @@ pub struct App {
     pub access: Access,
     pub allocator: Allocator,
     pub kubelets: Kubelets,
+    /// Whose turn it is to be charged to a namespace's quotas.
+    pub turns: crate::admission::Turns,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
     pub health: crate::http::health::Health,

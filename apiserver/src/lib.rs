@@ -68,6 +68,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         health: http::health::Health::default(),
         access,
         kubelets,
+        turns: admission::Turns::default(),
         store,
         started,
         stop: stop.clone(),

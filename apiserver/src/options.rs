@@ -89,12 +89,25 @@ pub struct Options {
     pub service_node_port_range: PortRange,
     #[arg(long)]
     pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Admission plugins that are off by default and shall run.
+    #[arg(long, value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that shall not run.
+    #[arg(long, value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
 }
 
 impl Options {
+    /// Whether an admission plugin runs; `default`: whether it does unasked.
+    #[must_use]
+    pub fn plugin(&self, name: &str, default: bool) -> bool {
+        let listed = |list: &[String]| list.iter().any(|entry| entry == name);
+        (default || listed(&self.enable_admission_plugins)) && !listed(&self.disable_admission_plugins)
+    }
+
     /// The advertised address; without the flag the bind address, or loopback where that is a wildcard.
     #[must_use]
     pub fn advertised(&self) -> IpAddr {

@@ -18,6 +18,7 @@ pub mod load_balancer;
 pub mod namespace;
 pub mod node;
 pub mod replicas;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod statefulset;
@@ -89,6 +90,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("pod-garbage-collector-controller", &|| node::podgc::start(context));
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
+    on("resourcequota-controller", &|| resource_quota::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();
     Ok(())

@@ -10,6 +10,7 @@
 //! ```
 
 pub mod bootstrap;
+pub mod csr;
 pub mod impersonation;
 pub mod node;
 pub mod rbac;

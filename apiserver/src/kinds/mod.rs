@@ -161,6 +161,9 @@ pub struct Strategy {
     pub prepare_create: Option<fn(&mut Value)>,
     /// The same before an update: (new, old).
     pub prepare_update: Option<fn(&mut Value, &Value)>,
+    /// Subresources whose updates change what `prepare_update` and the generic rules for `status` would keep, and how:
+    /// the `approval` and `status` of certificate requests.
+    pub prepare_path: &'static [(&'static str, fn(&mut Value, &Value))],
     /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
     /// What an update may not change, on top of `validate`: (new, old).
@@ -211,6 +214,7 @@ impl Strategy {
         default: None,
         prepare_create: None,
         prepare_update: None,
+        prepare_path: &[],
         validate: None,
         validate_update: None,
         validate_path: &[],

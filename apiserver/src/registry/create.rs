@@ -100,6 +100,7 @@ fn prepare(call: &Call, object: &mut Value) {
     if let Some(prepare) = strategy.prepare_create {
         prepare(object);
     }
+    super::hooks::sign_with_user(call, object);
     // Preparing may have dropped what was defaulted.
     fill(call, object);
 }
@@ -129,7 +130,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     {
         errors.extend(wrong);
     }
-    if let (Some(validate), Some(old)) = (strategy.validate_update, old) {
+    if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
     }
     let mut unique = ErrorList::new();
@@ -152,7 +153,7 @@ pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
 #[must_use]
 pub fn manager(call: &Call, operation: Operation) -> Manager {
     let subresource = match call.info.subresource.as_str() {
-        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers") => sub.to_owned(),
+        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers" | "approval") => sub.to_owned(),
         _ => String::new(),
     };
     Manager {

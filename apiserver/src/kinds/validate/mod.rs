@@ -19,6 +19,7 @@ pub mod policy;
 pub mod probe;
 pub mod rbac;
 pub mod service;
+pub mod signing;
 pub mod storage;
 pub mod system;
 pub mod volume;
