@@ -17,6 +17,7 @@ pub mod crd;
 pub mod http;
 pub mod kinds;
 pub mod options;
+pub mod outbound;
 pub mod registry;
 
 use std::ffi::OsString;
@@ -63,6 +64,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
+        clients: outbound::Clients::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
         health: http::health::Health::default(),

@@ -3,47 +3,47 @@
 use auth::{Attributes, Resource, Target};
 use serde_json::Value;
 
-use super::Verb;
+use super::Attributes as Request;
+use super::Operation;
 use crate::access::decide;
-use crate::app::{Call, text};
+use crate::app::text;
 use crate::http::status::ApiResult;
 
 const GROUP: &str = "certificates.k8s.io";
 /// The signer whose certificates are taken for users of this API.
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    if !call.resource.is(GROUP, "certificatesigningrequests") {
+pub async fn admit(a: &Request<'_>, object: &Value) -> ApiResult<()> {
+    if !a.resource().is(GROUP, "certificatesigningrequests") {
         return Ok(());
     }
-    let name = text(object, "/metadata/name");
-    match (verb, call.info.subresource.as_str(), old) {
-        (Verb::Create, "", _) => match restricted(object) {
-            Some(why) => Err(call.forbidden(name, &why)),
+    match (a.operation, a.subresource(), a.old) {
+        (Operation::Create, "", _) => match restricted(object) {
+            Some(why) => Err(a.forbidden(object, &why)),
             None => Ok(()),
         },
-        (Verb::Update, "approval", Some(old)) => permitted(call, "approve", old).await,
-        (Verb::Update, "status", Some(old)) => {
+        (Operation::Update, "approval", Some(old)) => permitted(a, "approve", old).await,
+        (Operation::Update, "status", Some(old)) => {
             let signed = |request: &Value| (request["status"]["certificate"].clone(), request["status"]["conditions"].clone());
-            if signed(object) == signed(old) { Ok(()) } else { permitted(call, "sign", old).await }
+            if signed(object) == signed(old) { Ok(()) } else { permitted(a, "sign", old).await }
         }
         _ => Ok(()),
     }
 }
 
 /// The right to approve or sign is one on the signer, or on all of its domain.
-async fn permitted(call: &Call, verb: &str, request: &Value) -> ApiResult<()> {
+async fn permitted(a: &Request<'_>, verb: &str, request: &Value) -> ApiResult<()> {
     let signer = text(request, "/spec/signerName");
     let domain = format!("{}/*", signer.split('/').next().unwrap_or_default());
     for name in [signer, domain.as_str()] {
         let resource = Resource { group: GROUP, resource: "signers", namespace: "", name, subresource: "" };
-        let attributes = Attributes { user: &call.user, verb, target: Target::Resource(resource) };
-        if decide(&call.app, &attributes).await.allowed() {
+        let attributes = Attributes { user: a.user(), verb, target: Target::Resource(resource) };
+        if decide(&a.call.app, &attributes).await.allowed() {
             return Ok(());
         }
     }
     let why = format!("user not permitted to {verb} requests with signerName {signer:?}");
-    Err(call.forbidden(text(request, "/metadata/name"), &why))
+    Err(a.forbidden(request, &why))
 }
 
 /// Nobody becomes an administrator by a certificate request.

@@ -4,51 +4,45 @@
 use quota::{Amounts, resources};
 use schema::quantity::Quantity;
 use serde_json::{Value, json};
-use store::cache::{At, ListQuery};
 
-use super::Verb;
-use crate::app::{Call, text};
-use crate::http::answer::value_of;
+use super::{Attributes, Operation};
+use crate::app::text;
 use crate::http::status::ApiResult;
 
 const ANNOTATION: &str = "kubernetes.io/limit-ranger";
 
 /// Gives a new pod's containers their defaults.
-pub async fn mutate(call: &Call, pod: &mut Value) -> ApiResult<()> {
-    for range in ranges(call).await? {
+pub async fn mutate(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
+    for range in ranges(a).await? {
         apply_defaults(pod, &range);
     }
     Ok(())
 }
 
 /// Refuses pods and claims that are out of bounds. A pod's resources change by `resize` only; a claim may grow.
-pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
+pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let check: fn(&Value, &Value) -> Vec<String> =
-        match (call.resource.group.as_str(), call.resource.plural.as_str(), call.info.subresource.as_str()) {
-            ("", "pods", "") if verb == Verb::Create => pod_violations,
-            ("", "pods", "resize") => pod_violations,
-            ("", "persistentvolumeclaims", "") if verb != Verb::Delete => claim_violations,
+        match (a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource()) {
+            ("", "pods", "") if a.operation == Operation::Create => pod_violations,
+            ("", "pods", "resize") if a.operation == Operation::Update => pod_violations,
+            ("", "persistentvolumeclaims", "") if a.operation != Operation::Delete => claim_violations,
             _ => return Ok(()),
         };
-    if old.is_some_and(crate::registry::object::is_deleting) {
+    if a.old.is_some_and(crate::registry::object::is_deleting) {
         return Ok(());
     }
-    for range in ranges(call).await? {
+    for range in ranges(a).await? {
         let wrong = check(object, &range);
         if !wrong.is_empty() {
             let why = if wrong.len() == 1 { wrong[0].clone() } else { format!("[{}]", wrong.join(", ")) };
-            return Err(call.forbidden(super::name_of(call, &object["metadata"]), &why));
+            return Err(a.forbidden(object, &why));
         }
     }
     Ok(())
 }
 
-async fn ranges(call: &Call) -> ApiResult<Vec<Value>> {
-    let resource = call.app.resource("", "limitranges")?;
-    let prefix = resource.range(&call.info.namespace);
-    let query = ListQuery { at: At::NotOlderThan(0), prefix: &prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&resource).list(query).await?;
-    list.items.iter().map(|item| value_of(&resource, item)).collect()
+async fn ranges(a: &Attributes<'_>) -> ApiResult<Vec<Value>> {
+    a.list("", "limitranges", a.namespace()).await
 }
 
 fn limits<'a>(range: &'a Value, kind: &'a str) -> impl Iterator<Item = &'a Value> {

@@ -1,12 +1,24 @@
-//! Admission: what may change or refuse a write after it has been authorized, one plugin a file, in upstream's order
-//! (`kubeapiserver/options/plugins.go`). Mutating plugins run before validation, refusing ones on the final object.
+//! Admission: what may change or refuse a request after it has been authorized, one plugin a file, in upstream's order
+//! (`kubeapiserver/options/plugins.go`).
+//!
+//! ```text
+//!  decoded object ─> mutate: built-in plugins ─> (policies) ─> (webhooks) ─┐ once more, where one of the latter two
+//!                      ^────────────────────────────────────────────────── ┘ changed the object
+//!                 ─> validation of the kind
+//!                 ─> validate: built-in plugins ─> (policies) ─> (webhooks) ─> (quota) ─> store
+//! ```
+//!
+//! Every write goes through both phases: of objects and subresources, deletions (of collections one by one), and
+//! connections. [`attributes::Attributes`] is what plugins see.
 
+pub mod attributes;
 mod certificates;
 mod default_class;
 mod escalation;
 mod limit_ranger;
+pub mod matching;
 mod namespace_lifecycle;
-pub mod node_restriction;
+mod node_restriction;
 mod owner_references;
 mod pod_security;
 mod priority;
@@ -17,86 +29,84 @@ mod storage;
 mod taint_nodes;
 mod toleration_seconds;
 
+pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
 pub use resource_quota::Turns;
 use serde_json::Value;
 
-use crate::app::Call;
 use crate::http::status::ApiResult;
 
-/// What is being done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Create,
-    Update,
-    Delete,
+/// Mutating plugins run again when a later one changed the object behind their back (upstream's `ReinvocationContext`).
+#[derive(Default)]
+pub struct Reinvocation {
+    /// This is the second round.
+    pub again: bool,
+    /// A plugin outside changed the object: a second round is due.
+    pub due: bool,
 }
 
-/// The name of what is being written, or what it will begin with.
-fn name_of<'a>(call: &'a Call, metadata: &'a Value) -> &'a str {
-    let name = |field: &str| metadata[field].as_str().filter(|name| !name.is_empty());
-    name("name").or(name("generateName")).unwrap_or(&call.info.name)
-}
-
-/// Lets the plugins change `object`.
+/// Lets the plugins change `object`, which is null for a deletion.
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn mutate(call: &Call, verb: Verb, object: &mut Value) -> ApiResult<()> {
-    namespace_lifecycle::admit(call, verb, object).await?;
-    if verb == Verb::Create && call.info.subresource.is_empty() {
-        match (call.resource.group.as_str(), call.resource.plural.as_str()) {
+pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
+    let mut reinvocation = Reinvocation::default();
+    mutate_once(a, object, &mut reinvocation).await?;
+    if reinvocation.due {
+        reinvocation.again = true;
+        mutate_once(a, object, &mut reinvocation).await?;
+    }
+    Ok(())
+}
+
+async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocation) -> ApiResult<()> {
+    namespace_lifecycle::admit(a, object).await?;
+    if a.operation == Operation::Create && a.subresource().is_empty() {
+        match (a.resource().group.as_str(), a.resource().plural.as_str()) {
             ("", "pods") => {
-                limit_ranger::mutate(call, object).await?;
-                service_account::admit(call, object).await?;
-                priority::pod(call, object).await?;
+                limit_ranger::mutate(a, object).await?;
+                service_account::admit(a, object).await?;
+                priority::pod(a, object).await?;
                 toleration_seconds::admit(object);
-                runtime_class::admit(call, object).await?;
+                runtime_class::admit(a, object).await?;
             }
             ("", "nodes") => taint_nodes::admit(object),
-            ("scheduling.k8s.io", "priorityclasses") => priority::class(call, object).await?,
+            ("scheduling.k8s.io", "priorityclasses") => priority::class(a, object).await?,
             ("", "persistentvolumeclaims") => {
-                default_class::storage(call, object).await?;
-                storage::protect(call, object);
+                default_class::storage(a, object).await?;
+                storage::protect(a, object);
             }
-            ("", "persistentvolumes") | ("storage.k8s.io", "volumeattributesclasses") => storage::protect(call, object),
-            ("networking.k8s.io", "ingresses") => default_class::ingress(call, object).await?,
+            ("", "persistentvolumes") | ("storage.k8s.io", "volumeattributesclasses") => storage::protect(a, object),
+            ("networking.k8s.io", "ingresses") => default_class::ingress(a, object).await?,
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Lets the plugins refuse the final object.
+/// Lets the plugins refuse the final object, which is null for a deletion.
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    match verb {
-        Verb::Delete => {
-            // An eviction is a deletion that has been judged already.
-            if call.info.subresource.is_empty() {
-                node_restriction::admit(call, verb, None, old, None)?;
-            }
-            namespace_lifecycle::admit(call, verb, object).await
-        }
-        Verb::Create | Verb::Update => {
-            limit_ranger::validate(call, verb, object, old).await?;
-            node_restriction::admit(call, verb, Some(object), old, None)?;
-            pod_security::admit(call, verb, object, old).await?;
-            if call.app.options.plugin("OwnerReferencesPermissionEnforcement", false) {
-                owner_references::admit(call, verb, object, old).await?;
-            }
-            if let Some(old) = old
-                && call.resource.is("", "persistentvolumeclaims")
-                && call.info.subresource.is_empty()
-            {
-                storage::resize(call, object, old).await?;
-            }
-            certificates::admit(call, verb, object, old).await?;
-            escalation::admit(call, object, old).await?;
-            // Last: what is charged must not be refused any more.
-            resource_quota::admit(call, verb, object, old).await
-        }
+pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    limit_ranger::validate(a, object).await?;
+    node_restriction::admit(a, object).await?;
+    pod_security::admit(a, object).await?;
+    if a.app().options.plugin("OwnerReferencesPermissionEnforcement", false) {
+        owner_references::admit(a, object).await?;
     }
+    storage::resize(a, object).await?;
+    certificates::admit(a, object).await?;
+    escalation::admit(a, object).await?;
+    // Last: what is charged must not be refused any more.
+    resource_quota::admit(a, object).await
+}
+
+/// Both phases, for what has no validation of its own between them.
+///
+/// # Errors
+/// A plugin's refusal.
+pub async fn admit(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
+    mutate(a, object).await?;
+    validate(a, object).await
 }

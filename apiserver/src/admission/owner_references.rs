@@ -4,18 +4,19 @@
 use auth::{Attributes, Resource, Target};
 use serde_json::Value;
 
-use super::Verb;
+use super::Attributes as Request;
+use super::Operation;
 use crate::access::decide;
-use crate::app::{Call, text};
+use crate::app::text;
 use crate::http::status::ApiResult;
 
-pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    if verb == Verb::Delete || !changed(object, old) {
+pub async fn admit(a: &Request<'_>, object: &Value) -> ApiResult<()> {
+    let (call, old) = (a.call, a.old);
+    if !matches!(a.operation, Operation::Create | Operation::Update) || !changed(object, old) {
         return Ok(());
     }
-    let name = text(object, "/metadata/name");
     // At creation the name may be yet to be generated; the right is one to any name then.
-    let target = if verb == Verb::Create { "" } else { name };
+    let target = if a.operation == Operation::Create { "" } else { text(object, "/metadata/name") };
     let own = Resource {
         group: &call.resource.group,
         resource: &call.resource.plural,
@@ -27,7 +28,7 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>)
     let decision = decide(&call.app, &attributes).await;
     if !decision.allowed() {
         let why = format!("cannot set an ownerRef on a resource you can't delete: {}, <nil>", decision.reason());
-        return Err(call.forbidden(name, &why));
+        return Err(a.forbidden(object, &why));
     }
     for owner in newly_blocking(object, old) {
         let group = text(owner, "/apiVersion").split_once('/').map_or("", |(group, _)| group);
@@ -39,7 +40,7 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>)
                 text(owner, "/apiVersion"),
                 text(owner, "/apiVersion")
             );
-            return Err(call.forbidden(name, &why));
+            return Err(a.forbidden(object, &why));
         };
         let finalizers = Resource {
             group,
@@ -55,7 +56,7 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>)
                 "cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on: {}, <nil>",
                 decision.reason()
             );
-            return Err(call.forbidden(name, &why));
+            return Err(a.forbidden(object, &why));
         }
     }
     Ok(())

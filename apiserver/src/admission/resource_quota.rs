@@ -9,13 +9,11 @@ use std::sync::{Arc, Weak};
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use quota::{Amounts, Evaluator, Operation, Quota, Request};
+use quota::{Amounts, Evaluator, Quota, Request};
 use serde_json::Value;
-use store::cache::{At, ListQuery};
 
-use super::Verb;
+use super::{Attributes, Operation};
 use crate::app::{Call, text};
-use crate::http::answer::value_of;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::{create, write};
 
@@ -38,11 +36,12 @@ impl Turns {
 }
 
 /// Charges the request to the namespace's quotas, or refuses it.
-pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    let operation = match verb {
-        Verb::Create => Operation::Create,
-        Verb::Update => Operation::Update,
-        Verb::Delete => return Ok(()),
+pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let call = a.call;
+    let operation = match a.operation {
+        Operation::Create => quota::Operation::Create,
+        Operation::Update => quota::Operation::Update,
+        Operation::Delete | Operation::Connect => return Ok(()),
     };
     let (group, plural) = (call.resource.group.as_str(), call.resource.plural.as_str());
     let namespace = call.info.namespace.as_str();
@@ -51,23 +50,19 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>)
         return Ok(());
     }
     let evaluator = Evaluator::of(group, plural);
-    let request = Request { operation, subresource: &call.info.subresource, object, old };
-    if !evaluator.handles(&request) || cached(call).await?.is_empty() {
+    let request = Request { operation, subresource: &call.info.subresource, object, old: a.old };
+    if !evaluator.handles(&request) || cached(a).await?.is_empty() {
         return Ok(());
     }
     let turn = call.app.turns.of(namespace);
     let _turn = turn.lock().await;
     // What the cache says may be behind what the request before this one charged.
-    let mut pending = cached(call).await?;
+    let mut pending = cached(a).await?;
     for _ in 0..write::ATTEMPTS {
         pending = fresh(call, &pending).await?;
         let quotas: Vec<Quota> = pending.iter().map(|loaded| Quota::read(&loaded.value)).collect();
-        let name = match text(object, "/metadata/name") {
-            "" => text(object, "/metadata/generateName"),
-            name => name,
-        };
         let charged = quota::check(&evaluator, &quotas, &request, Timestamp::now())
-            .map_err(|why| call.forbidden(name, &why))?;
+            .map_err(|why| a.forbidden(object, &why))?;
         if call.dry_run() {
             return Ok(());
         }
@@ -89,13 +84,9 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>)
 }
 
 /// The namespace's quotas as the cache knows them.
-async fn cached(call: &Call) -> ApiResult<Vec<write::Loaded>> {
-    let resource = call.app.resource("", "resourcequotas")?;
-    let prefix = resource.range(&call.info.namespace);
-    let query = ListQuery { at: At::NotOlderThan(0), prefix: &prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&resource).list(query).await?;
-    let loaded = |item| Ok(write::Loaded { value: value_of(&resource, item)?, revision: 0 });
-    list.items.iter().map(|item| loaded(item)).collect()
+async fn cached(a: &Attributes<'_>) -> ApiResult<Vec<write::Loaded>> {
+    let quotas = a.list("", "resourcequotas", a.namespace()).await?;
+    Ok(quotas.into_iter().map(|value| write::Loaded { value, revision: 0 }).collect())
 }
 
 /// The same quotas as they are in the store; those that are gone are left out.

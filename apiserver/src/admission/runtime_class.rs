@@ -3,25 +3,26 @@
 use quota::Amounts;
 use serde_json::{Value, json};
 
-use crate::app::{Call, text};
+use super::Attributes;
+use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 
 /// Gives a new pod what its class says.
-pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
+pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     let name = text(pod, "/spec/runtimeClassName").to_owned();
-    let class = if name.is_empty() { None } else { Some(find(call, &name, pod).await?) };
-    settle(pod, class.as_ref()).map_err(|why| call.forbidden(super::name_of(call, &pod["metadata"]), &why))
+    let class = if name.is_empty() { None } else { Some(find(a, &name, pod).await?) };
+    settle(pod, class.as_ref()).map_err(|why| a.forbidden(pod, &why))
 }
 
 /// From the store: a class is often made right before the pod that wants it.
-async fn find(call: &Call, name: &str, pod: &Value) -> ApiResult<Value> {
-    let resource = call.app.resource("node.k8s.io", "runtimeclasses")?;
-    let (found, _) = call.app.store.get(&resource.key("", name), None).await?;
+async fn find(a: &Attributes<'_>, name: &str, pod: &Value) -> ApiResult<Value> {
+    let resource = a.app().resource("node.k8s.io", "runtimeclasses")?;
+    let (found, _) = a.app().store.get(&resource.key("", name), None).await?;
     match found {
         Some(kv) => serde_json::from_slice(&kv.value).map_err(ApiError::internal),
         None => {
             let why = format!("pod rejected: RuntimeClass {name:?} not found");
-            Err(call.forbidden(super::name_of(call, &pod["metadata"]), &why))
+            Err(a.forbidden(pod, &why))
         }
     }
 }

@@ -3,14 +3,15 @@
 use schema::quantity::Quantity;
 use serde_json::{Value, json};
 
-use crate::app::{Call, text};
+use super::{Attributes, Operation};
+use crate::app::text;
 use crate::http::answer::value_of;
 use crate::http::status::ApiResult;
 use crate::registry::object;
 
 /// What is in use is not removed before its users are: a finalizer that the protection controllers take away.
-pub fn protect(call: &Call, object: &mut Value) {
-    let finalizer = match (call.resource.group.as_str(), call.resource.plural.as_str()) {
+pub fn protect(a: &Attributes<'_>, object: &mut Value) {
+    let finalizer = match (a.resource().group.as_str(), a.resource().plural.as_str()) {
         ("", "persistentvolumes") => "kubernetes.io/pv-protection",
         ("", "persistentvolumeclaims") => "kubernetes.io/pvc-protection",
         ("storage.k8s.io", "volumeattributesclasses") => "kubernetes.io/vac-protection",
@@ -24,19 +25,19 @@ pub fn protect(call: &Call, object: &mut Value) {
 }
 
 /// A claim grows only when it is bound, and its class allows it.
-pub async fn resize(call: &Call, new: &Value, old: &Value) -> ApiResult<()> {
+pub async fn resize(a: &Attributes<'_>, new: &Value) -> ApiResult<()> {
+    let Some(old) = a.old.filter(|_| a.is(Operation::Update, "", "persistentvolumeclaims")) else { return Ok(()) };
     let size = |claim: &Value| Quantity::parse(text(claim, "/spec/resources/requests/storage")).unwrap_or(Quantity::ZERO);
     if size(old) >= size(new) {
         return Ok(());
     }
-    let name = text(new, "/metadata/name");
     if text(old, "/status/phase") != "Bound" {
-        return Err(call.forbidden(name, "Only bound persistent volume claims can be expanded"));
+        return Err(a.forbidden(new, "Only bound persistent volume claims can be expanded"));
     }
     let (class, before) = (class_of(new), class_of(old));
     let allowed = !class.is_empty() && class == before && {
-        let resource = call.app.resource("storage.k8s.io", "storageclasses")?;
-        match call.app.caches.peek(&resource, "", class).await? {
+        let resource = a.app().resource("storage.k8s.io", "storageclasses")?;
+        match a.app().caches.peek(&resource, "", class).await? {
             Some(found) => value_of(&resource, &found)?["allowVolumeExpansion"] == true,
             None => false,
         }
@@ -45,7 +46,7 @@ pub async fn resize(call: &Call, new: &Value, old: &Value) -> ApiResult<()> {
         return Ok(());
     }
     let why = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize";
-    Err(call.forbidden(name, why))
+    Err(a.forbidden(new, why))
 }
 
 fn class_of(claim: &Value) -> &str {

@@ -7,6 +7,7 @@ pub mod caches;
 pub mod create;
 pub mod custom;
 pub mod delete;
+pub mod follow;
 pub mod hooks;
 pub mod jsonpath;
 pub mod object;

@@ -8,35 +8,33 @@ mod standards;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use store::cache::{At, ListQuery};
 
 use self::policy::{Level, Policy, Standard};
 use self::standards::{detail, reasons, violations};
-use super::Verb;
-use crate::app::{Call, text};
-use crate::http::answer::value_of;
+use super::{Attributes, Operation};
+use crate::app::text;
 use crate::http::status::ApiResult;
 use crate::registry::write;
 
 /// So many pods of a namespace are looked at when its level changes.
 const MOST_PODS: usize = 3000;
 
-pub async fn admit(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    if verb == Verb::Delete {
+pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    if !matches!(a.operation, Operation::Create | Operation::Update) {
         return Ok(());
     }
-    let subresource = call.info.subresource.as_str();
-    match (call.resource.group.as_str(), call.resource.plural.as_str()) {
-        ("", "namespaces") if subresource.is_empty() => namespace(call, object, old).await,
+    let subresource = a.subresource();
+    match (a.resource().group.as_str(), a.resource().plural.as_str()) {
+        ("", "namespaces") if subresource.is_empty() => namespace(a, object).await,
         ("", "pods") if matches!(subresource, "" | "ephemeralcontainers" | "resize") => {
-            if old.is_some_and(|old| !matters(object, old)) {
+            if a.old.is_some_and(|old| !matters(object, old)) {
                 return Ok(());
             }
-            pod(call, &object["metadata"], &object["spec"], true).await
+            pod(a, &object["metadata"], &object["spec"], Some(object)).await
         }
         (group, plural) if subresource.is_empty() => match template(group, plural) {
             Some(pointer) => match object.pointer(pointer) {
-                Some(template) => pod(call, &template["metadata"], &template["spec"], false).await,
+                Some(template) => pod(a, &template["metadata"], &template["spec"], None).await,
                 None => Ok(()),
             },
             None => Ok(()),
@@ -66,49 +64,45 @@ fn matters(new: &Value, old: &Value) -> bool {
     ["containers", "initContainers", "ephemeralContainers"].iter().any(|field| images(new, field) != images(old, field))
 }
 
-async fn pod(call: &Call, metadata: &Value, spec: &Value, enforce: bool) -> ApiResult<()> {
-    let Some(namespace) = write::namespace(&call.app, &call.info.namespace).await? else { return Ok(()) };
+/// `enforced`: the pod itself, which is refused; a template is only warned of.
+async fn pod(a: &Attributes<'_>, metadata: &Value, spec: &Value, enforced: Option<&Value>) -> ApiResult<()> {
+    let Some(namespace) = write::namespace(a.app(), a.namespace()).await? else { return Ok(()) };
     let (policy, _) = Policy::of(&namespace["metadata"]["labels"]);
-    if enforce {
+    if let Some(pod) = enforced {
         let found = violations(policy.enforce, metadata, spec);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, detail(&found));
-            return Err(call.forbidden(super::name_of(call, metadata), &why));
+            return Err(a.forbidden(pod, &why));
         }
     }
     let found = violations(policy.warn, metadata, spec);
     if !found.is_empty() {
-        call.warn(format!("would violate PodSecurity \"{}\": {}", policy.warn, detail(&found)));
+        a.call.warn(format!("would violate PodSecurity \"{}\": {}", policy.warn, detail(&found)));
     }
     Ok(())
 }
 
-async fn namespace(call: &Call, new: &Value, old: Option<&Value>) -> ApiResult<()> {
+async fn namespace(a: &Attributes<'_>, new: &Value) -> ApiResult<()> {
     let (policy, errors) = Policy::of(&new["metadata"]["labels"]);
-    let before = old.map(|old| Policy::of(&old["metadata"]["labels"]));
+    let before = a.old.map(|old| Policy::of(&old["metadata"]["labels"]));
     // Labels that were wrong before may stay so.
     if !errors.is_empty() && before.as_ref().is_none_or(|(_, old)| *old != errors) {
-        return Err(call.invalid(text(new, "/metadata/name"), &errors));
+        return Err(a.call.invalid(text(new, "/metadata/name"), &errors));
     }
     let Some((before, _)) = before else { return Ok(()) };
     let (now, was) = (policy.enforce, before.enforce);
     let relaxed = now.version == was.version && now.level <= was.level;
     if now != was && now.level != Level::Privileged && !relaxed {
-        for warning in existing(call, text(new, "/metadata/name"), now).await? {
-            call.warn(warning);
+        for warning in existing(a, text(new, "/metadata/name"), now).await? {
+            a.call.warn(warning);
         }
     }
     Ok(())
 }
 
 /// What to tell about the pods that a namespace has already.
-async fn existing(call: &Call, namespace: &str, standard: Standard) -> ApiResult<Vec<String>> {
-    let resource = call.app.resource("", "pods")?;
-    let prefix = resource.range(namespace);
-    let query = ListQuery { at: At::NotOlderThan(0), prefix: &prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&resource).list(query).await?;
-    let pods = list.items.iter().map(|item| value_of(&resource, item)).collect::<ApiResult<Vec<_>>>()?;
-    Ok(warnings(&pods, namespace, standard))
+async fn existing(a: &Attributes<'_>, namespace: &str, standard: Standard) -> ApiResult<Vec<String>> {
+    Ok(warnings(&a.list("", "pods", namespace).await?, namespace, standard))
 }
 
 fn warnings(pods: &[Value], namespace: &str, standard: Standard) -> Vec<String> {
