@@ -31,6 +31,9 @@ pub struct Flags {
     /// The key of that CA
     #[arg(long)]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// How long signed certificates hold at most
+    #[arg(long, default_value = "8760h", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
     /// How long a node may be silent before it counts as lost
     #[arg(long, default_value = "40s", value_parser = duration)]
     pub node_monitor_grace_period: Duration,

@@ -3,6 +3,7 @@
 //! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
+pub mod certificates;
 pub mod context;
 pub mod cronjob;
 pub mod daemonset;
@@ -83,6 +84,14 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
         let certificate =
             std::fs::read_to_string(path).with_context(|| format!("reading --root-ca-file {}", path.display()))?;
         root_ca::start(context, certificate);
+    }
+    on("certificatesigningrequest-approving-controller", &|| certificates::start_approving(context));
+    on("certificatesigningrequest-cleaner-controller", &|| certificates::start_cleaning(context));
+    if flags.enabled("certificatesigningrequest-signing-controller")
+        && let (Some(certificate), Some(key)) = (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file)
+    {
+        let signer = certificates::Signer::load(certificate, key, flags.cluster_signing_duration)?;
+        certificates::start_signing(context, signer);
     }
     on("node-ipam-controller", &|| node::ipam::start(context, flags.cluster_cidr, flags.node_cidr_mask_size));
     on("node-lifecycle-controller", &|| node::health::start(context, flags.node_monitor_grace_period));

@@ -21,7 +21,9 @@ impl Amounts {
 
     #[must_use]
     pub fn to_json(&self) -> Value {
-        Value::Object(self.0.iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect::<Map<_, _>>())
+        Value::Object(
+            self.0.iter().map(|(name, amount)| (name.clone(), amount.to_string().into())).collect::<Map<_, _>>(),
+        )
     }
 
     #[must_use]

@@ -28,9 +28,9 @@ pub fn requests(pod: &Value) -> Amounts {
         let name = text(container, "/name");
         list(pod, kind).iter().find(|status| text(status, "/name") == name).cloned().unwrap_or_default()
     };
-    let infeasible = list(pod, "/status/conditions").iter().any(|condition| {
-        text(condition, "/type") == "PodResizePending" && text(condition, "/reason") == "Infeasible"
-    });
+    let infeasible = list(pod, "/status/conditions")
+        .iter()
+        .any(|condition| text(condition, "/type") == "PodResizePending" && text(condition, "/reason") == "Infeasible");
     let of = |container: &Value, kind: &str| {
         let wanted = Amounts::read(&container["resources"]["requests"]);
         let status = status(container, kind);
@@ -134,7 +134,10 @@ mod tests {
             (json!({ "containers": [container("1")], "initContainers": [sidecar.clone(), container("3")] }), "cpu=4"),
             (json!({ "containers": [container("1")], "initContainers": [container("1500m"), sidecar] }), "cpu=2"),
             (json!({ "containers": [container("1")], "overhead": { "cpu": "250m", "memory": "1Mi" } }), "cpu=1250m"),
-            (json!({ "containers": [container("1")], "resources": { "requests": { "cpu": "5" }, "limits": { "cpu": "5" } } }), "cpu=5"),
+            (
+                json!({ "containers": [container("1")], "resources": { "requests": { "cpu": "5" }, "limits": { "cpu": "5" } } }),
+                "cpu=5",
+            ),
         ];
         for (spec, expected) in cases {
             let pod = json!({ "spec": spec });

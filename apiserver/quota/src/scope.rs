@@ -17,7 +17,8 @@ impl Selector {
     /// Those of a quota's `spec.scopes` and `spec.scopeSelector`.
     #[must_use]
     pub fn of(quota: &Value) -> Vec<Self> {
-        let strings = |values: &[Value]| values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect::<Vec<_>>();
+        let strings =
+            |values: &[Value]| values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect::<Vec<_>>();
         let named = strings(list(quota, "/spec/scopes"));
         let plain = named.into_iter().map(|scope| Self { scope, operator: "Exists".to_owned(), values: Vec::new() });
         let selected = list(quota, "/spec/scopeSelector/matchExpressions").iter().map(|expression| Self {

@@ -24,7 +24,8 @@ pub async fn admit(a: &Request<'_>, object: &Value) -> ApiResult<()> {
         },
         (Operation::Update, "approval", Some(old)) => permitted(a, "approve", old).await,
         (Operation::Update, "status", Some(old)) => {
-            let signed = |request: &Value| (request["status"]["certificate"].clone(), request["status"]["conditions"].clone());
+            let signed =
+                |request: &Value| (request["status"]["certificate"].clone(), request["status"]["conditions"].clone());
             if signed(object) == signed(old) { Ok(()) } else { permitted(a, "sign", old).await }
         }
         _ => Ok(()),
@@ -52,7 +53,9 @@ fn restricted(request: &Value) -> Option<String> {
         return None;
     }
     let parsed = auth::csr::Request::parse(text(request, "/spec/request")).ok()?;
-    parsed.organizations.iter().any(|group| group == auth::user::MASTERS).then(|| {
-        format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed")
-    })
+    parsed
+        .organizations
+        .iter()
+        .any(|group| group == auth::user::MASTERS)
+        .then(|| format!("use of {CLIENT_SIGNER} signer with system:masters group is not allowed"))
 }

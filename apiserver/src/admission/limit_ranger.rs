@@ -131,9 +131,12 @@ impl Bound<'_> {
 
     fn ratio(&self) -> Option<String> {
         let Self { kind, resource, amount, .. } = self;
-        let say = |rest: String| Some(format!("{resource} max limit to request ratio per {kind} is {amount}, but {rest}"));
+        let say =
+            |rest: String| Some(format!("{resource} max limit to request ratio per {kind} is {amount}, but {rest}"));
         let there = |amount: Option<Quantity>| amount.filter(|amount| !amount.is_zero());
-        let Some(request) = there(self.request) else { return say("no request is specified or request is 0".to_owned()) };
+        let Some(request) = there(self.request) else {
+            return say("no request is specified or request is 0".to_owned());
+        };
         let Some(limit) = there(self.limit) else { return say("no limit is specified or limit is 0".to_owned()) };
         let ratio = limit.as_f64() / request.as_f64();
         if ratio > amount.as_f64() { say(format!("provided ratio is {ratio:.6}")) } else { None }
@@ -203,13 +206,37 @@ mod tests {
     #[test]
     fn bounds() {
         let rows = [
-            (json!({ "min": { "cpu": "100m" } }), pod(json!({}), json!({})), "minimum cpu usage per Container is 100m.  No request is specified"),
-            (json!({ "min": { "cpu": "100m" } }), pod(json!({ "cpu": "50m" }), json!({})), "minimum cpu usage per Container is 100m, but request is 50m"),
-            (json!({ "max": { "cpu": "1" } }), pod(json!({}), json!({})), "maximum cpu usage per Container is 1.  No limit is specified"),
-            (json!({ "max": { "cpu": "1" } }), pod(json!({ "cpu": "2" }), json!({ "cpu": "2" })), "maximum cpu usage per Container is 1, but limit is 2"),
+            (
+                json!({ "min": { "cpu": "100m" } }),
+                pod(json!({}), json!({})),
+                "minimum cpu usage per Container is 100m.  No request is specified",
+            ),
+            (
+                json!({ "min": { "cpu": "100m" } }),
+                pod(json!({ "cpu": "50m" }), json!({})),
+                "minimum cpu usage per Container is 100m, but request is 50m",
+            ),
+            (
+                json!({ "max": { "cpu": "1" } }),
+                pod(json!({}), json!({})),
+                "maximum cpu usage per Container is 1.  No limit is specified",
+            ),
+            (
+                json!({ "max": { "cpu": "1" } }),
+                pod(json!({ "cpu": "2" }), json!({ "cpu": "2" })),
+                "maximum cpu usage per Container is 1, but limit is 2",
+            ),
             (json!({ "max": { "cpu": "1" } }), pod(json!({ "cpu": "1" }), json!({ "cpu": "1" })), ""),
-            (json!({ "maxLimitRequestRatio": { "memory": "3" } }), pod(json!({ "memory": "100M" }), json!({ "memory": "500M" })), "memory max limit to request ratio per Container is 3, but provided ratio is 5.000000"),
-            (json!({ "maxLimitRequestRatio": { "memory": "3" } }), pod(json!({}), json!({ "memory": "500M" })), "memory max limit to request ratio per Container is 3, but no request is specified or request is 0"),
+            (
+                json!({ "maxLimitRequestRatio": { "memory": "3" } }),
+                pod(json!({ "memory": "100M" }), json!({ "memory": "500M" })),
+                "memory max limit to request ratio per Container is 3, but provided ratio is 5.000000",
+            ),
+            (
+                json!({ "maxLimitRequestRatio": { "memory": "3" } }),
+                pod(json!({}), json!({ "memory": "500M" })),
+                "memory max limit to request ratio per Container is 3, but no request is specified or request is 0",
+            ),
             (
                 json!({ "min": { "cpu": "1" }, "max": { "memory": "1Gi" } }),
                 pod(json!({ "cpu": "1m" }), json!({ "memory": "2Gi" })),

@@ -61,8 +61,8 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     for _ in 0..write::ATTEMPTS {
         pending = fresh(call, &pending).await?;
         let quotas: Vec<Quota> = pending.iter().map(|loaded| Quota::read(&loaded.value)).collect();
-        let charged = quota::check(&evaluator, &quotas, &request, Timestamp::now())
-            .map_err(|why| a.forbidden(object, &why))?;
+        let charged =
+            quota::check(&evaluator, &quotas, &request, Timestamp::now()).map_err(|why| a.forbidden(object, &why))?;
         if call.dry_run() {
             return Ok(());
         }

@@ -38,9 +38,7 @@ fn settle(pod: &mut Value, class: Option<&Value>) -> Result<(), String> {
             pod["spec"]["overhead"] = fixed.clone();
         }
         None if own.as_object().is_some_and(|own| !own.is_empty()) => {
-            return Err(
-                "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned()
-            );
+            return Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned());
         }
         None => {}
     }
@@ -90,8 +88,16 @@ mod tests {
         );
         let rows = [
             (json!({ "overhead": { "cpu": "0.01" } }), Some(&class), ""),
-            (json!({ "overhead": { "cpu": "1" } }), Some(&class), "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead"),
-            (json!({ "overhead": { "cpu": "1" } }), None, "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead"),
+            (
+                json!({ "overhead": { "cpu": "1" } }),
+                Some(&class),
+                "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+            ),
+            (
+                json!({ "overhead": { "cpu": "1" } }),
+                None,
+                "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+            ),
             (
                 json!({ "nodeSelector": { "a": "z" } }),
                 Some(&class),

@@ -27,7 +27,8 @@ pub fn protect(a: &Attributes<'_>, object: &mut Value) {
 /// A claim grows only when it is bound, and its class allows it.
 pub async fn resize(a: &Attributes<'_>, new: &Value) -> ApiResult<()> {
     let Some(old) = a.old.filter(|_| a.is(Operation::Update, "", "persistentvolumeclaims")) else { return Ok(()) };
-    let size = |claim: &Value| Quantity::parse(text(claim, "/spec/resources/requests/storage")).unwrap_or(Quantity::ZERO);
+    let size =
+        |claim: &Value| Quantity::parse(text(claim, "/spec/resources/requests/storage")).unwrap_or(Quantity::ZERO);
     if size(old) >= size(new) {
         return Ok(());
     }

@@ -27,7 +27,8 @@ pub fn start(context: &Arc<Context>, queue: &Arc<Queue>) {
     });
     let on_claim = replenish.clone();
     kinds.claims.on_change(move |change| {
-        if change.new.map(|claim| allocated(claim)) != change.old.map(|claim| allocated(claim)) && change.old.is_some() {
+        if change.new.map(|claim| allocated(claim)) != change.old.map(|claim| allocated(claim)) && change.old.is_some()
+        {
             on_claim.namespace(change.object().metadata.namespace.as_deref(), &Evaluator::VolumeClaims);
         }
     });

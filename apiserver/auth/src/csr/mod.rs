@@ -173,10 +173,30 @@ mod tests {
         let client = ["digital signature", "client auth"];
         let rows = [
             (KUBE_APISERVER_CLIENT_KUBELET, request("system:node:a", &[NODES], &[]), &client[..], ""),
-            (KUBE_APISERVER_CLIENT_KUBELET, request("system:node:a", &[NODES], &[]), &["client auth", "digital signature", "key encipherment"], ""),
-            (KUBE_APISERVER_CLIENT_KUBELET, request("a", &[NODES], &[]), &client, "subject common name does not begin with system:node:"),
-            (KUBE_APISERVER_CLIENT_KUBELET, request("system:node:a", &["x"], &[]), &client, "subject organization is not system:nodes"),
-            (KUBE_APISERVER_CLIENT_KUBELET, request("system:node:a", &[NODES], &["b"]), &client, "DNS subjectAltNames are not allowed"),
+            (
+                KUBE_APISERVER_CLIENT_KUBELET,
+                request("system:node:a", &[NODES], &[]),
+                &["client auth", "digital signature", "key encipherment"],
+                "",
+            ),
+            (
+                KUBE_APISERVER_CLIENT_KUBELET,
+                request("a", &[NODES], &[]),
+                &client,
+                "subject common name does not begin with system:node:",
+            ),
+            (
+                KUBE_APISERVER_CLIENT_KUBELET,
+                request("system:node:a", &["x"], &[]),
+                &client,
+                "subject organization is not system:nodes",
+            ),
+            (
+                KUBE_APISERVER_CLIENT_KUBELET,
+                request("system:node:a", &[NODES], &["b"]),
+                &client,
+                "DNS subjectAltNames are not allowed",
+            ),
             (KUBELET_SERVING, request("system:node:a", &[NODES], &["b"]), &["digital signature", "server auth"], ""),
             (KUBELET_SERVING, request("system:node:a", &[NODES], &[]), &client, "DNS or IP subjectAltName is required"),
             (

@@ -47,7 +47,8 @@ impl Authority {
             x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
             _ => None,
         });
-        let hashed = || digest(&SHA1_FOR_LEGACY_USE_ONLY, &parsed.public_key().subject_public_key.data).as_ref().to_vec();
+        let hashed =
+            || digest(&SHA1_FOR_LEGACY_USE_ONLY, &parsed.public_key().subject_public_key.data).as_ref().to_vec();
         Ok(Self {
             name: parsed.subject().as_raw().to_vec(),
             key_id: own.unwrap_or_else(hashed),
@@ -129,7 +130,7 @@ impl Authority {
         let own = PublicKeyData::algorithm(&self.key);
         let (_, oid, null) = known
             .iter()
-            .find(|(algorithm, ..)| **algorithm == own)
+            .find(|(algorithm, ..)| *algorithm == own)
             .ok_or_else(|| CsrError::Content("the authority's key is of an unknown kind".into()))?;
         Ok(yasna::construct_der(|writer| {
             writer.write_sequence(|fields| {
@@ -262,7 +263,8 @@ mod tests {
         let now = Timestamp::now();
         let hours = |n: i64| now.checked_add(jiff::SignedDuration::from_hours(n)).unwrap();
         let sign = |not_before, not_after| {
-            let terms = Terms { usages: &["digital signature", "client auth"], not_before, not_after, serial: &[0x7f, 1] };
+            let terms =
+                Terms { usages: &["digital signature", "client auth"], not_before, not_after, serial: &[0x7f, 1] };
             let pem = Authority::from_pem(&ca, &key).unwrap().sign(&request, &terms).unwrap();
             CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
         };
@@ -308,7 +310,9 @@ mod tests {
         let der = yasna::construct_der(|w| {
             w.write_sequence(|f| {
                 f.next().write_der(&info);
-                f.next().write_sequence(|a| a.next().write_oid(&ObjectIdentifier::from_slice(&[1, 2, 840, 10045, 4, 3, 2])));
+                f.next().write_sequence(|a| {
+                    a.next().write_oid(&ObjectIdentifier::from_slice(&[1, 2, 840, 10045, 4, 3, 2]))
+                });
                 f.next().write_bitvec_bytes(&signature, signature.len() * 8);
             });
         });

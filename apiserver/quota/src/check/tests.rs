@@ -50,7 +50,13 @@ fn pods() {
             pod(json!({}), json!({})),
             "failed quota: q: must specify limits.cpu for: c; limits.memory for: c",
         ),
-        (none(), json!({ "pods": "2", "cpu": "1" }), json!({ "pods": "1" }), small(), "status unknown for quota: q, resources: cpu,pods"),
+        (
+            none(),
+            json!({ "pods": "2", "cpu": "1" }),
+            json!({ "pods": "1" }),
+            small(),
+            "status unknown for quota: q, resources: cpu,pods",
+        ),
         (none(), json!({ "services": "1" }), json!({ "services": "1" }), small(), "unchanged"),
         (
             none(),
@@ -63,7 +69,13 @@ fn pods() {
         (json!({ "scopes": ["NotBestEffort"] }), json!({ "pods": "2" }), json!({ "pods": "1" }), small(), "pods=2"),
         (json!({ "scopes": ["Terminating"] }), json!({ "pods": "1" }), json!({ "pods": "1" }), small(), "unchanged"),
         (json!({ "scopes": ["NotTerminating"] }), json!({ "pods": "2" }), json!({ "pods": "1" }), small(), "pods=2"),
-        (json!({ "scopes": ["VolumeAttributesClass"] }), json!({ "pods": "1" }), json!({ "pods": "1" }), small(), "unchanged"),
+        (
+            json!({ "scopes": ["VolumeAttributesClass"] }),
+            json!({ "pods": "1" }),
+            json!({ "pods": "1" }),
+            small(),
+            "unchanged",
+        ),
     ];
     for (spec, hard, used, pod, expected) in rows {
         let quota = quota(spec.clone(), hard, used);
@@ -73,9 +85,7 @@ fn pods() {
 
 #[test]
 fn selected_scopes() {
-    let select = |scope: &str, operator: &str, values: Value| {
-        json!({ "scopeSelector": { "matchExpressions": [{ "scopeName": scope, "operator": operator, "values": values }] } })
-    };
+    let select = |scope: &str, operator: &str, values: Value| json!({ "scopeSelector": { "matchExpressions": [{ "scopeName": scope, "operator": operator, "values": values }] } });
     let high = json!({ "spec": { "priorityClassName": "high", "containers": [] } });
     let plain = json!({ "spec": { "containers": [] } });
     let term = json!({ "topologyKey": "x", "namespaces": ["other"] });
@@ -91,7 +101,11 @@ fn selected_scopes() {
         (select("CrossNamespacePodAffinity", "Exists", json!([])), &plain, false),
     ];
     for (spec, pod, counted) in rows {
-        let have = verdict(&Evaluator::Pods, quota(spec.clone(), json!({ "pods": "9" }), json!({ "pods": "0" })), &create(pod));
+        let have = verdict(
+            &Evaluator::Pods,
+            quota(spec.clone(), json!({ "pods": "9" }), json!({ "pods": "0" })),
+            &create(pod),
+        );
         assert_eq!(have, if counted { "pods=1" } else { "unchanged" }, "{spec} {pod}");
     }
 }
@@ -122,9 +136,7 @@ fn services_change_their_type() {
 
 #[test]
 fn claims() {
-    let claim = |class: &str, size: &str| {
-        json!({ "spec": { "storageClassName": class, "resources": { "requests": { "storage": size } } } })
-    };
+    let claim = |class: &str, size: &str| json!({ "spec": { "storageClassName": class, "resources": { "requests": { "storage": size } } } });
     let hard = json!({ "requests.storage": "3Gi", "gold.storageclass.storage.k8s.io/requests.storage": "1Gi",
         "gold.storageclass.storage.k8s.io/persistentvolumeclaims": "1" });
     let used = json!({ "requests.storage": "1Gi", "gold.storageclass.storage.k8s.io/requests.storage": "0",
@@ -149,7 +161,8 @@ fn claims() {
 
 #[test]
 fn who_counts_a_name() {
-    let count = |group: &str, plural: &str| Some(Evaluator::Count { group: group.to_owned(), plural: plural.to_owned() });
+    let count =
+        |group: &str, plural: &str| Some(Evaluator::Count { group: group.to_owned(), plural: plural.to_owned() });
     let rows = [
         ("pods", Some(Evaluator::Pods)),
         ("count/pods", Some(Evaluator::Pods)),
@@ -188,8 +201,14 @@ fn a_pod_is_charged_until_it_has_ended() {
     let rows = [
         (json!({ "status": { "phase": "Running" } }), true),
         (json!({ "status": { "phase": "Succeeded" } }), false),
-        (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30 } }), true),
-        (json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:20Z", "deletionGracePeriodSeconds": 30 } }), false),
+        (
+            json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:50Z", "deletionGracePeriodSeconds": 30 } }),
+            true,
+        ),
+        (
+            json!({ "metadata": { "deletionTimestamp": "2026-01-01T00:00:20Z", "deletionGracePeriodSeconds": 30 } }),
+            false,
+        ),
     ];
     for (pod, charged) in rows {
         let used = Evaluator::Pods.usage(&pod, now).to_string();

@@ -119,7 +119,8 @@ fn adding(pod: &Pod<'_>, allowed: &[&str]) -> Option<String> {
     };
     let containers = pod.named(|container| !beyond(container).is_empty());
     let names: BTreeSet<String> = pod.containers().flat_map(beyond).collect();
-    let text = format!("{} must not include {} in securityContext.capabilities.add", whose(&containers), quoted(&names));
+    let text =
+        format!("{} must not include {} in securityContext.capabilities.add", whose(&containers), quoted(&names));
     (!containers.is_empty()).then_some(text)
 }
 
@@ -190,13 +191,8 @@ pub fn host_ports(pod: &Pod<'_>) -> Finding {
 
 pub fn host_probes(pod: &Pod<'_>) -> Finding {
     let hosts = |container: &Value| -> Vec<String> {
-        let handlers = [
-            "/livenessProbe",
-            "/readinessProbe",
-            "/startupProbe",
-            "/lifecycle/postStart",
-            "/lifecycle/preStop",
-        ];
+        let handlers =
+            ["/livenessProbe", "/readinessProbe", "/startupProbe", "/lifecycle/postStart", "/lifecycle/preStop"];
         let host = |handler: &&str, kind: &str| text(container, &format!("{handler}/{kind}/host")).to_owned();
         let all = handlers.iter().flat_map(|handler| [host(handler, "httpGet"), host(handler, "tcpSocket")]);
         all.filter(|host| !host.is_empty()).collect()
@@ -234,7 +230,10 @@ pub fn proc_mount(pod: &Pod<'_>) -> Finding {
         return None;
     }
     let kinds: BTreeSet<String> = pod.containers().filter_map(other).collect();
-    violation("procMount", format!("{} must not set securityContext.procMount to {}", whose(&containers), quoted(&kinds)))
+    violation(
+        "procMount",
+        format!("{} must not set securityContext.procMount to {}", whose(&containers), quoted(&kinds)),
+    )
 }
 
 pub fn selinux(pod: &Pod<'_>, version: u32) -> Finding {
@@ -249,8 +248,7 @@ pub fn selinux(pod: &Pod<'_>, version: u32) -> Finding {
     };
     let own = &pod.spec["securityContext"];
     let by = setters(wrong(own), &pod.named(|container| wrong(&container["securityContext"])))?;
-    let contexts: Vec<&Value> =
-        pod.containers().map(|container| &container["securityContext"]).chain([own]).collect();
+    let contexts: Vec<&Value> = pod.containers().map(|container| &container["securityContext"]).chain([own]).collect();
     let kinds: BTreeSet<&str> =
         contexts.iter().map(|c| text(c, "/seLinuxOptions/type")).filter(|kind| !allowed(kind)).collect();
     let mut parts = Vec::new();
@@ -267,10 +265,9 @@ pub fn selinux(pod: &Pod<'_>, version: u32) -> Finding {
 
 /// The rule before seccomp profiles became fields.
 pub fn seccomp_annotations(pod: &Pod<'_>) -> Finding {
-    let good = |value: &str| {
-        value == "runtime/default" || value == "docker/default" || value.starts_with("localhost/")
-    };
-    let containers = pod.containers().map(|c| format!("container.seccomp.security.alpha.kubernetes.io/{}", text(c, "/name")));
+    let good = |value: &str| value == "runtime/default" || value == "docker/default" || value.starts_with("localhost/");
+    let containers =
+        pod.containers().map(|c| format!("container.seccomp.security.alpha.kubernetes.io/{}", text(c, "/name")));
     let keys = std::iter::once("seccomp.security.alpha.kubernetes.io/pod".to_owned()).chain(containers);
     let bad: BTreeSet<String> = keys
         .filter_map(|key| Some((pod.annotations[&key].as_str()?, key)))
@@ -395,8 +392,7 @@ pub fn restricted_volumes(pod: &Pod<'_>) -> Finding {
         "storageos",
     ];
     let has = |volume: &Value, kinds: &[&'static str]| kinds.iter().find(|kind| volume[**kind].is_object()).copied();
-    let bad: Vec<&Value> =
-        list(pod.spec, "volumes").iter().filter(|volume| has(volume, &ALLOWED).is_none()).collect();
+    let bad: Vec<&Value> = list(pod.spec, "volumes").iter().filter(|volume| has(volume, &ALLOWED).is_none()).collect();
     if bad.is_empty() {
         return None;
     }

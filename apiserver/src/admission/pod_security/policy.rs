@@ -138,10 +138,22 @@ mod tests {
         let rows = [
             (json!({}), "privileged:latest privileged:latest privileged:latest", 0),
             (json!({ "enforce": "baseline" }), "baseline:latest privileged:latest baseline:latest", 0),
-            (json!({ "enforce": "restricted", "enforce-version": "v1.20" }), "restricted:v1.20 privileged:latest restricted:v1.20", 0),
-            (json!({ "enforce": "restricted", "warn": "baseline" }), "restricted:latest privileged:latest baseline:latest", 0),
+            (
+                json!({ "enforce": "restricted", "enforce-version": "v1.20" }),
+                "restricted:v1.20 privileged:latest restricted:v1.20",
+                0,
+            ),
+            (
+                json!({ "enforce": "restricted", "warn": "baseline" }),
+                "restricted:latest privileged:latest baseline:latest",
+                0,
+            ),
             (json!({ "enforce": "strict" }), "restricted:latest privileged:latest privileged:latest", 1),
-            (json!({ "audit": "strict", "audit-version": "1.20" }), "privileged:latest privileged:latest privileged:latest", 2),
+            (
+                json!({ "audit": "strict", "audit-version": "1.20" }),
+                "privileged:latest privileged:latest privileged:latest",
+                2,
+            ),
             (json!({ "audit-version": "v1.05" }), "privileged:latest privileged:latest privileged:latest", 1),
         ];
         for (short, expected, wrong) in rows {

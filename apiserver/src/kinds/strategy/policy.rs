@@ -74,7 +74,8 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
     let now = crate::registry::object::now();
     for condition in new.list_mut("status.conditions") {
         condition.default_to("lastUpdateTime", now.clone());
-        let same = |o: &&Value| o.text("type") == condition.text("type") && o.text("status") == condition.text("status");
+        let same =
+            |o: &&Value| o.text("type") == condition.text("type") && o.text("status") == condition.text("status");
         let since = old.list("status.conditions").iter().find(same).map(|o| o.text("lastTransitionTime").to_owned());
         let since = since.filter(|since| !since.is_empty()).unwrap_or_else(|| now.clone());
         condition.default_to("lastTransitionTime", since);

@@ -191,7 +191,9 @@ mod tests {
         conditions(&mut errors, &with(json!([approved(), denied()])));
         assert_eq!(
             texts(&errors),
-            ["status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"]
+            [
+                "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
+            ]
         );
         let mut errors = ErrorList::new();
         conditions(&mut errors, &with(json!([{ "type": "Failed", "status": "False" }])));
@@ -218,7 +220,9 @@ mod tests {
         certificate(&mut errors, &signed("YQ=="));
         assert_eq!(
             texts(&errors),
-            ["status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"]
+            [
+                "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"
+            ]
         );
     }
 }
