@@ -7,8 +7,8 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, ObjectReference, PersistentVolumeClaim, Pod, ReplicationController,
-    ResourceQuota, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -22,8 +22,10 @@ use tokio::sync::watch;
 
 use crate::framework::{Gate, Kind};
 
-/// The only ConfigMap this process reads or writes.
+/// The ConfigMaps this process reads or writes: the cluster's authority, in every namespace …
 pub const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
+/// … and what machines that are to join read, in kube-public.
+pub const CLUSTER_INFO: &str = "cluster-info";
 
 macro_rules! kinds {
     ($($field:ident: $kind:ty),+ $(,)?) => {
@@ -66,6 +68,9 @@ kinds! {
     cluster_roles: ClusterRole,
     signing_requests: CertificateSigningRequest,
     quotas: ResourceQuota,
+    volumes: PersistentVolume,
+    cluster_info: ConfigMap,
+    bootstrap_tokens: Secret,
 }
 
 /// An object of any kind that is gone.
@@ -147,6 +152,11 @@ impl Context {
         kinds.cluster_roles.watch(all());
         kinds.signing_requests.watch(all());
         kinds.quotas.watch(all());
+        kinds.volumes.watch(all());
+        let info = format!("metadata.name={CLUSTER_INFO},metadata.namespace=kube-public");
+        kinds.cluster_info.watch(all().fields(&info));
+        let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);
+        kinds.bootstrap_tokens.watch(all().fields(&tokens));
         let this = self.clone();
         tokio::spawn(async move {
             this.kinds.synced().await;

@@ -3,7 +3,9 @@
 //! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
+pub mod bootstrap;
 pub mod certificates;
+pub mod cluster_roles;
 pub mod context;
 pub mod cronjob;
 pub mod daemonset;
@@ -18,6 +20,7 @@ pub mod job;
 pub mod load_balancer;
 pub mod namespace;
 pub mod node;
+pub mod protection;
 pub mod replicas;
 pub mod resource_quota;
 pub mod root_ca;
@@ -99,6 +102,11 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("pod-garbage-collector-controller", &|| node::podgc::start(context));
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
+    on("persistentvolumeclaim-protection-controller", &|| protection::start_claims(context));
+    on("persistentvolume-protection-controller", &|| protection::start_volumes(context));
+    on("clusterrole-aggregation-controller", &|| cluster_roles::start(context));
+    on("bootstrap-signer-controller", &|| bootstrap::start_signing(context));
+    on("token-cleaner-controller", &|| bootstrap::start_cleaning(context));
     on("resourcequota-controller", &|| resource_quota::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();

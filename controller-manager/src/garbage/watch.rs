@@ -49,6 +49,7 @@ pub fn start(shared: &Arc<Shared>) {
     share(shared, &kinds.cluster_roles, &mut shared_kinds);
     share(shared, &kinds.signing_requests, &mut shared_kinds);
     share(shared, &kinds.quotas, &mut shared_kinds);
+    share(shared, &kinds.volumes, &mut shared_kinds);
     let shared = shared.clone();
     tokio::spawn(async move { keep_discovering(shared, shared_kinds).await });
 }

@@ -89,7 +89,9 @@ impl Authority {
                 fields.next().write_der(info.subject_pki.raw);
                 fields.next().write_tagged(Tag::context(3), |writer| {
                     writer.write_sequence(|list| {
-                        extension(list.next(), &[2, 5, 29, 15], true, &key_usage);
+                        if let Some(bits) = &key_usage {
+                            extension(list.next(), &[2, 5, 29, 15], true, bits);
+                        }
                         if let Some(purposes) = &extended {
                             extension(list.next(), &[2, 5, 29, 37], false, purposes);
                         }
@@ -167,8 +169,8 @@ fn time(writer: DERWriter<'_>, at: Timestamp) {
     writer.write_tagged_implicit(tag, |writer| writer.write_bytes(text.as_bytes()));
 }
 
-/// keyUsage and extKeyUsage of the usages' names (`certificates/v1 KeyUsage`).
-fn usages(names: &[&str]) -> Result<(Vec<u8>, Option<Vec<u8>>), CsrError> {
+/// keyUsage and extKeyUsage of the usages' names (`certificates/v1 KeyUsage`), where there are any.
+fn usages(names: &[&str]) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), CsrError> {
     // The bits of RFC 5280's KeyUsage, the first on the left.
     const BITS: [(&str, u32); 11] = [
         ("signing", 0),
@@ -208,9 +210,11 @@ fn usages(names: &[&str]) -> Result<(Vec<u8>, Option<Vec<u8>>), CsrError> {
         }
     }
     purposes.dedup();
-    let length = (16 - bits.trailing_zeros() as usize) % 17;
-    let key_usage = yasna::construct_der(|writer| {
-        writer.write_bitvec_bytes(&bits.to_be_bytes()[..length.div_ceil(8)], length);
+    let length = 16 - bits.trailing_zeros() as usize;
+    let key_usage = (bits != 0).then(|| {
+        yasna::construct_der(|writer| {
+            writer.write_bitvec_bytes(&bits.to_be_bytes()[..length.div_ceil(8)], length);
+        })
     });
     let extended = (!purposes.is_empty()).then(|| {
         yasna::construct_der(|writer| {
