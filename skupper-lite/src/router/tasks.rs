@@ -21,7 +21,10 @@ use super::{manage, tls};
 
 /// A link that failed is tried again after this, doubled up to the maximum. It is short, for a mended WAN should be
 /// noticed by the one who mended it.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(4));
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+/// A router that takes longer to answer a connection's first packet is asked anew: the kernel would repeat that packet
+/// after 1, 3 and 7 s, and not notice in between that the way is open again.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Connections a tcpListener carries at a time; further ones wait in the kernel's queue.
 const MAX_CLIENTS: usize = 4096;
 
@@ -153,15 +156,12 @@ async fn dial(
     let Connector { host, port, .. } = connector;
     let client = tls::client(profile)?;
     let name = ServerName::try_from(host.clone())?;
-    let connect = async {
-        let connection = TcpStream::connect(format!("{host}:{port}")).await?;
-        connection.set_nodelay(true)?;
-        TlsConnector::from(client).connect(name, connection).await
-    };
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-        Ok(connection) => Ok(connection?),
-        Err(_) => anyhow::bail!("{host}:{port} does not answer"),
-    }
+    let silent = || anyhow::anyhow!("{host}:{port} does not answer");
+    let connection = tokio::time::timeout(ANSWER, TcpStream::connect(format!("{host}:{port}")));
+    let connection = connection.await.map_err(|_| silent())??;
+    connection.set_nodelay(true)?;
+    let handshake = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(client).connect(name, connection));
+    Ok(handshake.await.map_err(|_| silent())??)
 }
 
 /// Listens only while the address can be reached, so that a client is refused at once when it cannot.

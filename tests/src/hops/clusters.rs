@@ -90,13 +90,11 @@ pub fn cut(emulator: &Emulator) -> anyhow::Result<Seen> {
 
 /// With the WAN back everything works again, and nothing was restarted.
 pub fn mend(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let restarts = |context: &str| {
-        emulator
-            .kubectl(
-                context,
-                &["-n", "demo", "get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].restartCount}"],
-            )
-            .map(|o| o.stdout)
+    // Pods may come and go meanwhile, but none is restarted.
+    let restarts = |context: &str| -> anyhow::Result<u32> {
+        let path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
+        let counts = emulator.kubectl(context, &["-n", "demo", "get", "pods", "-o", path])?.stdout;
+        counts.split_whitespace().map(|count| Ok(count.parse::<u32>()?)).sum()
     };
     let before = (restarts("c0")?, restarts("c1")?);
     let mend = emulator.knetsim(&["net", "mend", "c0", "wan"])?;

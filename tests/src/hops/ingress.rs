@@ -54,7 +54,7 @@ pub fn edit(emulator: &Emulator) -> anyhow::Result<Seen> {
         );
         emulator.kubectl("c0", &["-n", "demo", "patch", "ingress", "web", "--type=json", "-p", &patch])?;
         load.until(|answer, _| answer.contains(&format!("hello from {name}")))?;
-        load.until(|_, count| count >= 30)?;
+        load.until(|_, count| count >= 15)?;
     }
     let asked = load.finish()?;
     seen(

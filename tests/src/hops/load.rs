@@ -8,8 +8,8 @@ use anyhow::{Context, bail, ensure};
 use crate::emulator::Emulator;
 use crate::shell::{self, PATIENCE};
 
-/// Requests go out one after the other until stdin ends; each answer or failure is a line. Bounded in any case.
-const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; if read -t 0 _; then break; fi; done"#;
+/// Requests go out one after the other until a line comes in; each answer or failure is a line. Bounded in any case.
+const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; if read -t 0.005 _; then break; fi; done"#;
 
 /// A running load.
 pub struct Load {

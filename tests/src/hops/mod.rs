@@ -1,5 +1,8 @@
-//! The hops of the demo, in order. A hop runs one command that a person could type, says what came back, and fails with the
-//! reason when it is not what upstream and physics demand.
+//! The hops of the demo. A hop runs one command that a person could type, says what came back, and fails with the reason when
+//! it is not what upstream and physics demand.
+//!
+//! What a hop needs of others is in its row ([`Hop::after`]); everything else runs side by side ([`walk`]), because a hop
+//! mostly waits for the cluster to follow.
 
 mod clusters;
 mod extending;
@@ -9,8 +12,9 @@ mod load;
 mod nodes;
 mod pods;
 mod services;
+mod walk;
 
-use std::time::Instant;
+pub use walk::walk;
 
 use crate::emulator::Emulator;
 
@@ -28,61 +32,61 @@ fn seen(command: impl Into<String>, saw: impl Into<String>) -> anyhow::Result<Se
 /// One hop.
 pub struct Hop {
     pub name: &'static str,
+    /// Hops above this one in the table that must have gone well before.
+    pub after: &'static [&'static str],
     pub run: fn(&Emulator) -> anyhow::Result<Seen>,
+}
+
+const fn hop(name: &'static str, after: &'static [&'static str], run: fn(&Emulator) -> anyhow::Result<Seen>) -> Hop {
+    Hop { name, after, run }
 }
 
 /// All hops but the last, which takes everything away again.
 pub const HOPS: &[Hop] = &[
-    Hop { name: "nodes of c0", run: |e| nodes::ready(e, "c0") },
-    Hop { name: "nodes of c1", run: |e| nodes::ready(e, "c1") },
-    Hop { name: "node to node", run: nodes::ping },
-    Hop { name: "cluster to cluster", run: nodes::by_way_of_wan },
-    Hop { name: "apply and roll out", run: pods::deploy },
-    Hop { name: "one pod a worker", run: pods::spread },
-    Hop { name: "pod to pod, same node", run: |e| pods::talk(e, true) },
-    Hop { name: "pod to pod, across", run: |e| pods::talk(e, false) },
-    Hop { name: "VXLAN on the wire", run: pods::vxlan },
-    Hop { name: "logs", run: pods::logs },
-    Hop { name: "logs, followed", run: pods::follow },
-    Hop { name: "exec", run: pods::exec },
-    Hop { name: "exec with a terminal", run: pods::terminal },
-    Hop { name: "cp", run: pods::copy },
-    Hop { name: "port-forward", run: pods::port_forward },
-    Hop { name: "describe", run: pods::describe },
-    Hop { name: "Service by name", run: services::by_name },
-    Hop { name: "scale under load", run: services::scale },
-    Hop { name: "delete under load", run: services::delete },
-    Hop { name: "NodePort from outside", run: services::node_port },
-    Hop { name: "Ingress from outside", run: ingress::paths },
-    Hop { name: "Ingress edited", run: ingress::edit },
-    Hop { name: "sites linked", run: clusters::link },
-    Hop { name: "c1 asks c0", run: clusters::ask },
-    Hop { name: "WAN cut", run: clusters::cut },
-    Hop { name: "WAN mended", run: clusters::mend },
-    Hop { name: "a kind of one's own", run: extending::custom_kind },
-    Hop { name: "controller outside", run: extending::controller_outside },
-    Hop { name: "controller as a pod", run: extending::controller_inside },
+    hop("nodes of c0", &[], |e| nodes::ready(e, "c0")),
+    hop("nodes of c1", &[], |e| nodes::ready(e, "c1")),
+    hop("node to node", &[], nodes::ping),
+    // Cuts c0 off from the WAN for a moment: nothing that comes from outside may be under way.
+    hop("cluster to cluster", &[], nodes::by_way_of_wan),
+    hop("apply", &[], pods::apply),
+    hop("roll out", &["apply"], pods::roll_out),
+    hop("one pod a worker", &["roll out"], pods::spread),
+    hop("pod to pod, same node", &["roll out"], |e| pods::talk(e, true)),
+    hop("pod to pod, across", &["roll out"], |e| pods::talk(e, false)),
+    hop("VXLAN on the wire", &["roll out"], pods::vxlan),
+    hop("logs", &["roll out"], pods::logs),
+    hop("logs, followed", &["logs"], pods::follow),
+    hop("exec", &["roll out"], pods::exec),
+    hop("exec with a terminal", &["roll out"], pods::terminal),
+    hop("cp", &["roll out"], pods::copy),
+    hop("port-forward", &["roll out"], pods::port_forward),
+    hop("describe", &["roll out"], pods::describe),
+    hop("Service by name", &["roll out"], services::by_name),
+    hop(
+        "scale under load",
+        &[
+            "one pod a worker",
+            "pod to pod, same node",
+            "pod to pod, across",
+            "VXLAN on the wire",
+            "port-forward",
+            "describe",
+            "Service by name",
+        ],
+        services::scale,
+    ),
+    hop("delete under load", &["scale under load"], services::delete),
+    hop("NodePort from outside", &["cluster to cluster", "roll out"], services::node_port),
+    hop("Ingress from outside", &["cluster to cluster", "apply"], ingress::paths),
+    hop("Ingress edited", &["Ingress from outside"], ingress::edit),
+    hop("sites linked", &["cluster to cluster", "apply"], clusters::link),
+    hop("c1 asks c0", &["sites linked", "roll out"], clusters::ask),
+    hop("WAN cut", &["c1 asks c0", "NodePort from outside", "Ingress edited"], clusters::cut),
+    hop("WAN mended", &["WAN cut"], clusters::mend),
+    hop("a kind of one's own", &["apply"], extending::custom_kind),
+    hop("controller outside", &["apply"], extending::controller_outside),
+    hop("controller as a pod", &["controller outside"], extending::controller_inside),
 ];
 
 /// Deletes what the hops made, and looks for leftovers.
-pub const LEAVE: Hop = Hop { name: "all deleted", run: leaving::nothing_left };
-
-/// Runs hops one after the other and prints a line each; how many failed.
-pub fn walk(emulator: &Emulator, hops: &[Hop]) -> usize {
-    let mut failed = 0;
-    println!("{:<24} {:<6} {:>6}  COMMAND  =>  WHAT CAME BACK", "HOP", "RESULT", "TIME");
-    for hop in hops {
-        let begun = Instant::now();
-        let result = (hop.run)(emulator);
-        let took = begun.elapsed().as_secs_f32();
-        match result {
-            Ok(Seen { command, saw }) => println!("{:<24} ok     {took:>5.2}s  {command}  =>  {saw}", hop.name),
-            Err(error) => {
-                failed += 1;
-                println!("{:<24} FAILED {took:>5.2}s  {error:#}", hop.name);
-            }
-        }
-    }
-    println!("{} hops, {} ok, {failed} failed", hops.len(), hops.len() - failed);
-    failed
-}
+pub const LEAVE: Hop = hop("all deleted", &[], leaving::nothing_left);

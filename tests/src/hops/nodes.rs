@@ -40,7 +40,7 @@ pub fn by_way_of_wan(emulator: &Emulator) -> anyhow::Result<Seen> {
     ensure!(route.stdout.contains("via 10.0.0.1 "), "the way does not lead over wan: {}", route.stdout);
     let cut = ["net", "cut", "c0", "wan"];
     emulator.knetsim(&cut)?;
-    let gone = emulator.try_knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W1", "10.0.1.11"])?;
+    let gone = emulator.try_knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W0.3", "10.0.1.11"])?;
     emulator.knetsim(&["net", "mend", "c0", "wan"])?;
     ensure!(gone.code != 0, "c1 answers although c0 is cut off from the WAN");
     seen(ping.command, "ttl=63; nothing when wan is cut off")

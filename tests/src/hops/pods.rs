@@ -13,22 +13,24 @@ use crate::shell::{self, PATIENCE};
 
 const NS: [&str; 2] = ["-n", "demo"];
 
-/// Applies the manifests and waits, by watching, until everything runs.
-pub fn deploy(emulator: &Emulator) -> anyhow::Result<Seen> {
+/// Applies the manifests.
+pub fn apply(emulator: &Emulator) -> anyhow::Result<Seen> {
     let apply = emulator.kubectl("c0", &["apply", "-f", &emulator.demo("10-web.yaml")])?;
-    emulator.kubectl("c0", &["-n", "demo", "scale", "deployment/web", "--replicas=3"])?;
+    let what: Vec<_> = apply.lines().filter_map(|line| line.split(' ').next()).collect();
+    seen("kubectl --context c0 apply -f manifests/demo/10-web.yaml", what.join(" "))
+}
+
+/// Waits, by watching, until everything runs.
+pub fn roll_out(emulator: &Emulator) -> anyhow::Result<Seen> {
     emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
     emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;
     let all = emulator.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
     ensure!(all.stdout.contains("deployment.apps/web"), "{}", all.stdout);
     ensure!(all.stdout.contains("3/3     3            3"), "the Deployment is not 3/3:\n{}", all.stdout);
-    seen(
-        format!("kubectl --context c0 apply -f manifests/demo/10-web.yaml ({} objects)", apply.lines().count()),
-        "web 3/3",
-    )
+    seen(all.command, "web 3/3")
 }
 
-/// One pod of `web`: name, address, node.
+/// A pod: name, address, node.
 #[derive(Debug)]
 pub struct Place {
     pub name: String,
@@ -36,32 +38,40 @@ pub struct Place {
     pub node: String,
 }
 
-/// The running pods with a label.
-pub fn places(emulator: &Emulator, label: &str) -> anyhow::Result<Vec<Place>> {
-    let list = emulator.kubectl("c0", &["-n", "demo", "get", "pods", "-l", label, "-o", "json"])?.json()?;
-    let items = list["items"].as_array().cloned().unwrap_or_default();
-    items
-        .iter()
-        .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
-        .map(|pod| {
-            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-            let ip = text(&pod["status"]["podIP"]);
-            let ip = ip.parse().with_context(|| format!("pod IP {ip:?} of {}", pod["metadata"]["name"]))?;
-            Ok(Place { name: text(&pod["metadata"]["name"]), ip, node: text(&pod["spec"]["nodeName"]) })
-        })
-        .collect()
+/// The running pods of `web`, and pod `client`.
+pub struct Places {
+    pub web: Vec<Place>,
+    pub client: Place,
+}
+
+/// Where the pods of the demo are.
+pub fn places(emulator: &Emulator) -> anyhow::Result<Places> {
+    let list = emulator.kubectl("c0", &["-n", "demo", "get", "pods", "-l", "app in (web,client)", "-o", "json"])?;
+    let list = list.json()?;
+    let (mut web, mut client) = (Vec::new(), None);
+    let items = list["items"].as_array().into_iter().flatten();
+    for pod in items.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
+        let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        let ip = text(&pod["status"]["podIP"]);
+        let ip = ip.parse().with_context(|| format!("pod IP {ip:?} of {}", pod["metadata"]["name"]))?;
+        let place = Place { name: text(&pod["metadata"]["name"]), ip, node: text(&pod["spec"]["nodeName"]) };
+        if pod["metadata"]["labels"]["app"] == "web" { web.push(place) } else { client = Some(place) }
+    }
+    Ok(Places { web, client: client.context("there is no pod client")? })
 }
 
 /// Three pods on three workers, each with an address of its node's podCIDR.
 pub fn spread(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let pods = places(emulator, "app=web")?;
+    let pods = places(emulator)?.web;
     let mut nodes: Vec<_> = pods.iter().map(|p| p.node.as_str()).collect();
     nodes.sort_unstable();
     ensure!(nodes == ["c0w1", "c0w2", "c0w3"], "the pods are on {nodes:?}");
+    let path = r#"jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{"\n"}{end}"#;
+    let ranges = emulator.kubectl("c0", &["get", "nodes", "-o", path])?;
     for pod in &pods {
-        let cidr = emulator.kubectl("c0", &["get", "node", &pod.node, "-o", "jsonpath={.spec.podCIDR}"])?.stdout;
-        let prefix = cidr.rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
-        ensure!(!prefix.is_empty() && pod.ip.to_string().starts_with(&prefix), "{} is not in {cidr}", pod.ip);
+        let range = ranges.lines().find_map(|line| line.strip_prefix(pod.node.as_str())).unwrap_or_default().trim();
+        let prefix = range.rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
+        ensure!(!prefix.is_empty() && pod.ip.to_string().starts_with(&prefix), "{} is not in {range:?}", pod.ip);
     }
     let ips: Vec<_> = pods.iter().map(|p| format!("{}@{}", p.ip, p.node)).collect();
     seen("kubectl -n demo get pods -o wide", ips.join(" "))
@@ -69,12 +79,10 @@ pub fn spread(emulator: &Emulator) -> anyhow::Result<Seen> {
 
 /// A pod asks another one, on the same node or across; the receiver sees the sender's own address.
 pub fn talk(emulator: &Emulator, same: bool) -> anyhow::Result<Seen> {
-    let client = places(emulator, "app=client")?.pop().context("there is no pod client")?;
-    let pods = places(emulator, "app=web")?;
-    let peer = pods.iter().find(|p| (p.node == client.node) == same).context("no pod of web is where it is needed")?;
-    emulator.in_client("c0", &format!("ping -c1 -W2 {}", peer.ip))?;
+    let Places { web, client } = places(emulator)?;
+    let peer = web.iter().find(|p| (p.node == client.node) == same).context("no pod of web is where it is needed")?;
     let script = format!("curl -sS -m5 http://{}:8080/clientip", peer.ip);
-    let answer = emulator.in_client("c0", &script)?;
+    let answer = emulator.in_client("c0", &format!("ping -q -c1 -W2 {} >&2 && {script}", peer.ip))?;
     let from = answer.stdout.trim();
     ensure!(from.starts_with(&format!("{}:", client.ip)), "{} sees {from} instead of {}", peer.name, client.ip);
     seen(format!("kubectl exec client -- {script}"), format!("{} -> {}: sender seen as {from}", client.node, peer.node))
@@ -82,9 +90,8 @@ pub fn talk(emulator: &Emulator, same: bool) -> anyhow::Result<Seen> {
 
 /// tcpdump on the underlay shows the tunnel's packets with its VNI.
 pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let client = places(emulator, "app=client")?.pop().context("there is no pod client")?;
-    let pods = places(emulator, "app=web")?;
-    let peer = pods.iter().find(|p| p.node != client.node).context("all pods are on one node")?;
+    let Places { web, client } = places(emulator)?;
+    let peer = web.iter().find(|p| p.node != client.node).context("all pods are on one node")?;
     let args = [
         "exec",
         &client.node,
@@ -99,7 +106,8 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
         "-c2",
         "-i",
         "eth0",
-        "udp port 8472 and greater 100",
+        // The ninth byte of the inner IP header, after 8 of UDP, 8 of VXLAN and 14 of Ethernet: the protocol is ICMP.
+        "udp port 8472 and udp[39] = 1",
     ];
     let mut dump = emulator.command(&emulator.binary, &args);
     let shown = shell::show(&dump);
@@ -223,7 +231,7 @@ pub fn port_forward(emulator: &Emulator) -> anyhow::Result<Seen> {
 
 /// The story of a pod, Events included.
 pub fn describe(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let pods = places(emulator, "app=web")?;
+    let pods = places(emulator)?.web;
     let told = emulator.kubectl("c0", &[NS[0], NS[1], "describe", "pod", &pods[0].name])?;
     for word in [
         "Scheduled",

@@ -1,0 +1,98 @@
+//! Walking the table: hops run side by side as far as their rows allow, and are told of in the table's order.
+
+use std::collections::HashMap;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Hop, Seen};
+use crate::emulator::Emulator;
+
+/// So many hops run at once: they wait more than they work.
+const AT_ONCE: usize = 8;
+
+/// What came of a hop.
+enum Outcome {
+    Done(anyhow::Result<Seen>, Duration),
+    /// The hop it needed that did not go well.
+    Missing(&'static str),
+}
+
+impl Outcome {
+    fn went_well(&self) -> bool {
+        matches!(self, Self::Done(Ok(_), _))
+    }
+}
+
+/// Runs hops, each as soon as those it needs went well, and prints a line each; how many did not go well.
+pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
+    let begun = Instant::now();
+    println!("{:<24} {:<7} {:>6}  COMMAND  =>  WHAT CAME BACK", "HOP", "RESULT", "TIME");
+    let mut outcomes: HashMap<&'static str, Outcome> = HashMap::new();
+    let mut waiting: Vec<&'static Hop> = hops.iter().collect();
+    let mut told = 0;
+    let mut running = 0;
+    let (report, reports) = mpsc::channel();
+    while told < hops.len() {
+        // Rows come after those they need, so one pass finds also what is missing because something else is.
+        waiting.retain(|hop| {
+            let missing = hop.after.iter().find(|name| outcomes.get(*name).is_some_and(|o| !o.went_well()));
+            if let Some(name) = missing {
+                outcomes.insert(hop.name, Outcome::Missing(name));
+                return false;
+            }
+            let ready = running < AT_ONCE && hop.after.iter().all(|name| outcomes.contains_key(name));
+            if ready {
+                running += 1;
+                let (report, emulator, hop) = (report.clone(), emulator.clone(), *hop);
+                thread::spawn(move || {
+                    let begun = Instant::now();
+                    let result = (hop.run)(&emulator);
+                    // The receiver is there until every hop has reported.
+                    let _ = report.send((hop.name, Outcome::Done(result, begun.elapsed())));
+                });
+            }
+            !ready
+        });
+        while let Some(hop) = hops.get(told)
+            && let Some(outcome) = outcomes.get(hop.name)
+        {
+            tell(hop.name, outcome);
+            told += 1;
+        }
+        if running > 0 {
+            let Ok((name, outcome)) = reports.recv() else { break };
+            running -= 1;
+            outcomes.insert(name, outcome);
+        }
+    }
+    let failed = hops.len() - outcomes.values().filter(|o| o.went_well()).count();
+    let took = begun.elapsed().as_secs_f32();
+    println!("{} hops in {took:.1} s, {} ok, {failed} failed", hops.len(), hops.len() - failed);
+    failed
+}
+
+fn tell(name: &str, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done(Ok(Seen { command, saw }), took) => {
+            println!("{name:<24} ok      {:>5.2}s  {command}  =>  {saw}", took.as_secs_f32());
+        }
+        Outcome::Done(Err(error), took) => println!("{name:<24} FAILED  {:>5.2}s  {error:#}", took.as_secs_f32()),
+        Outcome::Missing(other) => println!("{name:<24} NOT RUN         it needs `{other}`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::HOPS;
+
+    #[test]
+    fn a_row_needs_only_rows_above_it() {
+        for (index, hop) in HOPS.iter().enumerate() {
+            for name in hop.after {
+                assert!(HOPS[..index].iter().any(|above| above.name == *name), "{} needs {name}", hop.name);
+            }
+            assert!(!HOPS[..index].iter().any(|above| above.name == hop.name), "{} stands twice", hop.name);
+        }
+    }
+}
