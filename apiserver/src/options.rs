@@ -92,6 +92,18 @@ pub struct Options {
     pub enable_aggregator_routing: bool,
     #[arg(long)]
     pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of front-proxy certificates; without any, all of their authority count.
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Whether requests without credentials are those of system:anonymous.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: bool,
+    /// Whether Secrets of type bootstrap.kubernetes.io/token are credentials.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_bootstrap_token_auth: bool,
+    /// What tokens must be for; the issuer by default.
+    #[arg(long, value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
     /// Admission plugins that are off by default and shall run.
     #[arg(long, value_delimiter = ',')]
     pub enable_admission_plugins: Vec<String>,

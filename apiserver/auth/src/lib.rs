@@ -10,7 +10,9 @@
 //! ```
 
 pub mod bootstrap;
+pub mod bootstrap_token;
 pub mod csr;
+pub mod front_proxy;
 pub mod impersonation;
 pub mod node;
 pub mod rbac;

@@ -1,32 +1,32 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
+mod authenticate;
 pub mod policy;
 pub mod review;
 pub mod token;
 
 use std::sync::Arc;
 
+pub use authenticate::{Clients, Peer, authenticate, token as token_user};
+
 use anyhow::Context;
-use async_trait::async_trait;
-use auth::serviceaccount::{BoundObjects, BoundState, PublicKey, Signer, SigningKey, Verifier};
-use auth::x509::ClientAuthority;
+use auth::serviceaccount::{PublicKey, Signer, SigningKey, Verifier};
 use auth::{Attributes, Decision, Resource, Target, UserInfo, impersonation};
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use jiff::Timestamp;
 use schema::selector::FieldSelector;
 
-use crate::app::{App, text};
+use crate::app::App;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
 
 /// Keys and authorities.
 pub struct Access {
-    pub clients: ClientAuthority,
+    pub clients: Clients,
     pub signer: Signer,
     pub verifier: Verifier,
     pub issuer: String,
+    audiences: Vec<String>,
     pub policy: policy::Policy,
 }
 
@@ -35,7 +35,7 @@ impl Access {
     /// A file cannot be read or holds no key or certificate.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-        let clients = ClientAuthority::from_pem(&read(&options.client_ca_file)?)?;
+        let clients = Clients::load(options)?;
         let path = &options.service_account_signing_key_file;
         let key = SigningKey::from_pem(&read(path)?).with_context(|| format!("use {}", path.display()))?;
         let signer = Signer::new(key, options.service_account_issuer.clone());
@@ -47,55 +47,16 @@ impl Access {
         let mut seen = std::collections::HashSet::new();
         keys.retain(|key| seen.insert(key.id().to_owned()));
         let issuer = options.service_account_issuer.clone();
-        let verifier = Verifier::new(keys, vec![issuer.clone()], vec![issuer.clone()]);
-        Ok(Self { clients, signer, verifier, issuer, policy: policy::Policy::default() })
+        let audiences =
+            if options.api_audiences.is_empty() { vec![issuer.clone()] } else { options.api_audiences.clone() };
+        let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy: policy::Policy::default() })
     }
-}
 
-/// The lookup of what tokens are bound to, from the store itself: a token must work the moment it is issued.
-struct Bound<'a>(&'a App);
-
-#[async_trait]
-impl BoundObjects for Bound<'_> {
-    async fn find(&self, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<BoundState>> {
-        let resource = self.0.resource("", resource)?;
-        let (found, _) = self.0.store.get(&resource.key(namespace, name), None).await?;
-        let Some(kv) = found else { return Ok(None) };
-        let object: serde_json::Value = serde_json::from_slice(&kv.value)?;
-        Ok(Some(BoundState {
-            uid: text(&object, "/metadata/uid").to_owned(),
-            deletion_timestamp: text(&object, "/metadata/deletionTimestamp").parse().ok(),
-        }))
-    }
-}
-
-/// The user behind a token, and the audiences it is good for.
-pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), String> {
-    let now = Timestamp::now();
-    let verified = app.access.verifier.verify(token, audiences, now).map_err(|e| e.to_string())?;
-    let user = verified.bound(&Bound(app), now).await.map_err(|e| e.to_string())?;
-    Ok((user, verified.audiences))
-}
-
-/// Who sent a request: the bearer token where there is one, else the certificate, else nobody.
-pub async fn authenticate(
-    app: &App,
-    certificate: Option<&Result<UserInfo, String>>,
-    headers: &HeaderMap,
-) -> ApiResult<UserInfo> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    match (certificate, bearer) {
-        (Some(Ok(user)), _) => Ok(user.clone()),
-        (_, Some(bearer)) => token(app, bearer.trim(), &[]).await.map(|(user, _)| user).map_err(|why| {
-            tracing::debug!(why, "a bearer token was refused");
-            ApiError::unauthorized()
-        }),
-        (Some(Err(why)), None) => {
-            tracing::debug!(why, "a client certificate was refused");
-            Err(ApiError::unauthorized())
-        }
-        (None, None) => Ok(UserInfo::anonymous()),
+    /// What tokens must be for that are to be used here.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 }
 
@@ -134,7 +95,12 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
 
 /// Asks the authorizers in turn.
 pub async fn decide(app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
-    app.access.policy.decide(app, attributes, &[]).await
+    decide_fields(app, attributes, &[]).await
+}
+
+/// The same for a request with a field selector; `fields` are its equalities.
+pub async fn decide_fields(app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
+    app.access.policy.decide(app, attributes, fields).await
 }
 
 /// # Errors

@@ -18,10 +18,9 @@ use tokio::sync::Semaphore;
 use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
-use super::server::Peer;
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
-use crate::access::{self, review};
+use crate::access::{self, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call};
 use crate::registry::delete::Deleted;
@@ -91,7 +90,7 @@ async fn admit(
     query: Query,
 ) -> ApiResult<Response<Body>> {
     let app = &shared.app;
-    let user = access::authenticate(app, peer.0.as_ref().as_ref(), request.headers()).await?;
+    let user = access::authenticate(app, peer, request.headers()).await?;
     let user = access::impersonate(app, user, request.headers()).await?;
     access::authorize(app, &user, &info, &query).await?;
     let long = info.verb == "watch"

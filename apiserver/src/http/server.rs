@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::UserInfo;
-use auth::x509::ClientAuthority;
 use axum::Router;
 use axum::body::Body;
 use http::Request;
@@ -20,14 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use crate::access::Clients;
+
 /// How long a client may take for the TLS handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// So many streams a client may have open on one HTTP/2 connection (upstream: 100 for the anonymous, 250 by default).
 const STREAMS: u32 = 250;
-
-/// Who is at the other end of a connection: a verified certificate's subject, why it was refused, or nothing.
-#[derive(Clone)]
-pub struct Peer(pub Arc<Option<Result<UserInfo, String>>>);
 
 /// Listens on the address and takes over the inherited sockets.
 ///
@@ -53,7 +49,7 @@ fn inherited(fd: i32) -> anyhow::Result<TcpListener> {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
-    clients: ClientAuthority,
+    clients: Clients,
     router: Router,
     stop: CancellationToken,
 ) {
@@ -93,7 +89,7 @@ pub async fn serve(
 async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
-    clients: ClientAuthority,
+    clients: Clients,
     router: Router,
     stop: CancellationToken,
 ) {
@@ -101,14 +97,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let user = match chain {
-        [] => None,
-        chain => {
-            let user = clients.authenticate(chain, UnixTime::now());
-            Some(user.map(UserInfo::authenticated).map_err(|e| e.to_string()))
-        }
-    };
-    let peer = Peer(Arc::new(user));
+    let peer = clients.judge(chain, UnixTime::now());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         router.clone().oneshot(request.map(Body::new))

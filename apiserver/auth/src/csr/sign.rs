@@ -169,8 +169,11 @@ fn time(writer: DERWriter<'_>, at: Timestamp) {
     writer.write_tagged_implicit(tag, |writer| writer.write_bytes(text.as_bytes()));
 }
 
+/// The DER of keyUsage and of extKeyUsage.
+type Usages = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// keyUsage and extKeyUsage of the usages' names (`certificates/v1 KeyUsage`), where there are any.
-fn usages(names: &[&str]) -> Result<(Option<Vec<u8>>, Option<Vec<u8>>), CsrError> {
+fn usages(names: &[&str]) -> Result<Usages, CsrError> {
     // The bits of RFC 5280's KeyUsage, the first on the left.
     const BITS: [(&str, u32); 11] = [
         ("signing", 0),
