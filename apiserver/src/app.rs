@@ -28,6 +28,7 @@ pub struct App {
     pub caches: Caches,
     pub catalogue: ArcSwap<Catalogue>,
     pub access: Access,
+    pub audit: Arc<crate::audit::Log>,
     pub allocator: Allocator,
     pub kubelets: Kubelets,
     /// Whose turn it is to be charged to a namespace's quotas.
@@ -64,6 +65,8 @@ pub struct Call {
     pub agent: String,
     pub internal: bool,
     dry_run: AtomicBool,
+    /// The request's line in the audit log, where it has one.
+    pub trail: Option<Arc<crate::audit::Trail>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -80,6 +83,7 @@ impl Call {
             agent: String::new(),
             internal: false,
             dry_run: AtomicBool::new(false),
+            trail: None,
             warnings: Mutex::default(),
         }
     }
@@ -130,6 +134,13 @@ impl Call {
         let mut warnings = self.warnings.lock();
         if !warnings.contains(&text) {
             warnings.push(text);
+        }
+    }
+
+    /// Notes something in the audit log; of several notes under one key the first stays.
+    pub fn annotate(&self, key: &str, value: &str) {
+        if let Some(trail) = &self.trail {
+            trail.annotate(key, value);
         }
     }
 

@@ -12,6 +12,7 @@
 pub mod access;
 pub mod admission;
 pub mod app;
+pub mod audit;
 pub mod bootstrap;
 pub mod crd;
 pub mod http;
@@ -54,6 +55,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let access = access::Access::load(&options)?;
+    let audit = Arc::new(audit::Log::load(&options)?);
     let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
     let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
@@ -71,6 +73,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         access,
         kubelets,
         turns: admission::Turns::default(),
+        audit,
         store,
         started,
         stop: stop.clone(),

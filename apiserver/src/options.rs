@@ -104,6 +104,21 @@ pub struct Options {
     /// What tokens must be for; the issuer by default.
     #[arg(long, value_delimiter = ',')]
     pub api_audiences: Vec<String>,
+    /// What is logged of which requests (audit.k8s.io/v1 Policy); without it there is no audit log.
+    #[arg(long)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The audit log; `-` is the standard output.
+    #[arg(long)]
+    pub audit_log_path: Option<PathBuf>,
+    /// The size in MiB at which the log is begun anew; 0: never.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxsize: u64,
+    /// So many old logs are kept; 0: all.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Old logs are kept for so many days; 0: for ever.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxage: u64,
     /// Admission plugins that are off by default and shall run.
     #[arg(long, value_delimiter = ',')]
     pub enable_admission_plugins: Vec<String>,

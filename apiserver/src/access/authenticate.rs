@@ -1,5 +1,6 @@
 //! Who sent a request: an aggregator's word, a certificate, a bearer token, or nobody.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -35,7 +36,11 @@ struct Proxies {
 
 /// What a connection's certificate says.
 #[derive(Clone, Default)]
-pub struct Peer(Arc<Presented>);
+pub struct Peer {
+    presented: Arc<Presented>,
+    /// The other end's address.
+    pub address: Option<IpAddr>,
+}
 
 #[derive(Default)]
 struct Presented {
@@ -67,16 +72,16 @@ impl Clients {
 
     /// Judges the certificates of a connection, once for all of its requests.
     #[must_use]
-    pub fn judge(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Peer {
+    pub fn judge(&self, chain: &[CertificateDer<'_>], address: Option<IpAddr>, now: UnixTime) -> Peer {
         if chain.is_empty() {
-            return Peer::default();
+            return Peer { address, ..Peer::default() };
         }
         let user = self.users.authenticate(chain, now).map(UserInfo::authenticated).map_err(|e| e.to_string());
         let proxy = self.proxies.as_ref().is_some_and(|proxies| {
             let named = |user: &UserInfo| proxies.names.is_empty() || proxies.names.contains(&user.username);
             proxies.authority.authenticate(chain, now).is_ok_and(|user| named(&user))
         });
-        Peer(Arc::new(Presented { user: Some(user), proxy }))
+        Peer { presented: Arc::new(Presented { user: Some(user), proxy }), address }
     }
 }
 
@@ -147,7 +152,7 @@ async fn bootstrap(app: &App, token: &str, now: Timestamp) -> Result<UserInfo, S
 /// # Errors
 /// 401.
 pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
-    let Presented { user, proxy } = &*peer.0;
+    let Presented { user, proxy } = &*peer.presented;
     if *proxy && let Some(user) = front_proxy::Headers::default().user(headers) {
         return Ok(user);
     }

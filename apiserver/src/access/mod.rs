@@ -16,6 +16,7 @@ use http::HeaderMap;
 use schema::selector::FieldSelector;
 
 use crate::app::App;
+use crate::audit::Trail;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
@@ -61,7 +62,12 @@ impl Access {
 }
 
 /// The user to act as: the one who asks, or the one they are allowed to impersonate.
-pub async fn impersonate(app: &Arc<App>, user: UserInfo, headers: &HeaderMap) -> ApiResult<UserInfo> {
+pub async fn impersonate(
+    app: &Arc<App>,
+    user: UserInfo,
+    headers: &HeaderMap,
+    trail: Option<&Trail>,
+) -> ApiResult<UserInfo> {
     let wanted = impersonation::requested(headers).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let Some(wanted) = wanted else { return Ok(user) };
     for check in &wanted.checks {
@@ -72,6 +78,9 @@ pub async fn impersonate(app: &Arc<App>, user: UserInfo, headers: &HeaderMap) ->
             let why = attributes.forbidden_message(decision.reason());
             return Err(ApiError::forbidden(check.group, check.resource, &check.name, &why));
         }
+    }
+    if let Some(trail) = trail {
+        trail.impersonated(&wanted.user);
     }
     Ok(wanted.user)
 }
@@ -105,12 +114,22 @@ pub async fn decide_fields(app: &Arc<App>, attributes: &Attributes<'_>, fields: 
 
 /// # Errors
 /// 403 with upstream's text when the request is not allowed.
-pub async fn authorize(app: &Arc<App>, user: &UserInfo, info: &RequestInfo, query: &Query) -> ApiResult<()> {
+pub async fn authorize(
+    app: &Arc<App>,
+    user: &UserInfo,
+    info: &RequestInfo,
+    query: &Query,
+    trail: Option<&Trail>,
+) -> ApiResult<()> {
     let attributes = attributes(user, info);
     let selector = query.text("fieldSelector").and_then(|text| FieldSelector::parse(text).ok()).unwrap_or_default();
     let equal = selector.requirements.iter().filter(|r| r.equal);
     let fields: Vec<(&str, &str)> = equal.map(|r| (r.field.as_str(), r.value.as_str())).collect();
     let decision = app.access.policy.decide(app, &attributes, &fields).await;
+    if let Some(trail) = trail {
+        trail.annotate("authorization.k8s.io/decision", if decision.allowed() { "allow" } else { "forbid" });
+        trail.annotate("authorization.k8s.io/reason", decision.reason());
+    }
     if decision.allowed() {
         return Ok(());
     }

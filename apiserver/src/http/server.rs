@@ -97,7 +97,8 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let peer = clients.judge(chain, UnixTime::now());
+    let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
+    let peer = clients.judge(chain, address, UnixTime::now());
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         router.clone().oneshot(request.map(Body::new))

@@ -85,7 +85,11 @@ mod tests {
     #[test]
     fn signatures_are_upstreams() {
         assert_eq!(
-            signature("Hello from the other side. I must have called a thousand times.", "joshua", "my secret"),
+            signature(
+                "Hello from the other side. I must have called a thousand times.",
+                "joshua",
+                "my voice is my passcode"
+            ),
             "eyJhbGciOiJIUzI1NiIsImtpZCI6Impvc2h1YSJ9..VShe2taLd-YTrmWuRkcL_8QTNDHYxQIEBsAYYiIj1_8"
         );
     }

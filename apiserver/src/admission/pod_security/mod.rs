@@ -16,6 +16,8 @@ use crate::app::text;
 use crate::http::status::ApiResult;
 use crate::registry::write;
 
+/// What notes in the audit log begin with.
+const ANNOTATION: &str = "pod-security.kubernetes.io/";
 /// So many pods of a namespace are looked at when its level changes.
 const MOST_PODS: usize = 3000;
 
@@ -67,8 +69,18 @@ fn matters(new: &Value, old: &Value) -> bool {
 /// `enforced`: the pod itself, which is refused; a template is only warned of.
 async fn pod(a: &Attributes<'_>, metadata: &Value, spec: &Value, enforced: Option<&Value>) -> ApiResult<()> {
     let Some(namespace) = write::namespace(a.app(), a.namespace()).await? else { return Ok(()) };
-    let (policy, _) = Policy::of(&namespace["metadata"]["labels"]);
+    let (policy, wrong) = Policy::of(&namespace["metadata"]["labels"]);
+    if !wrong.is_empty() {
+        let text = wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        a.call.annotate(&format!("{ANNOTATION}error"), &format!("Failed to parse policy: {text}"));
+    }
+    let audited = violations(policy.audit, metadata, spec);
+    if !audited.is_empty() {
+        let text = format!("would violate PodSecurity \"{}\": {}", policy.audit, detail(&audited));
+        a.call.annotate(&format!("{ANNOTATION}audit-violations"), &text);
+    }
     if let Some(pod) = enforced {
+        a.call.annotate(&format!("{ANNOTATION}enforce-policy"), &policy.enforce.to_string());
         let found = violations(policy.enforce, metadata, spec);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, detail(&found));
