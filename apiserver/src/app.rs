@@ -34,6 +34,7 @@ pub struct App {
     /// Whose turn it is to be charged to a namespace's quotas.
     pub turns: crate::admission::Turns,
     pub clients: crate::outbound::Clients,
+    pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
     pub health: crate::http::health::Health,
@@ -63,6 +64,7 @@ pub struct Call {
     pub accept: Accept,
     /// `User-Agent`, from which the field manager's name comes when the query has none.
     pub agent: String,
+    /// The server's own housekeeping: webhooks and policies, which it may be needed to mend, have no say in it.
     pub internal: bool,
     dry_run: AtomicBool,
     /// The request's line in the audit log, where it has one.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use self::validator::Validator;
 use self::validator::{Place, validate_at};
+pub use self::{format::matches as matches_format, validator::Validator};
 use crate::{
     Schema, facts,
     field::{self, ErrorList, Path},

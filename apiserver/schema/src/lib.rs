@@ -22,7 +22,7 @@ pub mod protobuf;
 mod prune;
 pub mod quantity;
 pub mod selector;
-mod time;
+pub mod time;
 
 pub use crd::validate;
 pub use decode::FieldValidation;

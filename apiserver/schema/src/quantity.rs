@@ -126,10 +126,16 @@ impl Quantity {
         self.nanos < 0
     }
 
-    /// In units, as near as a float comes.
+    /// In units, as near as a double comes.
     #[must_use]
     pub fn as_f64(&self) -> f64 {
         self.nanos as f64 / NANO as f64
+    }
+
+    /// The value if it is whole.
+    #[must_use]
+    pub fn as_i64(&self) -> Option<i64> {
+        if self.nanos % NANO == 0 { i64::try_from(self.nanos / NANO).ok() } else { None }
     }
 
     fn rounded(&self, unit: i128) -> i64 {

@@ -28,6 +28,7 @@ mod service_account;
 mod storage;
 mod taint_nodes;
 mod toleration_seconds;
+pub mod webhook;
 
 pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
@@ -43,6 +44,7 @@ pub struct Reinvocation {
     pub again: bool,
     /// A plugin outside changed the object: a second round is due.
     pub due: bool,
+    webhooks: webhook::Rounds,
 }
 
 /// Lets the plugins change `object`, which is null for a deletion.
@@ -59,7 +61,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocation) -> ApiResult<()> {
+async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<()> {
     namespace_lifecycle::admit(a, object).await?;
     if a.operation == Operation::Create && a.subresource().is_empty() {
         match (a.resource().group.as_str(), a.resource().plural.as_str()) {
@@ -81,6 +83,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, _: &mut Reinvocatio
             _ => {}
         }
     }
+    round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
     Ok(())
 }
 
@@ -98,6 +101,7 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     storage::resize(a, object).await?;
     certificates::admit(a, object).await?;
     escalation::admit(a, object).await?;
+    webhook::validate(a, object).await?;
     // Last: what is charged must not be refused any more.
     resource_quota::admit(a, object).await
 }

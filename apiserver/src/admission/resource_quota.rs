@@ -57,9 +57,9 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let turn = call.app.turns.of(namespace);
     let _turn = turn.lock().await;
     // What the cache says may be behind what the request before this one charged.
-    let mut pending = cached(a).await?;
+    let mut names = cached(a).await?;
     for _ in 0..write::ATTEMPTS {
-        pending = fresh(call, &pending).await?;
+        let pending = fresh(call, &names).await?;
         let quotas: Vec<Quota> = pending.iter().map(|loaded| Quota::read(&loaded.value)).collect();
         let charged =
             quota::check(&evaluator, &quotas, &request, Timestamp::now()).map_err(|why| a.forbidden(object, &why))?;
@@ -71,45 +71,44 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
             if let Some(used) = used
                 && !charge(call, &loaded, &used).await?
             {
-                lost.push(loaded);
+                lost.push(text(&loaded.value, "/metadata/name").to_owned());
             }
         }
         if lost.is_empty() {
             return Ok(());
         }
         // Those that were charged stay so; only the others are tried again.
-        pending = lost;
+        names = lost;
     }
     Err(ApiError::internal("resource quota evaluation timed out"))
 }
 
-/// The namespace's quotas as the cache knows them.
-async fn cached(a: &Attributes<'_>) -> ApiResult<Vec<write::Loaded>> {
+/// The names of the namespace's quotas, as the cache knows them.
+async fn cached(a: &Attributes<'_>) -> ApiResult<Vec<String>> {
     let quotas = a.list("", "resourcequotas", a.namespace()).await?;
-    Ok(quotas.into_iter().map(|value| write::Loaded { value, revision: 0 }).collect())
+    Ok(quotas.iter().map(|quota| text(quota, "/metadata/name").to_owned()).collect())
 }
 
-/// The same quotas as they are in the store; those that are gone are left out.
-async fn fresh(call: &Call, known: &[write::Loaded]) -> ApiResult<Vec<write::Loaded>> {
-    let mut out = Vec::with_capacity(known.len());
-    for quota in known {
-        let inner = internal(call, &quota.value)?;
-        let key = inner.resource.key(&inner.info.namespace, &inner.info.name);
+/// The quotas as they are in the store; those that are gone are left out.
+async fn fresh(call: &Call, names: &[String]) -> ApiResult<Vec<write::Loaded>> {
+    let mut out = Vec::with_capacity(names.len());
+    for name in names {
+        let inner = internal(call, name)?;
+        let key = inner.resource.key(&inner.info.namespace, name);
         out.extend(write::load(&inner, &key).await?);
     }
     Ok(out)
 }
 
-fn internal(call: &Call, quota: &Value) -> ApiResult<Call> {
-    let mut inner =
-        Call::internal(&call.app, "", "resourcequotas", &call.info.namespace, text(quota, "/metadata/name"))?;
+fn internal(call: &Call, name: &str) -> ApiResult<Call> {
+    let mut inner = Call::internal(&call.app, "", "resourcequotas", &call.info.namespace, name)?;
     inner.info.subresource = "status".to_owned();
     Ok(inner)
 }
 
 /// Writes a quota's usage; `false`: somebody was faster.
 async fn charge(call: &Call, loaded: &write::Loaded, used: &Amounts) -> ApiResult<bool> {
-    let inner = internal(call, &loaded.value)?;
+    let inner = internal(call, text(&loaded.value, "/metadata/name"))?;
     let mut quota = loaded.value.clone();
     quota["status"]["used"] = used.to_json();
     create::track(&inner, Some(&loaded.value), &mut quota);

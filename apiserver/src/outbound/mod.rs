@@ -150,7 +150,7 @@ fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> String {
     let mut last = error.to_string();
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            if let Some(tls) = io.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            if let Some(tls) = tls_error(io) {
                 return auth::trust::explain(tls);
             }
             match io.kind() {
@@ -175,6 +175,12 @@ fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> String {
         return format!("dial tcp: lookup {host}: no such host");
     }
     last
+}
+
+/// The TLS error an I/O error was made of, however deep.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref()?))
 }
 
 /// The body of a good answer; what client-go says of a bad one (`api/errors.NewGenericServerResponse`).

@@ -7,10 +7,9 @@ use store::cache::{At, ListQuery};
 
 use super::selection::Selection;
 use super::write::{ATTEMPTS, commit, load, remove};
-use super::{body, hooks, object};
+use super::{body, conversion, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
-use crate::http::answer::value_of;
 use crate::http::request_info::Query;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -308,7 +307,7 @@ pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
         let deleted = delete(&one, options).await;
         one.take_warnings().into_iter().for_each(|warning| call.warn(warning));
         match deleted {
-            Ok(_) => items.push(value_of(resource, item)?),
+            Ok(_) => items.push(conversion::read(&call.app, resource, item).await?),
             // Somebody else deleted it first.
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),

@@ -4,6 +4,7 @@
 
 pub mod body;
 pub mod caches;
+pub mod conversion;
 pub mod create;
 pub mod custom;
 pub mod delete;

@@ -116,7 +116,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             admission::validate(&attributes, &new).await?;
         }
         create::warn(call, &new);
-        if object::same(&new, &live.value) {
+        if live.current && object::same(&new, &live.value) {
             return Ok(Updated { value: live.value, created: false });
         }
         if object::is_deleting(&new) && object::may_vanish(&new) && grace_is_over(&new) {

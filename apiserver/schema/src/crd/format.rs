@@ -6,7 +6,9 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 
 use crate::{names, time};
 
-pub(super) fn matches(format: &str, text: &str) -> bool {
+/// Whether a text has a format; words that are no format of apiextensions' mean nothing.
+#[must_use]
+pub fn matches(format: &str, text: &str) -> bool {
     match format {
         "date-time" | "datetime" => time::parse(text, "").is_ok(),
         "date" => text.len() == 10 && jiff::civil::Date::strptime("%Y-%m-%d", text).is_ok(),
