@@ -1,7 +1,7 @@
 //! All specs there are, and all upstream has.
 
 use crate::spec::Spec;
-use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, storage};
+use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, scheduling, storage};
 
 /// The rows of every file.
 pub const AREAS: &[&[Spec]] = &[
@@ -16,6 +16,7 @@ pub const AREAS: &[&[Spec]] = &[
     api_machinery::flow_control::SPECS,
     api_machinery::garbage_collector::SPECS,
     api_machinery::namespaces::SPECS,
+    api_machinery::resource_quota::SPECS,
     api_machinery::server_version::SPECS,
     api_machinery::table::SPECS,
     api_machinery::watch::SPECS,
@@ -23,6 +24,8 @@ pub const AREAS: &[&[Spec]] = &[
     apps::disruption::SPECS,
     apps::replication_controller::SPECS,
     architecture::SPECS,
+    auth::certificates::SPECS,
+    auth::service_accounts::SPECS,
     auth::subject_review::SPECS,
     cli::basic::SPECS,
     cli::proxy::SPECS,
@@ -40,7 +43,9 @@ pub const AREAS: &[&[Spec]] = &[
     node::nodes::SPECS,
     node::pod_templates::SPECS,
     node::pods::SPECS,
+    node::runtime_classes::SPECS,
     node::secrets::SPECS,
+    scheduling::limit_range::SPECS,
     storage::attachments::SPECS,
     storage::classes::SPECS,
     storage::csi::SPECS,

@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
@@ -69,6 +70,7 @@ kinds! {
     signing_requests: CertificateSigningRequest,
     quotas: ResourceQuota,
     volumes: PersistentVolume,
+    attributes_classes: VolumeAttributesClass,
     cluster_info: ConfigMap,
     bootstrap_tokens: Secret,
 }
@@ -153,6 +155,7 @@ impl Context {
         kinds.signing_requests.watch(all());
         kinds.quotas.watch(all());
         kinds.volumes.watch(all());
+        kinds.attributes_classes.watch(all());
         let info = format!("metadata.name={CLUSTER_INFO},metadata.namespace=kube-public");
         kinds.cluster_info.watch(all().fields(&info));
         let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);

@@ -104,6 +104,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("garbage-collector-controller", &|| garbage::start(context));
     on("persistentvolumeclaim-protection-controller", &|| protection::start_claims(context));
     on("persistentvolume-protection-controller", &|| protection::start_volumes(context));
+    on("volumeattributesclass-protection-controller", &|| protection::start_classes(context));
     on("clusterrole-aggregation-controller", &|| cluster_roles::start(context));
     on("bootstrap-signer-controller", &|| bootstrap::start_signing(context));
     on("token-cleaner-controller", &|| bootstrap::start_cleaning(context));

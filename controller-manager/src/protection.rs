@@ -1,9 +1,11 @@
-//! Volumes and claims in use are not removed before their users are (upstream `pkg/controller/volume/{pvc,pv}protection`): the
-//! API server gives each a finalizer, and this takes it away when nothing needs the object any more.
+//! Volumes, claims and classes of volume attributes in use are not removed before their users are (upstream
+//! `pkg/controller/volume/{pvc,pv,vac}protection`): the API server gives each a finalizer, and this takes it away when
+//! nothing needs the object any more.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::context::Context;
@@ -12,12 +14,17 @@ use crate::framework::{Controller, Outcome, Queue, drive};
 
 const CLAIM: &str = "kubernetes.io/pvc-protection";
 const VOLUME: &str = "kubernetes.io/pv-protection";
+const CLASS: &str = "kubernetes.io/vac-protection";
 
 struct Claims {
     context: Arc<Context>,
 }
 
 struct Volumes {
+    context: Arc<Context>,
+}
+
+struct Classes {
     context: Arc<Context>,
 }
 
@@ -52,6 +59,41 @@ pub fn start_volumes(context: &Arc<Context>) {
         }
     });
     drive(context.gate(), &Arc::new(Volumes { context: context.clone() }), &queue, 1);
+}
+
+/// Protects classes of volume attributes that claims or volumes have, or are to have.
+pub fn start_classes(context: &Arc<Context>) {
+    let queue = Arc::new(Queue::default());
+    let on_class = queue.clone();
+    context.kinds.attributes_classes.on_change(move |change| {
+        if change.new.is_some_and(|class| wants_attention(&class.metadata, CLASS)) {
+            on_class.add(key_of(&change.object().metadata));
+        }
+    });
+    let on_claim = queue.clone();
+    context.kinds.claims.on_change(move |change| {
+        change.old.iter().flat_map(|claim| classes_of(claim)).for_each(|class| on_claim.add(class));
+    });
+    let on_volume = queue.clone();
+    context.kinds.volumes.on_change(move |change| {
+        change.old.iter().filter_map(|volume| class_of(volume)).for_each(|class| on_volume.add(class));
+    });
+    drive(context.gate(), &Arc::new(Classes { context: context.clone() }), &queue, 1);
+}
+
+/// The classes a claim has, wants, or is on its way to.
+fn classes_of(claim: &PersistentVolumeClaim) -> Vec<String> {
+    let wanted = claim.spec.as_ref().and_then(|spec| spec.volume_attributes_class_name.clone());
+    let status = claim.status.as_ref();
+    let current = status.and_then(|status| status.current_volume_attributes_class_name.clone());
+    let target = status
+        .and_then(|status| status.modify_volume_status.as_ref())
+        .and_then(|modify| modify.target_volume_attributes_class_name.clone());
+    [wanted, current, target].into_iter().flatten().filter(|name| !name.is_empty()).collect()
+}
+
+fn class_of(volume: &PersistentVolume) -> Option<String> {
+    volume.spec.as_ref()?.volume_attributes_class_name.clone()
 }
 
 fn protected(meta: &ObjectMeta, finalizer: &str) -> bool {
@@ -133,6 +175,27 @@ impl Controller for Volumes {
             changed.metadata.finalizers = Some(with(&volume.metadata, VOLUME));
         }
         kinds.volumes.update(&volume, &changed).await.map(|_| None)
+    }
+}
+
+impl Controller for Classes {
+    const NAME: &'static str = "volumeattributesclass-protection-controller";
+
+    async fn sync(&self, key: &str) -> Outcome {
+        let kinds = &self.context.kinds;
+        let class = kinds.attributes_classes.get(key).filter(|class| wants_attention(&class.metadata, CLASS));
+        let Some(class) = class else { return Ok(None) };
+        let mut changed: VolumeAttributesClass = (*class).clone();
+        if is_deleting(&class.metadata) {
+            let claimed = kinds.claims.all().iter().any(|claim| classes_of(claim).iter().any(|name| name == key));
+            if claimed || kinds.volumes.all().iter().any(|volume| class_of(volume).as_deref() == Some(key)) {
+                return Ok(None);
+            }
+            changed.metadata.finalizers = Some(without(&class.metadata, CLASS));
+        } else {
+            changed.metadata.finalizers = Some(with(&class.metadata, CLASS));
+        }
+        kinds.attributes_classes.update(&class, &changed).await.map(|_| None)
     }
 }
 

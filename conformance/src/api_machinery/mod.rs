@@ -13,6 +13,7 @@ pub mod field_validation;
 pub mod flow_control;
 pub mod garbage_collector;
 pub mod namespaces;
+pub mod resource_quota;
 pub mod server_version;
 pub mod table;
 pub mod watch;

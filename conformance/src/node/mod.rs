@@ -6,4 +6,5 @@ pub mod leases;
 pub mod nodes;
 pub mod pod_templates;
 pub mod pods;
+pub mod runtime_classes;
 pub mod secrets;

@@ -2,6 +2,7 @@
 //! (`pkg/controller/certificates/approver`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use auth::csr::{KUBE_APISERVER_CLIENT_KUBELET, kubelet};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
@@ -17,6 +18,9 @@ const RECOGNIZED: [(&str, &str); 2] = [
     ("selfnodeclient", "Auto approving self kubelet client certificate after SubjectAccessReview."),
     ("nodeclient", "Auto approving kubelet client certificate after SubjectAccessReview."),
 ];
+
+/// When a request is looked at again whose author may not have it approved.
+const AGAIN: Duration = Duration::from_secs(10);
 
 struct Approver {
     context: Arc<Context>,
@@ -35,15 +39,21 @@ impl Controller for Approver {
         if is_issued(&request) || has(&request, "Approved") || has(&request, "Denied") {
             return Ok(None);
         }
+        let mut known = false;
         for (subresource, message) in RECOGNIZED {
-            if !recognized(&request, subresource) || !self.may(&request, subresource).await? {
+            if !recognized(&request, subresource) {
+                continue;
+            }
+            known = true;
+            if !self.may(&request, subresource).await? {
                 continue;
             }
             let changed = with_condition(&request, "Approved", "AutoApproved", message);
             kind.update_part(&request, &changed, "approval").await?;
             return Ok(None);
         }
-        Ok(None)
+        // The right may be given later.
+        Ok(known.then_some(AGAIN))
     }
 }
 
