@@ -34,6 +34,7 @@ pub struct App {
     /// Whose turn it is to be charged to a namespace's quotas.
     pub turns: crate::admission::Turns,
     pub clients: crate::outbound::Clients,
+    pub publisher: crate::crd::Publisher,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,

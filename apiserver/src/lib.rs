@@ -67,6 +67,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
         clients: outbound::Clients::default(),
+        publisher: crd::Publisher::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
@@ -73,6 +74,8 @@ kinds! {
     attributes_classes: VolumeAttributesClass,
     cluster_info: ConfigMap,
     bootstrap_tokens: Secret,
+    service_cidrs: ServiceCIDR,
+    ip_addresses: IPAddress,
 }
 
 /// An object of any kind that is gone.
@@ -160,6 +163,8 @@ impl Context {
         kinds.cluster_info.watch(all().fields(&info));
         let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);
         kinds.bootstrap_tokens.watch(all().fields(&tokens));
+        kinds.service_cidrs.watch(all());
+        kinds.ip_addresses.watch(all());
         let this = self.clone();
         tokio::spawn(async move {
             this.kinds.synced().await;

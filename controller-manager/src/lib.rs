@@ -25,6 +25,7 @@ pub mod replicas;
 pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidr;
 pub mod statefulset;
 
 use std::ffi::OsString;
@@ -109,6 +110,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("bootstrap-signer-controller", &|| bootstrap::start_signing(context));
     on("token-cleaner-controller", &|| bootstrap::start_cleaning(context));
     on("resourcequota-controller", &|| resource_quota::start(context));
+    on("service-cidr-controller", &|| service_cidr::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();
     Ok(())

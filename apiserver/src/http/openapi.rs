@@ -22,7 +22,14 @@ const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
-pub struct Documents(Mutex<HashMap<String, Document>>);
+pub struct Documents(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// Grows with every change of the definitions.
+    generation: u64,
+    documents: HashMap<String, Document>,
+}
 
 #[derive(Clone)]
 struct Document {
@@ -33,22 +40,34 @@ struct Document {
 impl Documents {
     /// The definitions have changed.
     pub fn forget(&self) {
-        self.0.lock().clear();
+        let mut kept = self.0.lock();
+        kept.generation += 1;
+        kept.documents.clear();
     }
 
-    fn get(&self, name: &str, make: impl FnOnce() -> Bytes) -> Document {
-        if let Some(document) = self.0.lock().get(name) {
+    /// To be asked before the catalogue is read that documents are made of.
+    fn generation(&self) -> u64 {
+        self.0.lock().generation
+    }
+
+    /// The document, made where it is not kept. What is made of an older catalogue than today's is not kept.
+    fn get(&self, name: &str, generation: u64, make: impl FnOnce() -> Bytes) -> Document {
+        if let Some(document) = self.0.lock().documents.get(name) {
             return document.clone();
         }
         let body = make();
         let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
         let document = Document { body, hash: hash.into() };
-        self.0.lock().insert(name.to_owned(), document.clone());
+        let mut kept = self.0.lock();
+        if kept.generation == generation {
+            kept.documents.insert(name.to_owned(), document.clone());
+        }
         document
     }
 }
 
 pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+    let generation = app.documents.generation();
     let catalogue = app.catalogue.load_full();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
     let gzip =
@@ -60,7 +79,7 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         // Old clients name the form differently; the first wish decides.
         let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
         let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
-        let document = app.documents.get(name, || {
+        let document = app.documents.get(name, generation, || {
             let document = openapi::v2(&rows(&catalogue));
             if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
         });
@@ -77,7 +96,7 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
     if catalogue.of(group, version).is_empty() {
         return Err(ApiError::no_route());
     }
-    let document = v3(app, &catalogue, group, version);
+    let document = v3(app, generation, &catalogue, group, version);
     Ok(respond(&document, "application/json", headers, gzip, true))
 }
 
@@ -107,8 +126,8 @@ fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, imm
     response
 }
 
-fn v3(app: &App, catalogue: &Catalogue, group: &str, version: &str) -> Document {
-    app.documents.get(&format!("v3/{group}/{version}"), || {
+fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &str) -> Document {
+    app.documents.get(&format!("v3/{group}/{version}"), generation, || {
         let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
         answer::to_json(&openapi::v3(group, version, &rows))
     })

@@ -224,7 +224,8 @@ async fn resource(
     if misplaced || unplaced {
         return Err(ApiError::no_route());
     }
-    let views = info.subresource.is_empty() || info.subresource == "status";
+    // Reviews and the like have no metadata to show.
+    let views = !resource.prefix.is_empty() && (info.subresource.is_empty() || info.subresource == "status");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
