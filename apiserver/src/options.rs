@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
@@ -104,6 +105,9 @@ pub struct Options {
     /// What tokens must be for; the issuer by default.
     #[arg(long, value_delimiter = ',')]
     pub api_audiences: Vec<String>,
+    /// How long Events are kept.
+    #[arg(long, default_value = "1h0m0s", value_parser = runtime::flags::duration)]
+    pub event_ttl: Duration,
     /// What is logged of which requests (audit.k8s.io/v1 Policy); without it there is no audit log.
     #[arg(long)]
     pub audit_policy_file: Option<PathBuf>,

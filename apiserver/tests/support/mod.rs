@@ -7,6 +7,7 @@
 mod pki;
 
 pub mod hook;
+pub mod raw;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -20,25 +21,32 @@ use tokio_util::sync::CancellationToken;
 /// A running server and its folder; both go when it is dropped.
 pub struct Server {
     pub dir: PathBuf,
+    pub port: u16,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Server {
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, |_| Vec::new())
+    }
+
+    /// Starts with further flags, which may name files that are put into the folder first.
+    pub fn start_with(name: &str, more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = std::env::temp_dir().join(format!("knetsim-apiserver-{name}-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("pki")).unwrap();
         // The port is free again a moment before the server takes it; nobody else asks for it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         pki::write(&dir, port, &["w1".to_owned()]).unwrap();
-        let mut this = Self { dir, stop: CancellationToken::new(), thread: None };
-        this.run(port);
+        let more = more(&dir);
+        let mut this = Self { dir, port, stop: CancellationToken::new(), thread: None };
+        this.run(port, more);
         this
     }
 
-    fn run(&mut self, port: u16) {
+    fn run(&mut self, port: u16, more: Vec<String>) {
         let file = |name: &str| self.dir.join("pki").join(name).display().to_string();
-        let options = Options::parse_from([
+        let flags = [
             "apiserver".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={port}"),
@@ -47,7 +55,8 @@ impl Server {
             format!("--tls-private-key-file={}", file("apiserver.key")),
             format!("--client-ca-file={}", file("ca.crt")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
-        ]);
+        ];
+        let options = Options::parse_from(flags.into_iter().chain(more));
         let stop = self.stop.clone();
         self.thread = Some(std::thread::spawn(move || {
             tokio::runtime::Runtime::new().unwrap().block_on(apiserver::serve(options, stop))
