@@ -35,6 +35,7 @@ pub struct App {
     pub turns: crate::admission::Turns,
     pub clients: crate::outbound::Clients,
     pub publisher: crate::crd::Publisher,
+    pub aggregator: crate::aggregator::Aggregator,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,

@@ -36,6 +36,7 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
     });
     futures::future::try_join_all(policy).await?;
     service_range(app).await?;
+    crate::aggregator::publish_authentication(app).await?;
     kubernetes_service(app).await
 }
 

@@ -77,6 +77,7 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
     }
     app.catalogue.store(Arc::new(Catalogue::new(&customs)));
     app.documents.forget();
+    app.aggregator.catalogue_changed();
 }
 
 /// A definition was created or updated: sets its conditions if they are due, and serves it.

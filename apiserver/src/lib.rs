@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod aggregator;
 pub mod app;
 pub mod audit;
 pub mod bootstrap;
@@ -66,8 +67,9 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
-        clients: outbound::Clients::default(),
+        clients: outbound::Clients::load(&options)?,
         publisher: crd::Publisher::default(),
+        aggregator: aggregator::Aggregator::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
@@ -112,6 +114,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     }
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
+    aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
     Ok(())
 }

@@ -35,14 +35,6 @@ fn certificate(ca: &str, ca_key: &str, user: &str, group: &str) -> (String, Stri
     (pem, key.serialize_pem())
 }
 
-fn authority(name: &str) -> (String, String) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let mut params = rcgen::CertificateParams::default();
-    params.distinguished_name.push(rcgen::DnType::CommonName, name);
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
-}
-
 struct World {
     server: Server,
     admin: Raw,
@@ -59,15 +51,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let (proxy_ca, proxy_key) = authority("front-proxy-ca");
-        let server = Server::start_with("security", |dir| {
-            std::fs::write(dir.join("pki/front-proxy-ca.crt"), &proxy_ca).unwrap();
-            vec![
-                format!("--requestheader-client-ca-file={}", dir.join("pki/front-proxy-ca.crt").display()),
-                "--requestheader-allowed-names=front-proxy-client".to_owned(),
-                "--enable-bootstrap-token-auth=true".to_owned(),
-            ]
-        });
+        let server = Server::start_with("security", None, |_| vec!["--enable-bootstrap-token-auth=true".to_owned()]);
         let read = |name: &str| std::fs::read_to_string(server.dir.join("pki").join(name)).unwrap();
         let (ca, ca_key) = (read("ca.crt"), read("ca.key"));
         let raw = |own: Option<(String, String)>| {
@@ -87,7 +71,7 @@ impl World {
             anonymous: raw(None),
             jane: raw(Some(certificate(&ca, &ca_key, "jane", "dev"))),
             node: raw(Some(certificate(&ca, &ca_key, "system:node:w1", "system:nodes"))),
-            proxy: raw(Some(certificate(&proxy_ca, &proxy_key, "front-proxy-client", ""))),
+            proxy: raw(Some((read("front-proxy-client.crt"), read("front-proxy-client.key")))),
             pretender: raw(Some(certificate(&ca, &ca_key, "front-proxy-client", ""))),
             token: token["status"]["token"].as_str().unwrap().to_owned(),
             admin,
@@ -418,7 +402,7 @@ fn secrets_stay_out_of_the_logs() {
         .finish();
     tracing::subscriber::set_global_default(subscriber).unwrap();
     let policy = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Metadata\n  resources: [{group: \"\", resources: [secrets, serviceaccounts/token]}]\n- level: RequestResponse\n  resources: [{group: \"\", resources: [configmaps]}]\n  omitStages: [RequestReceived]\n  omitManagedFields: true\n";
-    let server = Server::start_with("logs", |dir| {
+    let server = Server::start_with("logs", None, |dir| {
         std::fs::write(dir.join("policy.yaml"), policy).unwrap();
         vec![
             format!("--audit-policy-file={}", dir.join("policy.yaml").display()),

@@ -123,7 +123,7 @@ fn complete(mut user: UserInfo) -> UserInfo {
 }
 
 /// Percent-decodes a header name's tail; what is no valid escape stays as it is.
-pub(crate) fn unescape(key: &str) -> String {
+fn unescape(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
     while let [first, tail @ ..] = rest {

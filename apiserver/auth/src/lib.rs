@@ -12,11 +12,11 @@
 pub mod bootstrap;
 pub mod bootstrap_token;
 pub mod csr;
-pub mod front_proxy;
 pub mod impersonation;
 pub mod node;
 pub mod rbac;
 pub mod request;
+pub mod request_header;
 pub mod serviceaccount;
 pub mod trust;
 pub mod user;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use auth::request_header::RequestHeaders;
 use auth::serviceaccount::{BoundObjects, BoundState, TokenError};
 use auth::x509::ClientAuthority;
-use auth::{UserInfo, bootstrap_token, front_proxy};
+use auth::{UserInfo, bootstrap_token};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
@@ -30,8 +31,8 @@ pub struct Clients {
 #[derive(Clone)]
 struct Proxies {
     authority: ClientAuthority,
-    /// Which common names are aggregators; empty: all.
-    names: Vec<String>,
+    /// Which of them are believed, and in which headers.
+    headers: Arc<RequestHeaders>,
 }
 
 /// What a connection's certificate says.
@@ -46,8 +47,8 @@ pub struct Peer {
 struct Presented {
     /// The certificate's user, or why it was refused; `None`: there is no certificate.
     user: Option<Result<UserInfo, String>>,
-    /// It is an aggregator, whose word about users counts.
-    proxy: bool,
+    /// It is an aggregator's: what it says about users in these headers counts.
+    proxy: Option<Arc<RequestHeaders>>,
 }
 
 impl Clients {
@@ -62,8 +63,14 @@ impl Clients {
                 let pem = read(path)?;
                 all.push(b'\n');
                 all.extend_from_slice(&pem);
-                let names = options.requestheader_allowed_names.clone();
-                Some(Proxies { authority: ClientAuthority::from_pem(&pem)?, names })
+                let headers = RequestHeaders {
+                    allowed_names: options.requestheader_allowed_names.clone(),
+                    username: options.requestheader_username_headers.clone(),
+                    uid: options.requestheader_uid_headers.clone(),
+                    group: options.requestheader_group_headers.clone(),
+                    extra_prefix: options.requestheader_extra_headers_prefix.clone(),
+                };
+                Some(Proxies { authority: ClientAuthority::from_pem(&pem)?, headers: Arc::new(headers) })
             }
             None => None,
         };
@@ -77,9 +84,9 @@ impl Clients {
             return Peer { address, ..Peer::default() };
         }
         let user = self.users.authenticate(chain, now).map(UserInfo::authenticated).map_err(|e| e.to_string());
-        let proxy = self.proxies.as_ref().is_some_and(|proxies| {
-            let named = |user: &UserInfo| proxies.names.is_empty() || proxies.names.contains(&user.username);
-            proxies.authority.authenticate(chain, now).is_ok_and(|user| named(&user))
+        let proxy = self.proxies.as_ref().and_then(|proxies| {
+            let proxy = proxies.authority.authenticate(chain, now).ok()?;
+            proxies.headers.believes(&proxy.username).then(|| proxies.headers.clone())
         });
         Peer { presented: Arc::new(Presented { user: Some(user), proxy }), address }
     }
@@ -153,8 +160,8 @@ async fn bootstrap(app: &App, token: &str, now: Timestamp) -> Result<UserInfo, S
 /// 401.
 pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
     let Presented { user, proxy } = &*peer.presented;
-    if *proxy && let Some(user) = front_proxy::Headers::default().user(headers) {
-        return Ok(user);
+    if let Some(user) = proxy.as_ref().and_then(|names| names.user(headers)) {
+        return Ok(user.authenticated());
     }
     if let Some(Ok(user)) = user {
         return Ok(user.clone());

@@ -22,6 +22,7 @@ mod node_restriction;
 mod owner_references;
 mod pod_security;
 mod priority;
+pub mod request;
 mod resource_quota;
 mod runtime_class;
 mod service_account;

@@ -22,6 +22,7 @@ use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
 use crate::access::{self, Peer, review};
 use crate::admission::{self, Attributes};
+use crate::aggregator;
 use crate::app::{App, Call};
 use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::registry::delete::Deleted;
@@ -178,15 +179,24 @@ async fn admit(
         let full = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
         Some(limit.try_acquire().map_err(full)?)
     };
+    if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
+        return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
+    }
     if info.is_resource {
         resource(app, user, request, info, query).await
     } else {
-        other(app, request, &info, &query).await
+        other(app, &user, request, &info, &query).await
     }
 }
 
 /// Paths that are no resources.
-async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Query) -> ApiResult<Response<Body>> {
+async fn other(
+    app: &Arc<App>,
+    user: &auth::UserInfo,
+    request: Request,
+    info: &RequestInfo,
+    query: &Query,
+) -> ApiResult<Response<Body>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(ApiError::no_route());
     }
@@ -199,7 +209,13 @@ async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Que
         "/metrics" => Ok(metrics::answer(app)),
         "/.well-known/openid-configuration" => Ok(access::openid(app)),
         "/openid/v1/jwks" => access::jwks(app),
-        _ if path.starts_with("/openapi/") => openapi::answer(app, path, headers),
+        _ if path.starts_with("/openapi/") => {
+            let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
+            match document {
+                Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
+                None => openapi::answer(app, path, headers).await,
+            }
+        }
         _ => discovery::answer(app, path, headers),
     }
 }

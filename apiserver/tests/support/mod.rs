@@ -28,11 +28,16 @@ pub struct Server {
 
 impl Server {
     pub fn start(name: &str) -> Self {
-        Self::start_with(name, |_| Vec::new())
+        Self::start_with(name, None, |_| Vec::new())
+    }
+
+    /// A server that believes the front proxy of another one.
+    pub fn start_behind(name: &str, front: Option<&Self>) -> Self {
+        Self::start_with(name, front, |_| Vec::new())
     }
 
     /// Starts with further flags, which may name files that are put into the folder first.
-    pub fn start_with(name: &str, more: impl FnOnce(&Path) -> Vec<String>) -> Self {
+    pub fn start_with(name: &str, front: Option<&Self>, more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = std::env::temp_dir().join(format!("knetsim-apiserver-{name}-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("pki")).unwrap();
         // The port is free again a moment before the server takes it; nobody else asks for it.
@@ -40,20 +45,25 @@ impl Server {
         pki::write(&dir, port, &["w1".to_owned()]).unwrap();
         let more = more(&dir);
         let mut this = Self { dir, port, stop: CancellationToken::new(), thread: None };
-        this.run(port, more);
+        let front = front.unwrap_or(&this).dir.join("pki/front-proxy-ca.crt");
+        this.run(&front, more);
         this
     }
 
-    fn run(&mut self, port: u16, more: Vec<String>) {
+    fn run(&mut self, front: &Path, more: Vec<String>) {
         let file = |name: &str| self.dir.join("pki").join(name).display().to_string();
         let flags = [
             "apiserver".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={port}"),
+            format!("--secure-port={}", self.port),
             format!("--store-dir={}", self.dir.join("store").display()),
             format!("--tls-cert-file={}", file("apiserver.crt")),
             format!("--tls-private-key-file={}", file("apiserver.key")),
             format!("--client-ca-file={}", file("ca.crt")),
+            format!("--requestheader-client-ca-file={}", front.display()),
+            "--requestheader-allowed-names=front-proxy-client".to_owned(),
+            format!("--proxy-client-cert-file={}", file("front-proxy-client.crt")),
+            format!("--proxy-client-key-file={}", file("front-proxy-client.key")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
         ];
         let options = Options::parse_from(flags.into_iter().chain(more));
