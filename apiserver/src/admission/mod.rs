@@ -15,6 +15,7 @@ pub mod attributes;
 mod certificates;
 mod default_class;
 mod escalation;
+mod external_ips;
 mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
@@ -99,6 +100,10 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     if a.app().options.plugin("OwnerReferencesPermissionEnforcement", false) {
         owner_references::admit(a, object).await?;
     }
+    if a.app().options.plugin("DenyServiceExternalIPs", false) {
+        external_ips::admit(a, object)?;
+    }
+    service_account::validate(a, object)?;
     storage::resize(a, object).await?;
     certificates::admit(a, object).await?;
     escalation::admit(a, object).await?;

@@ -17,6 +17,7 @@ pub mod pod_update;
 pub mod pod_warnings;
 pub mod policy;
 pub mod probe;
+pub mod quota;
 pub mod rbac;
 pub mod service;
 pub mod signing;
