@@ -30,9 +30,11 @@ pub struct App {
     pub access: Access,
     pub audit: Arc<crate::audit::Log>,
     pub allocator: Allocator,
+    pub flow: crate::flow::Flow,
     pub kubelets: Kubelets,
     /// Whose turn it is to be charged to a namespace's quotas.
     pub turns: crate::admission::Turns,
+    pub members: crate::members::Members,
     pub clients: crate::outbound::Clients,
     pub publisher: crate::crd::Publisher,
     pub aggregator: crate::aggregator::Aggregator,

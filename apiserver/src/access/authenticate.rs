@@ -169,10 +169,16 @@ pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiRes
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let bearer = values.next().and_then(|value| value.to_str().ok()).and_then(bearer);
     if let Some(bearer) = bearer {
-        return token(app, bearer, &[]).await.map(|(user, _)| user).map_err(|why| {
+        let now = std::time::Instant::now();
+        if let Some(user) = app.access.tokens.get(bearer, now) {
+            return Ok(user);
+        }
+        let (user, _) = token(app, bearer, &[]).await.map_err(|why| {
             tracing::debug!(why, "a bearer token was refused");
             ApiError::unauthorized()
-        });
+        })?;
+        app.access.tokens.keep(bearer, &user, now);
+        return Ok(user);
     }
     if let Some(Err(why)) = user {
         tracing::debug!(why, "a client certificate was refused");

@@ -4,6 +4,7 @@ mod authenticate;
 pub mod policy;
 pub mod review;
 pub mod token;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ pub struct Access {
     pub issuer: String,
     audiences: Vec<String>,
     pub policy: policy::Policy,
+    tokens: tokens::Tokens,
 }
 
 impl Access {
@@ -51,7 +53,8 @@ impl Access {
         let audiences =
             if options.api_audiences.is_empty() { vec![issuer.clone()] } else { options.api_audiences.clone() };
         let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
-        Ok(Self { clients, signer, verifier, issuer, audiences, policy: policy::Policy::default() })
+        let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy, tokens })
     }
 
     /// What tokens must be for that are to be used here.

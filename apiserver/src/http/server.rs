@@ -1,10 +1,10 @@
 //! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -16,8 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
 
+use super::route::Routes;
 use crate::access::Clients;
 
 /// How long a client may take for the TLS handshake, and for the head of a request.
@@ -50,14 +50,14 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
     clients: Clients,
-    router: Router,
+    routes: Routes,
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let connections = TaskTracker::new();
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let (acceptor, routes, stop) = (acceptor.clone(), routes.clone(), stop.clone());
         let (clients, connections) = (clients.clone(), connections.clone());
         loops.spawn(async move {
             loop {
@@ -68,7 +68,7 @@ pub async fn serve(
                 match accepted {
                     Ok((stream, _)) => {
                         let connection =
-                            connection(stream, acceptor.clone(), clients.clone(), router.clone(), stop.clone());
+                            connection(stream, acceptor.clone(), clients.clone(), routes.clone(), stop.clone());
                         connections.spawn(connection);
                     }
                     Err(error) => {
@@ -90,7 +90,7 @@ async fn connection(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     clients: Clients,
-    router: Router,
+    routes: Routes,
     stop: CancellationToken,
 ) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
@@ -99,9 +99,9 @@ async fn connection(
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
     let peer = clients.judge(chain, address, UnixTime::now());
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        router.clone().oneshot(request.map(Body::new))
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (routes, peer) = (routes.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(routes.handle(&peer, request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);

@@ -13,6 +13,7 @@
 mod convert;
 mod follow;
 mod lease;
+mod newest;
 
 use crate::hub::{Hub, until_error};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
@@ -57,6 +58,7 @@ impl Default for Options {
 /// A store in etcd. Dropping it ends its tasks and, with [`StoreError::Unavailable`], its watches.
 pub struct Etcd {
     client: Client,
+    newest: newest::Newest,
     hub: Arc<Hub>,
     leases: lease::Leases,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -90,7 +92,8 @@ impl Etcd {
         if let Some(every) = options.compact_every {
             tasks.push(tokio::spawn(follow::compact(client.clone(), every)));
         }
-        Ok(Self { client, hub, leases: lease::Leases::default(), tasks })
+        let (newest, leases) = (newest::Newest::new(client.clone()), lease::Leases::default());
+        Ok(Self { client, newest, hub, leases, tasks })
     }
 
     async fn put_with(
@@ -250,6 +253,6 @@ impl Store for Etcd {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        newest(&self.client).await
+        self.newest.get().await
     }
 }
