@@ -44,7 +44,11 @@ pub const AREAS: &[&[Spec]] = &[
     storage::attachments::SPECS,
     storage::classes::SPECS,
     storage::csi::SPECS,
+    storage::downward::SPECS,
+    storage::empty_dir::SPECS,
+    storage::files::SPECS,
     storage::persistent_volumes::SPECS,
+    storage::subpath::SPECS,
 ];
 
 /// The names of upstream's specs, one a line (facts, from its conformance test list).
