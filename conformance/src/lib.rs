@@ -31,6 +31,7 @@ mod cli;
 mod instrumentation;
 mod network;
 mod node;
+mod scheduling;
 mod storage;
 
 pub use client::{Objects, Patch, Refused, Watch};

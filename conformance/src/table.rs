@@ -1,7 +1,7 @@
 //! All specs there are, and all upstream has.
 
 use crate::spec::Spec;
-use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, storage};
+use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, scheduling, storage};
 
 /// The rows of every file.
 pub const AREAS: &[&[Spec]] = &[
@@ -31,6 +31,7 @@ pub const AREAS: &[&[Spec]] = &[
     auth::subject_review::SPECS,
     cli::basic::SPECS,
     cli::proxy::SPECS,
+    cli::workloads::SPECS,
     instrumentation::core_events::SPECS,
     instrumentation::events::SPECS,
     network::api_server::SPECS,
@@ -53,6 +54,8 @@ pub const AREAS: &[&[Spec]] = &[
     node::pods::SPECS,
     node::probes::SPECS,
     node::secrets::SPECS,
+    scheduling::predicates::SPECS,
+    scheduling::preemption::SPECS,
     storage::attachments::SPECS,
     storage::classes::SPECS,
     storage::csi::SPECS,

@@ -66,7 +66,12 @@ async fn partial(t: Test) -> anyhow::Result<()> {
 
 async fn hostname(t: Test) -> anyhow::Result<()> {
     client(&t).await?;
-    service(&t, "sub", json!({ "clusterIP": "None", "selector": { "name": "named" }, "ports": [{ "name": "http", "port": 80 }] })).await?;
+    service(
+        &t,
+        "sub",
+        json!({ "clusterIP": "None", "selector": { "name": "named" }, "ports": [{ "name": "http", "port": 80 }] }),
+    )
+    .await?;
     let mut named = pod("named", &[container("c", STAY)]);
     named["spec"]["hostname"] = "dns-querier-2".into();
     named["spec"]["subdomain"] = "sub".into();

@@ -33,23 +33,33 @@ async fn answered(t: &Test, method: Method, path: &str, wanted: impl Fn(u16, &st
         if wanted(reply.code, reply.text().trim()) {
             return Ok(());
         }
-        expect::that(tokio::time::Instant::now() < deadline, || format!("{method} {path}: {} {}", reply.code, reply.text()))?;
+        expect::that(tokio::time::Instant::now() < deadline, || {
+            format!("{method} {path}: {} {}", reply.code, reply.text())
+        })?;
     }
 }
 
 async fn methods(t: Test, path: &str) -> anyhow::Result<()> {
     pods::start(&t, &server("agnhost", "agnhost", 80, 81)).await?;
     let ports = json!([{ "port": 80, "targetPort": 80 }]);
-    t.objects("v1", "services").create(&json!({ "metadata": { "name": "svc" }, "spec": { "selector": { "app": "agnhost" }, "ports": ports } })).await?;
+    t.objects("v1", "services")
+        .create(&json!({ "metadata": { "name": "svc" }, "spec": { "selector": { "app": "agnhost" }, "ports": ports } }))
+        .await?;
     let pod = t.objects("v1", "pods").path_of("agnhost", "proxy");
     let service = t.objects("v1", "services").path_of("svc", "proxy");
     for base in [pod, service] {
         // Each method reaches the server: what it makes of it is its own business.
-        for method in [Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::PATCH, Method::POST, Method::PUT] {
-            answered(&t, method, &format!("{base}{path}/hostname"), |code, _| code == 200 || code == 404 || code == 405).await?;
+        for method in
+            [Method::DELETE, Method::GET, Method::HEAD, Method::OPTIONS, Method::PATCH, Method::POST, Method::PUT]
+        {
+            answered(&t, method, &format!("{base}{path}/hostname"), |code, _| {
+                code == 200 || code == 404 || code == 405
+            })
+            .await?;
         }
         if path.is_empty() {
-            answered(&t, Method::GET, &format!("{base}/hostname"), |code, text| code == 200 && text == "agnhost").await?;
+            answered(&t, Method::GET, &format!("{base}/hostname"), |code, text| code == 200 && text == "agnhost")
+                .await?;
         }
     }
     Ok(())
@@ -60,12 +70,17 @@ async fn named_ports(t: Test) -> anyhow::Result<()> {
     backend["spec"]["containers"][0]["ports"] = json!([{ "name": "dest1", "containerPort": 8080 }]);
     pods::start(&t, &backend).await?;
     let ports = json!([{ "name": "portname1", "port": 80, "targetPort": "dest1" }, { "name": "portname2", "port": 81, "targetPort": 8080 }]);
-    t.objects("v1", "services").create(&json!({ "metadata": { "name": "svc" }, "spec": { "selector": { "app": "backend" }, "ports": ports } })).await?;
+    t.objects("v1", "services")
+        .create(&json!({ "metadata": { "name": "svc" }, "spec": { "selector": { "app": "backend" }, "ports": ports } }))
+        .await?;
     let (pods, services) = (t.objects("v1", "pods"), t.objects("v1", "services"));
     for path in [
-        services.path_of("svc:portname1", "proxy/hostname"), services.path_of("http:svc:portname1:", "proxy/hostname"),
-        services.path_of("svc:portname2", "proxy/hostname"), services.path_of("svc:80", "proxy/hostname"),
-        pods.path_of("backend:8080", "proxy/hostname"), pods.path_of("http:backend:8080", "proxy/hostname"),
+        services.path_of("svc:portname1", "proxy/hostname"),
+        services.path_of("http:svc:portname1:", "proxy/hostname"),
+        services.path_of("svc:portname2", "proxy/hostname"),
+        services.path_of("svc:80", "proxy/hostname"),
+        pods.path_of("backend:8080", "proxy/hostname"),
+        pods.path_of("http:backend:8080", "proxy/hostname"),
     ] {
         let path = path.replace("svc:portname1:/", "svc:portname1/");
         answered(&t, Method::GET, &path, |code, text| code == 200 && text == "backend").await?;
@@ -114,10 +129,16 @@ async fn slices_by_hand(t: Test, ports: bool) -> anyhow::Result<()> {
     } else {
         json!([{ "name": "port80", "port": 80 }])
     };
-    t.objects("v1", "services").create(&json!({ "metadata": { "name": "svc" }, "spec": { "ports": service_ports } })).await?;
+    t.objects("v1", "services")
+        .create(&json!({ "metadata": { "name": "svc" }, "spec": { "ports": service_ports } }))
+        .await?;
     let slices = t.objects("discovery.k8s.io/v1", "endpointslices");
     for (number, pod) in [&one, &two].into_iter().enumerate() {
-        let port = if ports && number == 1 { json!({ "name": "port81", "port": 9090 }) } else { json!({ "name": "port80", "port": 8090 }) };
+        let port = if ports && number == 1 {
+            json!({ "name": "port81", "port": 9090 })
+        } else {
+            json!({ "name": "port80", "port": 8090 })
+        };
         slices
             .create(&json!({
                 "metadata": { "name": format!("by-hand-{number}"), "labels": { "kubernetes.io/service-name": "svc", "endpointslice.kubernetes.io/managed-by": "e2e-test.k8s.io" } },
@@ -126,7 +147,9 @@ async fn slices_by_hand(t: Test, ports: bool) -> anyhow::Result<()> {
             .await?;
     }
     pods::start(&t, &pods::pod("client", &[pods::container("client", super::traffic::STAY)])).await?;
-    let ask = |port: u16| format!("for i in $(seq 10); do wget -q -T 2 -O- http://svc:{port}/hostname; echo; done || true");
+    let ask = |port: u16| {
+        format!("for i in $(seq 10); do timeout 3 wget -q -O- http://svc:{port}/hostname; echo; done || true")
+    };
     if ports {
         pods::until(&t, "client", "client", &ask(80), "pod1").await?;
         pods::until(&t, "client", "client", &ask(81), "pod2").await

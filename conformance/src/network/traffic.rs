@@ -63,11 +63,11 @@ async fn hears(t: &Test, script: &str, wanted: impl Fn(&str) -> bool) -> anyhow:
 }
 
 fn http(address: &str, port: u64) -> String {
-    format!("wget -q -T 2 -O- http://{address}:{port}/hostname")
+    format!("timeout 3 wget -q -O- http://{address}:{port}/hostname")
 }
 
 fn udp(address: &str, port: u64) -> String {
-    format!("echo hostname | nc -u -w 1 {address} {port}")
+    format!("bash -c 'exec 3<>/dev/udp/{address}/{port}; echo -n hostname >&3; timeout 1 cat <&3'")
 }
 
 async fn between_pods(t: Test, over_udp: bool, from_node: bool) -> anyhow::Result<()> {
@@ -110,7 +110,8 @@ fn ports() -> Value {
 }
 
 async fn to_external(t: Test, kind: &str) -> anyhow::Result<()> {
-    let target = json!({ "metadata": { "name": "target" }, "spec": { "selector": { "app": "svc" }, "ports": ports() } });
+    let target =
+        json!({ "metadata": { "name": "target" }, "spec": { "selector": { "app": "svc" }, "ports": ports() } });
     let target = t.objects("v1", "services").create(&target).await?;
     service(&t, json!({ "type": kind, "selector": { "app": "svc" }, "ports": ports() })).await?;
     client(&t).await?;
@@ -164,7 +165,9 @@ async fn names(t: &Test, script: &str) -> anyhow::Result<BTreeSet<String>> {
 
 async fn affinity(t: Test, kind: &str, switched: bool) -> anyhow::Result<()> {
     let first = if switched { "None" } else { "ClientIP" };
-    let made = service(&t, json!({ "type": kind, "selector": { "app": "svc" }, "ports": ports(), "sessionAffinity": first })).await?;
+    let made =
+        service(&t, json!({ "type": kind, "selector": { "app": "svc" }, "ports": ports(), "sessionAffinity": first }))
+            .await?;
     client(&t).await?;
     backends(&t).await?;
     pods::start(&t, &server("backend-3", "svc", 9376, 9377)).await?;
@@ -174,7 +177,8 @@ async fn affinity(t: Test, kind: &str, switched: bool) -> anyhow::Result<()> {
         http(expect::text(&made, "/spec/clusterIP"), 80)
     };
     let services = t.objects("v1", "services");
-    let rounds: &[(&str, bool)] = if switched { &[("None", false), ("ClientIP", true)] } else { &[("ClientIP", true), ("None", false)] };
+    let rounds: &[(&str, bool)] =
+        if switched { &[("None", false), ("ClientIP", true)] } else { &[("ClientIP", true), ("None", false)] };
     for (policy, one) in rounds {
         services.patch("svc", Patch::Merge, &json!({ "spec": { "sessionAffinity": policy } })).await?;
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -183,7 +187,9 @@ async fn affinity(t: Test, kind: &str, switched: bool) -> anyhow::Result<()> {
             if (heard.len() == 1) == *one {
                 break;
             }
-            expect::that(tokio::time::Instant::now() < deadline, || format!("with affinity {policy}, {heard:?} answer"))?;
+            expect::that(tokio::time::Instant::now() < deadline, || {
+                format!("with affinity {policy}, {heard:?} answer")
+            })?;
         }
     }
     Ok(())
@@ -246,8 +252,10 @@ async fn several_ports(t: Test) -> anyhow::Result<()> {
 }
 
 async fn two_protocols(t: Test) -> anyhow::Result<()> {
-    let port = |name: &str, protocol: &str| json!({ "name": name, "port": 80, "targetPort": 8080, "protocol": protocol });
-    let made = service(&t, json!({ "selector": { "app": "svc" }, "ports": [port("tcp", "TCP"), port("udp", "UDP")] })).await?;
+    let port =
+        |name: &str, protocol: &str| json!({ "name": name, "port": 80, "targetPort": 8080, "protocol": protocol });
+    let made =
+        service(&t, json!({ "selector": { "app": "svc" }, "ports": [port("tcp", "TCP"), port("udp", "UDP")] })).await?;
     client(&t).await?;
     pods::start(&t, &server("pod1", "svc", 8080, 8080)).await?;
     let ip = expect::text(&made, "/spec/clusterIP");
@@ -268,7 +276,11 @@ async fn latency(t: Test) -> anyhow::Result<()> {
     for number in 0..SAMPLES {
         let name = format!("latency-svc-{number}");
         let started = std::time::Instant::now();
-        services.create(&json!({ "metadata": { "name": name }, "spec": { "selector": { "app": "svc" }, "ports": ports() } })).await?;
+        services
+            .create(
+                &json!({ "metadata": { "name": name }, "spec": { "selector": { "app": "svc" }, "ports": ports() } }),
+            )
+            .await?;
         watch
             .until("the Service's endpoints", |e| {
                 e.object["metadata"]["labels"]["kubernetes.io/service-name"] == name.as_str()
@@ -288,7 +300,8 @@ async fn host_ports(t: Test) -> anyhow::Result<()> {
     let holder = |name: &str, ip: &str, protocol: &str| {
         let mut pod = server(name, name, 8080, 8080);
         pod["spec"]["nodeSelector"] = json!({ "kubernetes.io/hostname": node });
-        pod["spec"]["containers"][0]["ports"] = json!([{ "containerPort": 8080, "hostPort": 54323, "hostIP": ip, "protocol": protocol }]);
+        pod["spec"]["containers"][0]["ports"] =
+            json!([{ "containerPort": 8080, "hostPort": 54323, "hostIP": ip, "protocol": protocol }]);
         pod
     };
     pods::start(&t, &holder("pod1", "127.0.0.1", "TCP")).await?;

@@ -1,0 +1,4 @@
+//! sig-scheduling.
+
+pub mod predicates;
+pub mod preemption;
