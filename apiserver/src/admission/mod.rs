@@ -19,6 +19,7 @@ pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+pub mod request;
 mod service_account;
 mod toleration_seconds;
 pub mod webhook;

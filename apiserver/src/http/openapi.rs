@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::answer;
 use super::status::{ApiError, ApiResult};
+use crate::aggregator;
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
@@ -50,6 +51,11 @@ impl Documents {
         self.0.lock().generation
     }
 
+    /// The document, unless it has to be made.
+    fn peek(&self, name: &str) -> Option<Document> {
+        self.0.lock().documents.get(name).cloned()
+    }
+
     /// The document, made where it is not kept. What is made of an older catalogue than today's is not kept.
     fn get(&self, name: &str, generation: u64, make: impl FnOnce() -> Bytes) -> Document {
         if let Some(document) = self.0.lock().documents.get(name) {
@@ -66,7 +72,7 @@ impl Documents {
     }
 }
 
-pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
     let generation = app.documents.generation();
     let catalogue = app.catalogue.load_full();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
@@ -79,15 +85,20 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         // Old clients name the form differently; the first wish decides.
         let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
         let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
+        if let Some(document) = app.documents.peek(name) {
+            return Ok(respond(&document, kind, headers, gzip, false));
+        }
+        let remote = aggregator::openapi::v2(app).await;
         let document = app.documents.get(name, generation, || {
-            let document = openapi::v2(&rows(&catalogue));
+            let mut document = openapi::v2(&rows(&catalogue));
+            remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
             if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
         });
         return Ok(respond(&document, kind, headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
-        return Ok(answer::json(200, &index(&catalogue)));
+        return Ok(answer::json(200, &index(app, &catalogue)));
     }
     if !json_wanted {
         return Err(ApiError::not_acceptable());
@@ -135,7 +146,7 @@ fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &
 
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
 /// of the rows they follow from.
-fn index(catalogue: &Catalogue) -> Value {
+fn index(app: &App, catalogue: &Catalogue) -> Value {
     let mut paths = Map::new();
     for group in &catalogue.groups {
         for version in &group.versions {
@@ -151,6 +162,7 @@ fn index(catalogue: &Catalogue) -> Value {
             paths.insert(name, json!({ "serverRelativeURL": address }));
         }
     }
+    aggregator::openapi::index(app, &mut paths);
     json!({ "paths": paths })
 }
 
