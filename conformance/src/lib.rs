@@ -17,6 +17,7 @@ pub mod client;
 pub mod expect;
 pub mod fixture;
 pub mod operations;
+pub mod pods;
 pub mod report;
 pub mod runner;
 pub mod spec;

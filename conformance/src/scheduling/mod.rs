@@ -1,3 +1,5 @@
-//! sig-scheduling, as far as no pod has to run.
+//! sig-scheduling.
 
 pub mod limit_range;
+pub mod predicates;
+pub mod preemption;
