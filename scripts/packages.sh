@@ -9,7 +9,7 @@ while read -r package file need _; do
     case "$package" in '' | \#*) continue ;; esac
     [[ " $wanted " == *" $need "* ]] || continue
     case "$file" in
-        /*) [[ -e $file ]] && continue ;;
+        /*) compgen -G "$file" >/dev/null && continue ;;
         *) PATH="$PATH:/usr/sbin:/sbin" command -v "$file" >/dev/null && continue ;;
     esac
     missing+=("$package")

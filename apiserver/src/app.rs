@@ -1,6 +1,7 @@
 //! What all requests share, and what one request carries through the layers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -29,6 +30,8 @@ pub struct App {
     pub access: Access,
     pub allocator: Allocator,
     pub kubelets: Kubelets,
+    pub clients: crate::outbound::Clients,
+    pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
     pub health: crate::http::health::Health,
@@ -58,6 +61,9 @@ pub struct Call {
     pub accept: Accept,
     /// `User-Agent`, from which the field manager's name comes when the query has none.
     pub agent: String,
+    /// The server's own housekeeping: webhooks and policies, which it may be needed to mend, have no say in it.
+    pub internal: bool,
+    dry_run: AtomicBool,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -72,6 +78,8 @@ impl Call {
             query: Query::default(),
             accept: Accept::JSON,
             agent: String::new(),
+            internal: false,
+            dry_run: AtomicBool::new(false),
             warnings: Mutex::default(),
         }
     }
@@ -98,7 +106,22 @@ impl Call {
             info,
         );
         call.agent = "kube-apiserver".to_owned();
+        call.internal = true;
         Ok(call)
+    }
+
+    /// The same request about one object of the collection.
+    #[must_use]
+    pub fn about(&self, namespace: &str, name: &str) -> Self {
+        let mut info = self.info.clone();
+        info.namespace = namespace.to_owned();
+        info.name = name.to_owned();
+        let mut one = Self::new(self.app.clone(), self.user.clone(), self.resource.clone(), info);
+        one.query = self.query.clone();
+        one.agent.clone_from(&self.agent);
+        one.internal = self.internal;
+        one.dry_run = AtomicBool::new(self.dry_run());
+        one
     }
 
     /// A warning for the answer's headers.
@@ -115,10 +138,15 @@ impl Call {
         std::mem::take(&mut self.warnings.lock())
     }
 
-    /// `dryRun=All`
+    /// The body's options say that nothing shall be written.
+    pub fn only_try(&self) {
+        self.dry_run.store(true, Ordering::Relaxed);
+    }
+
+    /// `dryRun=All`, in the query or in the body's options.
     #[must_use]
     pub fn dry_run(&self) -> bool {
-        self.query.all("dryRun").any(|value| value == "All")
+        self.dry_run.load(Ordering::Relaxed) || self.query.all("dryRun").any(|value| value == "All")
     }
 
     /// The field manager: the query's, else the first word of the user agent.

@@ -212,7 +212,10 @@ pub fn finalize(app: &Arc<App>, definition: &Value) {
 
 async fn clean(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
     let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
-    let served = app.catalogue.load().preferred(group, plural).cloned();
+    // In the version they are stored in, where that is served: a broken webhook must not keep them alive.
+    let catalogue = app.catalogue.load_full();
+    let stored = catalogue.all().find(|r| r.is(group, plural) && r.api_version() == r.storage_api_version);
+    let served = stored.or_else(|| catalogue.preferred(group, plural)).cloned();
     if let Some(resource) = served {
         let mut call = Call::internal(app, group, plural, "", "")?;
         call.resource = resource.clone();

@@ -17,6 +17,7 @@ pub mod crd;
 pub mod http;
 pub mod kinds;
 pub mod options;
+pub mod outbound;
 pub mod registry;
 
 use std::ffi::OsString;
@@ -63,6 +64,8 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
+        clients: outbound::Clients::default(),
+        webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
         health: http::health::Health::default(),
@@ -103,6 +106,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
         app.allocator.note(&serde_json::from_slice(&kv.value)?);
     }
     bootstrap::run(app).await.context("create the system's own objects")?;
+    admission::webhook::follow(app).await.context("read the webhook configurations")?;
     access::policy::follow(app).await.context("read the access policy")?;
     Ok(())
 }

@@ -87,6 +87,9 @@ pub struct Options {
     pub service_cluster_ip_range: IpNet,
     #[arg(long, default_value = "30000-32767")]
     pub service_node_port_range: PortRange,
+    /// Reach aggregated servers and webhooks at an endpoint of their Service instead of its ClusterIP.
+    #[arg(long)]
+    pub enable_aggregator_routing: bool,
     #[arg(long)]
     pub requestheader_client_ca_file: Option<PathBuf>,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).

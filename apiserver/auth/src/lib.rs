@@ -15,6 +15,7 @@ pub mod node;
 pub mod rbac;
 pub mod request;
 pub mod serviceaccount;
+pub mod trust;
 pub mod user;
 pub mod x509;
 

@@ -23,6 +23,19 @@ impl PatchError {
         Self { code: 400, message: message.into() }
     }
 
+    /// What Go's decoder says of a document of another shape than `wanted`.
+    fn shape(found: &Value, wanted: &str) -> Self {
+        let found = match found {
+            Value::Null => "null",
+            Value::Bool(_) => "bool",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        Self::bad(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"))
+    }
+
     fn unprocessable(message: impl Into<String>) -> Self {
         Self { code: 422, message: message.into() }
     }
@@ -31,9 +44,7 @@ impl PatchError {
 /// RFC 7386, objects only on the outside, as every Kubernetes object is one.
 pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     if !patch.is_object() {
-        return Err(PatchError::bad(
-            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-        ));
+        return Err(PatchError::shape(patch, "map[string]interface {}"));
     }
     let mut merged = original.clone();
     merge(&mut merged, patch);
@@ -64,6 +75,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_patch_of_another_shape_is_refused_in_gos_words() {
+        let wrong = merge_patch(&json!({}), &json!([])).unwrap_err();
+        let text = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}";
+        assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
+        let wrong = json_patch(&json!({}), &json!({})).unwrap_err();
+        let text = "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch";
+        assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
+    }
 
     /// The RFC's own appendix.
     #[test]

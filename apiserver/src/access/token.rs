@@ -4,7 +4,6 @@ use auth::serviceaccount::{BoundRef, TokenRequest};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::admission::{self, Verb};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object::stamp;
@@ -50,8 +49,7 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
         expires_in: SignedDuration::from_secs(asked),
         ..TokenRequest::default()
     };
-    let pod = bind(call, spec, &mut request).await?;
-    admission::node_restriction::admit(call, Verb::Create, Some(&body), None, pod.as_ref())?;
+    bind(call, spec, &mut request).await?;
     if asked == EXTENDABLE && audiences == [call.app.access.issuer.clone()] && request.pod.is_some() {
         request.warn_after = Some(SignedDuration::from_secs(asked));
         request.expires_in = SignedDuration::from_secs(YEAR);
@@ -68,11 +66,11 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     Ok(body)
 }
 
-/// Binds the token to the object the request names; the pod, where it is one.
-async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResult<Option<Value>> {
+/// Binds the token to the object the request names.
+async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResult<()> {
     let reference = &spec["boundObjectRef"];
     if !reference.is_object() {
-        return Ok(None);
+        return Ok(());
     }
     let (kind, name) = (text(reference, "/kind"), text(reference, "/name"));
     let (plural, namespace) = match kind {
@@ -107,12 +105,11 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
                 request.node = Some(BoundRef { name: node.to_owned(), uid: uid.unwrap_or_default() });
             }
             request.pod = Some(bound);
-            return Ok(Some(object));
         }
         "Secret" => request.secret = Some(bound),
         _ => request.node = Some(bound),
     }
-    Ok(None)
+    Ok(())
 }
 
 async fn load(call: &Call, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {

@@ -4,17 +4,20 @@
 use auth::{Attributes, Resource, Target};
 use serde_json::Value;
 
+use super::{Attributes as Admission, Operation};
 use crate::access::decide;
-use crate::app::{Call, text};
+use crate::app::text;
 use crate::http::status::ApiResult;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
-pub async fn admit(call: &Call, object: &Value, old: Option<&Value>) -> ApiResult<()> {
+pub async fn admit(a: &Admission<'_>, object: &Value) -> ApiResult<()> {
+    let call = a.call;
     let plural = call.resource.plural.as_str();
     let grants =
         |o: &Value| (o["rules"].clone(), o["subjects"].clone(), o["roleRef"].clone(), o["aggregationRule"].clone());
-    if call.resource.group != GROUP || old.is_some_and(|old| grants(old) == grants(object)) {
+    let writes = matches!(a.operation, Operation::Create | Operation::Update);
+    if !writes || call.resource.group != GROUP || a.old.is_some_and(|old| grants(old) == grants(object)) {
         return Ok(());
     }
     let Err(why) = call.app.access.policy.may_grant(&call.user, plural, object) else { return Ok(()) };

@@ -4,26 +4,20 @@ use std::cmp::Ordering;
 
 use schema::quantity::Quantity;
 use serde_json::{Value, json};
-use store::cache::{At, ListQuery};
 
-use crate::app::{Call, text};
-use crate::http::answer::value_of;
+use super::Attributes;
+use crate::app::text;
 use crate::http::status::ApiResult;
 
-pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
-    let resource = call.app.resource("", "limitranges")?;
-    let prefix = resource.range(&call.info.namespace);
-    let query = ListQuery { at: At::NotOlderThan(0), prefix: &prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&resource).list(query).await?;
-    for item in &list.items {
-        let range = value_of(&resource, item)?;
+pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
+    for range in a.list("", "limitranges", a.namespace()).await? {
         for limit in range["spec"]["limits"].as_array().into_iter().flatten() {
             if text(limit, "/type") == "Container" {
                 container_defaults(pod, limit);
                 let wrong = container_violations(pod, limit);
                 if !wrong.is_empty() {
                     let why = if wrong.len() == 1 { wrong[0].clone() } else { format!("[{}]", wrong.join(", ")) };
-                    return Err(call.forbidden(text(pod, "/metadata/name"), &why));
+                    return Err(a.forbidden(pod, &why));
                 }
             }
         }

@@ -1,68 +1,93 @@
-//! Admission: what may change or refuse a write after it has been authorized, one plugin a file, in upstream's order
-//! (`kubeapiserver/options/plugins.go`). Mutating plugins run before validation, refusing ones on the final object.
+//! Admission: what may change or refuse a request after it has been authorized, one plugin a file, in upstream's order
+//! (`kubeapiserver/options/plugins.go`).
+//!
+//! ```text
+//!  decoded object ─> mutate: built-in plugins ─> (policies) ─> (webhooks) ─┐ once more, where one of the latter two
+//!                      ^────────────────────────────────────────────────── ┘ changed the object
+//!                 ─> validation of the kind
+//!                 ─> validate: built-in plugins ─> (policies) ─> (webhooks) ─> (quota) ─> store
+//! ```
+//!
+//! Every write goes through both phases: of objects and subresources, deletions (of collections one by one), and
+//! connections. [`attributes::Attributes`] is what plugins see.
 
+pub mod attributes;
 mod default_class;
 mod escalation;
 mod limit_ranger;
+pub mod matching;
 mod namespace_lifecycle;
-pub mod node_restriction;
+mod node_restriction;
 mod priority;
 mod service_account;
 mod toleration_seconds;
+pub mod webhook;
 
+pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
 use serde_json::Value;
 
-use crate::app::Call;
 use crate::http::status::ApiResult;
 
-/// What is being done to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    Create,
-    Update,
-    Delete,
+/// Mutating plugins run again when a later one changed the object behind their back (upstream's `ReinvocationContext`).
+#[derive(Default)]
+pub struct Reinvocation {
+    /// This is the second round.
+    pub again: bool,
+    /// A plugin outside changed the object: a second round is due.
+    pub due: bool,
+    webhooks: webhook::Rounds,
 }
 
-/// Lets the plugins change `object`.
+/// Lets the plugins change `object`, which is null for a deletion.
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn mutate(call: &Call, verb: Verb, object: &mut Value) -> ApiResult<()> {
-    namespace_lifecycle::admit(call, verb, object).await?;
-    if verb == Verb::Create && call.info.subresource.is_empty() {
-        match (call.resource.group.as_str(), call.resource.plural.as_str()) {
-            ("", "pods") => {
-                limit_ranger::admit(call, object).await?;
-                service_account::admit(call, object).await?;
-                toleration_seconds::admit(object);
-                priority::pod(call, object).await?;
-            }
-            ("scheduling.k8s.io", "priorityclasses") => priority::class(call, object).await?,
-            ("", "persistentvolumeclaims") => default_class::storage(call, object).await?,
-            ("networking.k8s.io", "ingresses") => default_class::ingress(call, object).await?,
-            _ => {}
-        }
+pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
+    let mut reinvocation = Reinvocation::default();
+    mutate_once(a, object, &mut reinvocation).await?;
+    if reinvocation.due {
+        reinvocation.again = true;
+        mutate_once(a, object, &mut reinvocation).await?;
     }
     Ok(())
 }
 
-/// Lets the plugins refuse the final object.
+async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<()> {
+    namespace_lifecycle::admit(a, object).await?;
+    if a.operation == Operation::Create && a.subresource().is_empty() {
+        match (a.resource().group.as_str(), a.resource().plural.as_str()) {
+            ("", "pods") => {
+                limit_ranger::admit(a, object).await?;
+                service_account::admit(a, object).await?;
+                toleration_seconds::admit(object);
+                priority::pod(a, object).await?;
+            }
+            ("scheduling.k8s.io", "priorityclasses") => priority::class(a, object).await?,
+            ("", "persistentvolumeclaims") => default_class::storage(a, object).await?,
+            ("networking.k8s.io", "ingresses") => default_class::ingress(a, object).await?,
+            _ => {}
+        }
+    }
+    round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
+    Ok(())
+}
+
+/// Lets the plugins refuse the final object, which is null for a deletion.
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn validate(call: &Call, verb: Verb, object: &Value, old: Option<&Value>) -> ApiResult<()> {
-    match verb {
-        Verb::Delete => {
-            // An eviction is a deletion that has been judged already.
-            if call.info.subresource.is_empty() {
-                node_restriction::admit(call, verb, None, old, None)?;
-            }
-            namespace_lifecycle::admit(call, verb, object).await
-        }
-        Verb::Create | Verb::Update => {
-            node_restriction::admit(call, verb, Some(object), old, None)?;
-            escalation::admit(call, object, old).await
-        }
-    }
+pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    node_restriction::admit(a, object).await?;
+    escalation::admit(a, object).await?;
+    webhook::validate(a, object).await
+}
+
+/// Both phases, for what has no validation of its own between them.
+///
+/// # Errors
+/// A plugin's refusal.
+pub async fn admit(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
+    mutate(a, object).await?;
+    validate(a, object).await
 }

@@ -3,23 +3,23 @@
 
 use serde_json::{Value, json};
 
-use super::Verb;
-use crate::app::{Call, text};
+use super::{Attributes, Operation};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object::is_deleting;
 use crate::registry::write;
 
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 
-pub async fn admit(call: &Call, verb: Verb, object: &Value) -> ApiResult<()> {
-    if verb == Verb::Delete {
+pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let call = a.call;
+    if a.operation == Operation::Delete {
         let name = &call.info.name;
         if call.resource.is("", "namespaces") && IMMORTAL.contains(&name.as_str()) {
             return Err(call.forbidden(name, "this namespace may not be deleted"));
         }
         return Ok(());
     }
-    if verb != Verb::Create || !call.resource.namespaced || is_review(call) {
+    if a.operation != Operation::Create || !call.resource.namespaced || is_review(a) {
         return Ok(());
     }
     let namespace = &call.info.namespace;
@@ -29,9 +29,8 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value) -> ApiResult<()> {
     if !is_deleting(&found) {
         return Ok(());
     }
-    let name = text(object, "/metadata/name");
     let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-    let mut refusal = call.forbidden(name, &why);
+    let mut refusal = a.forbidden(object, &why);
     refusal.details["causes"] = json!([{
         "reason": "NamespaceTerminating",
         "message": format!("namespace {namespace} is being terminated"),
@@ -41,6 +40,6 @@ pub async fn admit(call: &Call, verb: Verb, object: &Value) -> ApiResult<()> {
 }
 
 /// Questions about access are answered for any namespace.
-fn is_review(call: &Call) -> bool {
-    call.resource.group == "authorization.k8s.io"
+fn is_review(a: &Attributes<'_>) -> bool {
+    a.resource().group == "authorization.k8s.io"
 }

@@ -2,38 +2,48 @@
 //! `auth::node::restrict`.
 
 use auth::Resource;
-use auth::node::{Operation, Write, restrict};
+use auth::node::{Operation as Kind, Write, restrict};
 use serde_json::Value;
 
-use super::Verb;
-use crate::app::Call;
-use crate::http::status::ApiResult;
+use super::{Attributes, Operation};
+use crate::app::text;
+use crate::http::status::{ApiError, ApiResult};
 
-/// `pod`: the one an eviction is about, or a token is to be bound to.
-pub fn admit(
-    call: &Call,
-    verb: Verb,
-    object: Option<&Value>,
-    old: Option<&Value>,
-    pod: Option<&Value>,
-) -> ApiResult<()> {
-    let Some(node) = call.user.node() else { return Ok(()) };
-    let write = Write {
-        operation: match verb {
-            Verb::Create => Operation::Create,
-            Verb::Update => Operation::Update,
-            Verb::Delete => Operation::Delete,
-        },
-        resource: Resource {
-            group: &call.resource.group,
-            resource: &call.resource.plural,
-            subresource: &call.info.subresource,
-            namespace: &call.info.namespace,
-            name: &call.info.name,
-        },
-        object,
-        old,
-        pod,
+pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let Some(node) = a.user().node() else { return Ok(()) };
+    let operation = match a.operation {
+        Operation::Create => Kind::Create,
+        Operation::Update => Kind::Update,
+        Operation::Delete => Kind::Delete,
+        Operation::Connect => return Ok(()),
     };
-    restrict(node, &write).map_err(|why| call.forbidden(&call.info.name, &why))
+    let (resource, info) = (a.resource(), &a.call.info);
+    // The pod an eviction is about, or a token is to be bound to.
+    let pod = match (resource.plural.as_str(), a.subresource()) {
+        ("pods", "eviction") => self::pod(a, &a.name).await?,
+        ("serviceaccounts", "token") if text(object, "/spec/boundObjectRef/kind") == "Pod" => {
+            self::pod(a, text(object, "/spec/boundObjectRef/name")).await?
+        }
+        _ => None,
+    };
+    let write = Write {
+        operation,
+        resource: Resource {
+            group: &resource.group,
+            resource: &resource.plural,
+            subresource: &info.subresource,
+            namespace: &info.namespace,
+            name: &info.name,
+        },
+        object: Some(object).filter(|object| !object.is_null()),
+        old: a.old,
+        pod: pod.as_ref(),
+    };
+    restrict(node, &write).map_err(|why| a.forbidden(object, &why))
+}
+
+async fn pod(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
+    let pods = a.app().resource("", "pods")?;
+    let (found, _) = a.app().store.get(&pods.key(a.namespace(), name), None).await?;
+    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }

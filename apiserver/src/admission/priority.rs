@@ -1,9 +1,9 @@
 //! Priority: the number behind a pod's priorityClassName, and the two classes that are always there.
 
 use serde_json::Value;
-use store::cache::{At, ListQuery};
 
-use crate::app::{Call, text};
+use super::Attributes;
+use crate::app::text;
 use crate::http::answer::value_of;
 use crate::http::status::ApiResult;
 
@@ -12,10 +12,10 @@ pub const SYSTEM: [(&str, i64); 2] =
     [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
 
 /// Resolves a pod's class.
-pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
+pub async fn pod(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     let name = text(pod, "/spec/priorityClassName").to_owned();
     let (class, value, policy) = if name.is_empty() {
-        match default_class(call).await? {
+        match default_class(a).await? {
             Some(class) => {
                 let policy = text(&class, "/preemptionPolicy").to_owned();
                 (text(&class, "/metadata/name").to_owned(), class["value"].as_i64().unwrap_or(0), policy)
@@ -23,11 +23,11 @@ pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
             None => (String::new(), 0, String::new()),
         }
     } else {
-        match find(call, &name).await? {
+        match find(a, &name).await? {
             Some((value, policy)) => (name, value, policy),
             None => {
                 let why = format!("no PriorityClass with name {name} was found");
-                return Err(call.forbidden(text(pod, "/metadata/name"), &why));
+                return Err(a.forbidden(pod, &why));
             }
         }
     };
@@ -38,7 +38,7 @@ pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
         let why = format!(
             "the integer value of priority ({asked}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
         );
-        return Err(call.forbidden(text(pod, "/metadata/name"), &why));
+        return Err(a.forbidden(pod, &why));
     }
     if !class.is_empty() {
         pod["spec"]["priorityClassName"] = class.into();
@@ -50,44 +50,36 @@ pub async fn pod(call: &Call, pod: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-async fn find(call: &Call, name: &str) -> ApiResult<Option<(i64, String)>> {
+async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<(i64, String)>> {
     if let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) {
         return Ok(Some((*value, String::new())));
     }
-    let resource = call.app.resource("scheduling.k8s.io", "priorityclasses")?;
-    let Some(object) = call.app.caches.peek(&resource, "", name).await? else { return Ok(None) };
+    let resource = a.app().resource("scheduling.k8s.io", "priorityclasses")?;
+    let Some(object) = a.app().caches.peek(&resource, "", name).await? else { return Ok(None) };
     let class = value_of(&resource, &object)?;
     Ok(Some((class["value"].as_i64().unwrap_or(0), text(&class, "/preemptionPolicy").to_owned())))
 }
 
 /// The class marked as the default; of several the one with the lowest value.
-async fn default_class(call: &Call) -> ApiResult<Option<Value>> {
-    let resource = call.app.resource("scheduling.k8s.io", "priorityclasses")?;
-    let query = ListQuery { at: At::NotOlderThan(0), prefix: &resource.prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&resource).list(query).await?;
-    let mut classes = Vec::new();
-    for item in &list.items {
-        let class = value_of(&resource, item)?;
-        if class["globalDefault"] == true {
-            classes.push(class);
-        }
-    }
-    Ok(classes.into_iter().min_by_key(|class| class["value"].as_i64().unwrap_or(0)))
+async fn default_class(a: &Attributes<'_>) -> ApiResult<Option<Value>> {
+    let classes = a.list("scheduling.k8s.io", "priorityclasses", "").await?;
+    let classes = classes.into_iter().filter(|class| class["globalDefault"] == true);
+    Ok(classes.min_by_key(|class| class["value"].as_i64().unwrap_or(0)))
 }
 
 /// A second global default is refused.
-pub async fn class(call: &Call, class: &Value) -> ApiResult<()> {
+pub async fn class(a: &Attributes<'_>, class: &Value) -> ApiResult<()> {
     if class["globalDefault"] != true {
         return Ok(());
     }
     let name = text(class, "/metadata/name");
-    match default_class(call).await? {
+    match default_class(a).await? {
         Some(other) if text(&other, "/metadata/name") != name => {
             let why = format!(
                 "PriorityClass {} is already marked as default. Only one default can exist",
                 text(&other, "/metadata/name")
             );
-            Err(call.forbidden(name, &why))
+            Err(a.forbidden(class, &why))
         }
         _ => Ok(()),
     }

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::app::{Call, text};
+use super::Attributes;
+use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
 
@@ -12,7 +13,7 @@ const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const TOKEN_SECONDS: i64 = 3607;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
-pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
+pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     // A mirror pod stands for one that runs already.
     if pod["metadata"]["annotations"][MIRROR].is_string() {
         return Ok(());
@@ -22,11 +23,11 @@ pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
     }
     let name = text(pod, "/spec/serviceAccountName").to_owned();
     pod["spec"]["serviceAccount"] = name.clone().into();
-    let Some(account) = find(call, &name).await? else {
-        let namespace = &call.info.namespace;
+    let Some(account) = find(a, &name).await? else {
+        let namespace = a.namespace();
         let missing = ApiError::not_found("", "serviceaccounts", &name);
         let why = format!("error looking up service account {namespace}/{name}: {missing}");
-        return Err(call.forbidden(text(pod, "/metadata/name"), &why));
+        return Err(a.forbidden(pod, &why));
     };
     let mounts = pod["spec"]["automountServiceAccountToken"]
         .as_bool()
@@ -43,9 +44,9 @@ pub async fn admit(call: &Call, pod: &mut Value) -> ApiResult<()> {
 }
 
 /// From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
-async fn find(call: &Call, name: &str) -> ApiResult<Option<Value>> {
-    let resource = call.app.resource("", "serviceaccounts")?;
-    let (found, _) = call.app.store.get(&resource.key(&call.info.namespace, name), None).await?;
+async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
+    let resource = a.app().resource("", "serviceaccounts")?;
+    let (found, _) = a.app().store.get(&resource.key(a.namespace(), name), None).await?;
     found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }
 

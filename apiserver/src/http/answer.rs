@@ -13,6 +13,8 @@ use store::cache::{List, Object};
 
 use super::negotiate::{Accept, Media, Shape};
 use super::status::{ApiError, ApiResult};
+use crate::app::App;
+use crate::registry::conversion;
 use crate::registry::resource::Resource;
 use crate::registry::table::{self, Include};
 
@@ -119,7 +121,7 @@ pub fn object(resource: &Resource, accept: Accept, include: Include, value: &Val
     }
 }
 
-/// A cached object as a value of the resource's version.
+/// A cached object of a built-in kind as a value of the resource's version; `registry::conversion` reads those of any.
 pub fn value_of(resource: &Resource, object: &Object) -> ApiResult<Value> {
     let mut value: Value = serde_json::from_slice(object.bytes()).map_err(ApiError::internal)?;
     if !resource.stored_as_served {
@@ -128,13 +130,9 @@ pub fn value_of(resource: &Resource, object: &Object) -> ApiResult<Value> {
     Ok(value)
 }
 
-/// A cached object's bytes, shared where its stored version is the one served.
-pub fn bytes_of(resource: &Resource, object: &Object) -> ApiResult<Bytes> {
-    if resource.stored_as_served { Ok(object.bytes().clone()) } else { value_of(resource, object).map(|v| to_json(&v)) }
-}
-
 /// A list in the shape asked for; JSON is streamed in pieces from the cache's own bytes.
-pub fn list(
+pub async fn list(
+    app: &App,
     resource: &Arc<Resource>,
     accept: Accept,
     include: Include,
@@ -156,7 +154,8 @@ pub fn list(
         *response.body_mut() = Body::from_stream(pieces(head, list.items).map(Ok::<_, std::convert::Infallible>));
         return Ok(response);
     }
-    let values = list.items.iter().map(|item| value_of(resource, item)).collect::<ApiResult<Vec<_>>>()?;
+    let items: Vec<&Object> = list.items.iter().map(|item| &**item).collect();
+    let values = conversion::read_all(app, resource, &items).await?;
     let body = match (accept.shape, accept.media) {
         (Shape::Table, _) => {
             encode(accept, "meta.k8s.io/v1", "Table", &table::table(resource, &values, metadata, include, true))?

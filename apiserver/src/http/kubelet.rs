@@ -17,12 +17,13 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::status::{ApiError, ApiResult};
+use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
 use crate::options::Options;
 use crate::registry::write;
@@ -145,6 +146,9 @@ enum Scheme {
 /// Passes the call on and answers with what comes back.
 pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     let info = &call.info;
+    if let Some(mut options) = connect_options(call) {
+        admission::admit(&Attributes::connect(call, &options), &mut options).await?;
+    }
     let backend = match (call.resource.plural.as_str(), info.subresource.as_str()) {
         ("pods", "proxy") => pod_proxy(call).await?,
         ("services", "proxy") => service_proxy(call).await?,
@@ -162,6 +166,44 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
         _ => request.uri().query().unwrap_or_default().to_owned(),
     };
     forward(&call.app, backend, &query, request, call).await
+}
+
+/// The options object of a connection, which admission judges; none for a log, which is a mere read.
+fn connect_options(call: &Call) -> Option<Value> {
+    let kind = match (call.resource.plural.as_str(), call.info.subresource.as_str()) {
+        ("pods", "exec") => "PodExecOptions",
+        ("pods", "attach") => "PodAttachOptions",
+        ("pods", "portforward") => "PodPortForwardOptions",
+        ("pods", "proxy") => "PodProxyOptions",
+        ("services", "proxy") => "ServiceProxyOptions",
+        ("nodes", "proxy") => "NodeProxyOptions",
+        _ => return None,
+    };
+    let mut options = json!({ "kind": kind, "apiVersion": "v1" });
+    match call.info.subresource.as_str() {
+        "exec" | "attach" => {
+            for stream in ["stdin", "stdout", "stderr", "tty"] {
+                if call.query.flag(stream) {
+                    options[stream] = true.into();
+                }
+            }
+            if let Some(container) = call.query.text("container") {
+                options["container"] = container.into();
+            }
+            let command: Vec<&str> = call.query.all("command").collect();
+            if !command.is_empty() {
+                options["command"] = json!(command);
+            }
+        }
+        "portforward" => {
+            let ports: Vec<i64> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            if !ports.is_empty() {
+                options["ports"] = json!(ports);
+            }
+        }
+        _ => options["path"] = format!("/{}", call.info.rest).into(),
+    }
+    Some(options)
 }
 
 /// The pod of the call, which must run somewhere.

@@ -22,6 +22,7 @@ use super::server::Peer;
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
 use crate::access::{self, review};
+use crate::admission::{self, Attributes};
 use crate::app::{App, Call};
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
@@ -202,7 +203,7 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
         "watch" => watch::watch(call).await,
         "create" if resource.prefix.is_empty() => {
             let bytes = collect(request).await?;
-            let body = body::object(
+            let mut body = body::object(
                 call,
                 &media,
                 &bytes,
@@ -210,6 +211,7 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
                 &resource.api_version(),
                 &resource.kind,
             )?;
+            admission::admit(&Attributes::create(call, &body), &mut body).await?;
             let value = if resource.kind == "Binding" {
                 subresource::bind(call, &body).await?
             } else {

@@ -1,6 +1,8 @@
 //! Errors as the API tells them: a `metav1.Status` with upstream's codes, reasons, messages and details
 //! (`apimachinery/pkg/api/errors`).
 
+use std::borrow::Cow;
+
 use schema::field::ErrorList;
 use serde_json::{Value, json};
 use store::StoreError;
@@ -11,7 +13,7 @@ use store::cache::CacheError;
 #[error("{message}")]
 pub struct ApiError {
     pub code: u16,
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     pub message: String,
     /// `StatusDetails`, or null.
     pub details: Value,
@@ -27,7 +29,7 @@ pub fn qualified(group: &str, name: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: Value::Null }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: Value::Null }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {

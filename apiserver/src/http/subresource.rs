@@ -12,7 +12,7 @@ use super::negotiate::content_type;
 use super::route::{collect, one, plain, updated};
 use super::status::{ApiError, ApiResult};
 use crate::access::token;
-use crate::admission::{self, Verb};
+use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
@@ -39,20 +39,23 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
         ("binding", "create") => {
             let bytes = collect(request).await?;
             let schema = schema::builtin("v1", "Binding");
-            let binding = body::object(call, &media, &bytes, schema.as_ref(), "v1", "Binding")?;
+            let mut binding = body::object(call, &media, &bytes, schema.as_ref(), "v1", "Binding")?;
+            admission::admit(&Attributes::create(call, &binding), &mut binding).await?;
             plain(call, 201, &bind(call, &binding).await?)
         }
         ("eviction", "create") => {
             let bytes = collect(request).await?;
             let schema = schema::builtin("policy/v1", "Eviction");
-            let eviction = body::object(call, &media, &bytes, schema.as_ref(), "policy/v1", "Eviction")?;
+            let mut eviction = body::object(call, &media, &bytes, schema.as_ref(), "policy/v1", "Eviction")?;
+            admission::admit(&Attributes::create(call, &eviction), &mut eviction).await?;
             plain(call, 201, &evict(call, &eviction).await?)
         }
         ("token", "create") => {
             let bytes = collect(request).await?;
             let version = "authentication.k8s.io/v1";
             let schema = schema::builtin(version, "TokenRequest");
-            let request = body::object(call, &media, &bytes, schema.as_ref(), version, "TokenRequest")?;
+            let mut request = body::object(call, &media, &bytes, schema.as_ref(), version, "TokenRequest")?;
+            admission::admit(&Attributes::create(call, &request), &mut request).await?;
             plain(call, 201, &token::issue(call, request).await?)
         }
         (_, "update") => {
@@ -140,18 +143,16 @@ async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
     let name = call.info.name.clone();
     let key = call.resource.key(&call.info.namespace, &name);
     let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
-    admission::node_restriction::admit(call, Verb::Create, Some(eviction), None, Some(&pod))?;
+    let mut options = delete::Options::default();
+    options.merge(&eviction["deleteOptions"]);
+    options.propagation = None;
+    if options.dry_run {
+        call.only_try();
+    }
     let finished = matches!(text(&pod, "/status/phase"), "Succeeded" | "Failed" | "Pending");
     if !finished && !object::is_deleting(&pod) {
         disrupt(call, &pod).await?;
     }
-    let options = &eviction["deleteOptions"];
-    let options = delete::Options {
-        grace: options["gracePeriodSeconds"].as_i64(),
-        uid: options.pointer("/preconditions/uid").and_then(Value::as_str).map(str::to_owned),
-        revision: options.pointer("/preconditions/resourceVersion").and_then(Value::as_str).map(str::to_owned),
-        propagation: None,
-    };
     delete::delete(call, &options).await?;
     Ok(success())
 }

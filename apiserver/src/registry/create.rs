@@ -4,9 +4,10 @@ use schema::apply::{Manager, Operation};
 use schema::field::ErrorList;
 use serde_json::Value;
 
+use super::resource::Resource;
 use super::write::commit;
 use super::{body, hooks, object};
-use crate::admission::{self, Verb};
+use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -31,23 +32,27 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     place(call, &mut value)?;
     let prefix = text(&value, "/metadata/generateName").to_owned();
     let generated = text(&value, "/metadata/name").is_empty() && !prefix.is_empty();
+    wipe(call, &mut value);
+    fill(call, &mut value);
+    // What admission adds belongs to no manager.
+    if !managed {
+        track(call, None, &mut value);
+    }
+    let attributes = Attributes::create(call, &value);
+    admission::mutate(&attributes, &mut value).await?;
     for attempt in 1.. {
         let mut object = value.clone();
         if generated {
             object::set(&mut object, "name", object::generate(&prefix).into());
         }
         prepare(call, &mut object);
-        admission::mutate(call, Verb::Create, &mut object).await?;
-        if !managed {
-            track(call, None, &mut object);
-        }
         let errors = check(call, &object, None);
         let name = text(&object, "/metadata/name").to_owned();
         if !errors.is_empty() {
             return Err(call.invalid(&name, &errors));
         }
-        admission::validate(call, Verb::Create, &object, None).await?;
         let reserved = hooks::before_create(call, &mut object).await?;
+        admission::validate(&attributes, &object).await?;
         warn(call, &object);
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), &object, 0).await {
@@ -80,21 +85,34 @@ fn place(call: &Call, value: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// What the server fills in before admission.
-fn prepare(call: &Call, object: &mut Value) {
-    let strategy = &call.resource.strategy;
-    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation", "resourceVersion"] {
+/// Takes away what only the server may say.
+fn wipe(call: &Call, object: &mut Value) {
+    for field in [
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+        "generation",
+        "resourceVersion",
+        "uid",
+        "creationTimestamp",
+    ] {
         object::set(object, field, Value::Null);
     }
+    if call.resource.strategy.has_status
+        && let Some(map) = object.as_object_mut()
+    {
+        map.remove("status");
+    }
+}
+
+/// What the server fills in, after the mutating plugins.
+fn prepare(call: &Call, object: &mut Value) {
+    let strategy = &call.resource.strategy;
+    wipe(call, object);
     object::set(object, "uid", uuid::Uuid::new_v4().to_string().into());
     object::set(object, "creationTimestamp", object::now().into());
     if strategy.has_generation {
         object::set(object, "generation", 1.into());
-    }
-    if strategy.has_status
-        && let Some(map) = object.as_object_mut()
-    {
-        map.remove("status");
     }
     fill(call, object);
     if let Some(prepare) = strategy.prepare_create {
@@ -106,10 +124,15 @@ fn prepare(call: &Call, object: &mut Value) {
 
 /// Defaults: the schema's, then what no schema can say.
 pub fn fill(call: &Call, object: &mut Value) {
-    if let Some(schema) = call.resource.schema() {
+    fill_as(&call.resource, object);
+}
+
+/// The defaults of a resource in its version.
+pub fn fill_as(resource: &Resource, object: &mut Value) {
+    if let Some(schema) = resource.schema() {
         schema::apply_defaults(&schema, object);
     }
-    if let Some(default) = call.resource.strategy.default {
+    if let Some(default) = resource.strategy.default {
         default(object);
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schema::{Schema, field};
 use serde_json::{Value, json};
 
+use super::conversion;
 use super::resource::{Resource, Source, Sub};
 use crate::kinds::{NameRule, Strategy};
 
@@ -17,6 +18,7 @@ pub struct Custom {
     pub uid: String,
     pub group: String,
     pub versions: Vec<Version>,
+    pub conversion: conversion::Strategy,
     storage: String,
     namespaced: bool,
     /// `status.acceptedNames`, else `spec.names`.
@@ -92,6 +94,7 @@ impl Custom {
             uid: text(&definition["metadata"], "uid"),
             group: text(spec, "group"),
             versions,
+            conversion: conversion::Strategy::parse(&spec["conversion"]),
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             names: names.clone(),
@@ -144,8 +147,11 @@ impl Custom {
                 subresources,
                 prefix: format!("/registry/{}/{plural}/", this.group),
                 storage_api_version: format!("{}/{}", this.group, this.storage),
-                // With several versions an object may have been stored under another one than today's.
-                stored_as_served: this.versions.len() == 1 && this.storage == version.name,
+                // With several versions an object may have been stored under another one than today's; and defaults
+                // may have come after it.
+                stored_as_served: this.versions.len() == 1
+                    && this.storage == version.name
+                    && !has_defaults(&version.open_api),
                 strategy: Strategy {
                     has_status: version.status,
                     has_generation: true,
@@ -205,6 +211,20 @@ impl Version {
             deprecation: deprecated.then(|| version["deprecationWarning"].as_str().unwrap_or_default().to_owned()),
             name,
         }
+    }
+}
+
+/// Whether a schema gives any field a default.
+fn has_defaults(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => map.iter().any(|(name, below)| match name.as_str() {
+            "default" => !below.is_null(),
+            // A field may be called so.
+            "properties" => below.as_object().into_iter().flatten().any(|(_, field)| has_defaults(field)),
+            _ => has_defaults(below),
+        }),
+        Value::Array(list) => list.iter().any(has_defaults),
+        _ => false,
     }
 }
 

@@ -2,15 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use schema::field::{Error, Path};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::cache::{At, ListQuery};
 
 use super::selection::Selection;
 use super::write::{ATTEMPTS, commit, load, remove};
-use super::{body, hooks, object};
-use crate::admission::{self, Verb};
+use super::{body, conversion, hooks, object};
+use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
-use crate::http::answer::value_of;
 use crate::http::request_info::Query;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -24,6 +23,7 @@ pub struct Options {
     pub uid: Option<String>,
     pub revision: Option<String>,
     pub propagation: Option<String>,
+    pub dry_run: bool,
 }
 
 impl Options {
@@ -57,6 +57,9 @@ impl Options {
             body::identify(&mut value, if have.is_empty() { "v1" } else { &have }, "DeleteOptions")?;
             this.merge(&value);
         }
+        if this.dry_run {
+            call.only_try();
+        }
         this.check()
     }
 
@@ -71,7 +74,9 @@ impl Options {
         }
     }
 
-    fn merge(&mut self, value: &Value) {
+    /// Takes over what a DeleteOptions says.
+    pub fn merge(&mut self, value: &Value) {
+        self.dry_run |= value["dryRun"].as_array().is_some_and(|list| list.iter().any(|word| word == "All"));
         self.grace = value["gracePeriodSeconds"].as_i64().or(self.grace);
         let words = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         self.uid = words("/preconditions/uid");
@@ -79,6 +84,24 @@ impl Options {
         let orphan =
             value["orphanDependents"].as_bool().map(|yes| if yes { "Orphan" } else { "Background" }.to_owned());
         self.propagation = words("/propagationPolicy").or(orphan).or(self.propagation.take());
+    }
+
+    /// As admission sees it.
+    fn to_value(&self, dry_run: bool) -> Value {
+        let mut value = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
+        let mut put = |field: &str, what: Value| {
+            if !what.is_null() {
+                value[field] = what;
+            }
+        };
+        put("gracePeriodSeconds", json!(self.grace));
+        put("propagationPolicy", json!(self.propagation));
+        let preconditions = json!({ "uid": self.uid, "resourceVersion": self.revision });
+        let given = preconditions.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let given: Map<String, Value> = given.map(|(field, value)| (field.clone(), value.clone())).collect();
+        put("preconditions", if given.is_empty() { Value::Null } else { Value::Object(given) });
+        put("dryRun", if dry_run { json!(["All"]) } else { Value::Null });
+        value
     }
 
     fn check(self) -> ApiResult<Self> {
@@ -108,7 +131,11 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
     for _ in 0..ATTEMPTS {
         let live = load(call, &key).await?.ok_or_else(|| call.not_found(&name))?;
         preconditions(call, &name, options, &live.value)?;
-        admission::validate(call, Verb::Delete, &live.value, Some(&live.value)).await?;
+        // An eviction is a deletion that has been judged already.
+        if call.info.subresource.is_empty() {
+            let attributes = Attributes::delete(call, &live.value, options.to_value(call.dry_run()));
+            admission::admit(&attributes, &mut Value::Null).await?;
+        }
         match doomed(call, &live.value, options) {
             Fate::Unchanged => return Ok(Deleted::Object(live.value)),
             Fate::Marked(marked) => {
@@ -276,13 +303,11 @@ pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
     let list = call.app.caches.of(resource).list(query).await?;
     let mut items = Vec::with_capacity(list.items.len());
     for item in &list.items {
-        let mut info = call.info.clone();
-        info.namespace = item.namespace().to_owned();
-        info.name = item.name().to_owned();
-        let mut one = Call::new(call.app.clone(), call.user.clone(), resource.clone(), info);
-        one.query = call.query.clone();
-        match delete(&one, options).await {
-            Ok(_) => items.push(value_of(resource, item)?),
+        let one = call.about(item.namespace(), item.name());
+        let deleted = delete(&one, options).await;
+        one.take_warnings().into_iter().for_each(|warning| call.warn(warning));
+        match deleted {
+            Ok(_) => items.push(conversion::read(&call.app, resource, item).await?),
             // Somebody else deleted it first.
             Err(error) if error.code == 404 => {}
             Err(error) => return Err(error),

@@ -4,9 +4,11 @@
 
 pub mod body;
 pub mod caches;
+pub mod conversion;
 pub mod create;
 pub mod custom;
 pub mod delete;
+pub mod follow;
 pub mod hooks;
 pub mod jsonpath;
 pub mod object;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use store::cache::{At, ListQuery};
 
+use super::conversion;
 use super::selection::Selection;
 use super::table::Include;
 use crate::app::Call;
@@ -28,9 +29,13 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let object = found.ok_or_else(|| call.not_found(&call.info.name))?;
     let accept = call.accept;
     let body = if accept.media == Media::Json && accept.shape == Shape::Object {
-        answer::bytes_of(resource, &object)?
+        if resource.stored_as_served {
+            object.bytes().clone()
+        } else {
+            answer::to_json(&conversion::read(&call.app, resource, &object).await?)
+        }
     } else {
-        let value = answer::value_of(resource, &object)?;
+        let value = conversion::read(&call.app, resource, &object).await?;
         answer::object(resource, accept, Include::parse(call.query.get("includeObject")), &value)?
     };
     Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
@@ -72,7 +77,7 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             metadata["remainingItemCount"] = page.remaining.into();
         }
     }
-    answer::list(resource, call.accept, Include::parse(query.get("includeObject")), page, &metadata)
+    answer::list(&call.app, resource, call.accept, Include::parse(query.get("includeObject")), page, &metadata).await
 }
 
 /// Which revision a list wants, and where it begins.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::resource::Source;
 use super::update::Change;
-use super::{jsonpath, read, write};
+use super::{jsonpath, read, write as storage};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -13,7 +13,7 @@ use crate::http::status::{ApiError, ApiResult};
 pub async fn get(call: &Call) -> ApiResult<Value> {
     read::revision(&call.query)?;
     let key = call.resource.key(&call.info.namespace, &call.info.name);
-    let live = write::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?;
+    let live = storage::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?;
     view(call, &live.value)
 }
 
@@ -97,6 +97,15 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
         return Err(ApiError::invalid("autoscaling", "Scale", &call.info.name, &vec![error]));
     }
     let mut new = live.clone();
+    write(call, &mut new, &scale);
+    // The Scale's resourceVersion is the object's: what the client sent is what it has seen.
+    let seen = scale["metadata"]["resourceVersion"].clone();
+    super::object::set(&mut new, "resourceVersion", seen);
+    Ok(new)
+}
+
+/// Gives the object the replicas of its Scale.
+pub fn write(call: &Call, object: &mut Value, scale: &Value) {
     let path = match &call.resource.source {
         Source::BuiltIn(_) => ".spec.replicas",
         Source::Custom(custom) => {
@@ -104,11 +113,7 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
             scale.map_or(".spec.replicas", |scale| scale.spec_replicas.as_str())
         }
     };
-    write_path(&mut new, path, replicas.into());
-    // The Scale's resourceVersion is the object's: what the client sent is what it has seen.
-    let seen = scale["metadata"]["resourceVersion"].clone();
-    super::object::set(&mut new, "resourceVersion", seen);
-    Ok(new)
+    write_path(object, path, scale["spec"]["replicas"].as_i64().unwrap_or(0).into());
 }
 
 fn write_path(object: &mut Value, path: &str, value: Value) {

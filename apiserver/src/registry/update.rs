@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::write::{ATTEMPTS, Loaded, commit, load, remove};
 use super::{body, create, hooks, object, scale};
-use crate::admission::{self, Verb};
+use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -85,18 +85,38 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             return Err(call.modified(name));
         }
         settle(call, &mut new, &live.value)?;
-        admission::mutate(call, Verb::Update, &mut new).await?;
         if !matches!(change, Change::Apply { .. }) {
             create::track(call, Some(&live.value), &mut new);
+        }
+        // To admission a Scale is a Scale, whatever stands behind it.
+        let scaling = call.info.subresource == "scale";
+        let view = if scaling { Some(scale::view(call, &live.value)?) } else { None };
+        let attributes = Attributes::update(call, view.as_ref().unwrap_or(&live.value));
+        if scaling {
+            let mut asked = scale::view(call, &new)?;
+            admission::mutate(&attributes, &mut asked).await?;
+            scale::write(call, &mut new, &asked);
+            settle(call, &mut new, &live.value)?;
+        } else {
+            let before = new.clone();
+            admission::mutate(&attributes, &mut new).await?;
+            if new != before {
+                // What no update may change, no plugin may change either.
+                settle(call, &mut new, &live.value)?;
+            }
         }
         let errors = create::check(call, &new, Some(&live.value));
         if !errors.is_empty() {
             return Err(call.invalid(name, &errors));
         }
-        admission::validate(call, Verb::Update, &new, Some(&live.value)).await?;
         let reserved = hooks::before_update(call, &mut new, &live.value).await?;
+        if scaling {
+            admission::validate(&attributes, &scale::view(call, &new)?).await?;
+        } else {
+            admission::validate(&attributes, &new).await?;
+        }
         create::warn(call, &new);
-        if object::same(&new, &live.value) {
+        if live.current && object::same(&new, &live.value) {
             return Ok(Updated { value: live.value, created: false });
         }
         if object::is_deleting(&new) && object::may_vanish(&new) && grace_is_over(&new) {

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Watch, WatchCache};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use super::conversion;
 use super::resource::Resource;
 use super::selection::Selection;
 use super::table::{self, Include};
@@ -61,6 +62,7 @@ pub async fn watch(call: &Call) -> ApiResult<Response<Body>> {
     let cache = call.app.caches.of(&resource);
     let mut frames = Frames {
         encoder: Encoder {
+            app: call.app.clone(),
             resource: resource.clone(),
             accept: call.accept,
             include: Include::parse(query.get("includeObject")),
@@ -128,7 +130,7 @@ impl Frames {
         let query = ListQuery { at, prefix: &self.prefix, start: None, limit: 0, filter };
         let (list, watch) = cache.list_and_watch(query).await?;
         for object in &list.items {
-            let frame = self.encoder.object(Change::Added, object);
+            let frame = self.encoder.object(Change::Added, object).await;
             self.first.put_slice(&frame);
         }
         if initial == Some(true) && self.bookmarks {
@@ -159,7 +161,7 @@ impl Frames {
                 events = watch.next() => match events {
                     Ok(events) => {
                         for event in events {
-                            self.event(&event);
+                            self.event(&event).await;
                         }
                     }
                     Err(CacheError::Expired { .. }) => self.fail(&ApiError::expired("The resourceVersion for the provided watch is too old.")),
@@ -178,7 +180,7 @@ impl Frames {
         }
     }
 
-    fn event(&mut self, event: &CacheEvent) {
+    async fn event(&mut self, event: &CacheEvent) {
         if !event.object.key.starts_with(&self.prefix) {
             return;
         }
@@ -190,13 +192,13 @@ impl Frames {
         };
         let frame = match (before, now) {
             (false, false) => return,
-            (false, true) if event.change == Change::Added => self.encoder.shared(event),
-            (true, true) if event.change == Change::Modified => self.encoder.shared(event),
-            (true, false) if event.change == Change::Deleted => self.encoder.shared(event),
-            (_, true) => self.encoder.object(Change::Added, &event.object),
+            (false, true) if event.change == Change::Added => self.encoder.shared(event).await,
+            (true, true) if event.change == Change::Modified => self.encoder.shared(event).await,
+            (true, false) if event.change == Change::Deleted => self.encoder.shared(event).await,
+            (_, true) => self.encoder.object(Change::Added, &event.object).await,
             (true, false) => {
                 let gone = event.old_as_deleted().unwrap_or_else(|| event.object.clone());
-                self.encoder.object(Change::Deleted, &gone)
+                self.encoder.object(Change::Deleted, &gone).await
             }
         };
         self.first.put_slice(&frame);
@@ -205,6 +207,7 @@ impl Frames {
 
 /// Turns events into frames of one representation.
 struct Encoder {
+    app: Arc<App>,
     resource: Arc<Resource>,
     accept: Accept,
     include: Include,
@@ -232,19 +235,27 @@ fn json_frame(kind: &str, object: &[u8]) -> Bytes {
 
 impl Encoder {
     /// An event as it is, protobuf encoded once for all watchers.
-    fn shared(&mut self, event: &CacheEvent) -> Bytes {
+    async fn shared(&mut self, event: &CacheEvent) -> Bytes {
         if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served
         {
-            event.encoded(PROTOBUF, || self.object(event.change, &event.object))
+            event.encoded(PROTOBUF, || self.stored(event.change, &event.object))
         } else {
-            self.object(event.change, &event.object)
+            self.object(event.change, &event.object).await
         }
     }
 
-    fn object(&mut self, change: Change, object: &Object) -> Bytes {
+    async fn object(&mut self, change: Change, object: &Object) -> Bytes {
         if self.accept.media == Media::Json && self.accept.shape == Shape::Object && self.resource.stored_as_served {
             return json_frame(word(change), object.bytes());
         }
+        match conversion::read(&self.app, &self.resource, object).await {
+            Ok(value) => self.value(word(change), &value),
+            Err(error) => self.error(&error),
+        }
+    }
+
+    /// An object that is stored as it is served.
+    fn stored(&mut self, change: Change, object: &Object) -> Bytes {
         match answer::value_of(&self.resource, object) {
             Ok(value) => self.value(word(change), &value),
             Err(error) => self.error(&error),

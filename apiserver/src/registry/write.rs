@@ -1,10 +1,9 @@
 //! The store as the writing verbs see it: load a value, write it if nobody else did.
 
-use bytes::Bytes;
 use serde_json::Value;
 use store::WriteOutcome;
 
-use super::object;
+use super::{conversion, object};
 use crate::app::{App, Call};
 use crate::http::answer::to_json;
 use crate::http::status::ApiResult;
@@ -16,16 +15,21 @@ pub const ATTEMPTS: usize = 16;
 pub struct Loaded {
     pub value: Value,
     pub revision: i64,
+    /// It is stored as it would be today; if not, a write that changes nothing has something to do.
+    pub current: bool,
 }
 
 /// Loads the call's object, `None` when it does not exist.
 pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let (found, _) = call.app.store.get(key, None).await?;
     let Some(kv) = found else { return Ok(None) };
-    let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
-    call.resource.convert(&mut value, &call.resource.api_version());
+    let value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
+    let resource = &call.resource;
+    let current = value["apiVersion"] == resource.storage_api_version.as_str();
+    let mut value = conversion::convert(&call.app, resource, value, &resource.api_version()).await?;
+    conversion::settle(resource, &mut value);
     object::set(&mut value, "resourceVersion", kv.mod_revision.to_string().into());
-    Ok(Some(Loaded { value, revision: kv.mod_revision }))
+    Ok(Some(Loaded { value, revision: kv.mod_revision, current }))
 }
 
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
@@ -37,9 +41,15 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
         }
         return Ok(Some(value));
     }
-    let stored = stored(call, &value);
-    match call.app.store.put(key, stored, revision).await? {
+    let stored = stored(call, &value).await?;
+    match call.app.store.put(key, to_json(&stored), revision).await? {
         WriteOutcome::Done(revision) => {
+            if conversion::is_foreign(&call.resource) {
+                // What was written is what a reader would get, which only the webhook knows.
+                let version = call.resource.api_version();
+                value = conversion::convert(&call.app, &call.resource, stored, &version).await?;
+                conversion::settle(&call.resource, &mut value);
+            }
             object::set(&mut value, "resourceVersion", revision.to_string().into());
             Ok(Some(value))
         }
@@ -58,12 +68,11 @@ pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i
     }
 }
 
-/// The bytes that are stored: the storage version, without a resourceVersion.
-fn stored(call: &Call, value: &Value) -> Bytes {
+/// What is stored: the storage version, without a resourceVersion.
+async fn stored(call: &Call, value: &Value) -> ApiResult<Value> {
     let mut value = value.clone();
     object::set(&mut value, "resourceVersion", Value::Null);
-    call.resource.convert(&mut value, &call.resource.storage_api_version);
-    to_json(&value)
+    conversion::convert(&call.app, &call.resource, value, &call.resource.storage_api_version).await
 }
 
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.

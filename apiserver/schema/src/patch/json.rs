@@ -12,9 +12,7 @@ const MAX_COPIED_NODES: usize = 1_000_000;
 /// `patch` is the parsed body.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let Value::Array(operations) = patch else {
-        return Err(PatchError::bad(
-            "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
-        ));
+        return Err(PatchError::shape(patch, "jsonpatch.Patch"));
     };
     if operations.len() > MAX_OPERATIONS {
         let message =

@@ -21,9 +21,7 @@ type Object = Map<String, Value>;
 
 pub fn strategic_merge(schema: &Schema, original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
-        return Err(PatchError::bad(
-            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-        ));
+        return Err(PatchError::shape(patch, "map[string]interface {}"));
     };
     merge_map(original.clone(), patch, Some(&schema.root)).map(Value::Object)
 }

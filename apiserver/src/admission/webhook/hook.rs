@@ -1,0 +1,113 @@
+//! One webhook of a configuration, read once and used for every request.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::review::Failure;
+use crate::admission::Attributes;
+use crate::admission::matching::{Rule, Seen, Selectors, seen};
+use crate::app::text;
+use crate::http::status::{ApiError, ApiResult};
+use crate::outbound::ClientConfig;
+
+/// `timeoutSeconds` where a stored configuration has none.
+const TIMEOUT: u64 = 10;
+
+/// The versions of AdmissionReview this server speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Review {
+    V1,
+    V1Beta1,
+}
+
+impl Review {
+    #[must_use]
+    pub fn api_version(self) -> &'static str {
+        match self {
+            Self::V1 => "admission.k8s.io/v1",
+            Self::V1Beta1 => "admission.k8s.io/v1beta1",
+        }
+    }
+}
+
+/// A `MutatingWebhook` or `ValidatingWebhook`.
+pub struct Hook {
+    /// Configuration, name and number among those of the same name.
+    pub uid: String,
+    pub name: String,
+    pub review: Option<Review>,
+    pub client: Result<ClientConfig, String>,
+    pub timeout: Duration,
+    pub reinvoke: bool,
+    /// What a dry run must not do, this hook may.
+    pub side_effects: bool,
+    ignore_failures: bool,
+    rules: Vec<Rule>,
+    equivalent: bool,
+    selectors: Selectors,
+}
+
+impl Hook {
+    /// All webhooks of a configuration, in its order.
+    #[must_use]
+    pub fn parse_all(configuration: &Value) -> Vec<Self> {
+        let own = text(configuration, "/metadata/name");
+        let list = configuration["webhooks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let number = |at: usize| list[..at].iter().filter(|other| other["name"] == list[at]["name"]).count();
+        let parse = |(at, hook): (usize, &Value)| {
+            let uid = format!("{own}/{}/{}", text(hook, "/name"), number(at));
+            Self::parse(hook, uid)
+        };
+        list.iter().enumerate().map(parse).collect()
+    }
+
+    fn parse(hook: &Value, uid: String) -> Self {
+        let versions = hook["admissionReviewVersions"].as_array().into_iter().flatten();
+        let review = versions.filter_map(Value::as_str).find_map(|version| match version {
+            "v1" => Some(Review::V1),
+            "v1beta1" => Some(Review::V1Beta1),
+            _ => None,
+        });
+        Self {
+            uid,
+            name: text(hook, "/name").to_owned(),
+            review,
+            client: ClientConfig::parse(&hook["clientConfig"]),
+            timeout: Duration::from_secs(hook["timeoutSeconds"].as_u64().unwrap_or(TIMEOUT)),
+            reinvoke: hook["reinvocationPolicy"] == "IfNeeded",
+            side_effects: !matches!(text(hook, "/sideEffects"), "None" | "NoneOnDryRun"),
+            ignore_failures: hook["failurePolicy"] == "Ignore",
+            rules: Rule::parse_all(&hook["rules"]),
+            equivalent: hook["matchPolicy"] == "Equivalent",
+            selectors: Selectors::parse(hook),
+        }
+    }
+
+    /// Whether to ask the hook, and how it wants to see the request.
+    ///
+    /// # Errors
+    /// The namespace of a request its rules are about does not exist.
+    pub async fn choose(&self, a: &Attributes<'_>, object: &Value) -> ApiResult<Option<Seen>> {
+        let Some(seen) = seen(a, &self.rules, self.equivalent) else { return Ok(None) };
+        Ok(if self.selectors.choose(a, object).await? { Some(seen) } else { None })
+    }
+
+    /// A failure as the hook's policy sees it.
+    ///
+    /// # Errors
+    /// The request is to be refused.
+    pub fn judge(&self, failure: Failure) -> ApiResult<()> {
+        match failure {
+            Failure::Refused(error) => Err(error),
+            Failure::Calling(why) => {
+                let text = format!("failed calling webhook {:?}: {why}", self.name);
+                if self.ignore_failures {
+                    tracing::warn!(error = text, "a webhook failed, and the request goes on without it");
+                    return Ok(());
+                }
+                Err(ApiError::internal(text))
+            }
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! MutatingAdmissionWebhook and ValidatingAdmissionWebhook: servers of users' own that change or refuse requests
+//! (`apiserver/pkg/admission/plugin/webhook`).
+//!
+//! ```text
+//!  configurations ── watch ──> Index (hooks by configuration name) ──> choose: rules, selectors, conditions
+//!                                                                         └─> review ──> outbound ──> verdict
+//! ```
+//!
+//! Mutating hooks are asked one after the other, each seeing what those before it made of the object; validating ones all at
+//! once. Without any configuration a request costs one load of a pointer.
+
+mod hook;
+mod index;
+mod review;
+
+pub use index::{Index, follow};
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use serde_json::Value;
+
+use self::hook::Hook;
+use self::review::Failure;
+use super::matching::{Seen, is_exempt};
+use super::{Attributes, Gvk};
+use crate::http::status::{ApiError, ApiResult};
+use crate::registry::{conversion, create};
+
+/// Which hooks have been asked, for a second round (upstream's `webhookReinvokeContext`).
+#[derive(Default)]
+pub struct Rounds {
+    /// What the hooks left behind.
+    last: Value,
+    /// Asked already, and willing to be asked again.
+    willing: BTreeSet<String>,
+    /// To be asked again, because the object has changed since.
+    due: BTreeSet<String>,
+}
+
+impl Rounds {
+    fn changed(&mut self) {
+        self.due.append(&mut self.willing);
+    }
+}
+
+/// Lets the mutating hooks change `object`; whether one did.
+///
+/// # Errors
+/// A hook's refusal, or that it could not be asked and its policy is to fail.
+pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds, again: bool) -> ApiResult<bool> {
+    let hooks = a.app().webhooks.mutating();
+    if hooks.is_empty() || is_exempt(a) {
+        return Ok(false);
+    }
+    if again && rounds.last != *object {
+        rounds.changed();
+    }
+    let mut any = false;
+    for hook in hooks.iter() {
+        let Some(seen) = hook.choose(a, object).await? else { continue };
+        // Who was not asked in the first round is not asked in the second either.
+        if again && !rounds.due.contains(&hook.uid) {
+            continue;
+        }
+        let asked = ask(a, hook, &seen, object).await;
+        let changed = matches!(asked, Ok(Some(_)));
+        if changed {
+            rounds.changed();
+            any = true;
+        }
+        if hook.reinvoke {
+            rounds.willing.insert(hook.uid.clone());
+        }
+        match asked {
+            Ok(None) => {}
+            Ok(Some(new)) => *object = new,
+            Err(failure) => hook.judge(failure)?,
+        }
+    }
+    rounds.last = object.clone();
+    Ok(any)
+}
+
+/// One mutating hook: the object as it would have it, `None` when it leaves it as it is.
+async fn ask(a: &Attributes<'_>, hook: &Hook, seen: &Seen, object: &Value) -> Result<Option<Value>, Failure> {
+    let (shown, old) = versioned(a, seen, object).await?;
+    let verdict = review::ask(a, hook, seen, &shown, &old, true).await?;
+    let Some(patch) = verdict.patch else { return Ok(None) };
+    if shown.is_null() {
+        let text = format!(
+            "admission webhook {:?} attempted to modify the object, which is not supported for this operation",
+            hook.name
+        );
+        return Err(Failure::Refused(ApiError::internal(text)));
+    }
+    let broken = |error: String| Failure::Refused(ApiError::internal(error));
+    let patched = schema::patch::json_patch(&shown, &patch).map_err(|error| broken(error.to_string()))?;
+    let mut patched = decoded(seen, patched).map_err(broken)?;
+    if patched == shown {
+        return Ok(None);
+    }
+    if seen.kind != a.kind {
+        patched = conversion::convert(a.app(), &seen.resource, patched, &a.kind.api_version()).await?;
+    }
+    Ok(Some(patched))
+}
+
+/// What a patch made, read as the kind it is: unknown fields go, defaults come.
+fn decoded(seen: &Seen, value: Value) -> Result<Value, String> {
+    let Gvk { kind, .. } = &seen.kind;
+    let api_version = seen.kind.api_version();
+    let own = *kind == seen.resource.kind && api_version == seen.resource.api_version();
+    let schema = if own { seen.resource.schema() } else { schema::builtin(&api_version, kind) };
+    let Some(schema) = schema else { return Ok(value) };
+    let decoded = schema::decode::value(value, &schema, schema::FieldValidation::Ignore).map_err(|e| e.to_string())?;
+    let mut value = decoded.value;
+    if Gvk::of(&value) != seen.kind {
+        return Err(format!("the patched object is no {kind} of {api_version}"));
+    }
+    schema::apply_defaults(&schema, &mut value);
+    if own {
+        create::fill_as(&seen.resource, &mut value);
+    }
+    Ok(value)
+}
+
+/// The object and the one it replaces, in the version the hook asked for.
+async fn versioned(a: &Attributes<'_>, seen: &Seen, object: &Value) -> ApiResult<(Value, Value)> {
+    let old = a.old.cloned().unwrap_or(Value::Null);
+    if seen.kind == a.kind {
+        return Ok((object.clone(), old));
+    }
+    let to = seen.kind.api_version();
+    let object = conversion::convert(a.app(), &seen.resource, object.clone(), &to).await?;
+    Ok((object, conversion::convert(a.app(), &seen.resource, old, &to).await?))
+}
+
+/// Lets the validating hooks refuse the object.
+///
+/// # Errors
+/// See [`mutate`]; of several errors the first to arrive.
+pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let hooks = a.app().webhooks.validating();
+    if hooks.is_empty() || is_exempt(a) {
+        return Ok(());
+    }
+    let mut chosen: Vec<(Arc<Hook>, Seen)> = Vec::new();
+    for hook in hooks.iter() {
+        if let Some(seen) = hook.choose(a, object).await? {
+            chosen.push((hook.clone(), seen));
+        }
+    }
+    let mut asked: FuturesUnordered<_> = chosen
+        .iter()
+        .map(|(hook, seen)| async move {
+            let asked = async {
+                let (shown, old) = versioned(a, seen, object).await?;
+                review::ask(a, hook, seen, &shown, &old, false).await
+            };
+            asked.await.map(|_| ()).or_else(|failure| hook.judge(failure))
+        })
+        .collect();
+    let mut result = Ok(());
+    while let Some(verdict) = asked.next().await {
+        result = result.and(verdict);
+    }
+    result
+}

@@ -1,0 +1,220 @@
+//! The AdmissionReview a hook is sent, and what its answer means (`webhook/request/admissionreview.go`).
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use super::hook::{Hook, Review};
+use crate::admission::Attributes;
+use crate::admission::matching::Seen;
+use crate::app::text;
+use crate::http::status::ApiError;
+use crate::outbound;
+
+/// Why a hook did not agree.
+#[derive(Debug)]
+pub enum Failure {
+    /// It could not be asked, or did not answer properly: its `failurePolicy` decides.
+    Calling(String),
+    /// The request is refused, whatever the policy.
+    Refused(ApiError),
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What a hook that agrees has to say.
+#[derive(Debug, PartialEq)]
+pub struct Verdict {
+    /// A JSON patch that is not empty.
+    pub patch: Option<Value>,
+}
+
+/// Sends the review and reads the verdict.
+pub async fn ask(
+    a: &Attributes<'_>,
+    hook: &Hook,
+    seen: &Seen,
+    object: &Value,
+    old: &Value,
+    mutating: bool,
+) -> Result<Verdict, Failure> {
+    if a.dry_run() && hook.side_effects {
+        let text = format!("admission webhook {:?} does not support dry run", hook.name);
+        return Err(Failure::Refused(ApiError::bad_request(text)));
+    }
+    let version = hook.review.ok_or_else(|| {
+        let why = "could not create admission objects: webhook does not accept known AdmissionReview versions";
+        Failure::Calling(format!("{why} (v1, v1beta1)"))
+    })?;
+    let client = hook.client.as_ref();
+    let client = client.map_err(|why| Failure::Calling(format!("could not get REST client: {why}")))?;
+    let uid = uuid::Uuid::new_v4().to_string();
+    let review = json!({
+        "kind": "AdmissionReview",
+        "apiVersion": version.api_version(),
+        "request": request(a, &uid, seen, object, old),
+    });
+    let answer = outbound::post(a.app(), client, &review, hook.timeout).await;
+    let answer = answer.map_err(|error| Failure::Calling(format!("failed to call webhook: {error}")))?;
+    let verdict = read(version, &uid, &answer, mutating);
+    let response = verdict.map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))?;
+    for warning in response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        a.call.warn(warning);
+    }
+    if response["allowed"] != true {
+        return Err(Failure::Refused(refusal(&hook.name, &response["status"])));
+    }
+    let patch = patch(response)
+        .map_err(|why| Failure::Calling(format!("received undecodable patch in webhook response: {why}")))?;
+    if patch.is_some() && version == Review::V1 && response["patchType"] != "JSONPatch" {
+        return Err(Failure::Calling(format!("unsupported patch type {:?}", text(response, "/patchType"))));
+    }
+    Ok(Verdict { patch })
+}
+
+fn request(a: &Attributes<'_>, uid: &str, seen: &Seen, object: &Value, old: &Value) -> Value {
+    let (resource, own) = (&seen.resource, a.resource());
+    let kind =
+        |kind: &crate::admission::Gvk| json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
+    let mut request = json!({
+        "uid": uid,
+        "kind": kind(&seen.kind),
+        "resource": { "group": resource.group, "version": resource.version, "resource": resource.plural },
+        "requestKind": kind(&a.kind),
+        "requestResource": { "group": own.group, "version": own.version, "resource": own.plural },
+        "operation": a.operation.word(),
+        "userInfo": a.user(),
+        "object": object,
+        "oldObject": old,
+        "dryRun": a.dry_run(),
+        "options": a.options,
+    });
+    let words = [
+        ("subResource", a.subresource()),
+        ("requestSubResource", a.subresource()),
+        ("name", a.name.as_str()),
+        ("namespace", a.namespace()),
+    ];
+    for (field, word) in words.into_iter().filter(|(_, word)| !word.is_empty()) {
+        request[field] = word.into();
+    }
+    request
+}
+
+/// The `response` of an answer that is one to our review.
+fn read<'a>(version: Review, uid: &str, answer: &'a Value, mutating: bool) -> Result<&'a Value, String> {
+    let response = &answer["response"];
+    if !response.is_object() {
+        return Err("webhook response was absent".to_owned());
+    }
+    // v1beta1 was never checked, and servers that speak it rely on that.
+    if version == Review::V1Beta1 {
+        return Ok(response);
+    }
+    let have = text(response, "/uid");
+    if have != uid {
+        return Err(format!("expected response.uid={uid:?}, got {have:?}"));
+    }
+    let (have_version, have_kind) = (text(answer, "/apiVersion"), text(answer, "/kind"));
+    if have_version != version.api_version() || have_kind != "AdmissionReview" {
+        let have = match have_version.split_once('/') {
+            Some(_) => format!("{have_version}, Kind={have_kind}"),
+            None => format!("/{have_version}, Kind={have_kind}"),
+        };
+        return Err(format!("expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got {have}"));
+    }
+    let patch = !text(response, "/patch").is_empty();
+    let kind = response["patchType"].as_str();
+    match (mutating, patch, kind) {
+        (true, true, None) => Err("webhook returned response.patch but not response.patchType".to_owned()),
+        (true, false, Some(_)) => Err("webhook returned response.patchType but not response.patch".to_owned()),
+        (true, true, Some("")) => Err("webhook returned invalid response.patchType of \"\"".to_owned()),
+        (false, true, _) => Err("validating webhook may not return response.patch".to_owned()),
+        (false, false, Some(_)) => Err("validating webhook may not return response.patchType".to_owned()),
+        _ => Ok(response),
+    }
+}
+
+fn patch(response: &Value) -> Result<Option<Value>, String> {
+    let text = text(response, "/patch");
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
+    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    match &patch {
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::Array(_) => Ok(Some(patch)),
+        Value::Null => Ok(None),
+        _ => Err("json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned()),
+    }
+}
+
+/// A refusal in the hook's own words (`webhook/errors.ToStatusErr`).
+fn refusal(name: &str, status: &Value) -> ApiError {
+    let by = format!("admission webhook {name:?} denied the request");
+    let reason = text(status, "/reason").to_owned();
+    let message = match (text(status, "/message"), reason.as_str()) {
+        ("", "") => format!("{by} without explanation"),
+        ("", reason) => format!("{by}: {reason}"),
+        (message, _) => format!("{by}: {message}"),
+    };
+    let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0).max(400);
+    ApiError { code, reason: reason.into(), message, details: status["details"].clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_checked_as_upstream_checks_them() {
+        let good = json!({ "kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "response": { "uid": "u", "allowed": true } });
+        assert!(read(Review::V1, "u", &good, true).is_ok());
+        let wrong = |change: &dyn Fn(&mut Value), mutating: bool| {
+            let mut answer = good.clone();
+            change(&mut answer);
+            read(Review::V1, "u", &answer, mutating).unwrap_err()
+        };
+        assert_eq!(wrong(&|a| a["response"] = Value::Null, true), "webhook response was absent");
+        assert_eq!(wrong(&|a| a["response"]["uid"] = "x".into(), true), "expected response.uid=\"u\", got \"x\"");
+        assert_eq!(
+            wrong(&|a| a["apiVersion"] = "v1".into(), true),
+            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /v1, Kind=AdmissionReview"
+        );
+        assert_eq!(
+            wrong(&|a| a["response"]["patch"] = "W10=".into(), true),
+            "webhook returned response.patch but not response.patchType"
+        );
+        assert_eq!(
+            wrong(&|a| a["response"]["patch"] = "W10=".into(), false),
+            "validating webhook may not return response.patch"
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        let told = |status: Value| {
+            let error = refusal("a.b.c", &status);
+            format!("{} {} {}", error.code, error.reason, error.message)
+        };
+        assert_eq!(told(Value::Null), "400  admission webhook \"a.b.c\" denied the request without explanation");
+        assert_eq!(
+            told(json!({ "code": 403, "reason": "Forbidden", "message": "no" })),
+            "403 Forbidden admission webhook \"a.b.c\" denied the request: no"
+        );
+        assert_eq!(told(json!({ "reason": "why" })), "400 why admission webhook \"a.b.c\" denied the request: why");
+    }
+
+    #[test]
+    fn patches() {
+        let of = |text: &str| patch(&json!({ "patch": BASE64_STANDARD.encode(text) }));
+        assert_eq!(of("[]"), Ok(None));
+        assert!(of("[{\"op\":\"remove\",\"path\":\"/a\"}]").unwrap().is_some());
+        assert!(of("{}").is_err() && of("x").is_err());
+    }
+}

@@ -1,0 +1,237 @@
+//! Calls to servers outside: admission and conversion webhooks. One client a `WebhookClientConfig`, so that connections are
+//! reused and each is trusted by its own authorities; all of it is bounded.
+//!
+//! ```text
+//!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls
+//! ```
+
+mod config;
+pub mod resolve;
+
+pub use config::ClientConfig;
+
+use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::app::App;
+
+/// So many clients are kept; the one used longest ago goes first.
+const CLIENTS: usize = 64;
+/// An idle connection is closed after this time (Go's default transport).
+const IDLE: Duration = Duration::from_secs(90);
+const IDLE_PER_HOST: usize = 25;
+/// The largest answer that is read.
+const ANSWER: usize = 32 * 1024 * 1024;
+
+type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// Why a call failed, in Go's words, which users know from upstream.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server could not be reached, or did not answer in time.
+    #[error("Post {url:?}: {why}")]
+    Transport { url: String, why: String },
+    /// It answered with an error.
+    #[error("{0}")]
+    Answer(String),
+}
+
+/// The clients in use.
+#[derive(Default)]
+pub struct Clients(Mutex<Pool>);
+
+#[derive(Default)]
+struct Pool {
+    by_config: HashMap<ClientConfig, (Http, u64)>,
+    clock: u64,
+}
+
+impl Clients {
+    fn of(&self, config: &ClientConfig) -> anyhow::Result<Http> {
+        let mut pool = self.0.lock();
+        pool.clock += 1;
+        let clock = pool.clock;
+        if let Some((client, used)) = pool.by_config.get_mut(config) {
+            *used = clock;
+            return Ok(client.clone());
+        }
+        let client = client(config)?;
+        if pool.by_config.len() >= CLIENTS {
+            let oldest = pool.by_config.iter().min_by_key(|(_, (_, used))| *used).map(|(config, _)| config.clone());
+            oldest.and_then(|config| pool.by_config.remove(&config));
+        }
+        pool.by_config.insert(config.clone(), (client.clone(), clock));
+        Ok(client)
+    }
+}
+
+fn client(config: &ClientConfig) -> anyhow::Result<Http> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let tls = auth::trust::client_config(auth::trust::Trust::of(&config.ca_bundle), None)?;
+    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+    // The address is that of a Service; its certificate is for its name.
+    let builder = match config.server_name() {
+        Some(name) => {
+            let name = rustls::pki_types::ServerName::try_from(name)?;
+            builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
+        }
+        None => builder,
+    };
+    // As upstream, HTTP/1.1 alone: many backends behind one address share the load only so.
+    let connector = builder.enable_http1().wrap_connector(tcp);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .build(connector))
+}
+
+/// Posts a review and reads the answer to it.
+///
+/// # Errors
+/// [`CallError`], also when there is no whole answer within `timeout`.
+pub async fn post(app: &App, config: &ClientConfig, review: &Value, timeout: Duration) -> Result<Value, CallError> {
+    let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
+    let url = config.url(seconds);
+    let transport = |why: String| CallError::Transport { url: url.clone(), why };
+    let call = async {
+        let (status, body) = exchange(app, config, review, seconds).await.map_err(transport)?;
+        answer(status, &body)
+    };
+    match tokio::time::timeout(timeout, call).await {
+        Ok(answered) => answered,
+        Err(_) => Err(transport("context deadline exceeded".to_owned())),
+    }
+}
+
+async fn exchange(
+    app: &App,
+    config: &ClientConfig,
+    review: &Value,
+    seconds: u64,
+) -> Result<(StatusCode, Bytes), String> {
+    let client = app.clients.of(config).map_err(|error| format!("{error:#}"))?;
+    let address = config.resolve(app).await?;
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(config.address_url(&address, seconds))
+        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+        .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
+        .header(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"))
+        .body(Full::new(crate::http::answer::to_json(review)))
+        .map_err(|error| error.to_string())?;
+    if let Ok(host) = HeaderValue::from_str(&config.authority()) {
+        request.headers_mut().insert(HOST, host);
+    }
+    let response = client.request(request).await.map_err(|error| explain(&error, &address))?;
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, ANSWER).collect().await.map_err(|error| error.to_string())?;
+    Ok((head.status, body.to_bytes()))
+}
+
+/// The cause of a failed request in Go's words.
+fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> String {
+    let mut cause = error.source();
+    let mut last = error.to_string();
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            if let Some(tls) = tls_error(io) {
+                return auth::trust::explain(tls);
+            }
+            match io.kind() {
+                io::ErrorKind::ConnectionRefused => return format!("dial tcp {address}: connect: connection refused"),
+                io::ErrorKind::HostUnreachable => return format!("dial tcp {address}: connect: no route to host"),
+                io::ErrorKind::NetworkUnreachable => {
+                    return format!("dial tcp {address}: connect: network is unreachable");
+                }
+                io::ErrorKind::TimedOut => return format!("dial tcp {address}: i/o timeout"),
+                io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                _ => {}
+            }
+        }
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return auth::trust::explain(tls);
+        }
+        last = error.to_string();
+        cause = error.source();
+    }
+    if last.contains("dns error") || last.contains("failed to lookup") {
+        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+        return format!("dial tcp: lookup {host}: no such host");
+    }
+    last
+}
+
+/// The TLS error an I/O error was made of, however deep.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref()?))
+}
+
+/// The body of a good answer; what client-go says of a bad one (`api/errors.NewGenericServerResponse`).
+fn answer(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
+    if status.is_success() {
+        return serde_json::from_slice(body)
+            .map_err(|error| CallError::Answer(format!("couldn't get version/kind; json parse error: {error}")));
+    }
+    if let Ok(told) = serde_json::from_slice::<Value>(body)
+        && told["kind"] == "Status"
+        && let Some(message) = told["message"].as_str()
+    {
+        return Err(CallError::Answer(message.to_owned()));
+    }
+    let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
+    let text = if text.trim().is_empty() { "unknown".into() } else { text };
+    let message = match status.as_u16() {
+        400 => "the server rejected our request for an unknown reason".to_owned(),
+        401 => "the server has asked for the client to provide credentials".to_owned(),
+        403 => text.trim().to_owned(),
+        404 => "the server could not find the requested resource".to_owned(),
+        405 => "the server does not allow this method on the requested resource".to_owned(),
+        409 => "the server reported a conflict".to_owned(),
+        410 => "the server responded with the status code 410 but did not return more information".to_owned(),
+        415 => "the media type sent is not supported by the server".to_owned(),
+        422 => "the server rejected our request due to an error in our request".to_owned(),
+        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
+        503 => "the server is currently unable to handle the request".to_owned(),
+        504 => {
+            "the server was unable to return a response in the time allotted, but may still be processing the request"
+                .to_owned()
+        }
+        500.. => format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim()),
+        code => format!("the server responded with the status code {code} but did not return more information"),
+    };
+    Err(CallError::Answer(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_answers_are_told_as_client_go_tells_them() {
+        let of = |code: u16, body: &str| answer(StatusCode::from_u16(code).unwrap(), body.as_bytes());
+        assert_eq!(of(200, "{}").unwrap(), serde_json::json!({}));
+        assert_eq!(of(404, "no").unwrap_err().to_string(), "the server could not find the requested resource");
+        assert_eq!(
+            of(500, "boom\n").unwrap_err().to_string(),
+            "an error on the server (\"boom\") has prevented the request from succeeding"
+        );
+        assert_eq!(of(400, r#"{"kind":"Status","message":"m"}"#).unwrap_err().to_string(), "m");
+    }
+}

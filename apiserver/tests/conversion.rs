@@ -1,0 +1,133 @@
+//! Conversion webhooks of custom resources.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::hook::Hook;
+use support::{APPLY, Server, kubectl_is_missing};
+
+/// v1 has `spec.hostPort`, v2 `spec.host` and `spec.port`. On the path `/fail` nothing is converted, on `/lie` too much is.
+fn answer(path: &str, review: &Value) -> Value {
+    let request = &review["request"];
+    let to = request["desiredAPIVersion"].as_str().unwrap();
+    let convert = |object: &Value| {
+        let mut new = object.clone();
+        new["apiVersion"] = to.into();
+        let spec = &object["spec"];
+        if to.ends_with("v2") {
+            let (host, port) = spec["hostPort"].as_str().unwrap().split_once(':').unwrap();
+            new["spec"] = json!({ "host": host, "port": port });
+        } else {
+            let (host, port) = (spec["host"].as_str().unwrap(), spec["port"].as_str().unwrap());
+            new["spec"] = json!({ "hostPort": format!("{host}:{port}") });
+        }
+        if path == "/lie" {
+            new["metadata"]["name"] = "other".into();
+        }
+        new
+    };
+    let result = if path == "/fail" {
+        json!({ "status": "Failure", "message": "cannot" })
+    } else {
+        json!({ "status": "Success" })
+    };
+    let objects: Vec<Value> = request["objects"].as_array().unwrap().iter().map(convert).collect();
+    json!({ "kind": "ConversionReview", "apiVersion": review["apiVersion"],
+        "response": { "uid": request["uid"], "result": result, "convertedObjects": objects } })
+}
+
+fn definition(hook: &Hook, path: &str, storage: &str) -> String {
+    let text = json!({ "type": "string" });
+    let version = |name: &str, fields: Value| {
+        let spec = json!({ "type": "object", "properties": fields });
+        json!({ "name": name, "served": true, "storage": name == storage,
+            "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": spec } } } })
+    };
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "places.example.com" },
+        "spec": {
+            "group": "example.com", "scope": "Namespaced",
+            "names": { "kind": "Place", "plural": "places", "singular": "place" },
+            "versions": [version("v1", json!({ "hostPort": text })), version("v2", json!({ "host": text, "port": text }))],
+            "conversion": { "strategy": "Webhook",
+                "webhook": { "clientConfig": hook.url(path), "conversionReviewVersions": ["v1"] } },
+        },
+    })
+    .to_string()
+}
+
+#[test]
+fn objects_are_served_in_the_version_asked_for() {
+    if kubectl_is_missing() {
+        return;
+    }
+    let server = Server::start("conversion");
+    let hook = Hook::start(answer);
+    server.ok(APPLY, &definition(&hook, "/convert", "v1"));
+    server.ok(&["wait", "--for=condition=Established", "crd/places.example.com", "--timeout=2s"], "");
+    let place = |version: &str, name: &str, spec: Value| {
+        json!({ "apiVersion": format!("example.com/{version}"), "kind": "Place", "metadata": { "name": name }, "spec": spec })
+            .to_string()
+    };
+    server.ok(APPLY, &place("v1", "a", json!({ "hostPort": "localhost:1234" })));
+    let spec = |version: &str, name: &str| {
+        server.ok(&["get", &format!("places.{version}.example.com"), name, "-o", "jsonpath={.apiVersion} {.spec}"], "")
+    };
+    assert_eq!(spec("v2", "a"), r#"example.com/v2 {"host":"localhost","port":"1234"}"#);
+    assert_eq!(spec("v1", "a"), r#"example.com/v1 {"hostPort":"localhost:1234"}"#);
+    // The same revision is not converted twice.
+    hook.seen("/convert");
+    spec("v2", "a");
+    assert!(hook.seen("/convert").is_empty());
+
+    // Written in the other version, stored in the first.
+    server.ok(APPLY, &place("v2", "b", json!({ "host": "example.com", "port": "80" })));
+    assert_eq!(spec("v1", "b"), r#"example.com/v1 {"hostPort":"example.com:80"}"#);
+    server.ok(&["patch", "places.v2.example.com", "b", "--type=merge", "-p", r#"{"spec":{"port":"81"}}"#], "");
+    assert_eq!(spec("v1", "b"), r#"example.com/v1 {"hostPort":"example.com:81"}"#);
+
+    // Another storage version: what is there stays as it is stored, what comes is stored anew, lists mix both.
+    server.ok(APPLY, &definition(&hook, "/convert", "v2"));
+    let stored = server.ok(&["get", "crd", "places.example.com", "-o", "jsonpath={.status.storedVersions}"], "");
+    assert_eq!(stored, r#"["v1","v2"]"#);
+    server.ok(APPLY, &place("v1", "c", json!({ "hostPort": "c:3" })));
+    let list = |version: &str| {
+        server.ok(&["get", &format!("places.{version}.example.com"), "-o", "jsonpath={.items[*].spec}"], "")
+    };
+    assert_eq!(list("v1"), r#"{"hostPort":"localhost:1234"} {"hostPort":"example.com:81"} {"hostPort":"c:3"}"#);
+    assert_eq!(
+        list("v2"),
+        r#"{"host":"localhost","port":"1234"} {"host":"example.com","port":"81"} {"host":"c","port":"3"}"#
+    );
+    // A write that changes nothing migrates.
+    let revision =
+        || server.ok(&["get", "places.v2.example.com", "a", "-o", "jsonpath={.metadata.resourceVersion}"], "");
+    let before = revision();
+    server.ok(&["patch", "places.v2.example.com", "a", "--type=merge", "-p", "{}"], "");
+    let after = revision();
+    assert_ne!(before, after, "it is stored under the new version now");
+    server.ok(&["patch", "places.v2.example.com", "a", "--type=merge", "-p", "{}"], "");
+    assert_eq!(after, revision());
+    let watched = server.ok(
+        &["get", "--raw", "/apis/example.com/v1/namespaces/default/places?watch=1&timeoutSeconds=1&resourceVersion=0"],
+        "",
+    );
+    assert_eq!(watched.matches(r#""hostPort""#).count(), 3, "{watched}");
+
+    // What goes wrong.
+    server.ok(APPLY, &definition(&hook, "/fail", "v2"));
+    server.fails(
+        &["get", "places.v1.example.com", "c"],
+        "",
+        "conversion webhook for example.com/v2, Kind=Place failed: cannot",
+    );
+    server.ok(APPLY, &definition(&hook, "/lie", "v2"));
+    server.fails(
+        &["get", "places.v1.example.com", "c"],
+        "",
+        "returned invalid converted object at index 0: must have the same name: c != other",
+    );
+    server.ok(APPLY, &definition(&hook, "/convert", "v2"));
+    server.ok(&["delete", "crd", "places.example.com", "--timeout=5s"], "");
+}

@@ -1,0 +1,5 @@
+//! sig-apps.
+
+pub mod cron_job;
+pub mod disruption;
+pub mod replication_controller;

@@ -1,0 +1,3 @@
+//! sig-auth.
+
+pub mod subject_review;

@@ -1,0 +1,4 @@
+//! sig-cli, with the real kubectl.
+
+pub mod basic;
+pub mod proxy;

@@ -1,0 +1,4 @@
+//! sig-instrumentation.
+
+pub mod core_events;
+pub mod events;

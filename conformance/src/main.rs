@@ -1,0 +1,56 @@
+//! `knetsim-conformance [--focus TEXT]… [--skip TEXT]…`: runs specs and prints what came of each.
+//!
+//! Started with a component's name as first argument, it is that component (see [`conformance::fixture`]).
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use conformance::fixture::{self, Cluster};
+use conformance::{Needs, report, runner, table};
+
+/// Runs our tests for upstream's conformance specs against a cluster made for the occasion.
+#[derive(Parser)]
+struct Flags {
+    /// Only specs whose name contains one of these texts
+    #[arg(long)]
+    focus: Vec<String>,
+    /// No specs whose name contains one of these texts
+    #[arg(long)]
+    skip: Vec<String>,
+    /// Name upstream's specs that have no row here, and run nothing
+    #[arg(long)]
+    missing: bool,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().collect();
+    let result = fixture::component(&args).map(|result| result.map(|()| true));
+    match result.unwrap_or_else(|| people(&Flags::parse())) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn people(flags: &Flags) -> anyhow::Result<bool> {
+    let contains = |name: &str, texts: &[String]| texts.iter().any(|text| name.contains(text.as_str()));
+    let wanted = |name: &str| (flags.focus.is_empty() || contains(name, &flags.focus)) && !contains(name, &flags.skip);
+    if flags.missing {
+        for name in table::names().filter(|name| wanted(name) && table::all().all(|spec| spec.name != *name)) {
+            println!("{name}");
+        }
+        return Ok(true);
+    }
+    let specs = table::all().filter(|spec| spec.needs == Needs::Api && wanted(spec.name)).collect();
+    let binary = std::env::current_exe()?;
+    let outcomes = runtime::block_on(async move {
+        let cluster = Arc::new(Cluster::api_only(&binary).await?);
+        anyhow::Ok(runner::run(&cluster, specs, |outcome| println!("{}", report::line(outcome))).await)
+    })?;
+    println!("\n{}", report::summary(&outcomes));
+    Ok(outcomes.iter().all(|outcome| outcome.error.is_none()))
+}

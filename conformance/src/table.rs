@@ -1,0 +1,76 @@
+//! All specs there are, and all upstream has.
+
+use crate::spec::Spec;
+use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, network, node, storage};
+
+/// The rows of every file.
+pub const AREAS: &[&[Spec]] = &[
+    api_machinery::aggregated_discovery::SPECS,
+    api_machinery::chunking::SPECS,
+    api_machinery::crd_field_selectors::SPECS,
+    api_machinery::crd_openapi::SPECS,
+    api_machinery::crd_resources::SPECS,
+    api_machinery::crd_watch::SPECS,
+    api_machinery::discovery::SPECS,
+    api_machinery::field_validation::SPECS,
+    api_machinery::flow_control::SPECS,
+    api_machinery::garbage_collector::SPECS,
+    api_machinery::namespaces::SPECS,
+    api_machinery::server_version::SPECS,
+    api_machinery::table::SPECS,
+    api_machinery::watch::SPECS,
+    apps::cron_job::SPECS,
+    apps::disruption::SPECS,
+    apps::replication_controller::SPECS,
+    architecture::SPECS,
+    auth::subject_review::SPECS,
+    cli::basic::SPECS,
+    cli::proxy::SPECS,
+    instrumentation::core_events::SPECS,
+    instrumentation::events::SPECS,
+    network::api_server::SPECS,
+    network::endpoint_slices::SPECS,
+    network::endpoints::SPECS,
+    network::ingress::SPECS,
+    network::service_cidr::SPECS,
+    network::services::SPECS,
+    node::config_maps::SPECS,
+    node::dra::SPECS,
+    node::leases::SPECS,
+    node::nodes::SPECS,
+    node::pod_templates::SPECS,
+    node::pods::SPECS,
+    node::secrets::SPECS,
+    storage::attachments::SPECS,
+    storage::classes::SPECS,
+    storage::csi::SPECS,
+    storage::persistent_volumes::SPECS,
+];
+
+/// The names of upstream's specs, one a line (facts, from its conformance test list).
+const NAMES: &str = include_str!("../specs.txt");
+
+/// All rows.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    AREAS.iter().flat_map(|rows| rows.iter())
+}
+
+/// Upstream's names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    NAMES.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_row_has_a_name_of_upstreams_and_no_other_row_has_it() {
+        let names: HashSet<&str> = super::names().collect();
+        let mut seen = HashSet::new();
+        for spec in super::all() {
+            assert!(names.contains(spec.name), "upstream has no spec {:?}", spec.name);
+            assert!(seen.insert(spec.name), "two rows are named {:?}", spec.name);
+        }
+    }
+}
