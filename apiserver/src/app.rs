@@ -31,6 +31,7 @@ pub struct App {
     pub allocator: Allocator,
     pub kubelets: Kubelets,
     pub clients: crate::outbound::Clients,
+    pub policies: crate::admission::policy::Index,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,

@@ -65,6 +65,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
         clients: outbound::Clients::default(),
+        policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
@@ -107,6 +108,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     }
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
+    admission::policy::follow(app).await.context("read the admission policies")?;
     access::policy::follow(app).await.context("read the access policy")?;
     Ok(())
 }

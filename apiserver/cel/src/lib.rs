@@ -42,6 +42,7 @@ pub mod rules;
 mod schema;
 mod source;
 mod time;
+mod to_json;
 mod types;
 mod unify;
 mod validators;

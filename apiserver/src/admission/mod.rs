@@ -2,10 +2,10 @@
 //! (`kubeapiserver/options/plugins.go`).
 //!
 //! ```text
-//!  decoded object ─> mutate: built-in plugins ─> (policies) ─> (webhooks) ─┐ once more, where one of the latter two
+//!  decoded object ─> mutate: built-in plugins ─> policies ─> webhooks ─┐     once more, where one of the latter two
 //!                      ^────────────────────────────────────────────────── ┘ changed the object
 //!                 ─> validation of the kind
-//!                 ─> validate: built-in plugins ─> (policies) ─> (webhooks) ─> (quota) ─> store
+//!                 ─> validate: built-in plugins ─> policies ─> webhooks ─> (quota) ─> store
 //! ```
 //!
 //! Every write goes through both phases: of objects and subresources, deletions (of collections one by one), and
@@ -18,7 +18,9 @@ mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+pub mod policy;
 mod priority;
+mod rounds;
 mod service_account;
 mod toleration_seconds;
 pub mod webhook;
@@ -36,7 +38,8 @@ pub struct Reinvocation {
     pub again: bool,
     /// A plugin outside changed the object: a second round is due.
     pub due: bool,
-    webhooks: webhook::Rounds,
+    policies: rounds::Rounds,
+    webhooks: rounds::Rounds,
 }
 
 /// Lets the plugins change `object`, which is null for a deletion.
@@ -69,6 +72,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
             _ => {}
         }
     }
+    round.due |= policy::mutate(a, object, &mut round.policies, round.again).await?;
     round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
     Ok(())
 }
@@ -80,6 +84,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     node_restriction::admit(a, object).await?;
     escalation::admit(a, object).await?;
+    policy::validate(a, object).await?;
     webhook::validate(a, object).await
 }
 

@@ -174,3 +174,16 @@ fn transitions_and_ratcheting() {
     let (errors, warnings) = validate(&schema, json!({"plain": [5, 1]}), Some(json!({"plain": [5]})));
     assert_eq!((errors.len(), warnings.len()), (1, 0));
 }
+
+#[test]
+fn cost_grows_with_nesting() {
+    let nest = |depth: usize| {
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let rule: String = names[..depth].iter().map(|v| format!("self.tags.all({v}, ")).collect();
+        let rule = format!("{rule}a != b{}", ")".repeat(depth));
+        wrong(&spec(json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}], "properties": {
+            "tags": {"type": "array", "maxItems": 10, "items": {"type": "string", "maxLength": 10}}}})))
+    };
+    assert_eq!(nest(2), Vec::<String>::new());
+    assert!(nest(7)[0].contains("estimated rule cost exceeds budget by factor of"), "{:?}", nest(7));
+}

@@ -76,7 +76,7 @@ pub async fn ask(
     Ok(Verdict { patch })
 }
 
-fn request(a: &Attributes<'_>, uid: &str, seen: &Seen, object: &Value, old: &Value) -> Value {
+pub fn request(a: &Attributes<'_>, uid: &str, seen: &Seen, object: &Value, old: &Value) -> Value {
     let (resource, own) = (&seen.resource, a.resource());
     let kind =
         |kind: &crate::admission::Gvk| json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });

@@ -22,6 +22,24 @@ pub fn configuration(object: &Value) -> ErrorList {
     errors
 }
 
+/// A `RuleWithOperations`.
+pub fn rule(errors: &mut ErrorList, path: &Path, rule: &Value) {
+    let operations = rule.texts("operations");
+    if operations.is_empty() {
+        errors.push(Error::required(&path.child("operations"), ""));
+    }
+    for (j, operation) in operations.into_iter().enumerate() {
+        let at = path.child("operations").index(j);
+        one_of(errors, &at, operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);
+    }
+    for field in ["apiGroups", "apiVersions", "resources"] {
+        if rule.list(field).is_empty() {
+            errors.push(Error::required(&path.child(field), ""));
+        }
+    }
+    one_of(errors, &path.child("scope"), rule.text("scope"), &["*", "Cluster", "Namespaced"]);
+}
+
 fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
     let name = hook.text("name");
     let at = path.child("name");
@@ -41,22 +59,8 @@ fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
         let value = hook.at("admissionReviewVersions").clone();
         errors.push(Error::invalid(&at, value, "must include at least one of v1, v1beta1"));
     }
-    for (i, rule) in hook.list("rules").iter().enumerate() {
-        let path = path.child("rules").index(i);
-        let operations = rule.texts("operations");
-        if operations.is_empty() {
-            errors.push(Error::required(&path.child("operations"), ""));
-        }
-        for (j, operation) in operations.into_iter().enumerate() {
-            let at = path.child("operations").index(j);
-            one_of(errors, &at, operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);
-        }
-        for field in ["apiGroups", "apiVersions", "resources"] {
-            if rule.list(field).is_empty() {
-                errors.push(Error::required(&path.child(field), ""));
-            }
-        }
-        one_of(errors, &path.child("scope"), rule.text("scope"), &["*", "Cluster", "Namespaced"]);
+    for (i, one) in hook.list("rules").iter().enumerate() {
+        rule(errors, &path.child("rules").index(i), one);
     }
     one_of(errors, &path.child("failurePolicy"), hook.text("failurePolicy"), &["Fail", "Ignore"]);
     one_of(errors, &path.child("matchPolicy"), hook.text("matchPolicy"), &["Equivalent", "Exact"]);
