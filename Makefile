@@ -1,7 +1,7 @@
 # Every chore has one entry point here; CI calls the same ones. `make help` lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-export PATH := $(PATH):/usr/sbin:/sbin
+export PATH := $(CURDIR)/target/tools/bin:$(PATH):/usr/sbin:/sbin
 
 .PHONY: help
 help: ## List what there is
@@ -9,7 +9,8 @@ help: ## List what there is
 
 .PHONY: packages
 packages: ## Install what is missing from the distribution (the only step that may need root)
-	@scripts/packages.sh build run etcd test
+	@scripts/packages.sh build run etcd tools test
+	@scripts/tools.sh kubectl
 
 .PHONY: build
 build: ## Build the release binary, target/release/knetsim
@@ -23,6 +24,7 @@ demo: packages ## Start two clusters, walk a packet through every hop, leave the
 
 .PHONY: test
 test: packages ## Run every test there is: unit, kernel, end to end
+	@scripts/tools.sh helm
 	cargo build --locked -p knetsim -p knetsim-tests -p greeting-controller --bins
 	cargo test --locked --workspace --exclude knetsim-tests --exclude knetsim-bench --lib --bins --tests
 	cargo test --locked -p knetsim-tests -- --test-threads=1 --nocapture

@@ -31,6 +31,8 @@ pub struct App {
     pub allocator: Allocator,
     pub kubelets: Kubelets,
     pub clients: crate::outbound::Clients,
+    pub publisher: crate::crd::Publisher,
+    pub aggregator: crate::aggregator::Aggregator,
     pub policies: crate::admission::policy::Index,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,

@@ -35,7 +35,27 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
         ensure(app, "rbac.authorization.k8s.io", &plural, object).await
     });
     futures::future::try_join_all(policy).await?;
+    service_range(app).await?;
+    crate::aggregator::publish_authentication(app).await?;
     kubernetes_service(app).await
+}
+
+/// The range Services get their addresses from, as ServiceCIDR `kubernetes` (upstream's `defaultservicecidr` controller).
+async fn service_range(app: &Arc<App>) -> ApiResult<()> {
+    const NAME: &str = "kubernetes";
+    let range = app.options.service_cluster_ip_range.to_string();
+    let object = json!({ "metadata": { "name": NAME }, "spec": { "cidrs": [range] } });
+    if !ensure(app, "networking.k8s.io", "servicecidrs", object).await? {
+        return Ok(());
+    }
+    let mut call = Call::internal(app, "networking.k8s.io", "servicecidrs", "", NAME)?;
+    call.info.subresource = "status".to_owned();
+    let ready = json!({
+        "type": "Ready", "status": "True", "reason": "", "message": "Kubernetes default Service CIDR is ready",
+        "lastTransitionTime": crate::registry::object::now(),
+    });
+    update::update(&call, &update::Change::Merge(json!({ "status": { "conditions": [ready] } }))).await?;
+    Ok(())
 }
 
 /// Creates the object unless it is there.

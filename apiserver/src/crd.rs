@@ -21,10 +21,22 @@ pub const PLURAL: &str = "customresourcedefinitions";
 /// Objects of a definition being deleted are removed before it.
 const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 
+/// Makes the catalogue of what is in the store, one writer at a time: an older state must never replace a newer one.
+#[derive(Default)]
+pub struct Publisher(tokio::sync::Mutex<()>);
+
+impl Publisher {
+    async fn run(&self, app: &App) -> ApiResult<BTreeMap<String, Value>> {
+        let _one = self.0.lock().await;
+        let all = definitions(app).await?;
+        publish(app, &all);
+        Ok(all)
+    }
+}
+
 /// Reads all definitions and builds the catalogue; definitions that were being deleted go on being deleted.
 pub async fn load(app: &Arc<App>) -> ApiResult<()> {
-    let definitions = definitions(app).await?;
-    publish(app, &definitions);
+    let definitions = app.publisher.run(app).await?;
     for definition in definitions.values().filter(|d| object::is_deleting(d)) {
         finalize(app, definition);
     }
@@ -65,6 +77,7 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
     }
     app.catalogue.store(Arc::new(Catalogue::new(&customs)));
     app.documents.forget();
+    app.aggregator.catalogue_changed();
 }
 
 /// A definition was created or updated: sets its conditions if they are due, and serves it.
@@ -93,7 +106,7 @@ pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
             app.caches.forget(&prefix(definition));
         }
     }
-    publish(app, &all);
+    app.publisher.run(app).await?;
     Ok(())
 }
 
@@ -190,9 +203,8 @@ pub fn removed(app: &Arc<App>, definition: &Value) {
     app.caches.forget(&prefix(definition));
     let app = app.clone();
     tokio::spawn(async move {
-        match definitions(&app).await {
-            Ok(all) => publish(&app, &all),
-            Err(error) => tracing::error!(%error, "the catalogue could not be read anew"),
+        if let Err(error) = app.publisher.run(&app).await {
+            tracing::error!(%error, "the catalogue could not be read anew");
         }
     });
 }

@@ -11,6 +11,7 @@
 
 pub mod access;
 pub mod admission;
+pub mod aggregator;
 pub mod app;
 pub mod bootstrap;
 pub mod crd;
@@ -54,9 +55,9 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let access = access::Access::load(&options)?;
-    let clients = access.clients.clone();
+    let judges = http::server::Judges { clients: access.clients.clone(), front: access.front.clone() };
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
-    let tls = auth::x509::server_config(&certificate, &key, Some(&clients))?;
+    let tls = auth::x509::server_config(&certificate, &key, Some(&access.known))?;
     let kubelets = http::kubelet::Kubelets::load(&options)?;
     let listeners = http::server::listeners(&options).await?;
     let store = open(&options).await?;
@@ -64,7 +65,9 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
-        clients: outbound::Clients::default(),
+        clients: outbound::Clients::load(&options)?,
+        publisher: crd::Publisher::default(),
+        aggregator: aggregator::Aggregator::default(),
         policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
@@ -78,7 +81,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         options,
     });
     let server =
-        tokio::spawn(http::server::serve(listeners, tls, clients, http::route::router(app.clone()), stop.clone()));
+        tokio::spawn(http::server::serve(listeners, tls, judges, http::route::router(app.clone()), stop.clone()));
     prepare(&app).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
@@ -109,6 +112,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
     admission::policy::follow(app).await.context("read the admission policies")?;
+    aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
     Ok(())
 }

@@ -90,8 +90,25 @@ pub struct Options {
     /// Reach aggregated servers and webhooks at an endpoint of their Service instead of its ClusterIP.
     #[arg(long)]
     pub enable_aggregator_routing: bool,
+    /// The certificate this server shows to aggregated servers.
+    #[arg(long)]
+    pub proxy_client_cert_file: Option<PathBuf>,
+    #[arg(long)]
+    pub proxy_client_key_file: Option<PathBuf>,
+    /// The authority of proxies in front of this server, whose headers say who the user is.
     #[arg(long)]
     pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of such proxies; none: any.
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-User")]
+    pub requestheader_username_headers: Vec<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_uid_headers: Vec<String>,
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Group")]
+    pub requestheader_group_headers: Vec<String>,
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,

@@ -80,7 +80,8 @@ impl World {
             "metadata": { "name": format!("marker-{name}"), "labels": { "marker": name } } });
         for _ in 0..100 {
             let (_, text) = self.server.kubectl(&["create", "--dry-run=server", "-f", "-"], &probe.to_string());
-            if text.contains("marker.example.com") || text.contains(&format!("{name}.example.com")) {
+            let signs = ["marker.example.com", &format!("{name}.example.com"), "is forbidden"];
+            if signs.iter().any(|sign| text.contains(sign)) {
                 self.hook.seen("/deny");
                 return;
             }
@@ -218,6 +219,33 @@ fn what_fails_and_whom_it_concerns() {
         "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /v1, Kind=AdmissionReview",
     );
     world.remove("validating", "wrong");
+
+    // Conditions.
+    let conditions = |expression: &str| json!({ "matchConditions": [{ "name": "c", "expression": expression }] });
+    world.configure(
+        "validating",
+        "conditions",
+        hook.url("/deny"),
+        conditions("object == null || object.metadata.name != 'skip-me'"),
+    );
+    refused("do-not-skip-me", "not while I watch");
+    assert!(create("skip-me").0);
+    world.remove("validating", "conditions");
+    let asks = "authorizer.group('').resource('configmaps').check('create').allowed() && request.userInfo.username == 'kubernetes-admin'";
+    world.configure("validating", "asks", hook.url("/deny"), conditions(asks));
+    refused("asked", "not while I watch");
+    world.remove("validating", "asks");
+    world.configure("validating", "broken", hook.url("/deny"), conditions("object.nothing.like.this == 1"));
+    refused(
+        "broken",
+        r#"configmaps "broken" is forbidden: expression 'object.nothing.like.this == 1' resulted in error: no such key: nothing"#,
+    );
+    world.remove("validating", "broken");
+    let mut broken = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": { "name": "x" }, "webhooks": [{ "name": "x.example.com", "clientConfig": hook.url("/"), "sideEffects": "None",
+        "admissionReviewVersions": ["v1"] }] });
+    broken["webhooks"][0]["matchConditions"] = json!([{ "name": "c", "expression": "... [] bad expression" }]);
+    server.fails(APPLY, &broken.to_string(), "webhooks[0].matchConditions[0].expression: Invalid value: \"... [] bad expression\": compilation failed: ERROR");
 
     // Selectors, and dry runs.
     world.configure(

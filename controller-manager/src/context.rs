@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::jiff::Timestamp;
@@ -64,6 +65,8 @@ kinds! {
     budgets: PodDisruptionBudget,
     cluster_roles: ClusterRole,
     signing_requests: CertificateSigningRequest,
+    service_cidrs: ServiceCIDR,
+    ip_addresses: IPAddress,
 }
 
 pub struct Context {
@@ -117,6 +120,8 @@ impl Context {
         kinds.budgets.watch(all());
         kinds.cluster_roles.watch(all());
         kinds.signing_requests.watch(all());
+        kinds.service_cidrs.watch(all());
+        kinds.ip_addresses.watch(all());
         let this = self.clone();
         tokio::spawn(async move {
             this.kinds.synced().await;

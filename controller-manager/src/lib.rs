@@ -20,6 +20,7 @@ pub mod node;
 pub mod replicas;
 pub mod root_ca;
 pub mod service_account;
+pub mod service_cidr;
 pub mod statefulset;
 
 use std::ffi::OsString;
@@ -89,6 +90,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("pod-garbage-collector-controller", &|| node::podgc::start(context));
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
+    on("service-cidr-controller", &|| service_cidr::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();
     Ok(())

@@ -106,7 +106,7 @@ mod tests {
         let rows: Vec<_> = requirements().collect();
         assert!(rows.len() > 10);
         for row in &rows {
-            assert!(["build", "run", "etcd", "test"].contains(&row.need), "{row:?}");
+            assert!(["build", "run", "etcd", "tools", "test"].contains(&row.need), "{row:?}");
         }
         assert!(rows.iter().any(|r| r.package == "runc" && r.file == "runc"));
     }

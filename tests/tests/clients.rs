@@ -25,6 +25,7 @@ fn other_languages_clients_work_unchanged() {
             (python.as_path(), source.join("python/lifecycle.py")),
             (&python, source.join("python/parcels.py")),
             (Path::new("node"), installed.join("lifecycle.mjs")),
+            (Path::new("bash"), source.join("helm/lifecycle.sh")),
         ] {
             let ran = shell::run(&mut emulator.command(program, &[&file.to_string_lossy()]), PATIENCE.1)?.ok()?;
             ensure!(ran.stdout.ends_with("ok\n"), "{}: {}", ran.command, ran.stdout);

@@ -14,6 +14,7 @@ pub mod impersonation;
 pub mod node;
 pub mod rbac;
 pub mod request;
+pub mod request_header;
 pub mod serviceaccount;
 pub mod trust;
 pub mod user;

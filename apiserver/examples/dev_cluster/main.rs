@@ -41,6 +41,10 @@ fn main() -> anyhow::Result<()> {
     flag("--tls-cert-file", file("apiserver.crt"));
     flag("--tls-private-key-file", file("apiserver.key"));
     flag("--client-ca-file", file("ca.crt"));
+    flag("--requestheader-client-ca-file", file("front-proxy-ca.crt"));
+    flag("--requestheader-allowed-names", "front-proxy-client".into());
+    flag("--proxy-client-cert-file", file("front-proxy-client.crt"));
+    flag("--proxy-client-key-file", file("front-proxy-client.key"));
     flag("--kubelet-client-certificate", file("apiserver-kubelet-client.crt"));
     flag("--kubelet-client-key", file("apiserver-kubelet-client.key"));
     flag("--service-account-key-file", file("sa.pub"));

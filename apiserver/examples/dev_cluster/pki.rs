@@ -10,6 +10,23 @@ use rcgen::{
     SanType,
 };
 
+/// The authority of front proxies and the certificate of one.
+fn front_proxy(pki: &Path) -> anyhow::Result<()> {
+    let key = KeyPair::generate()?;
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.distinguished_name.push(DnType::CommonName, "front-proxy-ca");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    fs::write(pki.join("front-proxy-ca.crt"), authority.self_signed(&key)?.pem())?;
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate()?;
+    let mut client = CertificateParams::new(Vec::new())?;
+    client.distinguished_name.push(DnType::CommonName, "front-proxy-client");
+    client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    fs::write(pki.join("front-proxy-client.crt"), client.signed_by(&key, &issuer)?.pem())?;
+    Ok(fs::write(pki.join("front-proxy-client.key"), key.serialize_pem())?)
+}
+
 /// Everything the server and its clients need.
 pub fn write(dir: &Path, port: u16, nodes: &[String]) -> anyhow::Result<()> {
     let pki = dir.join("pki");
@@ -48,6 +65,7 @@ pub fn write(dir: &Path, port: u16, nodes: &[String]) -> anyhow::Result<()> {
         fs::write(pki.join(format!("{name}.key")), key.serialize_pem())?;
         Ok((pem, key.serialize_pem()))
     };
+    front_proxy(&pki)?;
     issue("apiserver", "kube-apiserver", "", true)?;
     issue("apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters", false)?;
     let signing = KeyPair::generate()?;

@@ -198,6 +198,18 @@ fn conflicts(others: &[Managed], changed: &Set) -> Vec<Conflict> {
     out
 }
 
+/// Whether the model declares everything a configuration sets; the text is upstream's, of an error without a code.
+///
+/// # Errors
+/// The fields that are not declared.
+pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
+    match typed::undeclared(config, &schema.root).as_slice() {
+        [] => Ok(()),
+        [only] => Err(typed_error(config, only)),
+        several => Err(typed_error(config, &format!("errors:\n  {}", several.join("\n  ")))),
+    }
+}
+
 /// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
 /// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
 pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
@@ -280,8 +292,9 @@ fn renew_last_applied(merged: &mut Value, config: &Value) {
 fn typed_error(config: &Value, error: &str) -> String {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+    let slash = if namespace.is_empty() { "" } else { "/" };
     let (version, kind) = (text("/apiVersion"), text("/kind"));
-    format!("failed to create typed patch object ({namespace}/{name}; {version}, Kind={kind}): {error}")
+    format!("failed to create typed patch object ({namespace}{slash}{name}; {version}, Kind={kind}): {error}")
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ pub(crate) use walk::zero;
 
 use serde_json::Value;
 
-use self::document::Document;
 use crate::{Schema, prune::prune};
 
 /// The `fieldValidation` query parameter.
@@ -55,29 +54,54 @@ pub enum DecodeError {
 
 /// `schema`: None decodes plainly (duplicates are still noted).
 pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    finish(document::json(bytes)?, schema, validation)
+    let document = document::json(bytes)?;
+    let twice = document.duplicates.iter().map(|path| (path.clone(), format!("duplicate field {path:?}"))).collect();
+    finish(document.value, twice, schema, validation, || document::json_order(bytes))
 }
 
 pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    finish(document::yaml(bytes)?, schema, validation)
+    let document = document::yaml(bytes)?;
+    // Upstream turns YAML into JSON first, with an error of the YAML reader for keys given twice, and in order of names.
+    let twice = if document.duplicates.is_empty() { None } else { Some(document::yaml_twice(bytes)) };
+    finish(document.value, twice.into_iter().map(|text| (String::new(), text)).collect(), schema, validation, Vec::new)
 }
 
 /// An already parsed value (from protobuf or a patch) against the schema.
 pub fn value(value: Value, schema: &Schema, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    finish(Document { value, duplicates: Vec::new() }, Some(schema), validation)
+    finish(value, Vec::new(), Some(schema), validation, Vec::new)
 }
 
-fn finish(document: Document, schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let Document { mut value, duplicates } = document;
-    let mut complaints: Vec<String> = duplicates.iter().map(|path| format!("duplicate field {path:?}")).collect();
+/// `twice`: keys given twice, path and complaint. `order`: every path of the document in order, asked for only where there
+/// is something to put in order.
+fn finish(
+    mut value: Value,
+    twice: Vec<(String, String)>,
+    schema: Option<&Schema>,
+    validation: FieldValidation,
+    order: impl FnOnce() -> Vec<String>,
+) -> Result<Decoded, DecodeError> {
+    let mut complaints = twice;
     if let Some(schema) = schema {
-        let unknown = if schema.is_custom() {
+        let custom = schema.is_custom();
+        let unknown = if custom {
             walk::metadata(&mut value)?.into_iter().chain(prune(schema, &mut value)).collect()
         } else {
             walk::typed(&mut value, &schema.root)?
         };
-        complaints.extend(unknown.iter().map(|path| format!("unknown field {path:?}")));
+        complaints.extend(unknown.into_iter().map(|path| {
+            let text = format!("unknown field {path:?}");
+            (path, text)
+        }));
+        // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
+        if !custom && complaints.len() > 1 {
+            let order = order();
+            complaints.sort_by_key(|(path, text)| match text.starts_with("duplicate") {
+                true => order.iter().rposition(|read| read == path),
+                false => order.iter().position(|read| read == path),
+            });
+        }
     }
+    let complaints: Vec<String> = complaints.into_iter().map(|(_, text)| text).collect();
     match validation {
         FieldValidation::Strict if !complaints.is_empty() => Err(DecodeError::Strict(complaints)),
         FieldValidation::Warn => Ok(Decoded { value, warnings: complaints }),
@@ -103,9 +127,11 @@ mod tests {
         let error = deployment(text, FieldValidation::Strict).unwrap_err().to_string();
         assert_eq!(
             error,
-            "strict decoding error: duplicate field \"spec.replicas\", unknown field \"spec.foo\", \
+            "strict decoding error: unknown field \"spec.foo\", duplicate field \"spec.replicas\", \
              unknown field \"spec.template.spec.containers[0].imagee\""
         );
+        let twice = super::yaml(b"a: 1\nb: 2\na: 3\n", None, FieldValidation::Strict).unwrap_err().to_string();
+        assert_eq!(twice, "strict decoding error: yaml: unmarshal errors:\n  line 3: key \"a\" already set in map");
         let decoded = deployment(text, FieldValidation::Warn).unwrap();
         assert_eq!(decoded.warnings.len(), 3);
         assert_eq!(decoded.value.pointer("/spec/replicas"), Some(&json!(2)));

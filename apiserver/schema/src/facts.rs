@@ -14,7 +14,8 @@ use crate::model::{
 };
 
 static TEXT: &str = include_str!("../facts/types.txt");
-static DESCRIPTIONS: &[u8] = include_bytes!("../facts/descriptions.deflate");
+/// Collected by `build.rs`, described there.
+static DESCRIPTIONS: &str = include_str!(concat!(env!("OUT_DIR"), "/descriptions.txt"));
 static TABLE: LazyLock<Table> = LazyLock::new(Table::read);
 
 const META: &str = "apimachinery.pkg.apis.meta.v1.";
@@ -109,28 +110,9 @@ pub(crate) fn kind_of(index: u16) -> Option<(&'static str, &'static str)> {
     Some((row.api_version?, short(row.name)))
 }
 
-/// The names of a type and of those inlined into it, whose descriptions its fields may have.
-pub(crate) fn lineage(index: u16) -> Vec<&'static str> {
-    let row = &TABLE.rows[usize::from(index)];
-    let mut names = vec![row.name];
-    for line in row.body.lines() {
-        let mut words = line.trim_start().split(' ').skip(2);
-        if let (Some(ty), Some(flags)) = (words.next(), words.next())
-            && flags.contains('i')
-            && let Some(inlined) = index_of(ty)
-        {
-            names.extend(lineage(inlined));
-        }
-    }
-    names
-}
-
-/// `type<TAB>field<TAB>text` lines; inflated anew each time, because only OpenAPI wants them and keeps its own form.
-pub(crate) fn descriptions() -> String {
-    let mut text = String::new();
-    let mut decoder = flate2::read::DeflateDecoder::new(DESCRIPTIONS);
-    std::io::Read::read_to_string(&mut decoder, &mut text).expect("the checked-in descriptions inflate");
-    text
+/// `type<TAB>field<TAB>text` lines.
+pub(crate) fn descriptions() -> &'static str {
+    DESCRIPTIONS
 }
 
 fn parse(row: &'static Row) -> Struct {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use auth::request_header::RequestHeaders;
 use auth::serviceaccount::{BoundObjects, BoundState, PublicKey, Signer, SigningKey, Verifier};
 use auth::x509::ClientAuthority;
 use auth::{Attributes, Decision, Resource, Target, UserInfo, impersonation};
@@ -18,12 +19,17 @@ use schema::selector::FieldSelector;
 
 use crate::app::{App, text};
 use crate::http::request_info::{Query, RequestInfo};
+use crate::http::server::Peer;
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
 
 /// Keys and authorities.
 pub struct Access {
     pub clients: ClientAuthority,
+    /// The authority of front proxies, and the headers they are believed.
+    pub front: Option<(ClientAuthority, RequestHeaders)>,
+    /// All authorities of clients: what the handshake asks certificates of.
+    pub known: ClientAuthority,
     pub signer: Signer,
     pub verifier: Verifier,
     pub issuer: String,
@@ -35,7 +41,25 @@ impl Access {
     /// A file cannot be read or holds no key or certificate.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-        let clients = ClientAuthority::from_pem(&read(&options.client_ca_file)?)?;
+        let mut authorities = read(&options.client_ca_file)?;
+        let clients = ClientAuthority::from_pem(&authorities)?;
+        let front = match &options.requestheader_client_ca_file {
+            None => None,
+            Some(path) => {
+                let own = read(path)?;
+                authorities.push(b'\n');
+                authorities.extend_from_slice(&own);
+                let headers = RequestHeaders {
+                    allowed_names: options.requestheader_allowed_names.clone(),
+                    username: options.requestheader_username_headers.clone(),
+                    uid: options.requestheader_uid_headers.clone(),
+                    group: options.requestheader_group_headers.clone(),
+                    extra_prefix: options.requestheader_extra_headers_prefix.clone(),
+                };
+                Some((ClientAuthority::from_pem(&own)?, headers))
+            }
+        };
+        let known = ClientAuthority::from_pem(&authorities)?;
         let path = &options.service_account_signing_key_file;
         let key = SigningKey::from_pem(&read(path)?).with_context(|| format!("use {}", path.display()))?;
         let signer = Signer::new(key, options.service_account_issuer.clone());
@@ -48,7 +72,7 @@ impl Access {
         keys.retain(|key| seen.insert(key.id().to_owned()));
         let issuer = options.service_account_issuer.clone();
         let verifier = Verifier::new(keys, vec![issuer.clone()], vec![issuer.clone()]);
-        Ok(Self { clients, signer, verifier, issuer, policy: policy::Policy::default() })
+        Ok(Self { clients, front, known, signer, verifier, issuer, policy: policy::Policy::default() })
     }
 }
 
@@ -77,12 +101,14 @@ pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(User
     Ok((user, verified.audiences))
 }
 
-/// Who sent a request: the bearer token where there is one, else the certificate, else nobody.
-pub async fn authenticate(
-    app: &App,
-    certificate: Option<&Result<UserInfo, String>>,
-    headers: &HeaderMap,
-) -> ApiResult<UserInfo> {
+/// Who sent a request: the user a front proxy names, else that of the certificate, else of the bearer token, else nobody.
+pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
+    if let (true, Some((_, names))) = (peer.front_proxy, &app.access.front)
+        && let Some(user) = names.user(headers)
+    {
+        return Ok(user.authenticated());
+    }
+    let certificate = peer.user.as_ref().as_ref();
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     match (certificate, bearer) {

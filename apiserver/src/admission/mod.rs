@@ -20,6 +20,7 @@ mod namespace_lifecycle;
 mod node_restriction;
 pub mod policy;
 mod priority;
+pub mod request;
 mod rounds;
 mod service_account;
 mod toleration_seconds;

@@ -7,19 +7,21 @@ use serde_json::{Value, json};
 
 use super::answer;
 use super::status::{ApiError, ApiResult};
+use crate::aggregator;
+use crate::aggregator::discovery::{Group, Version, groups};
 use crate::app::App;
-use crate::registry::resource::{Catalogue, Group, Resource, Sub};
+use crate::registry::resource::{Catalogue, Resource, Sub};
 
 pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let value = match parts.as_slice() {
-        [""] => root(&catalogue),
+        [""] => root(app, &catalogue),
         ["version"] => version(),
         [which @ ("api" | "apis")] => {
             if let Some(version) = aggregated(headers) {
-                let groups = catalogue.groups.iter().filter(|g| g.name.is_empty() == (*which == "api"));
-                let items: Vec<Value> = groups.map(|g| group_discovery(&catalogue, g)).collect();
+                let groups = groups(app, &catalogue).into_iter().filter(|g| g.name.is_empty() == (*which == "api"));
+                let items: Vec<Value> = groups.map(|g| group_discovery(app, &catalogue, &g)).collect();
                 let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items });
                 let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
                 let gzip = headers
@@ -35,14 +37,15 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
                 json!({ "kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }] })
             } else {
-                let groups: Vec<Value> = catalogue.groups.iter().filter(|g| !g.name.is_empty()).map(group).collect();
+                let groups = groups(app, &catalogue);
+                let groups: Vec<Value> = groups.iter().filter(|g| !g.name.is_empty()).map(group).collect();
                 json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
             }
         }
         ["api", version] => resources(&catalogue, "", version)?,
         ["apis", name] => {
-            let found = catalogue.groups.iter().find(|g| g.name == *name && !name.is_empty());
-            let mut value = group(found.ok_or_else(ApiError::no_route)?);
+            let found = groups(app, &catalogue).into_iter().find(|g| g.name == *name && !name.is_empty());
+            let mut value = group(&found.ok_or_else(ApiError::no_route)?);
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();
             value
@@ -83,15 +86,15 @@ fn version() -> Value {
     })
 }
 
-fn root(catalogue: &Catalogue) -> Value {
+fn root(app: &App, catalogue: &Catalogue) -> Value {
     let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".to_owned(), "/apis".to_owned()];
-    for group in &catalogue.groups {
+    for group in groups(app, catalogue) {
         if group.name.is_empty() {
             paths.push("/api/v1".to_owned());
             continue;
         }
         paths.push(format!("/apis/{}", group.name));
-        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{version}", group.name)));
+        paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
     let rest =
         ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
@@ -101,7 +104,7 @@ fn root(catalogue: &Catalogue) -> Value {
 }
 
 fn group(group: &Group) -> Value {
-    let version = |version: &String| json!({ "groupVersion": format!("{}/{version}", group.name), "version": version });
+    let version = |version: &Version| json!({ "groupVersion": format!("{}/{}", group.name, version.name), "version": version.name });
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     json!({ "name": group.name, "preferredVersion": versions.first(), "versions": versions })
 }
@@ -153,11 +156,14 @@ fn storage_hash(resource: &Resource) -> String {
     base64::prelude::BASE64_STANDARD.encode(&digest[..8])
 }
 
-fn group_discovery(catalogue: &Catalogue, group: &Group) -> Value {
-    let version = |version: &String| {
-        let rows = catalogue.of(&group.name, version);
+fn group_discovery(app: &App, catalogue: &Catalogue, group: &Group) -> Value {
+    let version = |version: &Version| {
+        if let Some(remote) = &version.remote {
+            return aggregator::discovery::version(app, remote);
+        }
+        let rows = catalogue.of(&group.name, &version.name);
         let list: Vec<Value> = rows.into_iter().map(|r| resource_discovery(r)).collect();
-        json!({ "version": version, "resources": list, "freshness": "Current" })
+        json!({ "version": version.name, "resources": list, "freshness": "Current" })
     };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
     let metadata = if group.name.is_empty() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -22,6 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::forward::{clean, forget_impersonation, splice};
 use super::status::{ApiError, ApiResult};
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
@@ -31,8 +32,6 @@ use crate::registry::write;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Where kubelets listen unless the node says otherwise.
 const KUBELET_PORT: u64 = 10250;
-/// Headers about one connection, not about the request (RFC 9110 7.6.1).
-const HOP_BY_HOP: [HeaderName; 3] = [CONNECTION, UPGRADE, TRANSFER_ENCODING];
 
 /// How kubelets, and TLS backends of proxied requests, are reached.
 pub struct Kubelets {
@@ -410,7 +409,10 @@ async fn forward(
     if call.info.subresource == "log" {
         parts.method = Method::GET;
     }
-    clean(&mut parts.headers, backend.scheme == Scheme::Kubelet);
+    clean(&mut parts.headers);
+    if backend.scheme == Scheme::Kubelet {
+        forget_impersonation(&mut parts.headers);
+    }
     let host = format!("{}:{}", backend.host, backend.port);
     parts.headers.insert(HOST, host.parse().map_err(|_| failed(&"the backend's address is no host name"))?);
     if let Some(protocol) = &upgrade {
@@ -426,41 +428,7 @@ async fn forward(
         return Ok(Response::from_parts(parts, Body::empty()));
     }
     let (mut parts, body) = response.into_parts();
-    clean(&mut parts.headers, false);
+    clean(&mut parts.headers);
     parts.headers.remove(TRANSFER_ENCODING);
     Ok(Response::from_parts(parts, Body::new(body)))
-}
-
-/// Takes away what belongs to the other connection, and the client's credentials.
-fn clean(headers: &mut HeaderMap, kubelet: bool) {
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    headers.remove(AUTHORIZATION);
-    if kubelet {
-        let own: Vec<HeaderName> = headers.keys().filter(|n| n.as_str().starts_with("impersonate-")).cloned().collect();
-        for name in own {
-            headers.remove(name);
-        }
-    }
-}
-
-/// Copies both ways until one side ends.
-fn splice(app: Arc<App>, client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade) {
-    tokio::spawn(async move {
-        let both = futures::future::try_join(client, server);
-        let (client, server) = match both.await {
-            Ok(both) => both,
-            Err(error) => return tracing::debug!(%error, "an upgrade failed"),
-        };
-        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
-        tokio::select! {
-            ended = tokio::io::copy_bidirectional(&mut client, &mut server) => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a spliced connection ended with an error");
-                }
-            }
-            () = app.stop.cancelled() => {}
-        }
-    });
 }

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod discovery;
+pub mod forward;
 pub mod health;
 pub mod kubelet;
 pub mod metrics;

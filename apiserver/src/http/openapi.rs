@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::answer;
 use super::status::{ApiError, ApiResult};
+use crate::aggregator;
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
@@ -22,7 +23,14 @@ const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+pro
 
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
-pub struct Documents(Mutex<HashMap<String, Document>>);
+pub struct Documents(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    /// Grows with every change of the definitions.
+    generation: u64,
+    documents: HashMap<String, Document>,
+}
 
 #[derive(Clone)]
 struct Document {
@@ -33,22 +41,39 @@ struct Document {
 impl Documents {
     /// The definitions have changed.
     pub fn forget(&self) {
-        self.0.lock().clear();
+        let mut kept = self.0.lock();
+        kept.generation += 1;
+        kept.documents.clear();
     }
 
-    fn get(&self, name: &str, make: impl FnOnce() -> Bytes) -> Document {
-        if let Some(document) = self.0.lock().get(name) {
+    /// To be asked before the catalogue is read that documents are made of.
+    fn generation(&self) -> u64 {
+        self.0.lock().generation
+    }
+
+    /// The document, unless it has to be made.
+    fn peek(&self, name: &str) -> Option<Document> {
+        self.0.lock().documents.get(name).cloned()
+    }
+
+    /// The document, made where it is not kept. What is made of an older catalogue than today's is not kept.
+    fn get(&self, name: &str, generation: u64, make: impl FnOnce() -> Bytes) -> Document {
+        if let Some(document) = self.0.lock().documents.get(name) {
             return document.clone();
         }
         let body = make();
         let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
         let document = Document { body, hash: hash.into() };
-        self.0.lock().insert(name.to_owned(), document.clone());
+        let mut kept = self.0.lock();
+        if kept.generation == generation {
+            kept.documents.insert(name.to_owned(), document.clone());
+        }
         document
     }
 }
 
-pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+    let generation = app.documents.generation();
     let catalogue = app.catalogue.load_full();
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
     let gzip =
@@ -60,15 +85,20 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         // Old clients name the form differently; the first wish decides.
         let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
         let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
-        let document = app.documents.get(name, || {
-            let document = openapi::v2(&rows(&catalogue));
+        if let Some(document) = app.documents.peek(name) {
+            return Ok(respond(&document, kind, headers, gzip, false));
+        }
+        let remote = aggregator::openapi::v2(app).await;
+        let document = app.documents.get(name, generation, || {
+            let mut document = openapi::v2(&rows(&catalogue));
+            remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
             if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
         });
         return Ok(respond(&document, kind, headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
-        return Ok(answer::json(200, &index(&catalogue)));
+        return Ok(answer::json(200, &index(app, &catalogue)));
     }
     if !json_wanted {
         return Err(ApiError::not_acceptable());
@@ -77,7 +107,7 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
     if catalogue.of(group, version).is_empty() {
         return Err(ApiError::no_route());
     }
-    let document = v3(app, &catalogue, group, version);
+    let document = v3(app, generation, &catalogue, group, version);
     Ok(respond(&document, "application/json", headers, gzip, true))
 }
 
@@ -107,8 +137,8 @@ fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, imm
     response
 }
 
-fn v3(app: &App, catalogue: &Catalogue, group: &str, version: &str) -> Document {
-    app.documents.get(&format!("v3/{group}/{version}"), || {
+fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &str) -> Document {
+    app.documents.get(&format!("v3/{group}/{version}"), generation, || {
         let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
         answer::to_json(&openapi::v3(group, version, &rows))
     })
@@ -116,7 +146,7 @@ fn v3(app: &App, catalogue: &Catalogue, group: &str, version: &str) -> Document 
 
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
 /// of the rows they follow from.
-fn index(catalogue: &Catalogue) -> Value {
+fn index(app: &App, catalogue: &Catalogue) -> Value {
     let mut paths = Map::new();
     for group in &catalogue.groups {
         for version in &group.versions {
@@ -132,6 +162,7 @@ fn index(catalogue: &Catalogue) -> Value {
             paths.insert(name, json!({ "serverRelativeURL": address }));
         }
     }
+    aggregator::openapi::index(app, &mut paths);
     json!({ "paths": paths })
 }
 

@@ -23,6 +23,7 @@ use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
 use crate::access::{self, review};
 use crate::admission::{self, Attributes};
+use crate::aggregator;
 use crate::app::{App, Call};
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
@@ -91,7 +92,7 @@ async fn admit(
     query: Query,
 ) -> ApiResult<Response<Body>> {
     let app = &shared.app;
-    let user = access::authenticate(app, peer.0.as_ref().as_ref(), request.headers()).await?;
+    let user = access::authenticate(app, peer, request.headers()).await?;
     let user = access::impersonate(app, user, request.headers()).await?;
     access::authorize(app, &user, &info, &query).await?;
     let long = info.verb == "watch"
@@ -108,15 +109,24 @@ async fn admit(
         let full = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
         Some(limit.try_acquire().map_err(full)?)
     };
+    if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
+        return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
+    }
     if info.is_resource {
         resource(app, user, request, info, query).await
     } else {
-        other(app, request, &info, &query).await
+        other(app, &user, request, &info, &query).await
     }
 }
 
 /// Paths that are no resources.
-async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Query) -> ApiResult<Response<Body>> {
+async fn other(
+    app: &Arc<App>,
+    user: &auth::UserInfo,
+    request: Request,
+    info: &RequestInfo,
+    query: &Query,
+) -> ApiResult<Response<Body>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Err(ApiError::no_route());
     }
@@ -129,7 +139,13 @@ async fn other(app: &Arc<App>, request: Request, info: &RequestInfo, query: &Que
         "/metrics" => Ok(metrics::answer(app)),
         "/.well-known/openid-configuration" => Ok(access::openid(app)),
         "/openid/v1/jwks" => access::jwks(app),
-        _ if path.starts_with("/openapi/") => openapi::answer(app, path, headers),
+        _ if path.starts_with("/openapi/") => {
+            let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
+            match document {
+                Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
+                None => openapi::answer(app, path, headers).await,
+            }
+        }
         _ => discovery::answer(app, path, headers),
     }
 }
@@ -154,7 +170,8 @@ async fn resource(
     if misplaced || unplaced {
         return Err(ApiError::no_route());
     }
-    let views = info.subresource.is_empty() || info.subresource == "status";
+    // Reviews and the like have no metadata to show.
+    let views = !resource.prefix.is_empty() && (info.subresource.is_empty() || info.subresource == "status");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };

@@ -171,8 +171,11 @@ impl ApiError {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {},
-            "status": "Failure", "message": self.message, "reason": self.reason,
+            "status": "Failure", "message": self.message,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.clone().into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::resolve;
+use super::{Peer, resolve};
 use crate::app::{App, text};
 
 /// Where to post reviews to.
@@ -10,7 +10,7 @@ use crate::app::{App, text};
 pub struct ClientConfig {
     endpoint: Endpoint,
     /// PEM; empty: the system's authorities.
-    pub ca_bundle: Vec<u8>,
+    ca_bundle: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -77,9 +77,14 @@ impl ClientConfig {
         format!("https://{address}{}?timeout={seconds}s", self.path())
     }
 
-    /// The name the certificate must carry where the address says nothing about it.
+    /// Whom to expect there.
     #[must_use]
-    pub fn server_name(&self) -> Option<String> {
+    pub fn peer(&self) -> Peer {
+        let (ca_bundle, server_name) = (self.ca_bundle.clone(), self.server_name());
+        Peer { ca_bundle, insecure: false, server_name, identify: false }
+    }
+
+    fn server_name(&self) -> Option<String> {
         match &self.endpoint {
             Endpoint::Url { .. } => None,
             Endpoint::Service { namespace, name, .. } => Some(format!("{name}.{namespace}.svc")),

@@ -15,10 +15,12 @@ use std::error::Error as _;
 use std::io;
 use std::time::Duration;
 
+use anyhow::Context;
+use axum::body::Body;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -27,6 +29,8 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::app::App;
+use crate::options::Options;
+use auth::trust::{Identity, Trust};
 
 /// So many clients are kept; the one used longest ago goes first.
 const CLIENTS: usize = 64;
@@ -36,7 +40,21 @@ const IDLE_PER_HOST: usize = 25;
 /// The largest answer that is read.
 const ANSWER: usize = 32 * 1024 * 1024;
 
-type Http = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// A client with its pool of connections; cloning it shares them.
+pub type Http = Client<HttpsConnector<HttpConnector>, Body>;
+
+/// Who is called, and how this server tells one from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// PEM; empty: the system's authorities.
+    pub ca_bundle: Vec<u8>,
+    /// Everyone is believed.
+    pub insecure: bool,
+    /// The name the certificate must carry where the address says nothing about it.
+    pub server_name: Option<String>,
+    /// Show the front proxy's certificate.
+    pub identify: bool,
+}
 
 /// Why a call failed, in Go's words, which users know from upstream.
 #[derive(Debug, thiserror::Error)]
@@ -50,44 +68,65 @@ pub enum CallError {
 }
 
 /// The clients in use.
-#[derive(Default)]
-pub struct Clients(Mutex<Pool>);
+pub struct Clients {
+    pool: Mutex<Pool>,
+    /// The front proxy's certificate and key.
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+}
 
 #[derive(Default)]
 struct Pool {
-    by_config: HashMap<ClientConfig, (Http, u64)>,
+    by_peer: HashMap<Peer, (Http, u64)>,
     clock: u64,
 }
 
 impl Clients {
-    fn of(&self, config: &ClientConfig) -> anyhow::Result<Http> {
-        let mut pool = self.0.lock();
+    /// # Errors
+    /// `--proxy-client-cert-file` or `--proxy-client-key-file` cannot be read.
+    pub fn load(options: &Options) -> anyhow::Result<Self> {
+        let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+        let identity = match (&options.proxy_client_cert_file, &options.proxy_client_key_file) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => None,
+        };
+        Ok(Self { pool: Mutex::default(), identity })
+    }
+
+    /// The client for a peer.
+    ///
+    /// # Errors
+    /// Its authorities cannot be used.
+    pub fn of(&self, peer: &Peer) -> anyhow::Result<Http> {
+        let mut pool = self.pool.lock();
         pool.clock += 1;
         let clock = pool.clock;
-        if let Some((client, used)) = pool.by_config.get_mut(config) {
+        if let Some((client, used)) = pool.by_peer.get_mut(peer) {
             *used = clock;
             return Ok(client.clone());
         }
-        let client = client(config)?;
-        if pool.by_config.len() >= CLIENTS {
-            let oldest = pool.by_config.iter().min_by_key(|(_, (_, used))| *used).map(|(config, _)| config.clone());
-            oldest.and_then(|config| pool.by_config.remove(&config));
+        let identity = self.identity.as_ref().filter(|_| peer.identify);
+        let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+        let client = client(peer, identity)?;
+        if pool.by_peer.len() >= CLIENTS {
+            let oldest = pool.by_peer.iter().min_by_key(|(_, (_, used))| *used).map(|(peer, _)| peer.clone());
+            oldest.and_then(|peer| pool.by_peer.remove(&peer));
         }
-        pool.by_config.insert(config.clone(), (client.clone(), clock));
+        pool.by_peer.insert(peer.clone(), (client.clone(), clock));
         Ok(client)
     }
 }
 
-fn client(config: &ClientConfig) -> anyhow::Result<Http> {
+fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    let tls = auth::trust::client_config(auth::trust::Trust::of(&config.ca_bundle), None)?;
+    let trust = if peer.insecure { Trust::Anyone } else { Trust::of(&peer.ca_bundle) };
+    let tls = auth::trust::client_config(trust, identity)?;
     let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
     // The address is that of a Service; its certificate is for its name.
-    let builder = match config.server_name() {
+    let builder = match &peer.server_name {
         Some(name) => {
-            let name = rustls::pki_types::ServerName::try_from(name)?;
+            let name = rustls::pki_types::ServerName::try_from(name.clone())?;
             builder.with_server_name_resolver(hyper_rustls::FixedServerNameResolver::new(name))
         }
         None => builder,
@@ -125,7 +164,7 @@ async fn exchange(
     review: &Value,
     seconds: u64,
 ) -> Result<(StatusCode, Bytes), String> {
-    let client = app.clients.of(config).map_err(|error| format!("{error:#}"))?;
+    let client = app.clients.of(&config.peer()).map_err(|error| format!("{error:#}"))?;
     let address = config.resolve(app).await?;
     let mut request = Request::builder()
         .method(Method::POST)
@@ -133,7 +172,7 @@ async fn exchange(
         .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
         .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
         .header(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"))
-        .body(Full::new(crate::http::answer::to_json(review)))
+        .body(Body::from(crate::http::answer::to_json(review)))
         .map_err(|error| error.to_string())?;
     if let Ok(host) = HeaderValue::from_str(&config.authority()) {
         request.headers_mut().insert(HOST, host);
@@ -144,8 +183,39 @@ async fn exchange(
     Ok((head.status, body.to_bytes()))
 }
 
+/// Asks a peer for something small, naming a user of the server's own to it.
+///
+/// # Errors
+/// Why there is no answer, in Go's words.
+pub async fn get(
+    app: &App,
+    peer: &Peer,
+    address: &str,
+    path: &str,
+    accept: &str,
+    user: &auth::UserInfo,
+    timeout: Duration,
+) -> Result<(StatusCode, HeaderMap, Bytes), String> {
+    let url = format!("https://{address}{path}");
+    let asked = async {
+        let client = app.clients.of(peer).map_err(|error| format!("{error:#}"))?;
+        let request = Request::get(&url).header(ACCEPT, accept).body(Body::empty());
+        let mut request = request.map_err(|error| error.to_string())?;
+        auth::request_header::name_user(request.headers_mut(), user);
+        let response = client.request(request).await.map_err(|error| explain(&error, address))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER).collect().await.map_err(|error| error.to_string())?;
+        Ok((head.status, head.headers, body.to_bytes()))
+    };
+    let asked = match tokio::time::timeout(timeout, asked).await {
+        Ok(asked) => asked,
+        Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
+    };
+    asked.map_err(|why| format!("Get {url:?}: {why}"))
+}
+
 /// The cause of a failed request in Go's words.
-fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> String {
+pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> String {
     let mut cause = error.source();
     let mut last = error.to_string();
     while let Some(error) = cause {

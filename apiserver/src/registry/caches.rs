@@ -74,7 +74,12 @@ impl Caches {
 fn readers(resource: &Resource) -> Vec<(Arc<str>, Reader)> {
     match &resource.source {
         Source::BuiltIn(kind) => {
-            kind.fields.iter().map(|&(name, read)| (Arc::from(name), Box::new(read) as Reader)).collect()
+            // Kinds that are stored in one place (both groups' Events) share a cache: it reads the fields of each.
+            let kinds = crate::kinds::all().iter().filter(|other| other.registry == kind.registry);
+            let mut fields: Vec<_> = kinds.flat_map(|kind| kind.fields).collect();
+            fields.sort_by_key(|(name, _)| *name);
+            fields.dedup_by_key(|(name, _)| *name);
+            fields.into_iter().map(|&(name, read)| (Arc::from(name), Box::new(read) as Reader)).collect()
         }
         Source::Custom(custom) => {
             let mut names: Vec<&String> = custom.versions.iter().flat_map(|v| &v.selectable).collect();

@@ -172,9 +172,11 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
     Ok(values)
 }
 
-/// A custom object just read is pruned and gets defaults: its schema may have changed since it was written.
+/// A custom object just read is pruned and gets defaults where its schema may have changed since it was written.
 pub fn settle(resource: &Resource, value: &mut Value) {
-    if let (Source::Custom(_), Some(schema)) = (&resource.source, resource.schema()) {
+    if let (Source::Custom(_), Some(schema)) = (&resource.source, resource.schema())
+        && !resource.stored_as_served
+    {
         schema::prune(&schema, value);
         schema::apply_defaults(&schema, value);
     }

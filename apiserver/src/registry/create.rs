@@ -10,6 +10,7 @@ use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::validate::meta;
 
 /// So many names are tried for a `generateName` before the client is told that one exists (upstream: 8).
 const NAMES: usize = 8;
@@ -98,7 +99,9 @@ fn wipe(call: &Call, object: &mut Value) {
     ] {
         object::set(object, field, Value::Null);
     }
-    if call.resource.strategy.has_status
+    let strategy = &call.resource.strategy;
+    if strategy.has_status
+        && !strategy.status_on_create
         && let Some(map) = object.as_object_mut()
     {
         map.remove("status");
@@ -122,25 +125,32 @@ fn prepare(call: &Call, object: &mut Value) {
     fill(call, object);
 }
 
-/// Defaults: the schema's, then what no schema can say.
+/// Defaults: the schema's, then what no schema can say, then what Go's encoding always shows.
 pub fn fill(call: &Call, object: &mut Value) {
     fill_as(&call.resource, object);
 }
 
 /// The defaults of a resource in its version.
 pub fn fill_as(resource: &Resource, object: &mut Value) {
-    if let Some(schema) = resource.schema() {
-        schema::apply_defaults(&schema, object);
+    let schema = resource.schema();
+    if let Some(schema) = &schema {
+        schema::apply_defaults(schema, object);
     }
     if let Some(default) = resource.strategy.default {
         default(object);
+    }
+    if let Some(schema) = &schema {
+        schema::normalize(schema, object);
     }
 }
 
 /// Everything that can be wrong with an object on its way in.
 pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     let strategy = &call.resource.strategy;
-    let mut errors = object::validate(&call.resource, new);
+    let mut errors = match old {
+        Some(old) => meta::update(new, old),
+        None => meta::create(new, call.resource.namespaced, strategy.name),
+    };
     if let Some(schema) = call.resource.schema() {
         errors.extend(schema::validate_update(&schema, new, old));
     }
@@ -153,7 +163,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     {
         errors.extend(wrong);
     }
-    if let (Some(validate), Some(old)) = (strategy.validate_update, old) {
+    if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
     }
     let mut unique = ErrorList::new();

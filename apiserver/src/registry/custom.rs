@@ -23,6 +23,8 @@ pub struct Custom {
     namespaced: bool,
     /// `status.acceptedNames`, else `spec.names`.
     names: Value,
+    /// The spec has never changed: what is stored has been pruned and defaulted by these very schemas.
+    settled: bool,
 }
 
 /// One served version of a definition.
@@ -100,6 +102,7 @@ impl Custom {
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             names: names.clone(),
+            settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
         })
     }
 
@@ -149,11 +152,8 @@ impl Custom {
                 subresources,
                 prefix: format!("/registry/{}/{plural}/", this.group),
                 storage_api_version: format!("{}/{}", this.group, this.storage),
-                // With several versions an object may have been stored under another one than today's; and defaults
-                // may have come after it.
-                stored_as_served: this.versions.len() == 1
-                    && this.storage == version.name
-                    && !has_defaults(&version.open_api),
+                // With several versions an object may have been stored under another one than today's.
+                stored_as_served: this.settled && this.versions.len() == 1 && this.storage == version.name,
                 strategy: Strategy {
                     has_status: version.status,
                     has_generation: true,
@@ -220,20 +220,6 @@ impl Version {
             deprecation: deprecated.then(|| version["deprecationWarning"].as_str().unwrap_or_default().to_owned()),
             name,
         }
-    }
-}
-
-/// Whether a schema gives any field a default.
-fn has_defaults(schema: &Value) -> bool {
-    match schema {
-        Value::Object(map) => map.iter().any(|(name, below)| match name.as_str() {
-            "default" => !below.is_null(),
-            // A field may be called so.
-            "properties" => below.as_object().into_iter().flatten().any(|(_, field)| has_defaults(field)),
-            _ => has_defaults(below),
-        }),
-        Value::Array(list) => list.iter().any(has_defaults),
-        _ => false,
     }
 }
 

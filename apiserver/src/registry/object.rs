@@ -1,16 +1,7 @@
-//! Metadata: what the server sets, what it keeps, and what it refuses (`apimachinery/pkg/api/validation/objectmeta.go`).
+//! Metadata: what the server sets and what it keeps. What it refuses is in `kinds::validate::meta`.
 
 use jiff::{Timestamp, Unit};
-use schema::field::{Error, ErrorList, Path};
-use schema::names;
 use serde_json::{Map, Value};
-
-use super::resource::Resource;
-use crate::app::text;
-use crate::kinds::NameRule;
-
-/// All annotations of an object together (256 KiB).
-const ANNOTATIONS_LIMIT: usize = 256 * 1024;
 
 /// The time in RFC 3339, whole seconds.
 #[must_use]
@@ -108,70 +99,6 @@ pub fn same(a: &Value, b: &Value) -> bool {
         value
     };
     bare(a) == bare(b)
-}
-
-/// The rules of metadata for every kind.
-#[must_use]
-pub fn validate(resource: &Resource, object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let at = Path::new("metadata");
-    let name = text(object, "/metadata/name");
-    if name.is_empty() {
-        errors.push(Error::required(&at.child("name"), "name or generateName is required"));
-    } else {
-        let wrong = match resource.strategy.name {
-            NameRule::Subdomain => names::dns1123_subdomain(name),
-            NameRule::Label => names::dns1123_label(name),
-            NameRule::Label1035 => names::dns1035_label(name),
-            NameRule::PathSegment => names::path_segment(name),
-        };
-        errors.extend(wrong.into_iter().map(|text| Error::invalid(&at.child("name"), name, text)));
-    }
-    let metadata = &object["metadata"];
-    let labels = at.child("labels");
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
-        errors.extend(names::qualified_name(key).into_iter().map(|text| Error::invalid(&labels, key.as_str(), text)));
-        let value = value.as_str().unwrap_or_default();
-        errors.extend(names::label_value(value).into_iter().map(|text| Error::invalid(&labels, value, text)));
-    }
-    let annotations = at.child("annotations");
-    let mut size = 0;
-    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
-        let wrong = names::qualified_name(&key.to_lowercase());
-        errors.extend(wrong.into_iter().map(|text| Error::invalid(&annotations, key.as_str(), text)));
-        size += key.len() + value.as_str().map_or(0, str::len);
-    }
-    if size > ANNOTATIONS_LIMIT {
-        errors.push(Error::too_long(&annotations, ANNOTATIONS_LIMIT));
-    }
-    for name in finalizers(object) {
-        let wrong = names::qualified_name(&name);
-        errors.extend(wrong.into_iter().map(|text| Error::invalid(&at.child("finalizers"), name.as_str(), text)));
-    }
-    let mut controllers = Vec::new();
-    for (index, owner) in metadata["ownerReferences"].as_array().into_iter().flatten().enumerate() {
-        let path = at.child("ownerReferences").index(index);
-        for (field, detail) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "must not be empty"),
-            ("name", "must not be empty"),
-            ("uid", "must not be empty"),
-        ] {
-            if owner[field].as_str().unwrap_or_default().is_empty() {
-                errors.push(Error::invalid(&path.child(field), owner[field].as_str().unwrap_or_default(), detail));
-            }
-        }
-        if owner["controller"] == true {
-            controllers.push(format!("{}/{}", text(owner, "/kind"), text(owner, "/name")));
-        }
-    }
-    if let [first, second, ..] = controllers.as_slice() {
-        let detail = format!(
-            "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
-        );
-        errors.push(Error::invalid(&at.child("ownerReferences"), metadata["ownerReferences"].clone(), detail));
-    }
-    errors
 }
 
 /// A random suffix for generateName, in upstream's alphabet without vowels and look-alikes.

@@ -45,8 +45,18 @@ impl Change {
                     let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
                     return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &vec![error]));
                 }
-                let decoded = schema::decode::yaml(bytes, None, schema::FieldValidation::Ignore)
+                let decoded = schema::decode::yaml(bytes, None, schema::FieldValidation::Warn)
                     .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+                for twice in decoded.warnings {
+                    let text = format!("error converting YAML to JSON: {twice}");
+                    match body::validation(call)? {
+                        schema::FieldValidation::Strict => {
+                            return Err(ApiError::bad_request(format!("error strict decoding YAML: {text}")));
+                        }
+                        schema::FieldValidation::Warn => call.warn(text),
+                        schema::FieldValidation::Ignore => {}
+                    }
+                }
                 Ok(Self::Apply { config: decoded.value, force: call.query.flag("force") })
             }
             _ => Err(ApiError::unsupported_media(PATCHES)),
@@ -210,6 +220,10 @@ fn decoded(call: &Call, value: Value) -> ApiResult<Value> {
 }
 
 fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
+    if let Some(schema) = call.resource.schema() {
+        // What the model does not know cannot be applied, whatever fieldValidation says.
+        apply::declared(&schema, config).map_err(|text| ApiError::new(500, "", text))?;
+    }
     let mut config = decoded(call, config.clone())?;
     if config["metadata"]["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
@@ -222,7 +236,21 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
     if call.resource.namespaced {
         object::set(&mut config, "namespace", call.info.namespace.clone().into());
     }
+    reset(call, &mut config);
     Ok(config)
+}
+
+/// Takes from an applied configuration what the endpoint does not write (upstream's `GetResetFields`), so that nobody comes
+/// to own it: the status on the object itself, everything else on its status.
+fn reset(call: &Call, config: &mut Value) {
+    let Some(fields) = config.as_object_mut() else { return };
+    match call.info.subresource.as_str() {
+        "status" => fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
+        _ if call.resource.strategy.has_status => {
+            fields.remove("status");
+        }
+        _ => {}
+    }
 }
 
 fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> ApiResult<Value> {
@@ -236,7 +264,8 @@ fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> Ap
                 .collect();
             ApiError { details: json!({ "causes": causes }), ..ApiError::new(409, "Conflict", error.to_string()) }
         }
-        ApplyError::Invalid(text) => ApiError::bad_request(text.clone()),
+        // Upstream's error has no code of its own, which makes it a 500 without a reason.
+        ApplyError::Invalid(text) => ApiError::new(500, "", text.clone()),
     })
 }
 
@@ -306,17 +335,6 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     if strategy.has_generation && object::spec_differs(new, old) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         object::set(new, "generation", generation.into());
-    }
-    if object::is_deleting(old) {
-        let added: Vec<String> =
-            object::finalizers(new).into_iter().filter(|name| !object::finalizers(old).contains(name)).collect();
-        if !added.is_empty() {
-            let detail = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
-            );
-            let error = Error::forbidden(&Path::new("metadata").child("finalizers"), detail);
-            return Err(call.invalid(&info.name, &vec![error]));
-        }
     }
     Ok(())
 }

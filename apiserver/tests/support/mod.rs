@@ -20,32 +20,43 @@ use tokio_util::sync::CancellationToken;
 /// A running server and its folder; both go when it is dropped.
 pub struct Server {
     pub dir: PathBuf,
+    pub port: u16,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Server {
     pub fn start(name: &str) -> Self {
+        Self::start_behind(name, None)
+    }
+
+    /// A server that believes the front proxy of another one.
+    pub fn start_behind(name: &str, front: Option<&Self>) -> Self {
         let dir = std::env::temp_dir().join(format!("knetsim-apiserver-{name}-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("pki")).unwrap();
         // The port is free again a moment before the server takes it; nobody else asks for it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         pki::write(&dir, port, &["w1".to_owned()]).unwrap();
-        let mut this = Self { dir, stop: CancellationToken::new(), thread: None };
-        this.run(port);
+        let mut this = Self { dir, port, stop: CancellationToken::new(), thread: None };
+        let front = front.unwrap_or(&this).dir.join("pki/front-proxy-ca.crt");
+        this.run(&front);
         this
     }
 
-    fn run(&mut self, port: u16) {
+    fn run(&mut self, front: &Path) {
         let file = |name: &str| self.dir.join("pki").join(name).display().to_string();
         let options = Options::parse_from([
             "apiserver".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
-            format!("--secure-port={port}"),
+            format!("--secure-port={}", self.port),
             format!("--store-dir={}", self.dir.join("store").display()),
             format!("--tls-cert-file={}", file("apiserver.crt")),
             format!("--tls-private-key-file={}", file("apiserver.key")),
             format!("--client-ca-file={}", file("ca.crt")),
+            format!("--requestheader-client-ca-file={}", front.display()),
+            "--requestheader-allowed-names=front-proxy-client".to_owned(),
+            format!("--proxy-client-cert-file={}", file("front-proxy-client.crt")),
+            format!("--proxy-client-key-file={}", file("front-proxy-client.key")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
         ]);
         let stop = self.stop.clone();

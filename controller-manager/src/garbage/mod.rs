@@ -89,7 +89,15 @@ impl Controller for Collector {
         match judge(&owners, has_dependents) {
             Verdict::Keep => {}
             Verdict::Forget(lost) => self.forget_owners(uid, &node, &served, &lost).await?,
-            Verdict::DeleteForeground => self.delete(uid, &node, &served, PropagationPolicy::Foreground).await?,
+            Verdict::DeleteForeground => {
+                // A dependent that waits for us while we would wait for it: one of the circle must not block.
+                let circle =
+                    self.shared.graph.lock().dependents(uid).any(|(_, dependent)| dependent.awaits_dependents());
+                if circle {
+                    self.unblock_owners(uid, &node, &served).await?;
+                }
+                self.delete(uid, &node, &served, PropagationPolicy::Foreground).await?;
+            }
             Verdict::Delete => {
                 let policy = match (node.orphan, node.foreground) {
                     (true, _) => PropagationPolicy::Orphan,
@@ -192,6 +200,16 @@ impl Collector {
         self.change(uid, node, served, |meta| {
             let owners = meta.owner_references.get_or_insert_default();
             owners.retain(|owner| !lost.contains(&owner.uid));
+        })
+        .await
+    }
+
+    /// Lets the owners go before this object does.
+    async fn unblock_owners(&self, uid: &str, node: &Node, served: &Served) -> Result<(), kube::Error> {
+        self.change(uid, node, served, |meta| {
+            for owner in meta.owner_references.iter_mut().flatten() {
+                owner.block_owner_deletion = owner.block_owner_deletion.map(|_| false);
+            }
         })
         .await
     }

@@ -29,10 +29,14 @@ fn demo() -> anyhow::Result<usize> {
     println!();
     let failed = walk(&emulator, HOPS);
     println!("\nThe emulator is still running. Use it:");
+    let beside = emulator.binary.parent().unwrap_or(&emulator.binary);
+    // Where scripts/tools.sh puts a kubectl when the machine has none that is recent.
+    let tools = beside.join("../tools/bin").canonicalize().ok().filter(|tools| tools.join("kubectl").is_file());
+    let path = tools.iter().map(PathBuf::as_path).chain([beside]).map(|dir| dir.display().to_string());
     println!(
         "  export KUBECONFIG={} PATH={}:$PATH",
         emulator.kubeconfig().display(),
-        emulator.binary.parent().unwrap_or(&emulator.binary).display()
+        path.collect::<Vec<_>>().join(":")
     );
     println!("  kubectl --context c0 get pods -A -o wide     (the other context is c1)");
     println!("  knetsim status; knetsim exec c0w1 -- nft list ruleset; knetsim shell c0w1; knetsim down");

@@ -6,8 +6,8 @@
 //!   GO      a folder holding checkouts of k8s.io/{api,apimachinery,apiextensions-apiserver,kube-aggregator} at v0.35.x
 //!   OUT     the folder `facts`
 //! ```
-//! Two sources, because neither is complete: the `.proto` files carry numbers, wire types, list types and
-//! descriptions; only the Go struct tags say what is inlined, what is a pointer, and what is left out when empty, and
+//! Two sources, because neither is complete: the `.proto` files carry numbers, wire types and list types;
+//! only the Go struct tags say what is inlined, what is a pointer, and what is left out when empty, and
 //! that decides what a client is shown. Only facts are taken from Go (tags), no code.
 
 mod go;
@@ -84,11 +84,5 @@ fn run(protos: &Path, go: &Path, out: &Path) -> io::Result<()> {
         let structs = go::read(&go.join(path.replace('_', "-")))?;
         packages.push(table::Package { path, group, messages: proto::parse(&text), structs });
     }
-    fs::write(out.join("types.txt"), table::types(&packages))?;
-    let mut encoder = flate2::write::DeflateEncoder::new(
-        fs::File::create(out.join("descriptions.deflate"))?,
-        flate2::Compression::best(),
-    );
-    io::Write::write_all(&mut encoder, table::descriptions(&packages).as_bytes())?;
-    encoder.finish().map(drop)
+    fs::write(out.join("types.txt"), table::types(&packages))
 }

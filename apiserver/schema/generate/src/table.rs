@@ -115,54 +115,10 @@ fn constant(value: &str) -> &str {
     }
 }
 
-/// `type<TAB>field<TAB>text` a line, the field empty for the type's own; newlines in the text as `\n`.
-pub fn descriptions(packages: &[Package]) -> String {
-    let mut out = String::new();
-    for package in packages {
-        let name = package.name();
-        for message in &package.messages {
-            let _ = writeln!(out, "{name}.{}\t\t{}", message.name, text(&message.doc));
-            let go = package.structs.get(&message.name);
-            for field in &message.fields {
-                let json = go.and_then(|go| go.fields.get(&field.number)).map_or("", |tags| tags.json.as_str());
-                let json = if json.is_empty() { &field.name } else { json };
-                let _ = writeln!(out, "{name}.{}\t{json}\t{}", message.name, text(&field.doc));
-            }
-        }
-    }
-    out
-}
-
 fn has(doc: &[String], name: &str) -> bool {
     doc.iter().any(|line| line.trim().strip_prefix('+') == Some(name))
 }
 
 fn marker<'a>(doc: &'a [String], name: &str) -> Vec<&'a str> {
     doc.iter().filter_map(|line| line.trim().strip_prefix('+')?.strip_prefix(name)?.strip_prefix('=')).collect()
-}
-
-/// Lines of a paragraph are joined, paragraphs kept, markers and what follows a `---` left out.
-fn text(doc: &[String]) -> String {
-    let mut out = String::new();
-    for line in doc.iter().take_while(|line| line.trim() != "---") {
-        let line = line.trim_end();
-        if line.trim_start().starts_with('+') || line.trim_start().starts_with("TODO") {
-            continue;
-        }
-        if line.is_empty() {
-            if !out.is_empty() && !out.ends_with("\\n\\n") {
-                out.push_str("\\n\\n");
-            }
-        } else {
-            let list = line.starts_with([' ', '-', '*', '\t']);
-            if !out.is_empty() && !out.ends_with("\\n") {
-                out.push_str(if list { "\\n" } else { " " });
-            }
-            out.push_str(&line.replace('\\', "\\\\").replace('\t', " "));
-        }
-    }
-    while let Some(trimmed) = out.strip_suffix("\\n") {
-        out.truncate(trimmed.len());
-    }
-    out
 }

@@ -249,3 +249,17 @@ proptest! {
         prop_assert_eq!(once, twice);
     }
 }
+
+#[test]
+fn what_the_model_does_not_declare_is_named() {
+    let schema = crate::builtin("apps/v1", "Deployment").unwrap();
+    let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d", "namespace": "n", "mine": 1},
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "imagee": "x"}]}}}});
+    assert_eq!(
+        declared(&schema, &config).unwrap_err(),
+        "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): errors:\n  .metadata.mine: field not declared \
+         in schema\n  .spec.template.spec.containers[name=\"c\"].imagee: field not declared in schema"
+    );
+    let known = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 1}});
+    assert_eq!(declared(&schema, &known), Ok(()));
+}

@@ -95,6 +95,50 @@ fn check_at(value: &Value, node: &Node, path: &str) -> Result<(), String> {
     }
 }
 
+/// Every field the model does not declare, in upstream's words.
+pub(super) fn undeclared(value: &Value, node: &Node) -> Vec<String> {
+    let mut out = Vec::new();
+    undeclared_at(value, node, &mut String::new(), &mut out);
+    out
+}
+
+fn undeclared_at(value: &Value, node: &Node, path: &mut String, out: &mut Vec<String>) {
+    let length = path.len();
+    match (&node.shape, value) {
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            for (name, value) in map {
+                path.push('.');
+                path.push_str(name);
+                match of.field(name) {
+                    Some(field) => undeclared_at(value, &field.node, path, out),
+                    None if matches!(of.unknown, Unknown::Keep) => {}
+                    None => out.push(format!("{path}: field not declared in schema")),
+                }
+                path.truncate(length);
+            }
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            for (name, value) in map {
+                path.push('.');
+                path.push_str(name);
+                undeclared_at(value, values, path, out);
+                path.truncate(length);
+            }
+        }
+        (Shape::List { items, kind, .. }, Value::Array(list)) => {
+            for (at, item) in list.iter().enumerate() {
+                match element(item, items, kind) {
+                    Ok(step) if !matches!(kind, ListKind::Atomic) => path.push_str(&set::shown(&step)),
+                    _ => path.push_str(&format!("[{at}]")),
+                }
+                undeclared_at(item, items, path, out);
+                path.truncate(length);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Every field a value sets.
 pub(super) fn to_set(value: &Value, node: &Node) -> Set {
     let mut out = Set::default();

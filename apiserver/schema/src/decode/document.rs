@@ -35,6 +35,86 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
         .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
 }
 
+/// What upstream's YAML reader says of the first key given twice.
+pub(super) fn yaml_twice(bytes: &[u8]) -> String {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let read: Result<Value, _> = serde_saphyr::from_str_with_options(&String::from_utf8_lossy(bytes), options);
+    let Err(error) = read else { return String::new() };
+    let line = error.location().map_or(0, |place| place.line());
+    let key = match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => key.clone(),
+        other => other.to_string(),
+    };
+    format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+}
+
+/// The path of every key of a JSON document in order, those given twice included.
+pub(super) fn json_order(bytes: &[u8]) -> Vec<String> {
+    serde_json::from_slice::<Order>(bytes).map(|order| order.0).unwrap_or_default()
+}
+
+/// Paths relative to a value, each before those below it.
+struct Order(Vec<String>);
+
+impl<'de> Deserialize<'de> for Order {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OrderReader)
+    }
+}
+
+struct OrderReader;
+
+impl<'de> Visitor<'de> for OrderReader {
+    type Value = Order;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Order, E> {
+        Ok(Order(Vec::new()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Order, A::Error> {
+        let mut paths = Vec::new();
+        let mut at = 0;
+        while let Some(item) = items.next_element::<Order>()? {
+            paths.extend(item.0.iter().map(|path| join(format!("[{at}]"), path)));
+            at += 1;
+        }
+        Ok(Order(paths))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Order, A::Error> {
+        let mut paths = Vec::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            paths.push(key.clone());
+            paths.extend(entries.next_value::<Order>()?.0.iter().map(|path| join(key.clone(), path)));
+        }
+        Ok(Order(paths))
+    }
+}
+
 impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Reader)

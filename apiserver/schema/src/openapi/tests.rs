@@ -90,7 +90,7 @@ fn custom_resources_stand_beside() {
     let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
     assert_eq!(widget["properties"]["spec"]["properties"]["size"]["nullable"], true);
     assert_eq!(
-        widget["properties"]["metadata"]["$ref"],
+        widget["properties"]["metadata"]["allOf"][0]["$ref"],
         "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
     );
 }

@@ -24,41 +24,26 @@ pub(super) struct Types {
     texts: Descriptions,
 }
 
+/// Every kind has `apiVersion` and `kind`, but of all published types only this one has them described.
+const TYPE_META: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
+
 /// (type, field) to text; the field is empty for the type's own.
-struct Descriptions {
-    text: String,
-    lines: HashMap<(u64, u64), (u32, u32)>,
-}
+struct Descriptions(HashMap<(&'static str, &'static str), &'static str>);
 
 impl Descriptions {
     fn read() -> Self {
-        let text = facts::descriptions();
-        let mut lines = HashMap::new();
-        let mut start = 0;
-        for line in text.split_inclusive('\n') {
-            let mut parts = line.splitn(3, '\t');
-            if let (Some(ty), Some(field), Some(words)) = (parts.next(), parts.next(), parts.next()) {
-                let from = start + line.len() - words.len();
-                let bounds = (u32::try_from(from), u32::try_from(start + line.trim_end().len()));
-                if let (Ok(from), Ok(to)) = bounds {
-                    lines.insert((hash(ty), hash(field)), (from, to.max(from)));
-                }
-            }
-            start += line.len();
-        }
-        Self { text, lines }
+        let line = |line: &'static str| {
+            let (ty, rest) = line.split_once('\t')?;
+            let (field, text) = rest.split_once('\t')?;
+            Some(((ty, field), text)).filter(|_| !text.is_empty())
+        };
+        Self(facts::descriptions().lines().filter_map(line).collect())
     }
 
     fn get(&self, ty: &str, field: &str) -> Option<String> {
-        let (from, to) = *self.lines.get(&(hash(ty), hash(field)))?;
-        let words = self.text.get(from as usize..to as usize)?;
-        Some(words.replace("\\n", "\n").replace("\\\\", "\\")).filter(|words| !words.is_empty())
+        let text = self.0.get(&(ty, field))?;
+        Some(text.replace("\\n", "\n").replace("\\\\", "\\"))
     }
-}
-
-/// FNV-1a: the table of texts is keyed by two of these instead of by copies of the names.
-fn hash(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 impl Types {
@@ -153,9 +138,9 @@ impl Types {
 
     fn field(&mut self, of: &Struct, index: u16, field: &Field) -> Value {
         let text = if matches!(&*field.name, "apiVersion" | "kind") && facts::kind_of(index).is_some() {
-            self.texts.get("apimachinery.pkg.apis.meta.v1.TypeMeta", &field.name)
+            self.texts.get(TYPE_META, &field.name)
         } else {
-            facts::lineage(index).iter().find_map(|name| self.texts.get(name, &field.name))
+            self.texts.get(of.name, &field.name)
         };
         let mut schema = self.node(&field.node);
         if schema.contains_key("$ref")
@@ -292,8 +277,13 @@ impl Types {
         if !schema.is_object() {
             schema = json!({"type": "object"});
         }
-        let metadata = self.metadata("ObjectMeta");
-        self.type_meta(&mut schema, metadata);
+        // In v2 named properties would forbid all others to kubectl, so that nothing is said where anything goes.
+        if self.dialect == Dialect::V2 && resource_keeps_all(&schema) {
+            schema = json!({"type": "object"});
+        } else {
+            let metadata = self.metadata("ObjectMeta");
+            self.type_meta(&mut schema, metadata);
+        }
         if let Value::Object(schema) = &mut schema {
             let kind = group_version_kind(&resource.group, &resource.version, &resource.kind);
             schema.insert("x-kubernetes-group-version-kind".into(), json!([kind]));
@@ -326,11 +316,22 @@ impl Types {
         let properties = schema.entry("properties").or_insert_with(|| json!({}));
         let Value::Object(properties) = properties else { return };
         for name in ["apiVersion", "kind"] {
-            let text = self.texts.get("apimachinery.pkg.apis.meta.v1.TypeMeta", name).unwrap_or_default();
+            let text = self.texts.get(TYPE_META, name).unwrap_or_default();
             properties.insert(name.into(), json!({"type": "string", "description": text}));
         }
+        let text = self.texts.get("apimachinery.pkg.apis.meta.v1.PartialObjectMetadata", "metadata");
+        let metadata = match (text, self.dialect) {
+            (Some(text), Dialect::V3) => json!({"allOf": [metadata], "description": text}),
+            (Some(text), Dialect::V2) => json!({"$ref": metadata["$ref"], "description": text}),
+            (None, _) => metadata,
+        };
         properties.insert("metadata".into(), metadata);
     }
+}
+
+/// Fields nobody declared are kept at the root.
+fn resource_keeps_all(schema: &Value) -> bool {
+    schema["x-kubernetes-preserve-unknown-fields"] == true
 }
 
 fn public_name(name: &str) -> String {

@@ -1,12 +1,12 @@
 //! What expressions see of a request: `request`, `namespaceObject`, `authorizer`, and the objects in the version asked for.
 
 use cel::admission::{Input, PolicyError, evaluate};
-use cel::{Activation, Check, Decision, RUNTIME_COST_BUDGET, Value as CelValue};
+use cel::{Activation, RUNTIME_COST_BUDGET, Value as CelValue};
 use serde_json::{Map, Value};
 
 use super::definition::{Definition, Expression};
 use crate::admission::matching::Seen;
-use crate::admission::{Attributes, webhook};
+use crate::admission::{Attributes, request, webhook};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::write;
 
@@ -16,31 +16,7 @@ pub struct Request<'a> {
     pub old: Value,
     request: Value,
     namespace: Value,
-    authorizer: Authorizer<'a>,
-}
-
-/// Asks the server's own authorizer. What nodes may do by their pods is not looked up here.
-struct Authorizer<'a>(&'a Attributes<'a>);
-
-impl cel::Authorizer for Authorizer<'_> {
-    fn authorize(&self, check: &Check) -> Decision {
-        let account =
-            check.service_account.as_ref().map(|(namespace, name)| auth::serviceaccount::user(namespace, name));
-        let user = account.as_ref().unwrap_or_else(|| self.0.user());
-        let target = match &check.path {
-            Some(path) => auth::Target::Path(path),
-            None => auth::Target::Resource(auth::Resource {
-                group: &check.group,
-                resource: &check.resource,
-                subresource: &check.subresource,
-                namespace: &check.namespace,
-                name: &check.name,
-            }),
-        };
-        let decision =
-            self.0.app().access.policy.decide_by_roles(&auth::Attributes { user, verb: &check.verb, target });
-        Decision { allowed: decision.allowed(), reason: decision.reason().to_owned(), error: None }
-    }
+    authorizer: request::Authorizer<'a>,
 }
 
 impl<'a> Request<'a> {
@@ -48,7 +24,13 @@ impl<'a> Request<'a> {
     /// The namespace does not exist; the object cannot be converted.
     pub async fn new(a: &'a Attributes<'a>, seen: &Seen, object: &Value) -> ApiResult<Self> {
         let (object, old) = webhook::versioned(a, seen, object).await?;
-        Ok(Self { request: request(a, seen), namespace: namespace(a).await?, authorizer: Authorizer(a), object, old })
+        Ok(Self {
+            request: request::request(a, seen),
+            namespace: namespace(a).await?,
+            authorizer: request::Authorizer { app: a.app(), user: a.user() },
+            object,
+            old,
+        })
     }
 
     /// What expressions see, with a parameter.
@@ -63,16 +45,6 @@ impl<'a> Request<'a> {
             authorizer: Some(&self.authorizer),
         }
     }
-}
-
-fn request(a: &Attributes<'_>, seen: &Seen) -> Value {
-    let mut request = webhook::request(a, "", seen, &Value::Null, &Value::Null);
-    if let Some(map) = request.as_object_mut() {
-        for field in ["uid", "object", "oldObject"] {
-            map.remove(field);
-        }
-    }
-    request
 }
 
 /// The namespace of the request, as much of it as expressions are shown; null for what has none, and for Namespaces.

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use cel::admission::{Input, MatchConditions, MatchResult};
 use serde_json::Value;
 
 use super::review::Failure;
+use super::versioned;
 use crate::admission::Attributes;
 use crate::admission::matching::{Rule, Seen, Selectors, seen};
+use crate::admission::request::{Authorizer, request};
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 use crate::outbound::ClientConfig;
@@ -46,6 +49,7 @@ pub struct Hook {
     rules: Vec<Rule>,
     equivalent: bool,
     selectors: Selectors,
+    conditions: MatchConditions,
 }
 
 impl Hook {
@@ -81,6 +85,13 @@ impl Hook {
             rules: Rule::parse_all(&hook["rules"]),
             equivalent: hook["matchPolicy"] == "Equivalent",
             selectors: Selectors::parse(hook),
+            conditions: MatchConditions::new(
+                hook["matchConditions"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|condition| (text(condition, "/name"), text(condition, "/expression"))),
+            ),
         }
     }
 
@@ -90,7 +101,41 @@ impl Hook {
     /// The namespace of a request its rules are about does not exist.
     pub async fn choose(&self, a: &Attributes<'_>, object: &Value) -> ApiResult<Option<Seen>> {
         let Some(seen) = seen(a, &self.rules, self.equivalent) else { return Ok(None) };
-        Ok(if self.selectors.choose(a, object).await? { Some(seen) } else { None })
+        if !self.selectors.choose(a, object).await? {
+            return Ok(None);
+        }
+        if !self.conditions.is_empty() {
+            let (object, old) = versioned(a, &seen, object).await?;
+            if !self.holds(a, &seen, &object, &old)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(seen))
+    }
+
+    /// Whether the match conditions hold; one that cannot be evaluated is the failure policy's affair.
+    fn holds(&self, a: &Attributes<'_>, seen: &Seen, object: &Value, old: &Value) -> ApiResult<bool> {
+        fn given(value: &Value) -> Option<&Value> {
+            Some(value).filter(|value| !value.is_null())
+        }
+        let input = Input {
+            object: given(object),
+            old_object: given(old),
+            request: &request(a, seen),
+            params: None,
+            namespace_object: None,
+            authorizer: Some(&Authorizer { app: a.app(), user: a.user() }),
+        };
+        match self.conditions.evaluate(&input) {
+            MatchResult::Matches => Ok(true),
+            MatchResult::No { .. } => Ok(false),
+            MatchResult::Errors(_) if self.ignore_failures => Ok(false),
+            MatchResult::Errors(errors) => {
+                let why =
+                    if let [only] = errors.as_slice() { only.clone() } else { format!("[{}]", errors.join(", ")) };
+                Err(a.call.forbidden(&a.name, &why))
+            }
+        }
     }
 
     /// A failure as the hook's policy sees it.

@@ -14,7 +14,6 @@ mod index;
 mod review;
 
 pub use index::{Index, follow};
-pub(super) use review::request;
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::hook::{Hook, Review};
 use crate::admission::Attributes;
 use crate::admission::matching::Seen;
+use crate::admission::request::request;
 use crate::app::text;
 use crate::http::status::ApiError;
 use crate::outbound;
@@ -53,11 +54,11 @@ pub async fn ask(
     let client = hook.client.as_ref();
     let client = client.map_err(|why| Failure::Calling(format!("could not get REST client: {why}")))?;
     let uid = uuid::Uuid::new_v4().to_string();
-    let review = json!({
-        "kind": "AdmissionReview",
-        "apiVersion": version.api_version(),
-        "request": request(a, &uid, seen, object, old),
-    });
+    let mut request = request(a, seen);
+    for (field, value) in [("uid", &Value::from(uid.as_str())), ("object", object), ("oldObject", old)] {
+        request[field] = value.clone();
+    }
+    let review = json!({ "kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request });
     let answer = outbound::post(a.app(), client, &review, hook.timeout).await;
     let answer = answer.map_err(|error| Failure::Calling(format!("failed to call webhook: {error}")))?;
     let verdict = read(version, &uid, &answer, mutating);
@@ -74,35 +75,6 @@ pub async fn ask(
         return Err(Failure::Calling(format!("unsupported patch type {:?}", text(response, "/patchType"))));
     }
     Ok(Verdict { patch })
-}
-
-pub fn request(a: &Attributes<'_>, uid: &str, seen: &Seen, object: &Value, old: &Value) -> Value {
-    let (resource, own) = (&seen.resource, a.resource());
-    let kind =
-        |kind: &crate::admission::Gvk| json!({ "group": kind.group, "version": kind.version, "kind": kind.kind });
-    let mut request = json!({
-        "uid": uid,
-        "kind": kind(&seen.kind),
-        "resource": { "group": resource.group, "version": resource.version, "resource": resource.plural },
-        "requestKind": kind(&a.kind),
-        "requestResource": { "group": own.group, "version": own.version, "resource": own.plural },
-        "operation": a.operation.word(),
-        "userInfo": a.user(),
-        "object": object,
-        "oldObject": old,
-        "dryRun": a.dry_run(),
-        "options": a.options,
-    });
-    let words = [
-        ("subResource", a.subresource()),
-        ("requestSubResource", a.subresource()),
-        ("name", a.name.as_str()),
-        ("namespace", a.namespace()),
-    ];
-    for (field, word) in words.into_iter().filter(|(_, word)| !word.is_empty()) {
-        request[field] = word.into();
-    }
-    request
 }
 
 /// The `response` of an answer that is one to our review.

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{NameRule, Strategy};
 use super::{SPEC_AND_STATUS, WITH_STATUS, webhook};
 
 pub const DEFINITION: Strategy = Strategy {
@@ -21,6 +21,8 @@ pub const DEFINITION: Strategy = Strategy {
 };
 
 pub const API_SERVICE: Strategy = Strategy {
+    // `v1.` is the one of the core group.
+    name: NameRule::PathSegment,
     unconditional_update: false,
     default: Some(|object| webhook::default_port(object, "spec.service")),
     validate: Some(validate::definition::api_service),

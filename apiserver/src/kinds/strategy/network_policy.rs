@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{NameRule, Strategy};
 use super::SPEC_AND_STATUS;
 
 pub const NETWORK_POLICY: Strategy = Strategy {
@@ -15,6 +15,8 @@ pub const NETWORK_POLICY: Strategy = Strategy {
 };
 
 pub const IP_ADDRESS: Strategy = Strategy {
+    // IPv6 addresses have colons; what is no address at all, `validate` says.
+    name: NameRule::PathSegment,
     validate: Some(validate::network::ip_address),
     validate_update: Some(validate::network::ip_address_update),
     ..Strategy::PLAIN

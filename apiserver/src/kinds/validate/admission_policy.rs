@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use cel::admission::Options;
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
@@ -14,7 +15,6 @@ use crate::admission::policy::Definition;
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
 /// In bytes.
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
-const MAX_MATCH_CONDITIONS: usize = 64;
 const RESERVED: [&str; 21] = [
     "true",
     "false",
@@ -138,7 +138,9 @@ fn common(object: &Value, definition: &Definition) -> ErrorList {
     } else {
         errors.push(Error::required(&at, ""));
     }
-    match_conditions(&mut errors, &path.child("matchConditions"), body.list("matchConditions"), &definition.conditions);
+    let options = Options { params: definition.param_kind.is_some(), authorizer: true, patches: false };
+    let (at, env) = (path.child("matchConditions"), cel::admission::env(options));
+    super::webhook::match_conditions(&mut errors, &at, body.list("matchConditions"), &env);
     for (i, variable) in body.list("variables").iter().enumerate() {
         let at = path.child("variables").index(i);
         let name = variable.text("name");
@@ -155,32 +157,6 @@ fn common(object: &Value, definition: &Definition) -> ErrorList {
         }
     }
     errors
-}
-
-/// `matchConditions` of a policy or a webhook.
-pub fn match_conditions(
-    errors: &mut ErrorList,
-    path: &Path,
-    conditions: &[Value],
-    compiled: &cel::admission::MatchConditions,
-) {
-    if conditions.len() > MAX_MATCH_CONDITIONS {
-        errors.push(Error::too_many(path, conditions.len(), MAX_MATCH_CONDITIONS));
-    }
-    let mut seen = BTreeSet::new();
-    for (i, condition) in conditions.iter().enumerate() {
-        let at = path.index(i);
-        let (name, text) = (condition.text("name"), condition.text("expression"));
-        if text.trim().is_empty() {
-            errors.push(Error::required(&at.child("expression"), ""));
-        } else if let Some((_, error)) = compiled.errors().find(|(place, _)| *place == i) {
-            errors.push(Error::invalid(&at.child("expression"), text.trim(), error));
-        }
-        required_name(errors, &at.child("name"), name, names::qualified_name);
-        if !name.is_empty() && !seen.insert(name) {
-            errors.push(Error::duplicate(&at.child("name"), name));
-        }
-    }
 }
 
 fn has_newlines(text: &str) -> bool {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
@@ -155,8 +157,14 @@ fn conversion(errors: &mut ErrorList, path: &Path, body: &Value) {
         }
         ("Webhook", false) => {
             super::webhook::client_config(errors, &path.child("webhookClientConfig"), webhook.at("clientConfig"));
-            if webhook.list("conversionReviewVersions").is_empty() {
-                errors.push(Error::required(&path.child("conversionReviewVersions"), ""));
+            let at = path.child("conversionReviewVersions");
+            super::webhook::review_versions(errors, &at, webhook.at("conversionReviewVersions"), "");
+            let bundle = BASE64_STANDARD.decode(webhook.at("clientConfig").text("caBundle")).unwrap_or_default();
+            if !bundle.trim_ascii().is_empty()
+                && let Err(why) = auth::trust::check_bundle(&bundle)
+            {
+                let at = path.child("webhookClientConfig").child("caBundle");
+                errors.push(Error::invalid(&at, webhook.at("clientConfig").at("caBundle").clone(), why));
             }
         }
         _ => {}
@@ -204,6 +212,9 @@ pub fn api_service(object: &Value) -> ErrorList {
     }
     if !group.is_empty() {
         named(&mut errors, &path.child("group"), group, names::dns1123_subdomain);
+    } else if version != "v1" {
+        let detail = "only v1 may have an empty group and it better be legacy kube";
+        errors.push(Error::required(&path.child("group"), detail));
     }
     required_name(&mut errors, &path.child("version"), version, names::dns1035_label);
     for (field, max) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
@@ -214,13 +225,23 @@ pub fn api_service(object: &Value) -> ErrorList {
         }
     }
     let service = object.at("spec.service");
+    let bundle = object.text("spec.caBundle");
     if service.is_null() {
+        if !bundle.is_empty() {
+            let detail = "local APIServices may not have a caBundle";
+            errors.push(Error::invalid(&path.child("caBundle"), format!("{} bytes", bundle.len() / 4 * 3), detail));
+        }
+        if object.yes("spec.insecureSkipTLSVerify") {
+            let detail = "local APIServices may not have insecureSkipTLSVerify";
+            errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
+        }
         return errors;
     }
     for field in ["namespace", "name"] {
         super::required(&mut errors, service, field, &path.child("service"));
     }
-    if object.yes("spec.insecureSkipTLSVerify") && !object.text("spec.caBundle").is_empty() {
+    super::port_number(&mut errors, &path.child("service").child("port"), service.int("port"));
+    if object.yes("spec.insecureSkipTLSVerify") && !bundle.is_empty() {
         let detail = "may not be true if caBundle is present";
         errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
     }

@@ -92,6 +92,42 @@ pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
         one_of(errors, &path.child("preemptionPolicy"), preemption, &["Never", "PreemptLowerPriority"]);
     }
     positive_ids(errors, &path.child("securityContext"), spec.at("securityContext"));
+    sysctls(errors, &path.child("securityContext").child("sysctls"), spec);
+}
+
+/// Kernel parameters: well named, each once, none of the host's (`validateSysctls`, `validateHostNetworkSysctls`).
+fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    const FORMAT: &str =
+        "[a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./]([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    const LENGTH: usize = 253;
+    let word = |word: &str| {
+        let ends = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = word.as_bytes();
+        let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+        ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(inner)
+    };
+    let mut seen = BTreeSet::new();
+    for (i, sysctl) in spec.list("securityContext.sysctls").iter().enumerate() {
+        let at = path.index(i).child("name");
+        let name = sysctl.text("name");
+        if name.is_empty() {
+            errors.push(Error::required(&at, ""));
+        } else if name.len() > LENGTH || !name.split(['.', '/']).all(word) {
+            let detail = format!("must have at most {LENGTH} characters and match regex {FORMAT}");
+            errors.push(Error::invalid(&at, name, detail));
+        } else if !seen.insert(name) {
+            errors.push(Error::duplicate(&at, name));
+        }
+        let shared = [
+            ("hostNetwork", "net.", "may not be specified when 'hostNetwork' is true"),
+            ("hostIPC", "kernel.shm", "may not be specified when 'hostIPC' is true"),
+        ];
+        for (field, prefix, detail) in shared {
+            if spec.yes(field) && name.starts_with(prefix) {
+                errors.push(Error::invalid(&at, name, detail));
+            }
+        }
+    }
 }
 
 fn positive_ids(errors: &mut ErrorList, path: &Path, context: &Value) {
@@ -182,6 +218,21 @@ mod tests {
 
     fn check(spec: Value, expected: &[&str]) {
         assert_eq!(texts(&pod(&defaulted(spec))), expected);
+    }
+
+    #[test]
+    fn kernel_parameters_are_well_named() {
+        let spec = |names: &[&str]| {
+            let list: Vec<Value> = names.iter().map(|name| json!({ "name": name, "value": "1" })).collect();
+            json!({ "hostNetwork": true, "securityContext": { "sysctls": list } })
+        };
+        let check = |names: &[&str]| {
+            let mut errors = ErrorList::new();
+            sysctls(&mut errors, &Path::new("sysctls"), &spec(names));
+            errors.len()
+        };
+        assert_eq!(check(&["kernel.shmmax", "safe-and-unsafe", "kernel/shm_rmid_forced"]), 0);
+        assert_eq!(check(&["foo-", "bar..", "", "A.b", "kernel.x", "kernel.x", "net.a"]), 6);
     }
 
     #[test]
