@@ -2,6 +2,8 @@
 
 mod support;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use support::{APPLY, Server, kubectl_is_missing, manifest};
 
@@ -42,26 +44,27 @@ fn a_server_behind_another() {
     assert!(front.ok(&["get", "apiservices"], "").contains("Local"));
 
     // Step by step what may be missing.
+    let bundle = |server: &Server| BASE64_STANDARD.encode(std::fs::read(server.dir.join("pki/ca.crt")).unwrap());
     let spec = json!({ "group": "example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
-        "insecureSkipTLSVerify": true, "service": { "namespace": "default", "name": "behind", "port": behind.port } });
+        "caBundle": bundle(&behind), "service": { "namespace": "default", "name": "sample-api", "port": behind.port } });
     front.ok(APPLY, &service("v1.example.com", spec.clone()));
-    becomes(&front, "v1.example.com", r#"False ServiceNotFound: service/behind in "default" is not present"#);
+    becomes(&front, "v1.example.com", r#"False ServiceNotFound: service/sample-api in "default" is not present"#);
     front.fails(&["get", "--raw", "/apis/example.com/v1/widgets"], "", "unable to handle the request");
-    front.ok(&["create", "service", "clusterip", "behind", "--tcp=1"], "");
+    front.ok(&["create", "service", "clusterip", "sample-api", "--tcp=1"], "");
     becomes(
         &front,
         "v1.example.com",
-        &format!(r#"False ServicePortError: service/behind in "default" is not listening on port {}"#, behind.port),
+        &format!(r#"False ServicePortError: service/sample-api in "default" is not listening on port {}"#, behind.port),
     );
-    front.ok(&["delete", "service", "behind"], "");
-    front.ok(&["create", "service", "clusterip", "behind", &format!("--tcp={}", behind.port)], "");
+    front.ok(&["delete", "service", "sample-api"], "");
+    front.ok(&["create", "service", "clusterip", "sample-api", &format!("--tcp={}", behind.port)], "");
     becomes(
         &front,
         "v1.example.com",
-        r#"False EndpointsNotFound: cannot find endpointslices for service/behind in "default""#,
+        r#"False EndpointsNotFound: cannot find endpointslices for service/sample-api in "default""#,
     );
-    front.ok(&["delete", "service", "behind"], "");
-    front.ok(&["create", "service", "externalname", "behind", "--external-name=localhost"], "");
+    front.ok(&["delete", "service", "sample-api"], "");
+    front.ok(&["create", "service", "externalname", "sample-api", "--external-name=localhost"], "");
     becomes(&front, "v1.example.com", "True Passed: all checks passed");
 
     // Discovery, explanation, and all verbs.
@@ -107,12 +110,7 @@ fn a_server_behind_another() {
 
     // Another authority than the server's, and the end.
     let mut distrust = spec;
-    distrust["insecureSkipTLSVerify"] = false.into();
-    distrust["caBundle"] = {
-        use base64::Engine;
-        let own = std::fs::read(front.dir.join("pki/ca.crt")).unwrap();
-        base64::prelude::BASE64_STANDARD.encode(own).into()
-    };
+    distrust["caBundle"] = bundle(&front).into();
     front.ok(APPLY, &service("v1.example.com", distrust));
     becomes(
         &front,

@@ -7,6 +7,7 @@ use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, netwo
 pub const AREAS: &[&[Spec]] = &[
     api_machinery::admission_policy::SPECS,
     api_machinery::aggregated_discovery::SPECS,
+    api_machinery::aggregator::SPECS,
     api_machinery::chunking::SPECS,
     api_machinery::crd_field_selectors::SPECS,
     api_machinery::crd_openapi::SPECS,
@@ -20,6 +21,10 @@ pub const AREAS: &[&[Spec]] = &[
     api_machinery::server_version::SPECS,
     api_machinery::table::SPECS,
     api_machinery::watch::SPECS,
+    api_machinery::webhook::configuration::SPECS,
+    api_machinery::webhook::conversion::SPECS,
+    api_machinery::webhook::mutating::SPECS,
+    api_machinery::webhook::validating::SPECS,
     apps::cron_job::SPECS,
     apps::disruption::SPECS,
     apps::replication_controller::SPECS,

@@ -4,6 +4,7 @@ mod crd;
 
 pub mod admission_policy;
 pub mod aggregated_discovery;
+pub mod aggregator;
 pub mod chunking;
 pub mod crd_field_selectors;
 pub mod crd_openapi;
@@ -17,3 +18,4 @@ pub mod namespaces;
 pub mod server_version;
 pub mod table;
 pub mod watch;
+pub mod webhook;
