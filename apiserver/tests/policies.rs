@@ -65,6 +65,16 @@ fn validating_policies() {
          - expression: variables.odd\n    message: replicas must be odd\n    reason: Forbidden\n"
     );
     server.ok(APPLY, &policy("replicas", &spec));
+    let status = |name: &'static str| ["get", "validatingadmissionpolicy", name, "-o", "jsonpath={.status}"];
+    server.soon(&status("replicas"), "", true, "{\"observedGeneration\":1,\"typeChecking\":{}}");
+    let misspelt = format!("{DEPLOYMENTS}  validations: [{{expression: object.spec.replicaz > 1}}]\n");
+    server.ok(APPLY, &policy("misspelt", &misspelt));
+    server.soon(
+        &status("misspelt"),
+        "",
+        true,
+        "{\"observedGeneration\":1,\"typeChecking\":{\"expressionWarnings\":[{\"fieldRef\":\"spec.validations[0].expression\",\"warning\":\"apps/v1, Kind=Deployment: ERROR: \\u003cinput\\u003e:1:12: undefined field 'replicaz'",
+    );
     // Nothing holds without a binding.
     server.ok(DRY, &deployment("one", 1));
     server.ok(APPLY, &binding("replicas", "validationActions: [Deny]"));

@@ -98,8 +98,7 @@ fn expression(env: &Env, name: &str, text: &str, returns: &[Type]) -> Expression
 }
 
 /// The environment with a policy's variables in it, and the variables.
-fn variables(options: Options, list: &Value) -> (Env, Vec<Expression>) {
-    let mut env = admission::env(options);
+pub(super) fn variables(mut env: Env, list: &Value) -> (Env, Vec<Expression>) {
     let mut compiled = Vec::new();
     let mut fields = Vec::new();
     for variable in list.as_array().into_iter().flatten() {
@@ -140,8 +139,9 @@ impl Definition {
             kind: text(spec, "/paramKind/kind").to_owned(),
         });
         let options = Options { params: param_kind.is_some(), authorizer: true, patches };
-        let (env, compiled) = variables(options, &spec["variables"]);
-        let (quiet, _) = variables(Options { authorizer: false, ..options }, &spec["variables"]);
+        let (env, compiled) = variables(admission::env(options), &spec["variables"]);
+        let quiet = admission::env(Options { authorizer: false, ..options });
+        let (quiet, _) = variables(quiet, &spec["variables"]);
         let conditions: Vec<(&str, &str)> = spec["matchConditions"]
             .as_array()
             .into_iter()

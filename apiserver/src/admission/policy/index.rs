@@ -7,12 +7,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{Binding, Definition};
+use super::{Binding, Definition, checking};
 use crate::app::App;
 use crate::http::status::ApiResult;
 use crate::registry::follow::{self, Step};
 
 const GROUP: &str = "admissionregistration.k8s.io";
+const VALIDATING: &str = "validatingadmissionpolicies";
 
 /// A policy and its bindings, by name.
 pub struct Bound {
@@ -92,12 +93,27 @@ impl Half {
     }
 }
 
+/// Has a policy's types checked, if they are not.
+fn check(app: &Arc<App>, step: &Step<'_>) {
+    let Step::Now(object) = step else { return };
+    if !serde_json::from_slice(object.bytes()).is_ok_and(|policy: Value| checking::is_due(&policy)) {
+        return;
+    }
+    let (app, name) = (app.clone(), object.name().to_owned());
+    tokio::spawn(async move {
+        if let Err(error) = checking::check(&app, GROUP, VALIDATING, &name).await {
+            tracing::warn!(%error, name, "the status of an admission policy cannot be written");
+        }
+    });
+}
+
 /// Reads policies and bindings and follows them from then on.
 ///
 /// # Errors
 /// They cannot be read.
 pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
-    follow::follow(app, GROUP, "validatingadmissionpolicies", |app, step| {
+    follow::follow(app, GROUP, VALIDATING, |app, step| {
+        check(app, &step);
         app.policies.validating.definition(&step, Definition::validating);
     })
     .await?;

@@ -6,6 +6,7 @@
 //! ```
 //! A policy says nothing until a binding names it. Without any binding a request costs one load of a pointer.
 
+mod checking;
 mod definition;
 mod index;
 mod mutating;
