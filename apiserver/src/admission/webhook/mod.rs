@@ -11,11 +11,13 @@
 
 mod hook;
 mod index;
+mod metrics;
 mod review;
 
 pub use index::{Index, follow};
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
@@ -45,7 +47,9 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
         if !rounds.asks(&hook.uid, again) {
             continue;
         }
+        let started = Instant::now();
         let asked = ask(a, hook, &seen, object).await;
+        hook.observe(a, true, started.elapsed(), asked.as_ref().err());
         let changed = matches!(asked, Ok(Some(_)));
         if changed {
             rounds.changed();
@@ -149,7 +153,10 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
                 let (shown, old) = versioned(a, seen, object).await?;
                 review::ask(a, hook, seen, &shown, &old, false).await
             };
-            asked.await.map(|_| ()).or_else(|failure| hook.judge(failure))
+            let started = Instant::now();
+            let asked = asked.await;
+            hook.observe(a, false, started.elapsed(), asked.as_ref().err());
+            asked.map(|_| ()).or_else(|failure| hook.judge(failure))
         })
         .collect();
     let mut result = Ok(());
