@@ -38,6 +38,7 @@ pub struct App {
     pub clients: crate::outbound::Clients,
     pub publisher: crate::crd::Publisher,
     pub aggregator: crate::aggregator::Aggregator,
+    pub policies: crate::admission::policy::Index,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,

@@ -75,6 +75,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         clients: outbound::Clients::load(&options)?,
         publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
+        policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
@@ -126,6 +127,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     registry::service::repair::follow(app).await.context("check the addresses and ports of Services")?;
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
+    admission::policy::follow(app).await.context("read the admission policies")?;
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
     flow::follow(app).await.context("read the flow schemas")?;

@@ -5,6 +5,7 @@ use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, netwo
 
 /// The rows of every file.
 pub const AREAS: &[&[Spec]] = &[
+    api_machinery::admission_policy::SPECS,
     api_machinery::aggregated_discovery::SPECS,
     api_machinery::aggregator::SPECS,
     api_machinery::chunking::SPECS,

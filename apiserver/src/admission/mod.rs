@@ -2,10 +2,10 @@
 //! (`kubeapiserver/options/plugins.go`).
 //!
 //! ```text
-//!  decoded object ─> mutate: built-in plugins ─> (policies) ─> (webhooks) ─┐ once more, where one of the latter two
+//!  decoded object ─> mutate: built-in plugins ─> policies ─> webhooks ─┐     once more, where one of the latter two
 //!                      ^────────────────────────────────────────────────── ┘ changed the object
 //!                 ─> validation of the kind
-//!                 ─> validate: built-in plugins ─> (policies) ─> (webhooks) ─> (quota) ─> store
+//!                 ─> validate: built-in plugins ─> policies ─> webhooks ─> (quota) ─> store
 //! ```
 //!
 //! Every write goes through both phases: of objects and subresources, deletions (of collections one by one), and
@@ -22,9 +22,11 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
 mod pod_security;
+pub mod policy;
 mod priority;
 pub mod request;
 mod resource_quota;
+mod rounds;
 mod runtime_class;
 mod service_account;
 mod storage;
@@ -46,7 +48,8 @@ pub struct Reinvocation {
     pub again: bool,
     /// A plugin outside changed the object: a second round is due.
     pub due: bool,
-    webhooks: webhook::Rounds,
+    policies: rounds::Rounds,
+    webhooks: rounds::Rounds,
 }
 
 /// Lets the plugins change `object`, which is null for a deletion.
@@ -85,6 +88,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
             _ => {}
         }
     }
+    round.due |= policy::mutate(a, object, &mut round.policies, round.again).await?;
     round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
     Ok(())
 }
@@ -107,6 +111,7 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     storage::resize(a, object).await?;
     certificates::admit(a, object).await?;
     escalation::admit(a, object).await?;
+    policy::validate(a, object).await?;
     webhook::validate(a, object).await?;
     // Last: what is charged must not be refused any more.
     resource_quota::admit(a, object).await

@@ -153,8 +153,9 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         None => meta::create(new, call.resource.namespaced, strategy.name),
     };
     if let Some(schema) = call.resource.schema() {
-        errors.extend(schema::validate(&schema, new));
+        errors.extend(schema::validate_update(&schema, new, old));
     }
+    rules(call, new, old, &mut errors);
     if let Some(validate) = strategy.validate {
         errors.extend(validate(new));
     }
@@ -173,6 +174,28 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         }
     }
     unique
+}
+
+/// A custom resource's `x-kubernetes-validations`; what they say of an object that is wrong in its very shape helps nobody.
+fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
+    let Some(rules) = custom.and_then(super::custom::Version::rules) else { return };
+    use schema::field::{Error, ErrorType, Path};
+    let blocks = |error: &Error| {
+        use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+        matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+    };
+    if errors.iter().any(blocks) {
+        let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                      complete validation";
+        errors.push(Error::invalid(&Path::default(), Value::Null, detail));
+        return;
+    }
+    let outcome = rules.validate(new, old);
+    errors.extend(outcome.errors);
+    for warning in outcome.warnings {
+        call.warn(warning);
+    }
 }
 
 /// Records the writer in managedFields.

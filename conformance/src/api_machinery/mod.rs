@@ -2,6 +2,7 @@
 
 mod crd;
 
+pub mod admission_policy;
 pub mod aggregated_discovery;
 pub mod aggregator;
 pub mod chunking;
