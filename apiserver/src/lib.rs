@@ -15,8 +15,10 @@ pub mod aggregator;
 pub mod app;
 pub mod bootstrap;
 pub mod crd;
+pub mod flow;
 pub mod http;
 pub mod kinds;
+pub mod members;
 pub mod options;
 pub mod outbound;
 pub mod registry;
@@ -35,6 +37,9 @@ use tokio_util::sync::CancellationToken;
 use app::App;
 use options::{Backend, Options};
 use registry::resource::Catalogue;
+
+/// How long a stopping server may take to tell the others; [`run`] promises to end within a second.
+const LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Runs the API server until SIGTERM or SIGINT.
 ///
@@ -64,7 +69,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
-        allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
+        allocator: registry::service::Allocator::default(),
         clients: outbound::Clients::load(&options)?,
         publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
@@ -72,6 +77,8 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
         health: http::health::Health::default(),
+        flow: flow::Flow::default(),
+        members: members::Members::default(),
         access,
         kubelets,
         store,
@@ -80,11 +87,19 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         options,
     });
     let server =
-        tokio::spawn(http::server::serve(listeners, tls, judges, http::route::router(app.clone()), stop.clone()));
+        tokio::spawn(http::server::serve(listeners, tls, judges, http::route::Routes::new(app.clone()), stop.clone()));
     prepare(&app).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
+    members::follow(&app);
+    stop.cancelled().await;
+    // What this cannot do in time the others do when the lease is over.
+    match tokio::time::timeout(LEAVING, members::leave(&app)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "this server could not be taken off the list of servers"),
+        Err(_) => tracing::warn!("this server could not be taken off the list of servers in time"),
+    }
     server.await?;
     Ok(())
 }
@@ -104,13 +119,12 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
 /// What must be done before the server says that it is ready.
 async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     crd::load(app).await.context("load the custom resource definitions")?;
-    let services = app.resource("", "services")?;
-    for kv in app.store.range(&services.prefix, None, 0, None).await?.items {
-        app.allocator.note(&serde_json::from_slice(&kv.value)?);
-    }
+    registry::service::repair::follow(app).await.context("check the addresses and ports of Services")?;
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
+    flow::follow(app).await.context("read the flow schemas")?;
+    crd::follow(app).await.context("follow the custom resource definitions")?;
     Ok(())
 }

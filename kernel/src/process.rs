@@ -133,6 +133,18 @@ pub fn keep_in_child(command: &mut Command, keep: Vec<RawFd>) {
     }
 }
 
+/// Keeps every descriptor but the three standard streams from `command`'s process, whatever this one was handed.
+pub fn only_standard_streams(command: &mut Command) {
+    // SAFETY: between fork and exec only close_range is called, which is async-signal-safe and takes no pointers. It marks
+    // and does not close: the standard library still needs a pipe until the exec.
+    unsafe {
+        command.pre_exec(|| match libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        });
+    }
+}
+
 /// A descriptor of process `pid`, readable when that process has ended (pidfd_open(2)).
 ///
 /// # Errors

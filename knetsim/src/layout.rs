@@ -21,6 +21,9 @@ pub struct LauncherInfo {
     pub pid: i32,
     /// Its start time in clock ticks after boot (field 22 of /proc/<pid>/stat): tells it from a later process of that pid.
     pub start_time: u64,
+    /// The process that removes the control groups afterwards, where there are any.
+    #[serde(default)]
+    pub guardian: Option<i32>,
 }
 
 impl Layout {
@@ -100,8 +103,8 @@ impl Layout {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write_launcher(&self, pid: i32) -> anyhow::Result<()> {
-        let info = LauncherInfo { pid, start_time: start_time(pid).unwrap_or_default() };
+    pub fn write_launcher(&self, pid: i32, guardian: Option<i32>) -> anyhow::Result<()> {
+        let info = LauncherInfo { pid, start_time: start_time(pid).unwrap_or_default(), guardian };
         let staged = self.root.join("launcher.json.new");
         fs::write(&staged, serde_json::to_string(&info)?)?;
         fs::rename(staged, self.launcher())?;
@@ -148,9 +151,9 @@ mod tests {
         let layout = Layout::new(dir.path().to_owned());
         assert_eq!(layout.running(), None);
         let own = i32::try_from(std::process::id()).unwrap();
-        layout.write_launcher(own).unwrap();
+        layout.write_launcher(own, None).unwrap();
         assert_eq!(layout.running().unwrap().pid, own);
-        let stale = LauncherInfo { pid: own, start_time: 1 };
+        let stale = LauncherInfo { pid: own, start_time: 1, guardian: None };
         fs::write(layout.launcher(), serde_json::to_string(&stale).unwrap()).unwrap();
         assert_eq!(layout.running(), None);
     }

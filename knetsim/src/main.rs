@@ -17,8 +17,9 @@ use std::process::ExitCode;
 type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 
 /// Every process of the emulator by the name it is started with.
-const COMPONENTS: [(&str, Run); 15] = [
+const COMPONENTS: [(&str, Run); 18] = [
     ("launcher", launcher::run),
+    ("guardian", launcher::cgroups::guardian),
     ("apiserver", apiserver::run),
     ("controller-manager", controller_manager::run),
     ("scheduler", scheduler::run),
@@ -27,6 +28,8 @@ const COMPONENTS: [(&str, Run); 15] = [
     ("agnhost", kubelet_lite::run),
     ("flanneld", cni::run),
     ("flannel", cni::run),
+    ("multus", cni::run),
+    ("multus-entrypoint", cni::run),
     ("kube-proxy", kube_proxy_lite::run),
     ("network-policy", network_policy::run),
     ("cluster-dns", cluster_dns::run),
@@ -36,7 +39,7 @@ const COMPONENTS: [(&str, Run); 15] = [
 ];
 
 /// Components that are CNI plugins, installed under their own names in /opt/cni/bin.
-pub const CNI_PLUGINS: [&str; 1] = ["flannel"];
+pub const CNI_PLUGINS: [&str; 2] = ["flannel", "multus"];
 
 fn main() -> ExitCode {
     let mut args: Vec<OsString> = std::env::args_os().collect();

@@ -19,6 +19,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
+use crate::endpoints::Place;
 use crate::expr::*;
 
 pub const TABLE: &str = "kube-proxy";
@@ -34,6 +35,8 @@ pub struct Config {
     pub node_port_ips: Vec<Ipv4Addr>,
     /// `--cluster-cidr`: whoever is outside of it and uses a cluster IP is masqueraded. None: nobody is.
     pub cluster_cidr: Option<Ipv4Net>,
+    /// Where this proxy is: endpoints may be meant for some places only.
+    pub place: Place,
 }
 
 /// A command on something within our table.

@@ -63,7 +63,8 @@ pub fn compile(name: &ServiceName, service: &ServiceSpec, endpoints: &EndpointsB
     program.elements.insert(Key { set: "cluster-ips", ip: Some(service.cluster_ip), port: None }, Target::Member);
     for port in &service.ports {
         let all = endpoints.get(&(port.name.clone(), port.protocol)).map(Vec::as_slice).unwrap_or_default();
-        PortCompiler { name, service, port, config, choice: Choice::among(all), program: &mut program }.run();
+        PortCompiler { name, service, port, config, choice: Choice::among(all, &config.place), program: &mut program }
+            .run();
     }
     program
 }

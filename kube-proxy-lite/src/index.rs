@@ -1,33 +1,37 @@
 //! Watches → memory: Services and their EndpointSlices, and which Services have changed since they were last compiled.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::ResourceExt;
 use kube::runtime::watcher::Event;
+use runtime::listing::{Change, Key, Listing};
 
 use crate::base::Config;
 use crate::compile::{EndpointsByPort, Program, compile};
-use crate::model::{self, Endpoint, ServiceName, ServiceSpec, Slice};
+use crate::conntrack::Served;
+use crate::endpoints::Place;
+use crate::model::{self, Endpoint, Protocol, ServiceName, ServiceSpec, Slice};
 
 /// A change of one of the watched kinds.
 pub enum Update {
     Service(Box<Event<Service>>),
     Slice(Box<Event<EndpointSlice>>),
+    /// The own node's zone.
+    Zone(Option<String>),
 }
 
 /// All that the proxy knows, as of the last update.
 pub struct Index {
     node: String,
+    zone: Option<String>,
     services: HashMap<ServiceName, ServiceSpec>,
     slices: HashMap<ServiceName, BTreeMap<String, Slice>>,
+    /// Which Service a slice belongs to; a slice that is gone no longer says.
+    owners: HashMap<Key, ServiceName>,
     dirty: BTreeSet<ServiceName>,
-    /// What a list that is under way has not named yet: gone, once the list is complete.
-    unlisted_services: BTreeSet<ServiceName>,
-    unlisted_slices: BTreeSet<(ServiceName, String)>,
-    services_listed: bool,
-    slices_listed: bool,
+    listed_services: Listing,
+    listed_slices: Listing,
 }
 
 impl Index {
@@ -36,45 +40,53 @@ impl Index {
     pub fn new(node: &str) -> Self {
         Self {
             node: node.to_owned(),
+            zone: None,
             services: HashMap::new(),
             slices: HashMap::new(),
+            owners: HashMap::new(),
             dirty: BTreeSet::new(),
-            unlisted_services: BTreeSet::new(),
-            unlisted_slices: BTreeSet::new(),
-            services_listed: false,
-            slices_listed: false,
+            listed_services: Listing::default(),
+            listed_slices: Listing::default(),
         }
+    }
+
+    /// Where the proxy is.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { node: self.node.clone(), zone: self.zone.clone() }
     }
 
     /// Whether both kinds have been listed: before that, compiling would withdraw what is merely not known yet.
     #[must_use]
     pub fn complete(&self) -> bool {
-        self.services_listed && self.slices_listed
+        self.listed_services.complete() && self.listed_slices.complete()
     }
 
     /// Takes one update in.
     pub fn apply(&mut self, update: Update) {
         match update {
-            Update::Service(event) => self.service_event(*event),
-            Update::Slice(event) => self.slice_event(*event),
-        }
-    }
-
-    fn service_event(&mut self, event: Event<Service>) {
-        match event {
-            Event::Init => self.unlisted_services = self.services.keys().cloned().collect(),
-            Event::InitApply(service) | Event::Apply(service) => {
-                let name = name_of(&service);
-                self.unlisted_services.remove(&name);
-                self.set_service(name, ServiceSpec::of(&service));
-            }
-            Event::InitDone => {
-                self.services_listed = true;
-                for name in std::mem::take(&mut self.unlisted_services) {
-                    self.set_service(name, None);
+            Update::Service(event) => {
+                for change in self.listed_services.changes(*event) {
+                    match change {
+                        Change::Set(key, service) => self.set_service(name_of(key), ServiceSpec::of(&service)),
+                        Change::Gone(key) => self.set_service(name_of(key), None),
+                    }
                 }
             }
-            Event::Delete(service) => self.set_service(name_of(&service), None),
+            Update::Slice(event) => {
+                for change in self.listed_slices.changes(*event) {
+                    match change {
+                        Change::Set(key, slice) => self.set_slice(key, Some(&slice)),
+                        Change::Gone(key) => self.set_slice(key, None),
+                    }
+                }
+            }
+            Update::Zone(zone) => {
+                if self.zone != zone {
+                    self.zone = zone;
+                    self.dirty.extend(self.services.keys().cloned());
+                }
+            }
         }
     }
 
@@ -88,34 +100,21 @@ impl Index {
         }
     }
 
-    fn slice_event(&mut self, event: Event<EndpointSlice>) {
-        match event {
-            Event::Init => {
-                let all = self.slices.iter();
-                self.unlisted_slices =
-                    all.flat_map(|(name, slices)| slices.keys().map(|slice| (name.clone(), slice.clone()))).collect();
-            }
-            Event::InitApply(slice) | Event::Apply(slice) => {
-                let Some(name) = model::service_of(&slice) else { return };
-                let key = (name, slice.name_any());
-                self.unlisted_slices.remove(&key);
-                self.set_slice(key, Some(Slice::of(&slice, &self.node)));
-            }
-            Event::InitDone => {
-                self.slices_listed = true;
-                for key in std::mem::take(&mut self.unlisted_slices) {
-                    self.set_slice(key, None);
-                }
-            }
-            Event::Delete(slice) => {
-                if let Some(name) = model::service_of(&slice) {
-                    self.set_slice((name, slice.name_any()), None);
-                }
-            }
+    fn set_slice(&mut self, key: Key, slice: Option<&EndpointSlice>) {
+        let owner = slice.and_then(model::service_of);
+        let before = match &owner {
+            Some(owner) => self.owners.insert(key.clone(), owner.clone()),
+            None => self.owners.remove(&key),
+        };
+        if let Some(left) = before.filter(|before| Some(before) != owner.as_ref()) {
+            self.put(left, key.1.clone(), None);
+        }
+        if let (Some(owner), Some(slice)) = (owner, slice) {
+            self.put(owner, key.1, Some(Slice::of(slice, &self.node)));
         }
     }
 
-    fn set_slice(&mut self, (name, slice): (ServiceName, String), content: Option<Slice>) {
+    fn put(&mut self, name: ServiceName, slice: String, content: Option<Slice>) {
         let slices = self.slices.entry(name.clone()).or_default();
         let before = match &content {
             Some(content) => slices.insert(slice, content.clone()),
@@ -127,6 +126,38 @@ impl Index {
         if before != content {
             self.dirty.insert(name);
         }
+    }
+
+    /// Whether UDP traffic is among what changes.
+    #[must_use]
+    pub fn udp_changes(&self) -> bool {
+        let is_udp = |name: &ServiceName| {
+            self.services
+                .get(name)
+                .is_some_and(|service| service.ports.iter().any(|port| port.protocol == Protocol::Udp))
+        };
+        self.dirty.iter().any(is_udp)
+    }
+
+    /// Where UDP traffic may go now: endpoints that are ready or at least still answer.
+    #[must_use]
+    pub fn served_udp(&self, config: &Config) -> Served {
+        let mut served = Served { node_ips: config.node_port_ips.clone(), ..Served::default() };
+        for (name, service) in &self.services {
+            let endpoints = self.endpoints(name);
+            for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+                let all = endpoints.get(&(port.name.clone(), port.protocol)).into_iter().flatten();
+                let usable: HashSet<_> = all.filter(|e| e.ready || e.serving).map(|e| (e.ip, e.port)).collect();
+                let outside = service.external_ips.iter().chain(&service.load_balancer_ips);
+                for ip in outside.chain([&service.cluster_ip]) {
+                    served.addresses.insert((*ip, port.port), usable.clone());
+                }
+                if let Some(node_port) = port.node_port {
+                    served.node_ports.insert(node_port, usable);
+                }
+            }
+        }
+        served
     }
 
     /// Compiles the Services that changed since the last call; none for those that are gone.
@@ -176,6 +207,6 @@ impl Index {
     }
 }
 
-fn name_of(service: &Service) -> ServiceName {
-    ServiceName { namespace: service.namespace().unwrap_or_default(), name: service.name_any() }
+fn name_of((namespace, name): Key) -> ServiceName {
+    ServiceName { namespace, name }
 }

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::base::Config;
 use crate::compile::{EndpointsByPort, Program, compile};
-use crate::model::{Endpoint, Port, Protocol, ServiceName, ServiceSpec};
+use crate::endpoints::Place;
+use crate::model::{Endpoint, Hints, Port, Protocol, ServiceName, ServiceSpec};
 use crate::table::Table;
 
 const VIP: &str = "10.96.0.50:80";
@@ -120,7 +121,15 @@ fn service() -> ServiceSpec {
 }
 
 fn ready(ip: &str, local: bool) -> Endpoint {
-    Endpoint { ip: ip.parse().unwrap(), port: 8080, local, ready: true, serving: true, terminating: false }
+    Endpoint {
+        ip: ip.parse().unwrap(),
+        port: 8080,
+        local,
+        ready: true,
+        serving: true,
+        terminating: false,
+        hints: Hints::default(),
+    }
 }
 
 fn program(service: &ServiceSpec, endpoints: &[Endpoint]) -> (ServiceName, Program) {
@@ -131,7 +140,11 @@ fn program(service: &ServiceSpec, endpoints: &[Endpoint]) -> (ServiceName, Progr
 }
 
 fn config() -> Config {
-    Config { node_port_ips: vec![Ipv4Addr::new(10, 0, 0, 11)], cluster_cidr: Some("11.0.0.0/8".parse().unwrap()) }
+    Config {
+        node_port_ips: vec![Ipv4Addr::new(10, 0, 0, 11)],
+        cluster_cidr: Some("11.0.0.0/8".parse().unwrap()),
+        place: Place::default(),
+    }
 }
 
 fn apply(batch: Vec<Value>) {

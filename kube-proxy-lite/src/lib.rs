@@ -9,10 +9,11 @@
 //! change waits for nothing. If the kernel refuses a batch, the whole table is replaced, in one transaction.
 //!
 //! Follows upstream's nftables proxier (KEP-3866): chain, set and map names, hooks, and what happens to which packet.
-//! IPv4 only; topology hints are not looked at.
+//! IPv4 only.
 
 pub mod base;
 pub mod compile;
+pub mod conntrack;
 pub mod endpoints;
 mod expr;
 mod flags;
@@ -39,6 +40,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Client, ResourceExt};
 
 use base::Config;
+use endpoints::Place;
 use flags::{Flags, Settings};
 use index::{Index, Update};
 
@@ -64,18 +66,33 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let config = Config {
         node_port_ips: node_port_ips(&settings.nodeport_addresses, &node_ips)?,
         cluster_cidr: settings.cluster_cidr,
+        place: Place { node: node.clone(), zone: None },
     };
     tracing::info!(node, node_port_ips = ?config.node_port_ips, cluster_cidr = ?config.cluster_cidr, "starting");
     let proxy = proxy::Proxy::new(Index::new(node), config);
     let services = watch(Api::all(client.clone()), watcher::Config::default()).default_backoff();
-    let slices = watch(Api::all(client), watcher::Config::default()).default_backoff();
-    let updates = futures::stream::select(
-        services.map(|event| event.map(|event| Update::Service(Box::new(event)))),
-        slices.map(|event| event.map(|event| Update::Slice(Box::new(event)))),
-    );
+    let slices = watch(Api::all(client.clone()), watcher::Config::default()).default_backoff();
+    let own = watcher::Config::default().fields(&format!("metadata.name={node}"));
+    let own = watch(Api::<Node>::all(client), own).default_backoff();
+    let updates = futures::stream::select_all([
+        services.map(|event| event.map(|event| Update::Service(Box::new(event)))).boxed(),
+        slices.map(|event| event.map(|event| Update::Slice(Box::new(event)))).boxed(),
+        own.filter_map(|event| std::future::ready(zone(event))).boxed(),
+    ]);
     tokio::select! {
         outcome = proxy.run(updates) => outcome,
         outcome = health::serve(&settings.healthz_bind_address) => outcome,
+    }
+}
+
+/// What an event of the own Node means: its zone as it is now.
+fn zone(event: watcher::Result<Event<Node>>) -> Option<watcher::Result<Update>> {
+    match event {
+        Ok(Event::Apply(node) | Event::InitApply(node)) => {
+            Some(Ok(Update::Zone(node.labels().get("topology.kubernetes.io/zone").cloned())))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Err(error)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::discovery::v1::{EndpointHints, EndpointSlice};
 
 /// A Service's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,6 +143,23 @@ pub struct Endpoint {
     /// Still answers, though it may be terminating.
     pub serving: bool,
     pub terminating: bool,
+    pub hints: Hints,
+}
+
+/// Whom an endpoint is meant for (KEP-2433, KEP-3015); empty where the slice says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hints {
+    pub nodes: Vec<String>,
+    pub zones: Vec<String>,
+}
+
+impl Hints {
+    fn of(hints: &EndpointHints) -> Self {
+        Self {
+            nodes: hints.for_nodes.iter().flatten().map(|node| node.name.clone()).collect(),
+            zones: hints.for_zones.iter().flatten().map(|zone| zone.name.clone()).collect(),
+        }
+    }
 }
 
 /// An EndpointSlice: its endpoints by the name and protocol of the port they serve.
@@ -178,7 +195,8 @@ impl Slice {
                 let serving = conditions.and_then(|c| c.serving).unwrap_or(ready);
                 let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
                 let local = endpoint.node_name.as_deref() == Some(node);
-                let endpoint = Endpoint { ip, port: number, local, ready, serving, terminating };
+                let hints = endpoint.hints.as_ref().map(Hints::of).unwrap_or_default();
+                let endpoint = Endpoint { ip, port: number, local, ready, serving, terminating, hints };
                 endpoints.push((name.clone(), protocol, endpoint));
             }
         }

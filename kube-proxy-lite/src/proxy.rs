@@ -7,6 +7,7 @@ use kube::runtime::watcher;
 use tokio::time::Instant;
 
 use crate::base::Config;
+use crate::conntrack::{self, Served};
 use crate::health::ServiceChecks;
 use crate::index::{Index, Update};
 use crate::table::Table;
@@ -72,6 +73,9 @@ impl Proxy {
 
     /// Brings the kernel to the index's state: by the difference, or from scratch after a start or a refusal.
     async fn sync(&mut self) {
+        self.config.place = self.index.place();
+        // At the start, too: what changed while nobody looked.
+        let udp = !self.committed || self.index.udp_changes();
         let batch = if self.committed {
             self.table.update(self.index.changes(&self.config))
         } else {
@@ -82,7 +86,20 @@ impl Proxy {
             return;
         }
         let (commands, started) = (batch.len(), Instant::now());
-        let applied = tokio::task::spawn_blocking(move || kernel::nft::apply(&batch)).await;
+        let served = if udp { self.index.served_udp(&self.config) } else { Served::default() };
+        let applied = tokio::task::spawn_blocking(move || {
+            kernel::nft::apply(&batch)?;
+            // Only now: a flow that is forgotten before the new rules hold would be translated as before.
+            if !served.is_empty() {
+                match conntrack::clean(&served) {
+                    Ok(0) => {}
+                    Ok(flows) => tracing::info!(flows, "stale UDP flows forgotten"),
+                    Err(error) => tracing::warn!(%error, "stale UDP flows are left to expire"),
+                }
+            }
+            Ok::<_, kernel::nft::Error>(())
+        })
+        .await;
         match applied.map_err(anyhow::Error::from).and_then(|outcome| Ok(outcome?)) {
             Ok(()) => {
                 tracing::info!(commands, whole = !self.committed, took = ?started.elapsed(), "rules applied");

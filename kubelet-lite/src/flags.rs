@@ -48,6 +48,13 @@ pub struct Flags {
     /// `key=value`, separated by commas.
     #[arg(long, value_delimiter = ',')]
     pub node_labels: Vec<String>,
+    /// The control group below which containers get theirs, relative to the kubelet's own as runc takes it. Without it
+    /// containers have no limits.
+    #[arg(long)]
+    pub cgroup_root: Option<String>,
+    /// Why there is no such group, for the node's users (ours).
+    #[arg(long, conflicts_with = "cgroup_root")]
+    pub limits_off: Option<String>,
     #[arg(long, default_value_t = 110)]
     pub max_pods: u32,
     /// The local image store.

@@ -12,16 +12,17 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use runtime::events::Recorder;
 
-use crate::cni::{Cni, cache_root};
 use crate::flags::Flags;
 use crate::images::Images;
 use crate::images::rootfs::Writable;
 use crate::node::events::Events;
 use crate::node::machine::Machine;
 use crate::node::{Backoff, Node, RUN, lease, network, registration};
+use crate::objects::Watched;
 use crate::oci_runtime::exec::Runc;
 use crate::pod::manager;
 use crate::pod::registry::Registry;
+use cni::libcni::{Cni, cache_root};
 
 /// Runs the kubelet until SIGTERM or SIGINT. Pods go on without it.
 ///
@@ -58,7 +59,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
     for folder in [flags.root_dir.clone(), run.join("pods"), "/var/log/pods".into(), cache_root().to_owned()] {
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    let machine = Machine::look(&flags.root_dir);
+    let machine = Machine::look(&flags);
     let writable = Writable::probe(&flags.root_dir.join("containers"), &run.join("containers"))
         .context("containers need overlayfs, and the kernel refuses to mount one")?;
     if let Some(note) = &writable.note {
@@ -79,6 +80,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
         images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue")),
         cni,
         services: watch_services(client.clone()),
+        objects: Watched::new(client.clone()),
         events: Events::new(recorder),
         runc: Runc::new(&run.join("runc")),
         backoff: Backoff::default(),

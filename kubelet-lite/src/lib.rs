@@ -4,7 +4,7 @@
 //! kubelet ─┬─ node/       registration, status, Lease, network readiness
 //!          ├─ pod/        an actor a pod: state → plan → work; state → status → API
 //!          │   ├─ volumes/, container/   what its containers are made of
-//!          │   ├─ cni/                   its network
+//!          │   ├─ (cni::libcni)          its network
 //!          │   └─ oci_runtime/ ── pause/ (another process: parent of the pod's containers, survives the kubelet)
 //!          ├─ images/     store and catalogue
 //!          └─ server/     port 10250
@@ -12,7 +12,6 @@
 //! ```
 
 pub mod agnhost;
-pub mod cni;
 pub mod container;
 pub mod files;
 pub mod flags;
@@ -20,6 +19,7 @@ pub mod grpc_health;
 pub mod images;
 pub mod kubelet;
 pub mod node;
+pub mod objects;
 pub mod oci_runtime;
 pub mod pause;
 pub mod pod;

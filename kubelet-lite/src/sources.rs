@@ -1,11 +1,14 @@
-//! ConfigMaps, Secrets and tokens that pods refer to: read when needed, once per preparation.
+//! ConfigMaps, Secrets and tokens that pods refer to: read when needed, once per preparation; those in volumes are followed.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
+
+use crate::objects::{Followed, Watched};
 
 /// The bytes of a ConfigMap or Secret by key.
 pub type Data = BTreeMap<String, Vec<u8>>;
@@ -20,10 +23,19 @@ pub enum Error {
 }
 
 /// Reads for one pod and remembers what it read.
-pub struct Sources {
-    client: Client,
+pub struct Sources<'a> {
+    from: From<'a>,
     namespace: String,
-    seen: HashMap<(Kind, String), Option<Data>>,
+    seen: HashMap<(Kind, String), Option<Arc<Data>>>,
+    followed: Vec<Followed>,
+}
+
+/// Where it is read from.
+enum From<'a> {
+    /// The API server, as it is now.
+    Api(Client),
+    /// The node's watches: what was read is followed.
+    Watches(&'a Watched),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,27 +55,50 @@ impl Kind {
     }
 }
 
-impl Sources {
+impl<'a> Sources<'a> {
+    /// Reads from the API server.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned(), seen: HashMap::new() }
+        Self { from: From::Api(client), namespace: namespace.to_owned(), seen: HashMap::new(), followed: Vec::new() }
+    }
+
+    /// Reads from the node's watches.
+    #[must_use]
+    pub fn watched(objects: &'a Watched, namespace: &str) -> Self {
+        Self {
+            from: From::Watches(objects),
+            namespace: namespace.to_owned(),
+            seen: HashMap::new(),
+            followed: Vec::new(),
+        }
+    }
+
+    /// What was read, to be followed.
+    #[must_use]
+    pub fn followed(self) -> Vec<Followed> {
+        self.followed
     }
 
     /// All keys of an object.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is none.
-    pub async fn get(&mut self, kind: Kind, name: &str) -> Result<Data, Error> {
+    pub async fn get(&mut self, kind: Kind, name: &str) -> Result<Arc<Data>, Error> {
         let key = (kind, name.to_owned());
         if !self.seen.contains_key(&key) {
-            let data = match kind {
-                Kind::ConfigMap => {
-                    let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &self.namespace);
-                    api.get_opt(name).await?.map(|map| config_map_data(&map))
+            let data = match (&self.from, kind) {
+                (From::Watches(objects), _) => {
+                    let (data, followed) = objects.look((kind, self.namespace.clone(), name.to_owned())).await;
+                    self.followed.push(followed);
+                    data
                 }
-                Kind::Secret => {
-                    let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
-                    api.get_opt(name).await?.map(|secret| secret_data(&secret))
+                (From::Api(client), Kind::ConfigMap) => {
+                    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &self.namespace);
+                    api.get_opt(name).await?.map(|map| Arc::new(config_map_data(&map)))
+                }
+                (From::Api(client), Kind::Secret) => {
+                    let api: Api<Secret> = Api::namespaced(client.clone(), &self.namespace);
+                    api.get_opt(name).await?.map(|secret| Arc::new(secret_data(&secret)))
                 }
             };
             self.seen.insert(key.clone(), data);

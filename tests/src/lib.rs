@@ -4,6 +4,7 @@
 //! prints them as a table, and the end-to-end tests run the very same ones.
 
 pub mod emulator;
+pub mod exercises;
 pub mod hops;
 pub mod image;
 pub mod session;

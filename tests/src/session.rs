@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -104,6 +104,11 @@ impl Session {
             .filter(|line| line.contains(&mark) && !line.contains("--test-threads"))
             .collect();
         ensure!(left.is_empty(), "processes are left: {left:?}");
+        // Groups of emulators are named after their data folders, so that others' do not matter here.
+        let data = fs::metadata(&self.emulator.data_dir)?;
+        let group = format!("knetsim-{:x}-{:x}", data.dev(), data.ino());
+        let left = groups(Path::new("/sys/fs/cgroup"), &group);
+        ensure!(left.is_empty(), "control groups are left: {left:?}");
         let now = Host::look()?;
         ensure!(now == self.host, "the host is not as it was:\n{:#?}\n{now:#?}", self.host);
         Ok(())
@@ -126,6 +131,15 @@ impl Drop for Session {
         // What pods wrote may belong to ids that only the emulator's user namespace knows.
         let _ = self.emulator.try_knetsim(&["down", "--delete-data"]);
     }
+}
+
+/// The control groups of that name, in all hierarchies.
+fn groups(folder: &Path, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders
+        .flat_map(|entry| if entry.file_name() == name { vec![entry.path()] } else { groups(&entry.path(), name) })
+        .collect()
 }
 
 fn copy_tree(from: &Path, to: &Path) -> anyhow::Result<()> {

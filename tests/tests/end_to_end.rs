@@ -99,18 +99,24 @@ fn objects_outlive_a_restart(session: &Session) -> anyhow::Result<()> {
 /// `kill -9` of PID 1: the kernel takes everything with it.
 fn killed_without_a_trace(session: &Session) -> anyhow::Result<()> {
     let info = fs::read_to_string(session.emulator.data_dir.join("launcher.json"))?;
-    let pid: i32 = serde_json::from_str::<serde_json::Value>(&info)?["pid"].as_i64().context("no pid")?.try_into()?;
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?;
-    // The kernel ends PID 1 only when every process of its namespace is gone; then its own entry goes.
-    let gone = (0..2000).any(|_| {
-        let gone = nix::sys::signal::kill(pid, None).is_err();
-        if !gone {
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        gone
-    });
-    ensure!(gone, "PID 1 is still there 10 s after its end");
+    let info: serde_json::Value = serde_json::from_str(&info)?;
+    let pid = |of: &str| -> anyhow::Result<nix::unistd::Pid> {
+        Ok(nix::unistd::Pid::from_raw(info[of].as_i64().with_context(|| format!("no {of}"))?.try_into()?))
+    };
+    let launcher = pid("pid")?;
+    nix::sys::signal::kill(launcher, nix::sys::signal::Signal::SIGKILL)?;
+    // The kernel ends PID 1 only when every process of its namespace is gone; then its own entry goes. Where there are
+    // control groups, a guardian removes them and goes, too.
+    for process in [Some(launcher), pid("guardian").ok()].into_iter().flatten() {
+        let gone = (0..2000).any(|_| {
+            let gone = nix::sys::signal::kill(process, None).is_err();
+            if !gone {
+                std::thread::park_timeout(Duration::from_millis(5));
+            }
+            gone
+        });
+        ensure!(gone, "process {process} is still there 10 s after the end of PID 1");
+    }
     session.nothing_left()
 }
 

@@ -99,11 +99,15 @@ pub fn server_config(
     };
     let mut config = builder.with_single_cert(chain, key).context("use the server's certificate and key")?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 
+/// ring's, with AES-128 before AES-256, which is what Go's servers choose too: a list of pods is mostly encryption.
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("AES_128"));
+    Arc::new(provider)
 }
 
 /// Asks for a certificate and takes any, or none; see the module's documentation.

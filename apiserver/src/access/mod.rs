@@ -3,6 +3,7 @@
 pub mod policy;
 pub mod review;
 pub mod token;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -34,6 +35,7 @@ pub struct Access {
     pub verifier: Verifier,
     pub issuer: String,
     pub policy: policy::Policy,
+    tokens: tokens::Tokens,
 }
 
 impl Access {
@@ -72,7 +74,16 @@ impl Access {
         keys.retain(|key| seen.insert(key.id().to_owned()));
         let issuer = options.service_account_issuer.clone();
         let verifier = Verifier::new(keys, vec![issuer.clone()], vec![issuer.clone()]);
-        Ok(Self { clients, front, known, signer, verifier, issuer, policy: policy::Policy::default() })
+        Ok(Self {
+            clients,
+            front,
+            known,
+            signer,
+            verifier,
+            issuer,
+            policy: policy::Policy::default(),
+            tokens: tokens::Tokens::default(),
+        })
     }
 }
 
@@ -113,10 +124,18 @@ pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiRes
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     match (certificate, bearer) {
         (Some(Ok(user)), _) => Ok(user.clone()),
-        (_, Some(bearer)) => token(app, bearer.trim(), &[]).await.map(|(user, _)| user).map_err(|why| {
-            tracing::debug!(why, "a bearer token was refused");
-            ApiError::unauthorized()
-        }),
+        (_, Some(bearer)) => {
+            let (bearer, now) = (bearer.trim(), std::time::Instant::now());
+            if let Some(user) = app.access.tokens.get(bearer, now) {
+                return Ok(user);
+            }
+            let (user, _) = token(app, bearer, &[]).await.map_err(|why| {
+                tracing::debug!(why, "a bearer token was refused");
+                ApiError::unauthorized()
+            })?;
+            app.access.tokens.keep(bearer, &user, now);
+            Ok(user)
+        }
         (Some(Err(why)), None) => {
             tracing::debug!(why, "a client certificate was refused");
             Err(ApiError::unauthorized())

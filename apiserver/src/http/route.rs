@@ -5,15 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::{Extension, Router};
+use axum::extract::Request;
 use bytes::Bytes;
 use futures::FutureExt;
 use http::header::USER_AGENT;
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::answer;
 use super::negotiate::{Accept, Media, content_type};
@@ -25,54 +23,55 @@ use crate::access::{self, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
+use crate::flow::Admitted;
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
 use crate::registry::{body, create, delete, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
-const READS: usize = 400;
-const WRITES: usize = 200;
-
-/// How many short requests may be under way.
-pub struct InFlight {
-    reads: Semaphore,
-    writes: Semaphore,
-}
-
+/// What every connection hands its requests to.
 #[derive(Clone)]
-struct Shared {
+pub struct Routes {
     app: Arc<App>,
-    in_flight: Arc<InFlight>,
 }
 
-/// The router: one handler for all.
-pub fn router(app: Arc<App>) -> Router {
-    let in_flight = Arc::new(InFlight { reads: Semaphore::new(READS), writes: Semaphore::new(WRITES) });
-    Router::new().fallback(handle).with_state(Shared { app, in_flight })
+impl Routes {
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    /// Answers a request of `peer`.
+    pub async fn handle(&self, peer: &Peer, request: Request) -> Response<Body> {
+        handle(self, peer, request).await
+    }
 }
 
-async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, request: Request) -> Response<Body> {
+async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body> {
     let started = Instant::now();
     let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
-    let app = shared.app.clone();
+    let app = &shared.app;
     let verb = info.verb;
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
-    let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
+    let mut admitted = None;
+    let result = AssertUnwindSafe(admit(app, peer, request, info, query, &mut admitted)).catch_unwind().await;
     let result = result.unwrap_or_else(|_| {
         Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
     });
-    let response = result.unwrap_or_else(|error| {
+    let mut response = result.unwrap_or_else(|error| {
         if error.code >= 500 {
             tracing::warn!(%error, verb, resource, "a request failed");
         }
         answer::error(&error, media)
     });
+    if let Some(admitted) = &admitted {
+        admitted.stamp(response.headers_mut());
+    }
     app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
     response
 }
@@ -85,30 +84,21 @@ fn fixed_name(query: &Query) -> Option<String> {
 
 /// Everything before the path matters.
 async fn admit(
-    shared: &Shared,
+    app: &Arc<App>,
     peer: &Peer,
     request: Request,
     info: RequestInfo,
     query: Query,
+    admitted: &mut Option<Admitted>,
 ) -> ApiResult<Response<Body>> {
-    let app = &shared.app;
     let user = access::authenticate(app, peer, request.headers()).await?;
     let user = access::impersonate(app, user, request.headers()).await?;
-    access::authorize(app, &user, &info, &query).await?;
     let long = info.verb == "watch"
         || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    let limit = if matches!(*request.method(), Method::GET | Method::HEAD) {
-        &shared.in_flight.reads
-    } else {
-        &shared.in_flight.writes
-    };
-    // Nobody waits: who comes when all places are taken is told to come again.
-    let _place = if long {
-        None
-    } else {
-        let full = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
-        Some(limit.try_acquire().map_err(full)?)
-    };
+    let (seat, decision) = app.flow.admit(&user, &info, long).await;
+    *admitted = decision;
+    seat?;
+    access::authorize(app, &user, &info, &query).await?;
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
         return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
     }
@@ -132,7 +122,7 @@ async fn other(
     }
     let headers = request.headers();
     let path = info.path.trim_end_matches('/');
-    if let Some(answer) = health::answer(app, path, query) {
+    if let Some(answer) = health::answer(app, path, query).await {
         return Ok(answer);
     }
     match path {

@@ -1,5 +1,6 @@
 //! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,6 @@ use anyhow::Context;
 use auth::UserInfo;
 use auth::request_header::RequestHeaders;
 use auth::x509::ClientAuthority;
-use axum::Router;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::ServiceExt;
+
+use super::route::Routes;
 
 /// How long a client may take for the TLS handshake, and for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,14 +83,14 @@ pub async fn serve(
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
     judges: Judges,
-    router: Router,
+    routes: Routes,
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
     let connections = TaskTracker::new();
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let (acceptor, routes, stop) = (acceptor.clone(), routes.clone(), stop.clone());
         let (judges, connections) = (judges.clone(), connections.clone());
         loops.spawn(async move {
             loop {
@@ -100,7 +101,7 @@ pub async fn serve(
                 match accepted {
                     Ok((stream, _)) => {
                         let connection =
-                            connection(stream, acceptor.clone(), judges.clone(), router.clone(), stop.clone());
+                            connection(stream, acceptor.clone(), judges.clone(), routes.clone(), stop.clone());
                         connections.spawn(connection);
                     }
                     Err(error) => {
@@ -118,14 +119,14 @@ pub async fn serve(
     let _ = tokio::time::timeout(Duration::from_millis(800), connections.wait()).await;
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, judges: Judges, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, judges: Judges, routes: Routes, stop: CancellationToken) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let peer = judges.judge(stream.get_ref().1.peer_certificates().unwrap_or_default());
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer.clone());
-        router.clone().oneshot(request.map(Body::new))
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (routes, peer) = (routes.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(routes.handle(&peer, request.map(Body::new)).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);

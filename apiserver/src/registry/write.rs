@@ -35,6 +35,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
 pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> ApiResult<Option<Value>> {
     let mut value = value.clone();
+    object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
         if revision != 0 {
             object::set(&mut value, "resourceVersion", revision.to_string().into());
@@ -68,11 +69,9 @@ pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i
     }
 }
 
-/// What is stored: the storage version, without a resourceVersion.
+/// What is stored: the storage version. `value` has no resourceVersion.
 async fn stored(call: &Call, value: &Value) -> ApiResult<Value> {
-    let mut value = value.clone();
-    object::set(&mut value, "resourceVersion", Value::Null);
-    conversion::convert(&call.app, &call.resource, value, &call.resource.storage_api_version).await
+    conversion::convert(&call.app, &call.resource, value.clone(), &call.resource.storage_api_version).await
 }
 
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::Context;
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use ipnet::Ipv4Net;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
@@ -12,7 +12,8 @@ use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope};
-use netlink_packet_route::{AddressFamily, route::RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage, route::RouteType};
+use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::{Handle, LinkUnspec, LinkVxlan, RouteMessageBuilder};
 
 use super::lease::Mac;
@@ -52,6 +53,20 @@ impl Links {
             Via::Overlay => self.overlay.context("this backend has no overlay link"),
         }
     }
+}
+
+/// The indexes of links that are deleted from now on, in the network namespace of the calling thread.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn deleted() -> anyhow::Result<impl Stream<Item = u32>> {
+    let groups = [rtnetlink::MulticastGroup::Link];
+    let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups).context("listening to netlink")?;
+    tokio::spawn(connection);
+    Ok(messages.filter_map(async |(message, _)| match message.payload {
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => Some(link.header.index),
+        _ => None,
+    }))
 }
 
 /// A netlink connection in the network namespace it was made in.

@@ -107,7 +107,7 @@ async fn serve(flags: &Flags) -> anyhow::Result<()> {
     tracing::info!(%subnet, backend = conf.backend.name(), mtu = network.mtu, "the node is on the pod network");
 
     let nodes = watch(Api::all(client), watcher::Config::default()).default_backoff();
-    follow(&netlink, network, nodes).await
+    follow(&netlink, network, nodes, link::deleted()?).await
 }
 
 /// What joining gave: everything the rest of the run needs.
@@ -115,9 +115,24 @@ struct Network {
     lease: Lease,
     links: link::Links,
     policy: Policy,
+    /// What the overlay's link is made of, should somebody delete it.
+    made_of: Option<(netconf::Vxlan, Underlay)>,
     /// MTU of pod interfaces.
     mtu: u32,
     range: ipnet::Ipv4Net,
+}
+
+impl Network {
+    /// Makes the overlay's link anew, as it was announced.
+    async fn restore(&mut self, netlink: &Netlink) -> anyhow::Result<()> {
+        let (Some((vxlan, underlay)), BackendData::Vxlan { mac, .. }) = (&self.made_of, &self.lease.data) else {
+            return Ok(());
+        };
+        let link = netlink.ensure_vxlan(vxlan, underlay, Some(*mac)).await?;
+        netlink.ensure_address(link.index, self.lease.subnet.network(), self.range).await?;
+        self.links.overlay = Some(link.index);
+        Ok(())
+    }
 }
 
 /// Makes the backend's link, if it has one.
@@ -129,6 +144,7 @@ async fn join(
     subnet: ipnet::Ipv4Net,
 ) -> anyhow::Result<Network> {
     let public_ip = lease::public_ip_overwrite(node).unwrap_or(underlay.address.addr());
+    let mut made_of = None;
     let (data, overlay, reach, mtu) = match &conf.backend {
         Backend::HostGw => {
             anyhow::ensure!(
@@ -142,6 +158,7 @@ async fn join(
             netlink.ensure_address(link.index, subnet.network(), conf.network).await?;
             let direct = vxlan.direct_routing.then_some(underlay.address.trunc());
             let data = BackendData::Vxlan { vni: vxlan.vni, mac: link.mac };
+            made_of = Some((vxlan.clone(), underlay.clone()));
             (data, Some(link.index), Reach::Vxlan { vni: vxlan.vni, direct }, link.mtu)
         }
     };
@@ -149,6 +166,7 @@ async fn join(
         lease: Lease { subnet, public_ip, data },
         links: link::Links { underlay: underlay.index, overlay },
         policy: Policy { own: subnet, reach },
+        made_of,
         mtu,
         range: conf.network,
     })
@@ -201,16 +219,33 @@ async fn announce(client: &Client, name: &str, node: &Node, own: &Lease) -> anyh
     Ok(())
 }
 
-/// Keeps the kernel's entries those of the announced leases, for as long as `nodes` goes on.
+/// Keeps the kernel's entries those of the announced leases, for as long as `nodes` goes on. `deleted` tells of links that
+/// are gone: the overlay's is made again, with all that stood on it.
 async fn follow(
     netlink: &Netlink,
-    network: Network,
+    mut network: Network,
     nodes: impl Stream<Item = Result<Event<Node>, watcher::Error>>,
+    deleted: impl Stream<Item = u32>,
 ) -> anyhow::Result<()> {
-    let mut peers = Peers::new(network.policy);
+    let mut peers = Peers::new(network.policy.clone());
     let mut listed = BTreeMap::new();
     let mut nodes = std::pin::pin!(nodes.map_err(|error| tracing::warn!(%error, "watching Nodes; trying again")));
-    while let Some(event) = nodes.next().await {
+    let mut deleted = std::pin::pin!(deleted);
+    loop {
+        let event = tokio::select! {
+            event = nodes.next() => event,
+            Some(index) = deleted.next() => {
+                if network.links.overlay == Some(index) {
+                    tracing::warn!("the overlay's link was deleted; it is made again");
+                    match network.restore(netlink).await {
+                        Ok(()) => carry_out(netlink, &network, peers.again()).await,
+                        Err(error) => tracing::error!(%error, "the kernel refused"),
+                    }
+                }
+                continue;
+            }
+        };
+        let Some(event) = event else { anyhow::bail!("the watch of Nodes ended") };
         let Ok(event) = event else { continue };
         let changes = match event {
             Event::Init => {
@@ -230,13 +265,16 @@ async fn follow(
             Event::Apply(node) => peers.update(&node.name_any(), lease::of_node(&node).as_ref()),
             Event::Delete(node) => peers.update(&node.name_any(), None),
         };
-        for change in changes {
-            tracing::info!(?change, "peer");
-            // One entry refused must not keep the others from being made.
-            if let Err(error) = netlink.apply(&network.links, &change).await {
-                tracing::error!(%error, ?change, "the kernel refused");
-            }
+        carry_out(netlink, &network, changes).await;
+    }
+}
+
+async fn carry_out(netlink: &Netlink, network: &Network, changes: Vec<peers::Change>) {
+    for change in changes {
+        tracing::info!(?change, "peer");
+        // One entry refused must not keep the others from being made.
+        if let Err(error) = netlink.apply(&network.links, &change).await {
+            tracing::error!(%error, ?change, "the kernel refused");
         }
     }
-    anyhow::bail!("the watch of Nodes ended")
 }

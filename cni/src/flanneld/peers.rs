@@ -135,6 +135,12 @@ impl Peers {
         difference(lost.into_iter().collect(), missing)
     }
 
+    /// Everything again: what the entries stood on is new.
+    #[must_use]
+    pub fn again(&self) -> Vec<Change> {
+        self.by_node.values().flatten().cloned().map(Change::Set).collect()
+    }
+
     fn wants(&self, entry: &Entry) -> bool {
         self.by_node.values().flatten().any(|wanted| wanted == entry)
     }
@@ -190,6 +196,15 @@ mod tests {
         let gone: Vec<Change> = tunnel(&lease(2)).into_iter().rev().map(Change::Remove).collect();
         assert_eq!(peers.update("w2", None), gone);
         assert_eq!(peers.update("w2", None), []);
+    }
+
+    #[test]
+    fn on_a_new_link_everything_is_set_again() {
+        let mut peers = peers(None);
+        for n in [2, 3] {
+            peers.update(&format!("w{n}"), Some(&lease(n)));
+        }
+        assert_eq!(peers.again(), set([tunnel(&lease(2)), tunnel(&lease(3))].concat()));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{CniError, search_path};
+use crate::protocol::{CniError, search_path};
 
 /// Becomes the delegate: same process, environment and stdout, its configuration on stdin. Saves the fork and the wait
 /// of the usual way. Returns only if the exec failed.

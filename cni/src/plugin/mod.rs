@@ -10,70 +10,19 @@ mod netconf;
 #[cfg(test)]
 mod kernel_tests;
 
-use std::ffi::OsString;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-
+use crate::protocol::{self, CniError, container_id};
 use crate::subnet_env::SubnetEnv;
 use netconf::NetConf;
-
-/// Newest specification this plugin speaks; the delegate has the last word on the version of a configuration.
-const SUPPORTED: [&str; 7] = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"];
-
-/// An error as the specification's section 5 has it.
-#[derive(Debug, thiserror::Error)]
-#[error("{msg}")]
-pub struct CniError {
-    code: u32,
-    msg: String,
-}
-
-impl CniError {
-    fn env(msg: impl Into<String>) -> Self {
-        Self { code: 4, msg: msg.into() }
-    }
-    fn io(msg: impl Into<String>) -> Self {
-        Self { code: 5, msg: msg.into() }
-    }
-    fn decode(msg: impl Into<String>) -> Self {
-        Self { code: 6, msg: msg.into() }
-    }
-    fn config(msg: impl Into<String>) -> Self {
-        Self { code: 7, msg: msg.into() }
-    }
-    fn unavailable(msg: impl Into<String>) -> Self {
-        Self { code: 50, msg: msg.into() }
-    }
-}
 
 /// Serves one CNI call from the environment and stdin; returns the exit status.
 #[must_use]
 pub fn main() -> i32 {
-    let mut input = Vec::new();
-    let outcome = match std::io::stdin().read_to_end(&mut input) {
-        Ok(_) => serve(&std::env::var("CNI_COMMAND").unwrap_or_default(), &input),
-        Err(error) => Err(CniError::io(format!("failed to read the network configuration: {error}"))),
-    };
-    match outcome {
-        Ok(status) => status,
-        Err(error) => {
-            let version = serde_json::from_slice::<Value>(&input)
-                .ok()
-                .and_then(|conf| conf["cniVersion"].as_str().map(str::to_owned))
-                .unwrap_or_else(|| "0.3.1".to_owned());
-            print(&json!({ "cniVersion": version, "code": error.code, "msg": error.msg }));
-            1
-        }
-    }
+    protocol::serve(serve)
 }
 
 fn serve(command: &str, input: &[u8]) -> Result<i32, CniError> {
-    if command == "VERSION" {
-        print(&json!({ "cniVersion": SUPPORTED[SUPPORTED.len() - 1], "supportedVersions": SUPPORTED }));
-        return Ok(0);
-    }
     let conf: NetConf = serde_json::from_slice(input).map_err(|error| CniError::decode(error.to_string()))?;
     match command {
         "ADD" => {
@@ -95,7 +44,7 @@ fn serve(command: &str, input: &[u8]) -> Result<i32, CniError> {
         "GC" => collect(&conf),
         "STATUS" => match subnet_env(&conf) {
             Ok(_) => Ok(0),
-            Err(error) => Err(CniError::unavailable(error.msg)),
+            Err(error) => Err(CniError::unavailable(error.to_string())),
         },
         "" => Err(CniError::env("required env variables [CNI_COMMAND] missing")),
         other => Err(CniError::env(format!("unknown CNI_COMMAND: {other}"))),
@@ -156,24 +105,6 @@ fn subnet_env(conf: &NetConf) -> Result<SubnetEnv, CniError> {
     SubnetEnv::parse(&text).map_err(|error| CniError::config(format!("{}: {error}", path.display())))
 }
 
-fn container_id() -> Result<String, CniError> {
-    let id = std::env::var("CNI_CONTAINERID").unwrap_or_default();
-    // The specification's form; it also keeps the id from being a path.
-    let sound = id.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
-    if sound { Ok(id) } else { Err(CniError::env(format!("invalid CNI_CONTAINERID: {id:?}"))) }
-}
-
 fn store_path(conf: &NetConf, id: &str) -> PathBuf {
     conf.data_dir().join(id)
-}
-
-fn print(value: &Value) {
-    // A reader that has gone away cannot be told anything.
-    let _ = writeln!(std::io::stdout(), "{value}");
-}
-
-/// Where delegates are looked for: `CNI_PATH`, as the runtime gave it.
-fn search_path() -> Option<OsString> {
-    std::env::var_os("CNI_PATH")
 }

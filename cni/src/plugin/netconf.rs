@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::CniError;
+use crate::protocol::CniError;
 use crate::subnet_env::{self, SubnetEnv};
 
 /// What stands in the conflist under `"type": "flannel"`, after the runtime added what the specification says.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service, ServicePort};
-use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::slices::Group;
@@ -52,6 +52,24 @@ pub fn conditions(service: &Service, pod: &Pod) -> EndpointConditions {
         serving: Some(serving),
         terminating: Some(terminating),
     }
+}
+
+/// Whom an endpoint is meant for by the Service's `trafficDistribution` (upstream `endpointslice/trafficdist`, KEP-3015).
+fn hints(service: &Service, node: Option<&str>, zone: Option<&str>) -> Option<EndpointHints> {
+    let wish = service.spec.as_ref()?.traffic_distribution.as_deref()?;
+    let zones: Vec<ForZone> = zone.map(|name| ForZone { name: name.to_owned() }).into_iter().collect();
+    let nodes: Vec<ForNode> = match wish {
+        "PreferSameNode" => node.map(|name| ForNode { name: name.to_owned() }).into_iter().collect(),
+        // PreferClose is the older name of the same.
+        "PreferSameZone" | "PreferClose" => Vec::new(),
+        _ => return None,
+    };
+    let some = |hints: &EndpointHints| hints.for_nodes.is_some() || hints.for_zones.is_some();
+    Some(EndpointHints {
+        for_nodes: (!nodes.is_empty()).then_some(nodes),
+        for_zones: (!zones.is_empty()).then_some(zones),
+    })
+    .filter(some)
 }
 
 pub fn target(pod: &Pod) -> ObjectReference {
@@ -128,13 +146,16 @@ pub fn groups(service: &Service, pods: &[Arc<Pod>], zone_of: &dyn Fn(&str) -> Op
             let key = (family.to_owned(), serde_json::to_string(&ports).expect("ports always serialise"));
             let group = groups.entry(key).or_insert_with(|| Group::new(family, ports));
             let node = pods::node_name(pod);
+            let (conditions, zone) = (conditions(service, pod), node.and_then(zone_of));
+            let ready = conditions.ready == Some(true);
             group.endpoints.push(Endpoint {
                 addresses: vec![ip.to_owned()],
-                conditions: Some(conditions(service, pod)),
+                conditions: Some(conditions),
+                hints: hints(service, node, zone.as_deref()).filter(|_| ready),
                 hostname: hostname(service, pod),
                 node_name: node.map(str::to_owned),
                 target_ref: Some(target(pod)),
-                zone: node.and_then(zone_of),
+                zone,
                 ..Endpoint::default()
             });
         }

@@ -171,6 +171,23 @@ mod tests {
         .unwrap()
     }
 
+    #[test]
+    fn hints_follow_the_traffic_distribution_of_ready_endpoints() {
+        let hints = |wish: &str, ready: bool| {
+            let mut service = service(json!(8080));
+            service.spec.as_mut().unwrap().traffic_distribution = Some(wish.to_owned());
+            let groups = addresses::groups(&service, &[pod(1, ready, false)], &|_| Some("z1".to_owned()));
+            let found = groups[0].endpoints[0].hints.clone()?;
+            let nodes: Vec<_> = found.for_nodes.into_iter().flatten().map(|node| node.name).collect();
+            let zones: Vec<_> = found.for_zones.into_iter().flatten().map(|zone| zone.name).collect();
+            Some((nodes.join(","), zones.join(",")))
+        };
+        assert_eq!(hints("PreferClose", true), Some((String::new(), "z1".into())));
+        assert_eq!(hints("PreferSameZone", true), Some((String::new(), "z1".into())));
+        assert_eq!(hints("PreferSameNode", true), Some(("c0w1".into(), "z1".into())));
+        assert_eq!(hints("PreferSameNode", false), None);
+    }
+
     fn pod(index: usize, ready: bool, deleting: bool) -> Arc<Pod> {
         let mut pod = json!({
             "metadata": { "name": format!("web-{index}"), "namespace": "ns", "uid": format!("u{index}") },

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod, Taint};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -21,18 +22,23 @@ use crate::framework::{ApiError, Controller, Outcome, Queue, drive, pods};
 const LEASES: &str = "kube-node-lease";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
-/// The last sign of life of a node: what it looked like, and when *we* saw it, so that no clock need agree with ours.
+/// The last change of a node's Ready condition: what it looked like, and when *we* saw it, so that no clock need agree with
+/// ours.
 #[derive(Clone, Debug)]
 struct Sign {
     of_life: String,
     seen: Timestamp,
 }
 
+/// When we saw each node's Lease being renewed last.
+type Heard = Arc<Mutex<HashMap<String, Timestamp>>>;
+
 struct Health {
     context: Arc<Context>,
     recorder: Arc<Recorder>,
     grace: Duration,
     signs: Mutex<HashMap<String, Sign>>,
+    heard: Heard,
 }
 
 pub fn start(context: &Arc<Context>, grace: Duration) {
@@ -41,18 +47,26 @@ pub fn start(context: &Arc<Context>, grace: Duration) {
     context.kinds.nodes.on_change(move |change| {
         on_node.add(change.object().metadata.name.clone().unwrap_or_default());
     });
-    // A Lease that is renewed needs no work; one that appears after a silence does.
-    let (on_lease, nodes) = (queue.clone(), context.kinds.nodes.clone());
+    // A Lease that is renewed is only noted; one that appears after a silence is work.
+    let heard = Heard::default();
+    let (on_lease, nodes, note, own) = (queue.clone(), context.kinds.nodes.clone(), heard.clone(), context.clone());
     context.kinds.leases.on_change(move |change| {
-        let meta = &change.object().metadata;
-        let name = meta.name.as_deref().unwrap_or_default();
+        let lease = change.object();
+        let name = lease.metadata.name.as_deref().unwrap_or_default();
+        let renewed = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone());
+        let before = change.old.as_ref().map(|old| renewed(old));
+        // A list that tells it again is no sign of life.
+        if lease.metadata.namespace.as_deref() != Some(LEASES) || before == Some(renewed(lease)) {
+            return;
+        }
+        note.lock().insert(name.to_owned(), own.now());
         let silent = || nodes.get(name).is_some_and(|node| status_of(&node, "Ready") == "Unknown");
-        if meta.namespace.as_deref() == Some(LEASES) && (change.old.is_none() || silent()) {
+        if before.is_none() || silent() {
             on_lease.add(name);
         }
     });
     let recorder = context.recorder("node-controller");
-    let health = Health { context: context.clone(), recorder, grace, signs: Mutex::default() };
+    let health = Health { context: context.clone(), recorder, grace, signs: Mutex::default(), heard };
     drive(context.gate(), &Arc::new(health), &queue, 2);
 }
 
@@ -70,6 +84,7 @@ impl Controller for Health {
     async fn sync(&self, name: &str) -> Outcome {
         let kinds = &self.context.kinds;
         let Some(node) = kinds.nodes.get(name) else {
+            self.heard.lock().remove(name);
             if self.signs.lock().remove(name).is_some() {
                 tracing::info!(node = name, "node removed");
             }
@@ -98,23 +113,21 @@ impl Health {
     /// How long the node may still be silent, or nothing when it has been for too long.
     fn time_left(&self, node: &Node, now: Timestamp) -> Option<Duration> {
         let name = node.metadata.name.as_deref().unwrap_or_default();
-        let lease = self.context.kinds.leases.get(&format!("{LEASES}/{name}"));
-        let renewed = lease.and_then(|lease| lease.spec.as_ref().and_then(|spec| spec.renew_time.clone()));
+        // Our own verdict "Unknown" takes a sign away; that is none.
         let ready = condition(node, "Ready").filter(|ready| ready.status != "Unknown");
-        let of_life = format!("{renewed:?} {:?}", ready.map(|ready| (&ready.last_heartbeat_time, &ready.status)));
+        let of_life = ready.map(|ready| format!("{:?} {}", ready.last_heartbeat_time, ready.status));
         let mut signs = self.signs.lock();
         let sign = signs.entry(name.to_owned()).or_insert_with(|| {
             let message = format!("Node {name} event: Registered Node {name} in Controller");
             tell(&self.recorder, reference(node), EventType::Normal, "RegisteredNode", message);
-            Sign { of_life: of_life.clone(), seen: now }
+            Sign { of_life: String::new(), seen: now }
         });
-        if sign.of_life != of_life {
-            // Our own verdict "Unknown" takes a sign away; that is none.
-            let lost_only = ready.is_none() && sign.of_life.starts_with(&format!("{renewed:?} "));
-            *sign = Sign { of_life, seen: if lost_only { sign.seen } else { now } };
+        if let Some(of_life) = of_life.filter(|of_life| *of_life != sign.of_life) {
+            *sign = Sign { of_life, seen: now };
         }
+        let last = self.heard.lock().get(name).map_or(sign.seen, |heard| sign.seen.max(*heard));
         let grace = SignedDuration::try_from(self.grace).unwrap_or(SignedDuration::MAX);
-        let left = grace - now.duration_since(sign.seen);
+        let left = grace - now.duration_since(last);
         left.is_positive().then(|| left.unsigned_abs())
     }
 

@@ -7,7 +7,7 @@ use kernel::sandbox::{self, IdMap, Role};
 use nix::sys::wait::{WaitStatus, waitpid};
 
 use crate::launcher::control::{Request, ask};
-use crate::layout::Layout;
+use crate::layout::{LauncherInfo, Layout};
 
 /// After this long the launcher is killed; the kernel then ends everything inside.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +23,7 @@ pub struct Args {
 /// When the data folder cannot be deleted.
 pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     if let Some(launcher) = layout.running() {
-        stop(layout, launcher.pid)?;
+        stop(layout, launcher)?;
         println!("Stopped. Objects are kept in {}", layout.root().display());
     } else {
         println!("Nothing is running with the data folder {}", layout.root().display());
@@ -61,9 +61,11 @@ fn delete(root: &Path) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When it is not ours to end.
-pub fn stop(layout: &Layout, pid: i32) -> anyhow::Result<()> {
+pub fn stop(layout: &Layout, launcher: LauncherInfo) -> anyhow::Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use std::os::fd::AsFd;
+    let pid = launcher.pid;
+    let guardian = launcher.guardian.and_then(|pid| kernel::process::pidfd(pid).ok());
     let process = kernel::process::pidfd(pid)?;
     if let Err(error) = runtime::block_on(async { ask(layout, &Request::Down).await.map(|_| ()) }) {
         eprintln!("warning: {error:#}; ending it the hard way");
@@ -75,6 +77,12 @@ pub fn stop(layout: &Layout, pid: i32) -> anyhow::Result<()> {
         eprintln!("warning: the launcher does not end; ending it the hard way");
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)?;
         poll(&mut wait, patience)?;
+    }
+    // It has little left to do, but it is not gone before that is done.
+    if let Some(guardian) = guardian
+        && poll(&mut [PollFd::new(guardian.as_fd(), PollFlags::POLLIN)], patience)? == 0
+    {
+        eprintln!("warning: the control groups are not removed yet; see {}", layout.launcher_log().display());
     }
     layout.remove_launcher();
     Ok(())

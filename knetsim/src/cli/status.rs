@@ -29,9 +29,12 @@ pub fn run(layout: &Layout) -> anyhow::Result<()> {
 }
 
 async fn show(layout: &Layout, plan: &Plan) -> anyhow::Result<()> {
-    let Answer::Status { services, cuts } = ask(layout, &Request::Status).await? else {
+    let Answer::Status { services, cuts, lacks } = ask(layout, &Request::Status).await? else {
         anyhow::bail!("the launcher gave an answer to another question");
     };
+    for what in &lacks {
+        println!("{what}");
+    }
     for cluster in &plan.clusters {
         println!(
             "\ncluster {}  https://127.0.0.1:{}  store {:?}  pods {}  services {}",
@@ -42,13 +45,8 @@ async fn show(layout: &Layout, plan: &Plan) -> anyhow::Result<()> {
             Ok(states) => {
                 println!("  {:<20}{:<14}{:<10}{:<6}", "NODE", "ADDRESS", "STATUS", "PODS");
                 for node in &cluster.nodes {
-                    let (ready, pods, notes) = states.get(&node.name).cloned().unwrap_or(("Unknown".into(), 0, None));
-                    println!(
-                        "  {:<20}{:<14}{ready:<10}{pods:<6}{}",
-                        node.name,
-                        node.address.to_string(),
-                        notes.unwrap_or_default()
-                    );
+                    let (ready, pods) = states.get(&node.name).cloned().unwrap_or(("Unknown".into(), 0));
+                    println!("  {:<20}{:<14}{ready:<10}{pods:<6}", node.name, node.address.to_string());
                 }
             }
             Err(error) => println!("  the API server does not answer: {error:#}"),
@@ -65,8 +63,8 @@ async fn show(layout: &Layout, plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Per node: its Ready condition in kubectl's words, how many pods it has, and what it wants the user to know.
-async fn nodes(layout: &Layout, context: &str) -> anyhow::Result<BTreeMap<String, (String, usize, Option<String>)>> {
+/// Per node: its Ready condition in kubectl's words, and how many pods it has.
+async fn nodes(layout: &Layout, context: &str) -> anyhow::Result<BTreeMap<String, (String, usize)>> {
     let client = super::system::client(layout, Some(context)).await?;
     let pods = Api::<Pod>::all(client.clone()).list(&ListParams::default()).await?;
     let nodes = Api::<Node>::all(client).list(&ListParams::default()).await?;
@@ -80,10 +78,8 @@ async fn nodes(layout: &Layout, context: &str) -> anyhow::Result<BTreeMap<String
                 .find(|c| c.type_ == "Ready")
                 .map_or("Unknown", |c| if c.status == "True" { "Ready" } else { "NotReady" });
             let on_it = pods.iter().filter(|p| p.spec.as_ref().is_some_and(|s| s.node_name.as_ref() == Some(&name)));
-            let limits = node.metadata.annotations.unwrap_or_default().remove("knetsim.dev/limits");
-            let notes = limits.filter(|l| l.starts_with("off")).map(|l| format!("resource limits {l}"));
             let pods = on_it.count();
-            (name, (ready.to_owned(), pods, notes))
+            (name, (ready.to_owned(), pods))
         })
         .collect())
 }

@@ -67,7 +67,7 @@ pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     if let Err(error) = start(layout, &plan, sockets, &mut show) {
         // Nothing half-started: what did come up goes down again.
         if let Some(launcher) = layout.running() {
-            super::down::stop(layout, launcher.pid)?;
+            super::down::stop(layout, launcher)?;
         }
         return Err(error);
     }

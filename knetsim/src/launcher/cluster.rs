@@ -22,12 +22,14 @@ pub struct Cluster {
     pub plan: ClusterPlan,
     pub nodes: Vec<Node>,
     layout: Layout,
+    /// The emulator's control group for its kubelets, or why there is none.
+    limits: Result<String, String>,
 }
 
 impl Cluster {
     #[must_use]
-    pub fn new(layout: Layout, plan: ClusterPlan, nodes: Vec<Node>) -> Self {
-        Self { plan, nodes, layout }
+    pub fn new(layout: Layout, plan: ClusterPlan, nodes: Vec<Node>, limits: Result<String, String>) -> Self {
+        Self { plan, nodes, layout, limits }
     }
 
     /// Starts everything, each as soon as what it needs is ready.
@@ -177,6 +179,10 @@ impl Cluster {
         ] {
             argv.push(format!("--{flag}={value}"));
         }
+        argv.push(match &self.limits {
+            Ok(group) => format!("--cgroup-root={group}"),
+            Err(why) => format!("--limits-off={why}"),
+        });
         if *control_plane {
             argv.push("--register-with-taints=node-role.kubernetes.io/control-plane=:NoSchedule".to_owned());
         }

@@ -52,6 +52,8 @@ pub enum Answer {
     Status {
         services: Vec<(String, State)>,
         cuts: BTreeSet<Cut>,
+        /// What the topology or its pods may ask for and this machine cannot do.
+        lacks: Vec<String>,
     },
     /// Descriptors of the launcher: (kind, number), to be opened below /proc/<launcher>/fd and entered in this order.
     Namespaces(Vec<(String, i32)>),
@@ -63,6 +65,7 @@ pub enum Answer {
 pub struct Control {
     listener: UnixListener,
     cuts: tokio::sync::Mutex<BTreeSet<Cut>>,
+    lacks: Vec<String>,
 }
 
 impl Control {
@@ -70,11 +73,11 @@ impl Control {
     ///
     /// # Errors
     /// When it cannot be bound.
-    pub fn bind(layout: &Layout) -> anyhow::Result<Self> {
+    pub fn bind(layout: &Layout, lacks: Vec<String>) -> anyhow::Result<Self> {
         let path = layout.control_socket();
         let _ = fs::remove_file(&path);
         let listener = UnixListener::bind(&path).with_context(|| format!("binding {}", path.display()))?;
-        Ok(Self { listener, cuts: tokio::sync::Mutex::default() })
+        Ok(Self { listener, cuts: tokio::sync::Mutex::default(), lacks })
     }
 
     /// Answers until somebody asks for the end.
@@ -111,7 +114,11 @@ impl Control {
         supervisor: &Supervisor,
     ) -> anyhow::Result<Answer> {
         Ok(match request {
-            Request::Status => Answer::Status { services: supervisor.states(), cuts: self.cuts.lock().await.clone() },
+            Request::Status => Answer::Status {
+                services: supervisor.states(),
+                cuts: self.cuts.lock().await.clone(),
+                lacks: self.lacks.clone(),
+            },
             Request::Where { host } => Answer::Namespaces(locate(&host, clusters, network)?),
             Request::Cut { a, b } => self.change(Cut::new(&a, &b), true, plan, network, supervisor).await?,
             Request::Mend { a, b } => self.change(Cut::new(&a, &b), false, plan, network, supervisor).await?,

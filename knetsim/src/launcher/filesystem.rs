@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -22,11 +22,12 @@ pub const NODE_FOLDERS: [&str; 5] =
 /// Files of which each node has its own. On the host they may be links that lead out of /etc; here they are plain files.
 pub const NODE_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
-/// Mounts all of it. The caller is PID 1 in fresh namespaces and has one thread.
+/// Mounts all of it; of the machine's control groups only those in `groups` can be written to. The caller is PID 1 in fresh
+/// namespaces and has one thread.
 ///
 /// # Errors
 /// The first mount that failed, by name.
-pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
+pub fn mount_all(layout: &Layout, groups: &[PathBuf]) -> anyhow::Result<()> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).context("making / private")?;
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), none).context("mounting /proc")?;
@@ -37,8 +38,15 @@ pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
         fs::create_dir(stage.join(name))?;
     }
     bind(layout.root(), &stage.join("data"))?;
-    bind(Path::new("/sys/fs/cgroup"), &stage.join("cgroup"))?;
-    protect_cgroups(&stage.join("cgroup"))?;
+    let cgroups = Path::new("/sys/fs/cgroup");
+    bind(cgroups, &stage.join("cgroup"))?;
+    let own: Vec<PathBuf> = groups
+        .iter()
+        .filter_map(|folder| Some(stage.join("cgroup").join(folder.strip_prefix(cgroups).ok()?)))
+        .collect();
+    // A mount of its own stays writable when the one around it does not.
+    own.iter().try_for_each(|folder| bind(folder, folder))?;
+    protect_cgroups(&stage.join("cgroup"), &own)?;
     if mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).is_ok() {
         bind(&stage.join("cgroup"), Path::new("/sys/fs/cgroup"))?;
     }
@@ -60,12 +68,11 @@ pub fn mount_all(layout: &Layout) -> anyhow::Result<()> {
     install_plugins()
 }
 
-/// Makes the machine's control groups read-only: a group made in them would outlive the sandbox.
-fn protect_cgroups(root: &Path) -> anyhow::Result<()> {
+/// Makes the machine's control groups read-only, except `own`: a group made in them would outlive the sandbox.
+fn protect_cgroups(root: &Path, own: &[PathBuf]) -> anyhow::Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts")?;
-    let below =
-        mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(root));
-    for path in below {
+    let below = mounts.lines().filter_map(|line| line.split(' ').nth(1).map(Path::new));
+    for path in below.filter(|path| path.starts_with(root) && !own.iter().any(|folder| folder == path)) {
         // The flags that a mount has already may be locked, and must then be given again.
         let has = nix::sys::statvfs::statvfs(path)?.flags();
         let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
@@ -81,7 +88,7 @@ fn protect_cgroups(root: &Path) -> anyhow::Result<()> {
             }
         }
         mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
-            .with_context(|| format!("making {path} read-only"))?;
+            .with_context(|| format!("making {} read-only", path.display()))?;
     }
     Ok(())
 }

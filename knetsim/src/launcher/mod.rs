@@ -4,6 +4,7 @@
 //! Two lives of one program. The first enters the namespaces and mounts the sandbox's view of the file system; then it
 //! executes itself anew, so that the process the CLI meets was born inside (and its /proc files belong to the user).
 
+pub mod cgroups;
 mod cluster;
 pub mod control;
 pub mod faults;
@@ -26,6 +27,7 @@ use kernel::sandbox::{self, IdMap, Role};
 use crate::layout::Layout;
 use crate::progress::{Progress, Step};
 use crate::topology::Plan;
+use cgroups::Guardian;
 use supervisor::Supervisor;
 
 /// PID 1 of the emulator (started by `knetsim up`).
@@ -41,6 +43,11 @@ struct Args {
     /// Set by the first life for the second.
     #[arg(long, hide = true)]
     init: bool,
+    /// Set by the first life for the second: the emulator's control groups, or why there are none.
+    #[arg(long, hide = true)]
+    cgroup_root: Option<String>,
+    #[arg(long, hide = true)]
+    limits_off: Option<String>,
 }
 
 fn listen_fd(text: &str) -> Result<(String, RawFd), String> {
@@ -65,7 +72,8 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
         .into_iter()
         .map(|(name, fd)| Ok((name, kernel::process::inherited(fd)?)))
         .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-    runtime::block_on(serve(layout, plan, listen))
+    let limits = parsed.cgroup_root.ok_or(parsed.limits_off.unwrap_or_default());
+    runtime::block_on(serve(layout, plan, listen, limits))
 }
 
 /// The first life.
@@ -73,37 +81,59 @@ fn enter(parsed: &Args, args: &[OsString]) -> anyhow::Result<()> {
     let layout = Layout::new(parsed.data_dir.clone());
     let executable = std::env::current_exe().context("finding our own executable")?;
     let map = IdMap::widest()?;
+    let groups = cgroups::claim(&layout);
+    let guardian = groups.as_ref().ok().map(|groups| groups.guard(&layout)).transpose();
+    let guardian = guardian.context("starting the guardian of the control groups")?;
     match sandbox::enter(&map)? {
-        // The pid file is written from here, for only here the host's pid of PID 1 is known.
-        Role::Outer { init } => layout.write_launcher(init.as_raw()),
+        Role::Outer { init } => {
+            // The pid file is written from here, for only here the host's pid of PID 1 is known.
+            layout.write_launcher(init.as_raw(), guardian.as_ref().map(Guardian::pid))?;
+            guardian.map_or(Ok(()), |guardian| guardian.watch(init.as_raw())).context("telling the guardian")
+        }
         Role::Init => {
-            filesystem::mount_all(&layout).context("mounting the sandbox's file systems")?;
+            drop(guardian);
+            let folders = groups.as_ref().map(|groups| groups.folders.as_slice()).unwrap_or_default();
+            filesystem::mount_all(&layout, folders).context("mounting the sandbox's file systems")?;
             nix::unistd::sethostname("knetsim")?;
             nix::unistd::setsid().ok();
             if matches!(map, IdMap::Single { .. }) {
                 kernel::seccomp::setgroups_does_nothing().context("installing a seccomp filter")?;
             }
-            let error = std::process::Command::new(executable).args(args).arg("--init").exec();
+            let limits = match groups {
+                Ok(groups) => format!("--cgroup-root={}", groups.name),
+                Err(why) => format!("--limits-off={why}"),
+            };
+            let error = std::process::Command::new(executable).args(args).args(["--init", &limits]).exec();
             bail!("cannot execute the launcher inside the sandbox: {error}")
         }
     }
 }
 
 /// The second life: from top to bottom, what the emulator is made of.
-async fn serve(layout: Layout, plan: Plan, listen: BTreeMap<String, OwnedFd>) -> anyhow::Result<()> {
+async fn serve(
+    layout: Layout,
+    plan: Plan,
+    listen: BTreeMap<String, OwnedFd>,
+    limits: Result<String, String>,
+) -> anyhow::Result<()> {
     let shutdown = runtime::shutdown::token()?;
     let progress = Progress::to_stdout();
     let supervisor = Supervisor::start(shutdown.clone())?;
 
     let network = Arc::new(network::Network::build(&plan)?);
     progress.report(Step::Network);
-    let control = control::Control::bind(&layout)?;
+
     let mut clusters = Vec::new();
     for cluster in &plan.clusters {
         let nodes = node::make_all(&layout, cluster, &network)?;
-        clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes));
+        clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes, limits.clone()));
     }
-    network::shape_links(&plan, &supervisor).await;
+    let mut lacks = network::shape_links(&plan, &supervisor).await;
+    lacks.extend(limits.as_ref().err().map(|why| format!("resource limits are off: {why}")));
+    for what in &lacks {
+        tracing::warn!("{what}");
+    }
+    let control = control::Control::bind(&layout, lacks)?;
     for cluster in &clusters {
         let socket = listen.get(&cluster.plan.name).map(AsRawFd::as_raw_fd);
         tokio::spawn(cluster.start(&supervisor, socket, progress.clone()));

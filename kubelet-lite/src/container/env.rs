@@ -59,7 +59,7 @@ pub struct Input<'a> {
 ///
 /// # Errors
 /// When something referred to is missing and not optional.
-pub async fn environment(input: &Input<'_>, sources: &mut Sources) -> Result<(Environment, Environment), Error> {
+pub async fn environment(input: &Input<'_>, sources: &mut Sources<'_>) -> Result<(Environment, Environment), Error> {
     let namespace = input.pod.namespace().unwrap_or_default();
     let mut declared = Environment::default();
     let links = input.pod.spec.as_ref().and_then(|spec| spec.enable_service_links).unwrap_or(true);
@@ -73,9 +73,9 @@ pub async fn environment(input: &Input<'_>, sources: &mut Sources) -> Result<(En
             _ => continue,
         };
         let Some(data) = optionally(sources.get(kind, name).await, optional)? else { continue };
-        for (key, bytes) in data {
+        for (key, bytes) in data.iter() {
             let name = format!("{}{key}", from.prefix.as_deref().unwrap_or_default());
-            declared.set(&name, String::from_utf8_lossy(&bytes).into_owned());
+            declared.set(&name, String::from_utf8_lossy(bytes).into_owned());
         }
     }
     for variable in input.container.env.iter().flatten() {
@@ -104,7 +104,7 @@ pub async fn environment(input: &Input<'_>, sources: &mut Sources) -> Result<(En
 async fn value(
     variable: &EnvVar,
     input: &Input<'_>,
-    sources: &mut Sources,
+    sources: &mut Sources<'_>,
     declared: &Environment,
     namespace: &str,
 ) -> Result<Option<String>, Error> {

@@ -266,15 +266,14 @@ pub fn termination_file(node: &Node, pod: &Pod, container: &str, attempt: u32) -
 }
 
 fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
-    if node.machine.limits_off.is_some() {
-        return None;
-    }
+    let group = node.machine.cgroup.as_ref()?;
     let requirements = container.resources.as_ref();
     let limits = requirements.and_then(|requirements| requirements.limits.as_ref());
     let requests = requirements.and_then(|requirements| requirements.requests.as_ref());
     let cpu = |map| resources::find(map, "cpu").and_then(resources::milli).and_then(|milli| i64::try_from(milli).ok());
     Some(Limits {
-        cgroup: crate::oci_runtime::cgroup::path(id),
+        cgroup: group.of(id),
+        swap: group.limits_swap,
         memory: resources::find(limits, "memory").and_then(resources::units),
         cpu: cpu(limits),
         cpu_request: cpu(requests).or_else(|| cpu(limits)),

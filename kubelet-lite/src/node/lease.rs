@@ -22,8 +22,11 @@ pub async fn renew(client: Client, node: NodeObject) {
     turns.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        if let Err(error) = once(&api, &name, &node).await {
-            tracing::warn!(%error, "the node's lease is not renewed");
+        // A request that hangs (the network is cut) must not keep the next one from being made.
+        match tokio::time::timeout(PERIOD, once(&api, &name, &node)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the node's lease is not renewed"),
+            Err(_) => tracing::warn!("the node's lease is not renewed: the API server does not answer"),
         }
     }
 }

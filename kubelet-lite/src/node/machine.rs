@@ -1,7 +1,7 @@
 //! What this machine has and lets us do: read once at start.
 
-use std::path::Path;
-
+use crate::flags::Flags;
+use crate::oci_runtime::cgroup::Cgroup;
 use crate::oci_runtime::spec::Sysfs;
 
 /// Facts about the machine.
@@ -18,20 +18,30 @@ pub struct Machine {
     pub sysfs: Sysfs,
     /// Every user ID up to this can be used in a container; 1 when only root is mapped.
     pub mapped_uids: u64,
-    /// Why containers have no limits; `None` when they have.
+    /// Where containers get their limits.
+    pub cgroup: Option<Cgroup>,
+    /// Why they have none; `None` when they have.
     pub limits_off: Option<String>,
 }
 
 impl Machine {
     /// Looks around; what cannot be read gets upstream's neutral value.
     #[must_use]
-    pub fn look(root_dir: &Path) -> Self {
+    pub fn look(flags: &Flags) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
         let memory = read("/proc/meminfo");
         let memory_kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:"));
         let memory_kib = memory_kib.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0);
-        let disk = nix::sys::statvfs::statvfs(root_dir).map(|stat| stat.blocks() * stat.fragment_size()).unwrap_or(0);
+        let disk =
+            nix::sys::statvfs::statvfs(&flags.root_dir).map(|stat| stat.blocks() * stat.fragment_size()).unwrap_or(0);
         let release = read("/etc/os-release");
+        let (cgroup, limits_off) = match &flags.cgroup_root {
+            Some(root) => match Cgroup::below(root) {
+                Ok(cgroup) => (Some(cgroup), None),
+                Err(why) => (None, Some(why)),
+            },
+            None => (None, Some(flags.limits_off.clone().unwrap_or_else(|| "there is no --cgroup-root".to_owned()))),
+        };
         let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
         Self {
             cpus: std::thread::available_parallelism().map_or(1, Into::into),
@@ -44,7 +54,8 @@ impl Machine {
             runc_version: runc_version(),
             sysfs: probe_sysfs(),
             mapped_uids: mapped(&read("/proc/self/uid_map")),
-            limits_off: crate::oci_runtime::cgroup::probe().err(),
+            cgroup,
+            limits_off,
         }
     }
 }

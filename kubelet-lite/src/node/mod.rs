@@ -15,12 +15,13 @@ use kube::Client;
 use kube::runtime::reflector::Store;
 use tokio::sync::watch;
 
-use crate::cni::Cni;
 use crate::flags::Flags;
 use crate::images::Images;
 use crate::images::rootfs::Writable;
+use crate::objects::Watched;
 use crate::oci_runtime::exec::Runc;
 use crate::oci_runtime::spec::Sysfs;
+use cni::libcni::Cni;
 
 /// Everything pods need of their node.
 pub struct Node {
@@ -33,6 +34,8 @@ pub struct Node {
     pub cni: Cni,
     pub runc: Runc,
     pub services: Store<Service>,
+    /// What the node's pods mount.
+    pub objects: Watched,
     /// Why the network is not ready; `None` when it is.
     pub network: watch::Receiver<Option<String>>,
     pub machine: machine::Machine,

@@ -5,7 +5,7 @@ use std::path::Path;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::sync::watch;
 
-use crate::cni::Cni;
+use cni::libcni::Cni;
 
 /// Starts watching; the value is the reason why the network is not ready, or `None` when it is.
 ///

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
 use runtime::events::EventType;
+use tokio::sync::Notify;
 
 use super::{Node, status};
 
@@ -49,9 +52,36 @@ async fn attempt(api: &Api<NodeObject>, name: &str, object: &NodeObject) -> kube
     }
 }
 
-/// Writes the status now, whenever the network's readiness changes, and every [`REPORT`].
+/// Tells when somebody else (the node controller) says that this node's readiness is unknown, or has deleted the Node: we
+/// know better, and say so at once.
+fn doubts(node: &Node) -> Arc<Notify> {
+    let config = watcher::Config::default().fields(&format!("metadata.name={}", node.name));
+    let events = watcher(Api::<NodeObject>::all(node.client.clone()), config).default_backoff();
+    let told = Arc::new(Notify::new());
+    let tell = told.clone();
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(events);
+        while let Some(event) = events.next().await {
+            let doubted = match event {
+                Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node)) => {
+                    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+                    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
+                }
+                Ok(watcher::Event::Delete(_)) => true,
+                _ => false,
+            };
+            if doubted {
+                tell.notify_one();
+            }
+        }
+    });
+    told
+}
+
+/// Writes the status now, whenever the network's readiness changes or somebody doubts it, and every [`REPORT`].
 pub async fn report(node: Arc<Node>) {
     let mut readiness = node.network.clone();
+    let doubted = doubts(&node);
     let api: Api<NodeObject> = Api::all(node.client.clone());
     let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
     loop {
@@ -98,6 +128,7 @@ pub async fn report(node: Arc<Node>) {
         }
         tokio::select! {
             changed = readiness.changed() => if changed.is_err() { return },
+            () = doubted.notified() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -1,51 +1,77 @@
-//! Control groups: whether we may make any, and whether one has seen the kernel's out-of-memory killer.
+//! Control groups: where containers get theirs, and whether one has seen the kernel's out-of-memory killer.
 //!
-//! Each limited container has a group of its own right below the root of every hierarchy, so that deleting the container
-//! leaves no folder. Version 1 (a hierarchy a controller) and version 2 (one for all) are both understood.
+//! Every container has a group of its own below the one the kubelet was given (`--cgroup-root`); the runtime makes and
+//! removes it. Version 1 (a hierarchy a controller) and version 2 (one for all) are both understood.
 
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// The group of a container, as the runtime's `cgroupsPath`.
-#[must_use]
-pub fn path(id: &str) -> String {
-    format!("/knetsim-{}", &id[..id.len().min(32)])
+/// The group below which containers get theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// As the runtime's relative `cgroupsPath`.
+    name: String,
+    /// Its folder in the hierarchy of the memory controller.
+    memory: PathBuf,
+    /// Whether the kernel counts swap, too.
+    pub limits_swap: bool,
 }
 
-fn memory_dir(root: &Path, group: &str) -> PathBuf {
-    let v1 = root.join("memory");
-    let base = if v1.is_dir() { v1 } else { root.to_owned() };
-    base.join(group.trim_start_matches('/'))
-}
-
-/// Makes a group and removes it again.
-///
-/// # Errors
-/// Why limits cannot be set here.
-pub fn probe() -> Result<(), String> {
-    probe_in(Path::new(ROOT))
-}
-
-fn probe_in(root: &Path) -> Result<(), String> {
-    if !root.join("memory").is_dir() && !root.join("cgroup.controllers").exists() {
-        return Err("no control groups are mounted".to_owned());
+impl Cgroup {
+    /// Finds the group `name`, which is relative as the runtime takes it: below the own group in version 1, beside it in
+    /// version 2.
+    ///
+    /// # Errors
+    /// Why limits cannot be set there.
+    pub fn below(name: &str) -> Result<Self, String> {
+        let own = std::fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+        Self::find(Path::new(ROOT), &own, name)
     }
-    let dir = memory_dir(root, &format!("knetsim-probe-{}", uuid::Uuid::new_v4().simple()));
-    std::fs::create_dir(&dir).map_err(|error| format!("this user may not create control groups ({error})"))?;
-    let limited = ["memory.max", "memory.limit_in_bytes"].iter().any(|file| dir.join(file).exists());
-    let _ = std::fs::remove_dir(&dir);
-    if limited { Ok(()) } else { Err("the memory controller is not delegated to this user".to_owned()) }
+
+    fn find(root: &Path, own: &str, name: &str) -> Result<Self, String> {
+        let of = |controller: &str| {
+            own.lines().find_map(|line| {
+                let mut fields = line.splitn(3, ':').skip(1);
+                let named = fields.next()?.split(',').any(|one| one == controller);
+                Some(fields.next()?.trim_start_matches('/')).filter(|_| named)
+            })
+        };
+        let (base, group) = match of("memory") {
+            Some(group) => (root.join("memory"), Path::new(group)),
+            None => {
+                let group = Path::new(of("").ok_or("no control groups are mounted")?);
+                (root.to_owned(), group.parent().unwrap_or(group))
+            }
+        };
+        let memory = base.join(group).join(name);
+        if !["memory.max", "memory.limit_in_bytes"].iter().any(|file| memory.join(file).exists()) {
+            return Err(format!("{} limits no memory", memory.display()));
+        }
+        let limits_swap =
+            ["memory.swap.max", "memory.memsw.limit_in_bytes"].iter().any(|file| memory.join(file).exists());
+        Ok(Self { name: name.to_owned(), memory, limits_swap })
+    }
+
+    /// The group of a container, as the runtime's `cgroupsPath`.
+    #[must_use]
+    pub fn of(&self, id: &str) -> String {
+        format!("{}/{}", self.name, short(id))
+    }
+
+    /// Whether a process of the container's group was killed for want of memory. Ask before the container is deleted.
+    #[must_use]
+    pub fn oom_killed(&self, id: &str) -> bool {
+        let dir = self.memory.join(short(id));
+        ["memory.events", "memory.oom_control"].iter().any(|file| {
+            let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
+            counts_a_kill(&text)
+        })
+    }
 }
 
-/// Whether a process of the container's group was killed for want of memory. Ask before the container is deleted.
-#[must_use]
-pub fn oom_killed(id: &str) -> bool {
-    let dir = memory_dir(Path::new(ROOT), &path(id));
-    ["memory.events", "memory.oom_control"].iter().any(|file| {
-        let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
-        counts_a_kill(&text)
-    })
+fn short(id: &str) -> &str {
+    &id[..id.len().min(32)]
 }
 
 fn counts_a_kill(text: &str) -> bool {
@@ -64,8 +90,20 @@ mod tests {
     }
 
     #[test]
-    fn without_control_groups_the_reason_says_so() {
+    fn the_group_is_found_in_both_versions() {
         let dir = tempfile::tempdir().expect("a folder");
-        assert_eq!(probe_in(dir.path()), Err("no control groups are mounted".to_owned()));
+        let v1 = dir.path().join("v1");
+        std::fs::create_dir_all(v1.join("memory/jobs/7/k")).expect("made");
+        std::fs::write(v1.join("memory/jobs/7/k/memory.limit_in_bytes"), "").expect("made");
+        let found = Cgroup::find(&v1, "4:memory:/jobs/7\n0::/", "k").expect("a group");
+        assert_eq!((found.of("0123"), found.limits_swap), ("k/0123".to_owned(), false));
+        let v2 = dir.path().join("v2");
+        std::fs::create_dir_all(v2.join("app.slice/k")).expect("made");
+        for file in ["memory.max", "memory.swap.max"] {
+            std::fs::write(v2.join("app.slice/k").join(file), "").expect("made");
+        }
+        assert!(Cgroup::find(&v2, "0::/app.slice/run-1.scope", "k").expect("a group").limits_swap);
+        assert!(Cgroup::find(&v2, "0::/other.slice/a.scope", "k").expect_err("none").contains("limits no memory"));
+        assert_eq!(Cgroup::find(&v2, "", "k"), Err("no control groups are mounted".to_owned()));
     }
 }

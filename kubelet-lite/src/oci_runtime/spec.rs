@@ -47,6 +47,8 @@ pub struct Namespaces {
 pub struct Limits {
     pub cgroup: String,
     pub memory: Option<i64>,
+    /// Whether the kernel counts swap, too.
+    pub swap: bool,
     /// In thousandths of a CPU.
     pub cpu: Option<i64>,
     pub cpu_request: Option<i64>,
@@ -142,7 +144,11 @@ fn with_limits(mut spec: Value, c: &Container) -> Value {
     const PERIOD: i64 = 100_000;
     let mut resources = json!({});
     if let Some(bytes) = limits.memory {
-        resources["memory"] = json!({ "limit": bytes, "swap": bytes });
+        resources["memory"] = json!({ "limit": bytes });
+        if limits.swap {
+            // Memory and swap together: the limit is not evaded by swapping.
+            resources["memory"]["swap"] = json!(bytes);
+        }
     }
     let mut cpu = json!({});
     if let Some(milli) = limits.cpu {
@@ -270,12 +276,18 @@ mod tests {
 
     #[test]
     fn limits_are_the_cgroups_numbers() {
-        let limits =
-            Limits { cgroup: "/k/x".into(), memory: Some(1 << 20), cpu: Some(250), cpu_request: Some(100), pids: None };
+        let limits = Limits {
+            cgroup: "k/x".into(),
+            memory: Some(1 << 20),
+            swap: true,
+            cpu: Some(250),
+            cpu_request: Some(100),
+            pids: None,
+        };
         let spec = spec(&Container { limits: Some(limits), ..container() });
         assert_eq!(spec["linux"]["resources"]["memory"], json!({ "limit": 1_048_576, "swap": 1_048_576 }));
         assert_eq!(spec["linux"]["resources"]["cpu"], json!({ "quota": 25_000, "period": 100_000, "shares": 102 }));
-        assert_eq!(spec["linux"]["cgroupsPath"], "/k/x");
+        assert_eq!(spec["linux"]["cgroupsPath"], "k/x");
     }
 
     #[test]

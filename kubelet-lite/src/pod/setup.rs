@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::cni::{self, Attachment};
 use crate::container::fields::Known;
 use crate::files::write_atomically;
 use crate::node::Node;
@@ -17,6 +16,7 @@ use crate::oci_runtime::sandbox::{self, Notice, Sandbox};
 use crate::pause::protocol::SandboxConfig;
 use crate::sources::Sources;
 use crate::volumes;
+use cni::libcni::{self, Attachment};
 
 /// What is kept on disk of a sandbox, for a kubelet that comes after us.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,15 +85,21 @@ pub async fn adopt(node: &Node, uid: &str, notices: mpsc::UnboundedSender<Notice
     Some(Ground { sandbox, record, adopted: true })
 }
 
-/// Makes the volumes. Returns when to renew the tokens in them.
+/// Makes the volumes, or brings them up to date; `tokens` are those they hold.
 ///
 /// # Errors
 /// With the first volume that cannot be made.
-pub async fn make_volumes(node: &Node, pod: &Pod, ips: &[String]) -> Result<volumes::Prepared, Error> {
+pub async fn make_volumes(
+    node: &Node,
+    pod: &Pod,
+    ips: &[String],
+    tokens: &volumes::Tokens,
+) -> Result<volumes::Prepared, Error> {
     let uid = pod.uid().unwrap_or_default();
-    let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
-    let context = volumes::Context { pod, known: &known(node, ips), client: &node.client, dir: &node.pod_dir(&uid) };
-    Ok(volumes::prepare(&context, &mut sources).await?)
+    let sources = Sources::watched(&node.objects, &pod.namespace().unwrap_or_default());
+    let (known, dir) = (known(node, ips), node.pod_dir(&uid));
+    let context = volumes::Context { pod, known: &known, client: &node.client, tokens, dir: &dir };
+    Ok(volumes::prepare(&context, sources).await?)
 }
 
 /// Makes a new sandbox with its network.
@@ -143,7 +149,7 @@ pub async fn make_sandbox(
         // Written before the plugins run, so that whatever they make can be unmade after a crash.
         save(&config.dir, &record).map_err(|error| Error::Sandbox(error.to_string()))?;
         match node.cni.add(&attachment(&record, pod)).await {
-            Ok(result) => record.ips = cni::addresses(&result),
+            Ok(result) => record.ips = libcni::addresses(&result),
             Err(error) => {
                 let _ = sandbox.send(&crate::pause::protocol::Request::Quit).await;
                 unpin(&record);
@@ -167,7 +173,7 @@ fn save(dir: &Path, record: &Record) -> std::io::Result<()> {
 }
 
 /// Frees everything [`make_sandbox`] made; goes on after an error, and reports it.
-pub async fn free_sandbox(node: &Node, record: &Record, sandbox: Option<&mut Sandbox>) -> Result<(), cni::Error> {
+pub async fn free_sandbox(node: &Node, record: &Record, sandbox: Option<&mut Sandbox>) -> Result<(), libcni::Error> {
     let detached = match record.netns {
         Some(_) => node.cni.delete(&attachment(record, &Pod::default())).await,
         None => Ok(()),

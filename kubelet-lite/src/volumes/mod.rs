@@ -10,14 +10,15 @@ pub mod payload;
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::container::fields::Known;
 use crate::container::resources;
+use crate::objects::Followed;
 use crate::sources::{self, Sources};
+pub use payload::Tokens;
 
 /// Volume name to its folder (or file, for some hostPaths).
 pub type Volumes = HashMap<String, PathBuf>;
@@ -32,8 +33,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Prepared {
     pub volumes: Volumes,
-    /// When a token in them has to be renewed.
-    pub renew: Option<Duration>,
+    /// The tokens in them.
+    pub tokens: Tokens,
+    /// What they mirror of the API.
+    pub followed: Vec<Followed>,
 }
 
 /// What [`prepare`] needs besides the pod.
@@ -41,6 +44,8 @@ pub struct Context<'a> {
     pub pod: &'a Pod,
     pub known: &'a Known,
     pub client: &'a kube::Client,
+    /// Tokens that are in the volumes already.
+    pub tokens: &'a Tokens,
     /// The pod's folder.
     pub dir: &'a Path,
 }
@@ -49,29 +54,26 @@ pub struct Context<'a> {
 ///
 /// # Errors
 /// With the first volume that cannot be made, in upstream's words.
-pub async fn prepare(context: &Context<'_>, sources: &mut Sources) -> Result<Prepared, Error> {
-    let mut prepared = Prepared { volumes: Volumes::new(), renew: None };
+pub async fn prepare(context: &Context<'_>, mut sources: Sources<'_>) -> Result<Prepared, Error> {
+    let mut prepared = Prepared { volumes: Volumes::new(), tokens: Tokens::new(), followed: Vec::new() };
     for volume in context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let (path, renew) = one(context, volume, sources)
+        let (path, tokens) = one(context, volume, &mut sources)
             .await
             .map_err(|message| Error::SetUp { volume: volume.name.clone(), message })?;
         prepared.volumes.insert(volume.name.clone(), path);
-        prepared.renew = [prepared.renew, renew].into_iter().flatten().min();
+        prepared.tokens.extend(tokens);
     }
+    prepared.followed = sources.followed();
     Ok(prepared)
 }
 
-async fn one(
-    context: &Context<'_>,
-    volume: &Volume,
-    sources: &mut Sources,
-) -> Result<(PathBuf, Option<Duration>), String> {
+async fn one(context: &Context<'_>, volume: &Volume, sources: &mut Sources<'_>) -> Result<(PathBuf, Tokens), String> {
     let folder = |plugin: &str| context.dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(&volume.name);
     let words = |error: std::io::Error| error.to_string();
     if let Some(host) = &volume.host_path {
         let path = PathBuf::from(&host.path);
         host_path::check(&path, host.type_.as_deref().unwrap_or_default())?;
-        return Ok((path, None));
+        return Ok((path, Tokens::new()));
     }
     if let Some(empty) = &volume.empty_dir {
         let path = folder("empty-dir");
@@ -84,13 +86,13 @@ async fn one(
             mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
                 .map_err(|error| error.to_string())?;
         }
-        return Ok((path, None));
+        return Ok((path, Tokens::new()));
     }
     if let Some((plugin, found)) = payload::collect(context, volume, sources).await? {
         let path = folder(plugin);
         std::fs::create_dir_all(&path).map_err(words)?;
         atomic::write(&path, &found.files).map_err(words)?;
-        return Ok((path, found.renew));
+        return Ok((path, found.tokens));
     }
     let kind = serde_json::to_value(volume)
         .ok()

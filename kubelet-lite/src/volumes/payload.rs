@@ -1,20 +1,33 @@
 //! What is in configMap, secret, downwardAPI and projected volumes.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume};
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use super::Context;
 use super::atomic::{File, Files};
 use crate::container::fields;
 use crate::sources::{self, Data, Kind, Sources};
 
-/// Files, and when a token among them has to be renewed.
+/// A token in a volume, and when it has to be renewed.
+#[derive(Clone, Debug)]
+pub struct Token {
+    text: String,
+    pub renew: Instant,
+}
+
+/// Tokens by volume and path.
+pub type Tokens = HashMap<(String, String), Token>;
+
+/// Files, and the tokens among them.
 #[derive(Debug, Default)]
 pub struct Payload {
     pub files: Files,
-    pub renew: Option<Duration>,
+    pub tokens: Tokens,
 }
 
 /// Upstream's default mode of such files.
@@ -24,7 +37,7 @@ const MODE: i32 = 0o644;
 pub async fn collect(
     context: &Context<'_>,
     volume: &Volume,
-    sources: &mut Sources,
+    sources: &mut Sources<'_>,
 ) -> Result<Option<(&'static str, Payload)>, String> {
     let mut payload = Payload::default();
     if let Some(map) = &volume.config_map {
@@ -57,13 +70,20 @@ pub async fn collect(
         }
         if let Some(token) = &source.service_account_token {
             let seconds = token.expiration_seconds.unwrap_or(3600);
-            let (text, granted) =
-                sources::token(context.client, context.pod, token.audience.as_deref(), seconds).await?;
-            // Upstream renews at 80 % of the life, and at the latest after a day.
-            let renew = Duration::from_secs(u64::try_from(granted * 8 / 10).unwrap_or(60).clamp(60, 86_400));
-            payload.renew = [payload.renew, Some(renew)].into_iter().flatten().min();
+            let key = (volume.name.clone(), token.path.clone());
+            let token = match context.tokens.get(&key).filter(|known| known.renew > Instant::now()) {
+                Some(known) => known.clone(),
+                None => {
+                    let audience = token.audience.as_deref();
+                    let (text, granted) = sources::token(context.client, context.pod, audience, seconds).await?;
+                    // Upstream renews at 80 % of the life, and at the latest after a day.
+                    let life = Duration::from_secs(u64::try_from(granted * 8 / 10).unwrap_or(60).clamp(60, 86_400));
+                    Token { text, renew: Instant::now() + life }
+                }
+            };
             // Containers may run as another user: the token is readable by all in the pod, as with upstream's fsGroup.
-            insert(&mut payload.files, &token.path, text.into_bytes(), mode)?;
+            insert(&mut payload.files, &key.1, token.text.clone().into_bytes(), mode)?;
+            payload.tokens.insert(key, token);
         }
     }
     Ok(Some(("projected", payload)))
@@ -71,7 +91,7 @@ pub async fn collect(
 
 async fn keys(
     payload: &mut Payload,
-    sources: &mut Sources,
+    sources: &mut Sources<'_>,
     kind: Kind,
     name: &str,
     items: Option<&[KeyToPath]>,
@@ -80,12 +100,12 @@ async fn keys(
 ) -> Result<(), String> {
     let data = match sources.get(kind, name).await {
         Ok(data) => data,
-        Err(sources::Error::NotFound { .. }) if optional == Some(true) => Data::new(),
+        Err(sources::Error::NotFound { .. }) if optional == Some(true) => Arc::new(Data::new()),
         Err(error) => return Err(error.into()),
     };
     let Some(items) = items else {
-        for (key, content) in data {
-            insert(&mut payload.files, &key, content, mode)?;
+        for (key, content) in data.iter() {
+            insert(&mut payload.files, key, content.clone(), mode)?;
         }
         return Ok(());
     };

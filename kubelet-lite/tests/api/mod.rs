@@ -1,4 +1,4 @@
-//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE.
+//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE; list and watch of a single name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -88,6 +88,41 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// The name that a list or watch asks for.
+fn named(uri: &Uri) -> Option<String> {
+    let query = uri.query()?;
+    let (_, rest) = query.split_once("fieldSelector=metadata.name%3D")?;
+    Some(rest.split('&').next().unwrap_or_default().to_owned())
+}
+
+fn listed(fake: &Fake, path: &str, name: &str) -> Response {
+    let items: Vec<Value> = fake.get(&format!("{path}/{name}")).into_iter().collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "1" }, "items": items });
+    ([("content-type", "application/json")], list.to_string()).into_response()
+}
+
+/// An event for each change, for as long as somebody listens.
+fn watched(fake: Fake, path: String, name: String) -> Response {
+    let path = format!("{path}/{name}");
+    let start = (fake.changes.subscribe(), fake.get(&path));
+    let events = futures::stream::unfold(start, move |(mut changes, before)| {
+        let (fake, path) = (fake.clone(), path.clone());
+        async move {
+            loop {
+                changes.changed().await.ok()?;
+                let now = fake.get(&path);
+                if now != before {
+                    let kind = if now.is_none() { "DELETED" } else { "MODIFIED" };
+                    let object = now.clone().or(before).unwrap_or_default();
+                    let line = format!("{}\n", json!({ "type": kind, "object": object }));
+                    return Some((Ok::<_, std::convert::Infallible>(line), (changes, now)));
+                }
+            }
+        }
+    });
+    ([("content-type", "application/json")], axum::body::Body::from_stream(events)).into_response()
+}
+
 async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes) -> Response {
     let path = uri.path().trim_end_matches("/status").to_owned();
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -97,6 +132,13 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         });
         (StatusCode::NOT_FOUND, [("content-type", "application/json")], status.to_string()).into_response()
     };
+    if let Some(name) = named(&uri) {
+        return if uri.query().unwrap_or_default().contains("watch=") {
+            watched(fake, path, name)
+        } else {
+            listed(&fake, &path, &name)
+        };
+    }
     let reply = match method {
         Method::GET => fake.get(&path),
         Method::POST => {

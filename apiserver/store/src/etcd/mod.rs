@@ -12,6 +12,7 @@
 
 mod convert;
 mod follow;
+mod newest;
 
 use crate::hub::{Hub, until_error};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
@@ -55,6 +56,7 @@ impl Default for Options {
 /// A store in etcd. Dropping it ends its tasks and, with [`StoreError::Unavailable`], its watches.
 pub struct Etcd {
     client: Client,
+    newest: newest::Newest,
     hub: Arc<Hub>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -87,7 +89,7 @@ impl Etcd {
         if let Some(every) = options.compact_every {
             tasks.push(tokio::spawn(follow::compact(client.clone(), every)));
         }
-        Ok(Self { client, hub, tasks })
+        Ok(Self { newest: newest::Newest::new(client.clone()), client, hub, tasks })
     }
 
     async fn txn(&self, key: &str, expected: Revision, change: TxnOp) -> Result<WriteOutcome, StoreError> {
@@ -226,6 +228,6 @@ impl Store for Etcd {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        newest(&self.client).await
+        self.newest.get().await
     }
 }

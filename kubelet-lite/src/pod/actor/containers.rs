@@ -8,7 +8,6 @@ use runtime::events::EventType;
 
 use super::{Actor, Event, millis, now};
 use crate::container::prepare::{self, PodSide, Prepared};
-use crate::oci_runtime::cgroup;
 use crate::pause::protocol::{Container as Reported, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
@@ -288,7 +287,7 @@ impl Actor {
         let backoff = self.node.backoff;
         let pod = format!("{}_{}({})", self.pod.name_any(), self.namespace(), self.uid());
         let ending = self.state.terminating || self.state.failed.is_some();
-        let limited = self.node.machine.limits_off.is_none();
+        let group = self.node.machine.cgroup.clone();
         let tracked = self.state.entry(&container.name);
         tracked.started = false;
         tracked.ready = false;
@@ -297,7 +296,7 @@ impl Actor {
         if ended.message.is_none() {
             ended.message = text;
         }
-        if ended.code != 0 && ended.reason == "Error" && limited && cgroup::oom_killed(&ended.id) {
+        if ended.code != 0 && ended.reason == "Error" && group.is_some_and(|group| group.oom_killed(&ended.id)) {
             "OOMKilled".clone_into(&mut ended.reason);
         }
         let ended = ended.clone();

@@ -6,16 +6,25 @@ use k8s_openapi::api::core::v1::PodSpec;
 use kube::ResourceExt;
 use runtime::events::EventType;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::{Actor, Event, millis, now};
+use super::{AbortOnDrop, Actor, Event, millis, now};
 use crate::oci_runtime::sandbox::Notice;
 use crate::pod::plan;
 use crate::pod::setup::{self, Ground};
 use crate::pod::state::{Ended, Run, all};
 use crate::volumes;
 
-/// How often content from the API is brought up to date (upstream: its sync period plus cache delay, about a minute).
-pub(super) const REFRESH: Duration = Duration::from_secs(10);
+/// After volumes could not be brought up to date.
+pub(super) const RETRY: Duration = Duration::from_secs(10);
+
+/// Whether a volume shows what the pod's own object says.
+pub(super) fn shows_itself(spec: &PodSpec) -> bool {
+    spec.volumes.iter().flatten().any(|volume| {
+        let sources = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        volume.downward_api.is_some() || sources.into_iter().any(|source| source.downward_api.is_some())
+    })
+}
 
 impl Actor {
     /// Takes over what the API remembers of runs in a sandbox that may be gone.
@@ -83,7 +92,7 @@ impl Actor {
         let containers = ground.sandbox.containers.clone();
         self.state.start_time = ground.record.start_time;
         self.stand(ground);
-        match setup::make_volumes(&self.node, &self.pod, &self.state.pod_ips).await {
+        match setup::make_volumes(&self.node, &self.pod, &self.state.pod_ips, &self.tokens).await {
             Ok(prepared) => self.take_volumes(prepared),
             Err(error) => tracing::warn!(%error, pod = self.pod.name_any(), "refreshing volumes"),
         }
@@ -114,14 +123,20 @@ impl Actor {
 
     pub(super) fn take_volumes(&mut self, prepared: volumes::Prepared) {
         self.volumes = prepared.volumes;
-        let refreshable = self.spec().volumes.iter().flatten().any(|volume| {
-            volume.config_map.is_some()
-                || volume.secret.is_some()
-                || volume.projected.is_some()
-                || volume.downward_api.is_some()
+        self.tokens = prepared.tokens;
+        let renew = self.tokens.values().map(|token| token.renew.saturating_duration_since(Instant::now())).min();
+        self.refresh_at = renew.map(|wait| now() + millis(wait));
+        let mut followed = prepared.followed;
+        let events = self.events.clone();
+        self.follower = (!followed.is_empty()).then(|| {
+            let task = tokio::spawn(async move {
+                futures::future::select_all(followed.iter_mut().map(|one| Box::pin(one.changed()))).await;
+                let _ = events.send(Event::Outdated);
+                // Held until the volumes are up to date, so that the watches go on.
+                std::future::pending::<()>().await;
+            });
+            AbortOnDrop(task.abort_handle())
         });
-        let renew = prepared.renew.unwrap_or(REFRESH).min(REFRESH);
-        self.refresh_at = refreshable.then(|| now() + millis(renew));
     }
 
     /// Pause is gone, and all containers with it: the pod gets a new sandbox.
@@ -206,11 +221,11 @@ impl Actor {
         }
         self.setting_up = true;
         let (node, pod, events, notices) = (self.node.clone(), self.pod.clone(), self.events.clone(), self.notices());
-        let start_time = self.state.start_time;
+        let (start_time, tokens) = (self.state.start_time, self.tokens.clone());
         tokio::spawn(async move {
             let work = async {
                 // The volumes' downward API knows the pod's address only when there is one: they are made after it.
-                let prepared = setup::make_volumes(&node, &pod, &[]).await?;
+                let prepared = setup::make_volumes(&node, &pod, &[], &tokens).await?;
                 let ground = setup::make_sandbox(&node, &pod, start_time, notices).await?;
                 Ok((ground, prepared))
             };
@@ -235,9 +250,12 @@ impl Actor {
     pub(super) fn refresh(&mut self) {
         self.refresh_at = None;
         let (node, pod, events) = (self.node.clone(), self.pod.clone(), self.events.clone());
-        let ips = self.state.pod_ips.clone();
+        let (ips, tokens) = (self.state.pod_ips.clone(), self.tokens.clone());
         tokio::spawn(async move {
-            let prepared = setup::make_volumes(&node, &pod, &ips).await.ok();
+            let prepared = setup::make_volumes(&node, &pod, &ips, &tokens).await;
+            let prepared = prepared
+                .inspect_err(|error| tracing::debug!(%error, pod = pod.name_any(), "volumes are not up to date"))
+                .ok();
             let _ = events.send(Event::Refreshed(prepared));
         });
     }
@@ -245,6 +263,7 @@ impl Actor {
     pub(super) async fn tear_down(&mut self) {
         self.tearing_down = true;
         self.refresh_at = None;
+        self.follower = None;
         let Some(mut ground) = self.ground.take() else {
             self.state.torn_down = true;
             return;

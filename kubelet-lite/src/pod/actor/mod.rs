@@ -14,7 +14,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use runtime::events::EventType;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 
 use super::plan::{self, Action};
 use super::probing::Workers;
@@ -22,13 +22,13 @@ use super::registry::{Registry, View};
 use super::setup::{self, Ground};
 use super::state::{State, all};
 use super::writer::{self, Wanted};
-use crate::cni;
 use crate::container::prepare::{self, Prepared};
 use crate::node::Node;
 use crate::oci_runtime::sandbox::Notice;
 use crate::pause::protocol::Request;
 use crate::probes::{Kind, Verdict};
 use crate::volumes;
+use cni::libcni;
 
 /// Between tries to make volumes or the sandbox; doubled each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +44,8 @@ pub enum Event {
     /// Volumes and sandbox stand, or do not.
     Ground(Box<Result<(Ground, volumes::Prepared), setup::Error>>),
     Refreshed(Option<volumes::Prepared>),
+    /// What a volume mirrors has changed.
+    Outdated,
     Prepared {
         name: String,
         attempt: u32,
@@ -68,7 +70,7 @@ pub enum Event {
         id: String,
         signal: i32,
     },
-    TornDown(Result<(), cni::Error>),
+    TornDown(Result<(), libcni::Error>),
     NetworkReady,
     /// Only look again.
     Wake,
@@ -81,6 +83,9 @@ pub struct Actor {
     state: State,
     ground: Option<Ground>,
     volumes: volumes::Volumes,
+    tokens: volumes::Tokens,
+    /// Tells of changes of what the volumes mirror.
+    follower: Option<AbortOnDrop>,
     events: mpsc::UnboundedSender<Event>,
     inbox: mpsc::UnboundedReceiver<Event>,
     wanted: watch::Sender<Wanted>,
@@ -97,6 +102,15 @@ pub struct Actor {
     gone: bool,
     /// When the watched object told us to end, by which time.
     deadline: Option<i64>,
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn now() -> i64 {
@@ -120,6 +134,8 @@ impl Actor {
             state: State { start_time: now(), ..State::default() },
             ground: None,
             volumes: HashMap::new(),
+            tokens: HashMap::new(),
+            follower: None,
             events: events.clone(),
             inbox,
             wanted,
@@ -199,6 +215,10 @@ impl Actor {
     }
 
     fn take_pod(&mut self, pod: Arc<Pod>) {
+        let (old, new) = (&self.pod.metadata, &pod.metadata);
+        if (&old.labels, &old.annotations) != (&new.labels, &new.annotations) && ground::shows_itself(self.spec()) {
+            self.refresh_at = Some(now());
+        }
         self.pod = pod;
         if let Some(at) = &self.pod.metadata.deletion_timestamp {
             let first = !self.state.terminating;
@@ -231,7 +251,8 @@ impl Actor {
             Event::Notice(Notice::Gone) => self.lose_sandbox().await,
             Event::Ground(result) => self.take_ground(*result).await,
             Event::Refreshed(Some(prepared)) => self.take_volumes(prepared),
-            Event::Refreshed(None) => self.refresh_at = Some(now() + millis(ground::REFRESH)),
+            Event::Outdated => self.refresh_at = Some(now()),
+            Event::Refreshed(None) => self.refresh_at = Some(now() + millis(ground::RETRY)),
             Event::Prepared { name, attempt, result } => self.take_prepared(&name, attempt, *result).await,
             Event::PostStarted { id, result } => self.take_post_start(&id, result),
             Event::Probed { id, kind, verdict } => self.take_probe(&id, kind, verdict),

@@ -36,7 +36,7 @@ pub fn store(dir: &Path, list: &NetworkList, attachment: &Attachment, result: &V
         "result": result,
     });
     let path = dir.join(format!("{}-{}-{}", list.name, attachment.container_id, attachment.ifname));
-    crate::files::write_atomically(&path, entry.to_string().as_bytes())?;
+    crate::subnet_env::write_atomically(&path, entry.to_string().as_bytes())?;
     Ok(())
 }
 
@@ -67,4 +67,20 @@ fn find(dir: &Path, attachment: &Attachment) -> Result<Option<PathBuf>, Error> {
         Err(error) => return Err(error.into()),
     };
     Ok(files.flatten().find(|file| file.file_name().to_string_lossy().ends_with(&end)).map(|file| file.path()))
+}
+
+/// Every remembered attachment by container id and interface.
+pub fn list(dir: &Path) -> Result<Vec<(String, String)>, Error> {
+    let files = match std::fs::read_dir(dir) {
+        Ok(files) => files,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let entries = files.flatten().filter_map(|file| {
+        let entry: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
+        Some((entry["containerId"].as_str()?.to_owned(), entry["ifName"].as_str()?.to_owned()))
+    });
+    let mut all: Vec<_> = entries.collect();
+    all.sort();
+    Ok(all)
 }

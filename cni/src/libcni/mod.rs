@@ -1,4 +1,5 @@
-//! Calling CNI plugins by the specification (1.0.0; 1.1.0 configurations are understood).
+//! Calling CNI plugins by the specification (1.0.0; 1.1.0 configurations are understood), as the library `libcni` does:
+//! for the kubelet, and for meta plugins that attach a pod to more than one network.
 //!
 //! [`conf`] finds the node's network configuration, [`invoke`] runs a chain of plugins, [`cache`] keeps what a DEL needs
 //! later, also after a restart and after the configuration has changed.
@@ -72,14 +73,21 @@ impl Cni {
     /// # Errors
     /// With the failing plugin's own message.
     pub async fn add(&self, attachment: &Attachment) -> Result<Value, Error> {
-        let list = self.network()?;
+        self.add_list(&self.network()?, attachment).await
+    }
+
+    /// Attaches a pod to a given network, as [`Cni::add`] does to the node's.
+    ///
+    /// # Errors
+    /// With the failing plugin's own message.
+    pub async fn add_list(&self, list: &NetworkList, attachment: &Attachment) -> Result<Value, Error> {
         let mut previous = None;
         for plugin in &list.plugins {
             let config = list.plugin_config(plugin, &attachment.runtime_config, previous.as_ref());
             match self.call("ADD", attachment, plugin, &config).await {
                 Ok(result) => previous = Some(result),
                 Err(error) => {
-                    if let Err(undone) = self.delete_chain(&list, attachment, None).await {
+                    if let Err(undone) = self.delete_chain(list, attachment, None).await {
                         tracing::warn!(error = %undone, pod = attachment.pod, "undoing a failed CNI ADD");
                     }
                     return Err(error);
@@ -87,7 +95,7 @@ impl Cni {
             }
         }
         let result = previous.unwrap_or_else(|| json!({ "cniVersion": list.version }));
-        cache::store(&self.cache_dir, &list, attachment, &result)?;
+        cache::store(&self.cache_dir, list, attachment, &result)?;
         Ok(result)
     }
 
@@ -116,6 +124,14 @@ impl Cni {
             self.call("CHECK", &cached.attachment, plugin, &config).await?;
         }
         Ok(())
+    }
+
+    /// What is remembered as attached: (container id, interface), in the order of names.
+    ///
+    /// # Errors
+    /// When the cache cannot be read.
+    pub fn attached(&self) -> Result<Vec<(String, String)>, Error> {
+        cache::list(&self.cache_dir)
     }
 
     async fn delete_chain(
