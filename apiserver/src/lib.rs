@@ -23,6 +23,7 @@ pub mod members;
 pub mod options;
 pub mod outbound;
 pub mod registry;
+pub mod sample;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -58,6 +59,18 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
 /// # Errors
 /// See [`run`].
 pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    serve_with(options, stop, |_| async { Ok(()) }).await
+}
+
+/// The same with something more to be done before the server says that it is ready.
+async fn serve_with<F>(
+    options: Options,
+    stop: CancellationToken,
+    more: impl FnOnce(Arc<App>) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let access = access::Access::load(&options)?;
@@ -94,6 +107,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
     let server =
         tokio::spawn(http::server::serve(listeners, tls, clients, http::route::Routes::new(app.clone()), stop.clone()));
     prepare(&app).await?;
+    more(app.clone()).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");

@@ -91,6 +91,9 @@ pub struct Options {
     /// Reach aggregated servers and webhooks at an endpoint of their Service instead of its ClusterIP.
     #[arg(long)]
     pub enable_aggregator_routing: bool,
+    /// Namespaces are the business of the server in front: any is taken for one that is there (ours).
+    #[arg(long, hide = true)]
+    pub foreign_namespaces: bool,
     /// The certificate this server shows to aggregated servers.
     #[arg(long)]
     pub proxy_client_cert_file: Option<PathBuf>,
