@@ -47,10 +47,11 @@ impl Document {
         Self { packed: answer::pack(body), hash: hash.into() }
     }
 
-    fn unpacked(&self) -> ApiResult<Bytes> {
+    fn unpacked(&self) -> Bytes {
         let mut body = Vec::new();
-        flate2::read::GzDecoder::new(&*self.packed).read_to_end(&mut body).map_err(ApiError::internal)?;
-        Ok(body.into())
+        let read = flate2::read::GzDecoder::new(&*self.packed).read_to_end(&mut body);
+        read.expect("what was packed here can be unpacked");
+        body.into()
     }
 }
 
@@ -102,7 +103,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
         let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
         let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
         if let Some(document) = app.documents.peek(name) {
-            return respond(&document, kind, headers, gzip, false);
+            return Ok(respond(&document, kind, headers, gzip, false));
         }
         let remote = aggregator::openapi::v2(app).await;
         let document = app.documents.get(name, generation, || {
@@ -110,7 +111,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
             remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
             if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
         });
-        return respond(&document, kind, headers, gzip, false);
+        return Ok(respond(&document, kind, headers, gzip, false));
     }
     let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
     if name.is_empty() {
@@ -124,7 +125,7 @@ pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Res
         return Err(ApiError::no_route());
     }
     let document = v3(app, generation, &catalogue, group, version);
-    respond(&document, "application/json", headers, gzip, true)
+    Ok(respond(&document, "application/json", headers, gzip, true))
 }
 
 fn group_version(name: &str) -> Option<(&str, &str)> {
@@ -135,13 +136,7 @@ fn group_version(name: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn respond(
-    document: &Document,
-    kind: &str,
-    headers: &HeaderMap,
-    gzip: bool,
-    immutable: bool,
-) -> ApiResult<Response<Body>> {
+fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, immutable: bool) -> Response<Body> {
     let tag = format!("\"{}\"", document.hash);
     let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|have| have == tag);
     let mut response = if known {
@@ -151,7 +146,7 @@ fn respond(
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
     } else {
-        answer::bytes(200, kind, document.unpacked()?, false)
+        answer::bytes(200, kind, document.unpacked(), false)
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, value);
@@ -160,7 +155,7 @@ fn respond(
         // The address carries the hash, so the answer never changes.
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
-    Ok(response)
+    response
 }
 
 fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &str) -> Document {
@@ -168,6 +163,18 @@ fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &
         let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
         answer::to_json(&openapi::v3(group, version, &rows))
     })
+}
+
+/// The schemas of a group and version, by name; null where nothing of them is served.
+pub fn schemas(app: &App, group: &str, version: &str) -> Value {
+    let generation = app.documents.generation();
+    let catalogue = app.catalogue.load_full();
+    if catalogue.of(group, version).is_empty() {
+        return Value::Null;
+    }
+    let document = v3(app, generation, &catalogue, group, version);
+    let mut document: Value = serde_json::from_slice(&document.unpacked()).unwrap_or_default();
+    document["components"]["schemas"].take()
 }
 
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
