@@ -11,6 +11,7 @@ use crate::app::{App, text};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
+use crate::registry::write::ATTEMPTS;
 
 pub const GROUP: &str = "networking.k8s.io";
 pub const PLURAL: &str = "ipaddresses";
@@ -87,8 +88,16 @@ pub async fn take(
             "the provided IP ({address}) is not in the valid range. The range of valid IPs is {net}"
         ));
     }
-    if dry_run || write_for(app, address, service).await? || adopt(app, address, service).await? {
-        return Ok(Ok(address));
+    // Another server may be writing the same Service: at the first start they all write `kubernetes`. Then they take turns.
+    for _ in 0..ATTEMPTS {
+        if dry_run || write_for(app, address, service).await? {
+            return Ok(Ok(address));
+        }
+        match adopt(app, address, service).await? {
+            Adopted::Yes => return Ok(Ok(address)),
+            Adopted::No => return refused("provided IP is already allocated"),
+            Adopted::Changed => {}
+        }
     }
     refused("provided IP is already allocated")
 }
@@ -115,17 +124,25 @@ pub async fn next(app: &App, service: &Value, dry_run: bool) -> Result<Result<Ip
     Ok(Err("failed to allocate a serviceIP: range is full".to_owned()))
 }
 
+enum Adopted {
+    Yes,
+    /// It is another Service's.
+    No,
+    /// Somebody else was faster; it may be free by now.
+    Changed,
+}
+
 /// Takes over what an earlier try to write the same Service left behind when its server was killed.
-async fn adopt(app: &App, address: Ipv4Addr, service: &Value) -> ApiResult<bool> {
+async fn adopt(app: &App, address: Ipv4Addr, service: &Value) -> ApiResult<Adopted> {
     let key = app.resource(GROUP, PLURAL)?.key("", &address.to_string());
-    let (Some(found), _) = app.store.get(&key, None).await? else { return Ok(false) };
+    let (Some(found), _) = app.store.get(&key, None).await? else { return Ok(Adopted::Changed) };
     let (namespace, name) = (text(service, "/metadata/namespace"), text(service, "/metadata/name"));
     if parent(&found.value)? != (namespace.to_owned(), name.to_owned()) {
-        return Ok(false);
+        return Ok(Adopted::No);
     }
     // Written anew, so that whoever is about to release it finds that it has changed.
     let outcome = app.store.put(&key, to_json(&object(address, namespace, name)), found.mod_revision).await?;
-    Ok(matches!(outcome, WriteOutcome::Done(_)))
+    Ok(if let WriteOutcome::Done(_) = outcome { Adopted::Yes } else { Adopted::Changed })
 }
 
 /// The namespace and name of the Service that an address belongs to.
