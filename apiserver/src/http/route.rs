@@ -262,7 +262,7 @@ pub async fn collect(request: Request) -> ApiResult<Bytes> {
             }
             Ok(bytes)
         }
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format_args!("limit is {BODY_LIMIT}"))),
         Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
     }
 }

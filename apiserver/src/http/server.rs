@@ -17,11 +17,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::idle::{Held, Uses};
 use super::route::Routes;
 use crate::access::Clients;
 
-/// How long a client may take for the TLS handshake, and for the head of a request.
+/// How long a client may take for the TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, as upstream. hyper counts an HTTP/1.1 connection's wait for the next request as
+/// reading its head, so the time for that is the same.
+const IDLE: Duration = Duration::from_secs(90);
 /// So many streams a client may have open on one HTTP/2 connection (upstream: 100 for the anonymous, 250 by default).
 const STREAMS: u32 = 250;
 
@@ -99,12 +103,17 @@ async fn connection(
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
     let peer = clients.judge(chain, address, UnixTime::now());
+    let uses = Uses::default();
+    let in_use = uses.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (routes, peer) = (routes.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(routes.handle(&peer, request.map(Body::new)).await) }
+        let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
+        async move {
+            let response = routes.handle(&peer, request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Held::new(body, used)))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -114,7 +123,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = uses.idle(IDLE) => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

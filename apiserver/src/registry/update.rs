@@ -277,7 +277,7 @@ fn patch_error(call: &Call, error: &patch::PatchError) -> ApiError {
                 json!({ "name": call.info.name, "group": call.resource.group, "kind": call.resource.kind });
             status
         }
-        413 => ApiError::new(413, "RequestEntityTooLarge", error.to_string()),
+        413 => ApiError::too_large(error),
         _ => ApiError::bad_request(error.to_string()),
     }
 }
