@@ -11,3 +11,4 @@ pub mod process;
 pub mod sandbox;
 pub mod seccomp;
 pub mod testing;
+pub mod trace;
