@@ -87,8 +87,8 @@ pub fn restore_kubernetes_service(app: &Arc<App>) {
     });
 }
 
-/// The Service clients in pods use, and the endpoint behind it: this server.
-async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
+/// The Service clients in pods use, and the endpoints behind it: every API server there is.
+pub async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
     let labels = json!({ "component": "apiserver", "provider": "kubernetes" });
     let address = app.options.api_service_ip().to_string();
     ensure(
@@ -110,21 +110,29 @@ async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
         tracing::warn!("the advertised address is a loopback address: the kubernetes Service has no endpoints");
         return Ok(());
     }
-    let (ip, port) = (app.options.advertised().to_string(), app.options.secure_port);
+    endpoints(app, &crate::members::addresses(app).await?).await
+}
+
+/// Writes the endpoints of the `kubernetes` Service.
+pub async fn endpoints(app: &Arc<App>, addresses: &[String]) -> ApiResult<()> {
+    let port = app.options.secure_port;
+    let ips: Vec<Value> = addresses.iter().map(|ip| json!({ "ip": ip })).collect();
+    let ready: Vec<Value> =
+        addresses.iter().map(|ip| json!({ "addresses": [ip], "conditions": { "ready": true } })).collect();
     let mirror = json!({ "endpointslice.kubernetes.io/skip-mirror": "true" });
     let endpoints = json!({
         "metadata": { "name": "kubernetes", "namespace": "default", "labels": mirror },
-        "subsets": [{ "addresses": [{ "ip": ip }], "ports": [{ "name": "https", "port": port, "protocol": "TCP" }] }],
+        "subsets": [{ "addresses": ips, "ports": [{ "name": "https", "port": port, "protocol": "TCP" }] }],
     });
     let slice = json!({
         "metadata": { "name": "kubernetes", "namespace": "default", "labels": { "kubernetes.io/service-name": "kubernetes" } },
         "addressType": if app.options.advertised().is_ipv4() { "IPv4" } else { "IPv6" },
-        "endpoints": [{ "addresses": [ip], "conditions": { "ready": true } }],
+        "endpoints": ready,
         "ports": [{ "name": "https", "port": port, "protocol": "TCP" }],
     });
     for (group, plural, object) in [("", "endpoints", endpoints), ("discovery.k8s.io", "endpointslices", slice)] {
         if !ensure(app, group, plural, object.clone()).await? {
-            // The address may have changed since the last start.
+            // The addresses may have changed since they were written.
             let call = Call::internal(app, group, plural, "default", "kubernetes")?;
             update::update(&call, &update::Change::Merge(object)).await?;
         }

@@ -75,15 +75,51 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
             }
         }
     }
-    app.catalogue.store(Arc::new(Catalogue::new(&customs)));
+    let before = app.catalogue.swap(Arc::new(Catalogue::new(&customs)));
     app.documents.forget();
     app.aggregator.catalogue_changed();
+    // A cache is made anew when its kind is gone or its selectable fields have changed.
+    let fields = |custom: &Custom| custom.versions.iter().map(|v| v.selectable.clone()).collect::<Vec<_>>();
+    for old in before.all().filter(|resource| resource.custom().is_some()) {
+        let same = |new: &Arc<Custom>| old.custom().is_some_and(|o| o.name == new.name && fields(o) == fields(new));
+        if !customs.iter().any(same) {
+            app.caches.forget(&old.prefix);
+        }
+    }
+}
+
+/// Follows the definitions that other servers on the same store write, so that all serve them.
+///
+/// # Errors
+/// The cache cannot be filled.
+pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
+    let cache = app.caches.of(&*app.resource(GROUP, PLURAL)?);
+    let mut watch = cache.watch(cache.sync().await?).await?;
+    let app = app.clone();
+    tokio::spawn(async move {
+        loop {
+            let lost = tokio::select! {
+                events = watch.next() => events.is_err(),
+                () = app.stop.cancelled() => return,
+            };
+            let read = async {
+                if lost {
+                    watch = cache.watch(cache.sync().await?).await?;
+                }
+                app.publisher.run(&app).await.map(drop)
+            };
+            if let Err(error) = read.await {
+                tracing::warn!(%error, "the custom resource definitions cannot be followed");
+            }
+        }
+    });
+    Ok(())
 }
 
 /// A definition was created or updated: sets its conditions if they are due, and serves it.
 pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
     let name = text(definition, "/metadata/name").to_owned();
-    let mut all = definitions(app).await?;
+    let all = definitions(app).await?;
     let call = Call::internal(app, GROUP, PLURAL, "", &name)?;
     let key = call.resource.key("", &name);
     for _ in 0..write::ATTEMPTS {
@@ -93,25 +129,11 @@ pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
         if new == live.value {
             break;
         }
-        if let Some(value) = write::commit(&call, &key, &new, live.revision).await? {
-            all.insert(name.clone(), value);
+        if write::commit(&call, &key, &new, live.revision).await?.is_some() {
             break;
         }
     }
-    if let Some(custom) = app.catalogue.load().all().find_map(|r| r.custom().filter(|c| c.name == name).cloned()) {
-        // The selectable fields may have changed: the cache is made anew with the new ones.
-        let fields = |custom: &Custom| custom.versions.iter().map(|v| v.selectable.clone()).collect::<Vec<_>>();
-        let new = all.get(&name).and_then(|d| Custom::parse(d).ok());
-        if new.is_some_and(|new| fields(&new) != fields(&custom)) {
-            app.caches.forget(&prefix(definition));
-        }
-    }
-    app.publisher.run(app).await?;
-    Ok(())
-}
-
-fn prefix(definition: &Value) -> String {
-    format!("/registry/{}/{}/", text(definition, "/spec/group"), text(definition, "/spec/names/plural"))
+    app.publisher.run(app).await.map(drop)
 }
 
 /// What the naming and establishing controllers would write.
@@ -199,8 +221,7 @@ fn set(conditions: &mut Vec<Value>, name: &str, yes: bool, reason: &str, message
 }
 
 /// A definition is gone: it is served no longer.
-pub fn removed(app: &Arc<App>, definition: &Value) {
-    app.caches.forget(&prefix(definition));
+pub fn removed(app: &Arc<App>) {
     let app = app.clone();
     tokio::spawn(async move {
         if let Err(error) = app.publisher.run(&app).await {

@@ -13,13 +13,17 @@ pub mod access;
 pub mod admission;
 pub mod aggregator;
 pub mod app;
+pub mod audit;
 pub mod bootstrap;
 pub mod crd;
+pub mod flow;
 pub mod http;
 pub mod kinds;
+pub mod members;
 pub mod options;
 pub mod outbound;
 pub mod registry;
+pub mod sample;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -35,6 +39,9 @@ use tokio_util::sync::CancellationToken;
 use app::App;
 use options::{Backend, Options};
 use registry::resource::Catalogue;
+
+/// How long a stopping server may take to tell the others; [`run`] promises to end within a second.
+const LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Runs the API server until SIGTERM or SIGINT.
 ///
@@ -52,39 +59,66 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
 /// # Errors
 /// See [`run`].
 pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    serve_with(options, stop, |_| async { Ok(()) }).await
+}
+
+/// The same with something more to be done before the server says that it is ready.
+async fn serve_with<F>(
+    options: Options,
+    stop: CancellationToken,
+    more: impl FnOnce(Arc<App>) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let access = access::Access::load(&options)?;
-    let judges = http::server::Judges { clients: access.clients.clone(), front: access.front.clone() };
+    let audit = Arc::new(audit::Log::load(&options)?);
+    let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
-    let tls = auth::x509::server_config(&certificate, &key, Some(&access.known))?;
+    let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
     let kubelets = http::kubelet::Kubelets::load(&options)?;
     let listeners = http::server::listeners(&options).await?;
     let store = open(&options).await?;
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
-        allocator: registry::service::Allocator::new(options.service_cluster_ip_range, options.service_node_port_range),
+        allocator: registry::service::Allocator::default(),
         clients: outbound::Clients::load(&options)?,
         publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
+        policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
         health: http::health::Health::default(),
+        flow: flow::Flow::default(),
+        members: members::Members::default(),
         access,
         kubelets,
+        turns: admission::Turns::default(),
+        audit,
         store,
         started,
         stop: stop.clone(),
         options,
     });
     let server =
-        tokio::spawn(http::server::serve(listeners, tls, judges, http::route::router(app.clone()), stop.clone()));
+        tokio::spawn(http::server::serve(listeners, tls, clients, http::route::Routes::new(app.clone()), stop.clone()));
     prepare(&app).await?;
+    more(app.clone()).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
+    members::follow(&app);
+    stop.cancelled().await;
+    // What this cannot do in time the others do when the lease is over.
+    match tokio::time::timeout(LEAVING, members::leave(&app)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "this server could not be taken off the list of servers"),
+        Err(_) => tracing::warn!("this server could not be taken off the list of servers in time"),
+    }
     server.await?;
     Ok(())
 }
@@ -104,13 +138,13 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
 /// What must be done before the server says that it is ready.
 async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     crd::load(app).await.context("load the custom resource definitions")?;
-    let services = app.resource("", "services")?;
-    for kv in app.store.range(&services.prefix, None, 0, None).await?.items {
-        app.allocator.note(&serde_json::from_slice(&kv.value)?);
-    }
+    registry::service::repair::follow(app).await.context("check the addresses and ports of Services")?;
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
+    admission::policy::follow(app).await.context("read the admission policies")?;
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
+    flow::follow(app).await.context("read the flow schemas")?;
+    crd::follow(app).await.context("follow the custom resource definitions")?;
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! `make bench`: medians of several runs, each ratio against something real in the same run. Timing decides no test.
 //!
 //! The figures are those of issue-sized marks: how long until a cluster is usable, what it weighs, how fast pods start and
-//! Services reach the kernel, and what the data path costs compared with the same links built by hand.
+//! Services reach the kernel, what the data path costs compared with the same links built by hand, and what the API server
+//! costs over each store (`knetsim-bench api` measures that alone).
 
+mod api;
 mod datapath;
 mod pods;
 mod services;
@@ -13,14 +15,20 @@ use knetsim_tests::emulator::Emulator;
 
 fn main() -> anyhow::Result<()> {
     runtime::log::init("bench");
-    let runs: usize = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(5);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
+    let only_api = arguments.iter().any(|word| word == "api");
+    if only_api {
+        return api::measure(runs);
+    }
     let dir = tempfile::tempdir()?;
     let emulator = Emulator::beside_us(&dir.path().join("knetsim"))?;
     println!("{runs} runs each; medians; times in ms unless said otherwise\n");
     startup::measure(&emulator, runs)?;
     let result = everything_else(&emulator, runs);
     emulator.knetsim(&["down", "--delete-data"])?;
-    result
+    result?;
+    api::measure(runs)
 }
 
 fn everything_else(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {

@@ -17,6 +17,7 @@ pub mod client;
 pub mod expect;
 pub mod fixture;
 pub mod operations;
+pub mod pods;
 pub mod report;
 pub mod runner;
 pub mod spec;
@@ -30,6 +31,7 @@ mod cli;
 mod instrumentation;
 mod network;
 mod node;
+mod scheduling;
 mod storage;
 
 pub use client::{Objects, Patch, Refused, Watch};

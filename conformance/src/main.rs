@@ -18,6 +18,9 @@ struct Flags {
     /// No specs whose name contains one of these texts
     #[arg(long)]
     skip: Vec<String>,
+    /// Run those that need running pods as well, in an emulator of the knetsim binary beside this program
+    #[arg(long)]
+    full: bool,
     /// Name upstream's specs that have no row here, and run nothing
     #[arg(long)]
     missing: bool,
@@ -45,11 +48,22 @@ fn people(flags: &Flags) -> anyhow::Result<bool> {
         }
         return Ok(true);
     }
-    let specs = table::all().filter(|spec| spec.needs == Needs::Api && wanted(spec.name)).collect();
+    let specs =
+        |needs: Needs| -> Vec<_> { table::all().filter(|spec| spec.needs == needs && wanted(spec.name)).collect() };
+    let (api, pods) = (specs(Needs::Api), specs(Needs::Pods));
     let binary = std::env::current_exe()?;
     let outcomes = runtime::block_on(async move {
-        let cluster = Arc::new(Cluster::api_only(&binary).await?);
-        anyhow::Ok(runner::run(&cluster, specs, |outcome| println!("{}", report::line(outcome))).await)
+        let mut outcomes = Vec::new();
+        let tell = |outcome: &runner::Outcome| println!("{}", report::line(outcome));
+        if !api.is_empty() {
+            let cluster = Arc::new(Cluster::api_only(&binary).await?);
+            outcomes.extend(runner::run(&cluster, api, tell).await);
+        }
+        if flags.full && !pods.is_empty() {
+            let cluster = Arc::new(Cluster::full(&binary.with_file_name("knetsim")).await?);
+            outcomes.extend(runner::run(&cluster, pods, tell).await);
+        }
+        anyhow::Ok(outcomes)
     })?;
     println!("\n{}", report::summary(&outcomes));
     Ok(outcomes.iter().all(|outcome| outcome.error.is_none()))

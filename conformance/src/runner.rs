@@ -13,7 +13,7 @@ use crate::spec::{Spec, Test};
 /// So many specs run at a time.
 const AT_A_TIME: usize = 8;
 /// No spec may take longer.
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(150);
 
 /// What came of one spec.
 pub struct Outcome {

@@ -50,12 +50,12 @@ pub fn sig(name: &str) -> &str {
     name.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or("", |(sig, _)| sig)
 }
 
-/// The rows of one file: `specs! { Api; "name" => function, … }`.
+/// The rows of one file: `specs! { Api; "name" => function, … }`; a row may be a closure that calls one with parameters.
 #[macro_export]
 macro_rules! specs {
-    ($needs:ident; $($name:literal => $function:path),* $(,)?) => {
+    ($needs:ident; $($name:literal => $function:expr),* $(,)?) => {
         pub const SPECS: &[$crate::Spec] = &[
-            $($crate::Spec { name: $name, needs: $crate::Needs::$needs, run: |test| Box::pin($function(test)) }),*
+            $($crate::Spec { name: $name, needs: $crate::Needs::$needs, run: |test| Box::pin(($function)(test)) }),*
         ];
     };
 }

@@ -35,6 +35,18 @@ pub fn server(cert: &Path, key: &Path, client_ca: &Path) -> anyhow::Result<Serve
     Ok(config)
 }
 
+/// A server that asks nobody for a certificate.
+///
+/// # Errors
+/// When a file is missing or holds no PEM of its kind.
+pub fn plain_server(cert: &Path, key: &Path) -> anyhow::Result<ServerConfig> {
+    let chain = certificates(cert)?;
+    let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("reading {}", key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_no_client_auth().with_single_cert(chain, key)?)
+}
+
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let read = || CertificateDer::pem_file_iter(path)?.collect::<Result<Vec<_>, _>>();
     read().with_context(|| format!("reading {}", path.display()))

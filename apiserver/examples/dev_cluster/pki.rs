@@ -48,6 +48,8 @@ pub fn write(dir: &Path, port: u16, nodes: &[String]) -> anyhow::Result<()> {
             "kubernetes.default.svc",
             "kubernetes.default.svc.cluster.local",
             "localhost",
+            // What another server may call this one, when it stands behind it.
+            "sample-api.default.svc",
         ];
         let mut params = CertificateParams::new(if server { names.map(str::to_owned).to_vec() } else { Vec::new() })?;
         params.distinguished_name.push(DnType::CommonName, common);

@@ -12,6 +12,20 @@ use serde_json::Value;
 
 use crate::{Schema, prune::prune};
 
+/// How deep an object may be. Upstream's limit is 10,000, but everything here that walks values recurses, what is stored must
+/// be readable again by serde_json (128 levels), and managedFields mirror an object some levels further down.
+pub const MAX_DEPTH: usize = 100;
+
+/// Whether `value` has at most so many levels; looks no deeper than that.
+#[must_use]
+pub fn fits(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(list) => levels > 0 && list.iter().all(|value| fits(value, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|value| fits(value, levels - 1)),
+        _ => true,
+    }
+}
+
 /// The `fieldValidation` query parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FieldValidation {
@@ -80,6 +94,9 @@ fn finish(
     validation: FieldValidation,
     order: impl FnOnce() -> Vec<String>,
 ) -> Result<Decoded, DecodeError> {
+    if !fits(&value, MAX_DEPTH) {
+        return Err(DecodeError::Syntax("exceeded max depth".to_owned()));
+    }
     let mut complaints = twice;
     if let Some(schema) = schema {
         let custom = schema.is_custom();

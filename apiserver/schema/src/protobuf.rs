@@ -4,7 +4,7 @@
 //! body  = "k8s\0" runtime.Unknown{ typeMeta{apiVersion, kind}, raw = message }
 //! frame = length (4 bytes, big endian) metav1.WatchEvent{ type, object{ raw = body } }
 //! ```
-//! A list's items are bare messages, so a cached message of an object serves in lists as it is ([`encode_list`]).
+//! A list's items are bare messages, so a cached message of an object serves in lists as it is ([`ListFrame`]).
 
 mod read;
 pub(crate) mod wire;
@@ -53,40 +53,71 @@ pub fn encode_message(api_version: &str, kind: &str, value: &Value) -> Result<Ve
     Ok(out.0)
 }
 
-/// The envelope around a bare message.
-#[must_use]
-pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
-    let mut out = Writer(Vec::with_capacity(message.len() + 64));
-    out.0.extend_from_slice(MAGIC);
+/// Upstream always writes the envelope's last two fields, empty.
+const CLOSING: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
+
+/// The envelope up to its message.
+fn opening(api_version: &str, kind: &str) -> Vec<u8> {
+    let mut out = Writer(MAGIC.to_vec());
     let mut meta = Writer::default();
     meta.bytes(1, api_version.as_bytes());
     meta.bytes(2, kind.as_bytes());
     out.bytes(1, &meta.0);
-    out.bytes(2, message);
-    // Upstream always writes these two, empty.
-    out.bytes(3, b"");
-    out.bytes(4, b"");
     out.0
 }
 
-/// A list body from its metadata and its items' bare messages.
-pub fn encode_list<'a>(
-    api_version: &str,
-    list_kind: &str,
-    metadata: &Value,
-    items: impl Iterator<Item = &'a [u8]>,
-) -> Result<Vec<u8>, ProtoError> {
-    let of = row(api_version, list_kind)?;
-    let number = of.wire.iter().find_map(|entry| match entry {
-        Wire::Field { number, index } if &*of.fields[usize::from(*index)].name == "items" => Some(*number),
-        _ => None,
-    });
-    let number = number.ok_or_else(|| malformed("not a list"))?;
-    let mut out = Writer::default();
-    let head = Value::Object(std::iter::once(("metadata".to_owned(), metadata.clone())).collect());
-    write::fields(&mut out, &of, &of.wire, &head)?;
-    items.for_each(|item| out.bytes(number, item));
-    Ok(envelope(api_version, list_kind, &out.0))
+/// The envelope around a bare message.
+#[must_use]
+pub fn envelope(api_version: &str, kind: &str, message: &[u8]) -> Vec<u8> {
+    let mut out = Writer(opening(api_version, kind));
+    out.0.reserve(message.len() + 16);
+    out.bytes(2, message);
+    out.0.extend_from_slice(CLOSING);
+    out.0
+}
+
+/// A list body around items that are written by the caller, so that their cached messages are copied once and the whole is
+/// never in one piece.
+pub struct ListFrame {
+    /// What comes before the first item.
+    pub head: Vec<u8>,
+    /// What comes after the last.
+    pub tail: &'static [u8],
+    number: u32,
+}
+
+impl ListFrame {
+    /// `lengths` are those of the items' messages.
+    ///
+    /// # Errors
+    /// The kind is no list with a protobuf form.
+    pub fn new(
+        api_version: &str,
+        list_kind: &str,
+        metadata: &Value,
+        lengths: impl Iterator<Item = usize>,
+    ) -> Result<Self, ProtoError> {
+        let of = row(api_version, list_kind)?;
+        let number = of.wire.iter().find_map(|entry| match entry {
+            Wire::Field { number, index } if &*of.fields[usize::from(*index)].name == "items" => Some(*number),
+            _ => None,
+        });
+        let number = number.ok_or_else(|| malformed("not a list"))?;
+        let mut own = Writer::default();
+        let head = Value::Object(std::iter::once(("metadata".to_owned(), metadata.clone())).collect());
+        write::fields(&mut own, &of, &of.wire, &head)?;
+        let items: usize = lengths.map(|length| wire::prefix(number, length).len() + length).sum();
+        let mut head = opening(api_version, list_kind);
+        head.extend_from_slice(&wire::prefix(2, own.0.len() + items));
+        head.extend_from_slice(&own.0);
+        Ok(Self { head, tail: CLOSING, number })
+    }
+
+    /// What comes before an item of this length.
+    #[must_use]
+    pub fn prefix(&self, length: usize) -> Vec<u8> {
+        wire::prefix(self.number, length)
+    }
 }
 
 /// A frame of a watch stream; `object` is a whole body.

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder};
-use futures::{Stream, StreamExt, stream};
+use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -130,7 +130,21 @@ pub fn value_of(resource: &Resource, object: &Object) -> ApiResult<Value> {
     Ok(value)
 }
 
-/// A list in the shape asked for; JSON is streamed in pieces from the cache's own bytes.
+/// A cached object's protobuf message (so of a built-in kind), encoded once for all who ask.
+///
+/// # Errors
+/// The kind has no protobuf form.
+pub fn message_of(resource: &Resource, object: &Object) -> ApiResult<Bytes> {
+    let encode = || -> ApiResult<Bytes> {
+        let value = value_of(resource, object)?;
+        let message = schema::protobuf::encode_message(&resource.api_version(), &resource.kind, &value);
+        message.map(Bytes::from).map_err(ApiError::internal)
+    };
+    // What is kept with the object is its stored version's.
+    if resource.stored_as_served { object.encoded(encode).cloned() } else { encode() }
+}
+
+/// A list in the shape asked for; objects are streamed in pieces from the cache's own bytes.
 pub async fn list(
     app: &App,
     resource: &Arc<Resource>,
@@ -140,48 +154,60 @@ pub async fn list(
     metadata: &Value,
 ) -> ApiResult<Response<Body>> {
     let kind = accept.content_type(false);
-    if accept.media == Media::Json && accept.shape == Shape::Object && resource.stored_as_served {
-        let size: usize = list.items.iter().map(|item| item.bytes().len() + 1).sum();
-        let head = list_head(resource, metadata);
-        if size <= PIECE || (accept.gzip && size >= GZIP_FROM) {
-            let mut body = BytesMut::with_capacity(size + head.len() + 2);
-            body.put_slice(head.as_bytes());
-            join(&mut body, &list.items, true);
-            body.put_slice(b"]}");
-            return Ok(bytes(200, kind, body.freeze(), accept.gzip));
-        }
-        let mut response = bytes(200, kind, Bytes::new(), false);
-        *response.body_mut() = Body::from_stream(pieces(head, list.items).map(Ok::<_, std::convert::Infallible>));
-        return Ok(response);
-    }
-    let items: Vec<&Object> = list.items.iter().map(|item| &**item).collect();
-    let values = conversion::read_all(app, resource, &items).await?;
-    let body = match (accept.shape, accept.media) {
-        (Shape::Table, _) => {
-            encode(accept, "meta.k8s.io/v1", "Table", &table::table(resource, &values, metadata, include, true))?
-        }
-        (Shape::Partial, _) => {
-            let items: Vec<Value> = values.iter().map(table::partial).collect();
-            let list = json!({ "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items });
-            encode(accept, "meta.k8s.io/v1", "PartialObjectMetadataList", &list)?
+    match (accept.shape, accept.media) {
+        (Shape::Object, Media::Json) => {
+            let items = if resource.stored_as_served {
+                list.items.iter().map(|item| item.bytes().clone()).collect()
+            } else {
+                values(app, resource, &list).await?.iter().map(to_json).collect()
+            };
+            let between = |out: &mut BytesMut, _: &Bytes, first: bool| {
+                if !first {
+                    out.put_u8(b',');
+                }
+            };
+            Ok(pieces(kind, accept.gzip, list_head(resource, metadata).into(), items, between, b"]}"))
         }
         (Shape::Object, Media::Protobuf) => {
+            let items = list.items.iter().map(|item| message_of(resource, item)).collect::<ApiResult<Vec<_>>>()?;
+            let lengths = items.iter().map(Bytes::len);
             let version = resource.api_version();
-            let message = |value: &Value| schema::protobuf::encode_message(&version, &resource.kind, value);
-            let messages = values.iter().map(message).collect::<Result<Vec<_>, _>>().map_err(ApiError::internal)?;
-            let items = messages.iter().map(Vec::as_slice);
-            schema::protobuf::encode_list(&version, &resource.list_kind, metadata, items)
-                .map_err(ApiError::internal)?
-                .into()
+            let mut frame = schema::protobuf::ListFrame::new(&version, &resource.list_kind, metadata, lengths)
+                .map_err(ApiError::internal)?;
+            let (head, tail) = (std::mem::take(&mut frame.head), frame.tail);
+            let before = move |out: &mut BytesMut, item: &Bytes, _| out.put_slice(&frame.prefix(item.len()));
+            Ok(pieces(kind, accept.gzip, head, items, before, tail))
         }
-        (Shape::Object, _) => {
+        (shape, _) => {
+            let values = values(app, resource, &list).await?;
             let version = resource.api_version();
-            let list =
-                json!({ "kind": resource.list_kind, "apiVersion": version, "metadata": metadata, "items": values });
-            encode(accept, &version, &resource.list_kind, &list)?
+            let (version, name, value) = match shape {
+                Shape::Table => {
+                    let table = table::table(resource, &values, metadata, include, true);
+                    ("meta.k8s.io/v1", "Table", table)
+                }
+                Shape::Partial => {
+                    const KIND: &str = "PartialObjectMetadataList";
+                    let items: Vec<Value> = values.iter().map(table::partial).collect();
+                    let list =
+                        json!({ "kind": KIND, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items });
+                    ("meta.k8s.io/v1", KIND, list)
+                }
+                Shape::Object => {
+                    let name = resource.list_kind.as_str();
+                    let list = json!({ "kind": name, "apiVersion": version, "metadata": metadata, "items": values });
+                    (version.as_str(), name, list)
+                }
+            };
+            Ok(bytes(200, kind, encode(accept, version, name, &value)?, accept.gzip))
         }
-    };
-    Ok(bytes(200, kind, body, accept.gzip))
+    }
+}
+
+/// The objects of a list in the resource's version.
+async fn values(app: &App, resource: &Resource, list: &List) -> ApiResult<Vec<Value>> {
+    let items: Vec<&Object> = list.items.iter().map(|item| &**item).collect();
+    conversion::read_all(app, resource, &items).await
 }
 
 fn list_head(resource: &Resource, metadata: &Value) -> String {
@@ -189,37 +215,50 @@ fn list_head(resource: &Resource, metadata: &Value) -> String {
     format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[")
 }
 
-fn join(body: &mut BytesMut, items: &[Arc<Object>], mut first: bool) {
-    for item in items {
-        if !std::mem::take(&mut first) {
-            body.put_u8(b',');
+/// A body of shared items, each after what `before` puts in front of it: in one piece when it is small or to be
+/// compressed, else copied together piece by piece as the client takes it.
+fn pieces(
+    kind: &str,
+    gzip: bool,
+    head: Vec<u8>,
+    items: Vec<Bytes>,
+    before: impl Fn(&mut BytesMut, &Bytes, bool) + Send + Sync + 'static,
+    tail: &'static [u8],
+) -> Response<Body> {
+    let size: usize = items.iter().map(|item| item.len() + 8).sum();
+    let append = move |out: &mut BytesMut, items: &[Bytes], mut first: bool| {
+        for item in items {
+            before(out, item, std::mem::take(&mut first));
+            out.put_slice(item);
         }
-        body.put_slice(item.bytes());
+    };
+    if size <= PIECE || (gzip && size >= GZIP_FROM) {
+        let mut body = BytesMut::with_capacity(size + head.len() + tail.len());
+        body.put_slice(&head);
+        append(&mut body, &items, true);
+        body.put_slice(tail);
+        return bytes(200, kind, body.freeze(), gzip);
     }
-}
-
-/// The body of a large list, copied together piece by piece as the client takes it.
-fn pieces(head: String, items: Vec<Arc<Object>>) -> impl Stream<Item = Bytes> + Send {
-    let start = (Some(head), items, 0, false);
-    stream::unfold(start, |(head, items, from, done)| async move {
-        if done {
-            return None;
-        }
-        let mut body = BytesMut::with_capacity(PIECE);
-        if let Some(head) = head {
-            body.put_slice(head.as_bytes());
-        }
-        let mut to = from;
-        let mut size = 0;
-        while to < items.len() && (size == 0 || size + items[to].bytes().len() < PIECE) {
-            size += items[to].bytes().len();
+    let mut from = Some(0);
+    let stream = std::iter::from_fn(move || {
+        let begin = from?;
+        let (mut to, mut size) = (begin, 0);
+        while to < items.len() && (size == 0 || size + items[to].len() < PIECE) {
+            size += items[to].len() + 8;
             to += 1;
         }
-        join(&mut body, &items[from..to], from == 0);
-        let done = to == items.len();
-        if done {
-            body.put_slice(b"]}");
+        let mut body = BytesMut::with_capacity(size + head.len() + tail.len());
+        if begin == 0 {
+            body.put_slice(&head);
         }
-        Some((body.freeze(), (None, items, to, done)))
-    })
+        append(&mut body, &items[begin..to], begin == 0);
+        from = (to < items.len()).then_some(to);
+        if from.is_none() {
+            body.put_slice(tail);
+        }
+        Some(Ok::<_, std::convert::Infallible>(body.freeze()))
+    });
+    let mut response = bytes(200, kind, Bytes::new(), false);
+    *response.body_mut() = Body::from_stream(stream::iter(stream));
+    response
 }

@@ -9,6 +9,9 @@ use super::answer;
 use super::request_info::Query;
 use crate::app::App;
 
+/// How long the store may take to answer (`--etcd-healthcheck-timeout`).
+const STORE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What has to happen before the server is ready.
 #[derive(Default)]
 pub struct Health {
@@ -17,7 +20,7 @@ pub struct Health {
 }
 
 /// The answer, `None` when the path is none of these.
-pub fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Body>> {
+pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Body>> {
     let path = path.trim_start_matches('/');
     let (endpoint, only) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
     if !matches!(endpoint, "healthz" | "livez" | "readyz") {
@@ -25,9 +28,10 @@ pub fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Body>> {
     }
     let started = app.health.started.load(Ordering::Acquire);
     let stopping = app.stop.is_cancelled();
-    let mut checks = vec![("ping", true), ("log", true), ("etcd", true), ("poststarthook/bootstrap", started)];
+    let store = tokio::time::timeout(STORE, app.store.revision()).await.is_ok_and(|answer| answer.is_ok());
+    let mut checks = vec![("ping", true), ("log", true), ("etcd", store), ("poststarthook/bootstrap", started)];
     if endpoint == "readyz" {
-        checks.extend([("informer-sync", started), ("shutdown", !stopping)]);
+        checks.extend([("etcd-readiness", store), ("informer-sync", started), ("shutdown", !stopping)]);
     }
     if let Some(only) = only {
         checks.retain(|(name, _)| *name == only);

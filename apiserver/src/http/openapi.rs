@@ -144,6 +144,18 @@ fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &
     })
 }
 
+/// The schemas of a group and version, by name; null where nothing of them is served.
+pub fn schemas(app: &App, group: &str, version: &str) -> Value {
+    let generation = app.documents.generation();
+    let catalogue = app.catalogue.load_full();
+    if catalogue.of(group, version).is_empty() {
+        return Value::Null;
+    }
+    let document = v3(app, generation, &catalogue, group, version);
+    let mut document: Value = serde_json::from_slice(&document.body).unwrap_or_default();
+    document["components"]["schemas"].take()
+}
+
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
 /// of the rows they follow from.
 fn index(app: &App, catalogue: &Catalogue) -> Value {

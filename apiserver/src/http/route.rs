@@ -5,74 +5,86 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::{Extension, Router};
+use axum::extract::Request;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::USER_AGENT;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
-use super::server::Peer;
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
-use crate::access::{self, review};
+use crate::access::{self, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
+use crate::audit::{self, Beginning, Level, Stage, Trail};
+use crate::flow::Admitted;
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
 use crate::registry::{body, create, delete, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// `--max-requests-inflight` and `--max-mutating-requests-inflight`.
-const READS: usize = 400;
-const WRITES: usize = 200;
-
-/// How many short requests may be under way.
-pub struct InFlight {
-    reads: Semaphore,
-    writes: Semaphore,
-}
-
+/// What every connection hands its requests to.
 #[derive(Clone)]
-struct Shared {
+pub struct Routes {
     app: Arc<App>,
-    in_flight: Arc<InFlight>,
 }
 
-/// The router: one handler for all.
-pub fn router(app: Arc<App>) -> Router {
-    let in_flight = Arc::new(InFlight { reads: Semaphore::new(READS), writes: Semaphore::new(WRITES) });
-    Router::new().fallback(handle).with_state(Shared { app, in_flight })
+impl Routes {
+    #[must_use]
+    pub fn new(app: Arc<App>) -> Self {
+        Self { app }
+    }
+
+    /// Answers a request of `peer`.
+    pub async fn handle(&self, peer: &Peer, request: Request) -> Response<Body> {
+        handle(self, peer, request).await
+    }
 }
 
-async fn handle(State(shared): State<Shared>, Extension(peer): Extension<Peer>, request: Request) -> Response<Body> {
+async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body> {
     let started = Instant::now();
     let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
-    let app = shared.app.clone();
+    let app = &shared.app;
+    let id = audit::id(request.headers());
+    let mut trail = None;
     let verb = info.verb;
+    let long = is_long(&info);
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
-    let result = AssertUnwindSafe(admit(&shared, &peer, request, info, query)).catch_unwind().await;
+    let mut admitted = None;
+    let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted));
+    let result = AssertUnwindSafe(admitting).catch_unwind().await;
     let result = result.unwrap_or_else(|_| {
+        if let Some(trail) = &trail {
+            trail.stage(Stage::Panic);
+        }
         Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
     });
-    let response = result.unwrap_or_else(|error| {
+    let mut response = result.unwrap_or_else(|error| {
         if error.code >= 500 {
             tracing::warn!(%error, verb, resource, "a request failed");
         }
         answer::error(&error, media)
     });
+    if let Some(admitted) = &admitted {
+        admitted.stamp(response.headers_mut());
+    }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(audit::ID_HEADER, id);
+    }
+    if let Some(trail) = trail {
+        response = logged(response, trail, long).await;
+    }
     app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
     response
 }
@@ -83,32 +95,79 @@ fn fixed_name(query: &Query) -> Option<String> {
     fields.requirements.into_iter().find(|r| r.field == "metadata.name" && r.equal).map(|r| r.value)
 }
 
+/// Requests whose answers go on for long.
+fn is_long(info: &RequestInfo) -> bool {
+    info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log")
+}
+
+/// Begins the request's line in the audit log; it travels with the request.
+fn begin(
+    app: &App,
+    peer: &Peer,
+    request: &mut Request,
+    user: &auth::UserInfo,
+    info: &RequestInfo,
+    id: &str,
+) -> Option<Arc<Trail>> {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Proxies on the way say whom they speak for; the last address is the one the connection comes from.
+    let mut addresses: Vec<String> =
+        text("x-forwarded-for").split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
+    addresses.extend(Some(text("x-real-ip")).filter(|a| !a.is_empty() && addresses.is_empty()).map(str::to_owned));
+    addresses.extend(peer.address.map(|address| address.to_string()).filter(|a| !addresses.contains(a)));
+    let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
+    let beginning = Beginning { id, user, info, uri, agent: text("user-agent"), addresses };
+    let trail = app.audit.begin(&beginning)?;
+    request.extensions_mut().insert(trail.clone());
+    Some(trail)
+}
+
+/// Notes the answer; where it goes on for long, when it ends.
+async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Response<Body> {
+    let code = response.status().as_u16();
+    if long {
+        trail.response(code, None);
+        trail.stage(Stage::ResponseStarted);
+        return response.map(|body| audit::watched(body, trail));
+    }
+    if !trail.wants(Level::RequestResponse) && code < 400 {
+        trail.response(code, None);
+        trail.stage(Stage::ResponseComplete);
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let media = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Our own answers are whole already, or lists made from the cache: reading them cannot fail.
+    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    trail.response(code, Some((media, &bytes)));
+    trail.stage(Stage::ResponseComplete);
+    Response::from_parts(head, Body::from(bytes))
+}
+
 /// Everything before the path matters.
 async fn admit(
-    shared: &Shared,
+    app: &Arc<App>,
     peer: &Peer,
-    request: Request,
+    mut request: Request,
     info: RequestInfo,
     query: Query,
+    id: &str,
+    (trail, admitted): (&mut Option<Arc<Trail>>, &mut Option<Admitted>),
 ) -> ApiResult<Response<Body>> {
-    let app = &shared.app;
-    let user = access::authenticate(app, peer, request.headers()).await?;
-    let user = access::impersonate(app, user, request.headers()).await?;
-    access::authorize(app, &user, &info, &query).await?;
-    let long = info.verb == "watch"
-        || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    let limit = if matches!(*request.method(), Method::GET | Method::HEAD) {
-        &shared.in_flight.reads
-    } else {
-        &shared.in_flight.writes
+    let user = match access::authenticate(app, peer, request.headers()).await {
+        Ok(user) => user,
+        Err(error) => {
+            *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+            return Err(error);
+        }
     };
-    // Nobody waits: who comes when all places are taken is told to come again.
-    let _place = if long {
-        None
-    } else {
-        let full = |_| ApiError::too_many_requests("Too many requests, please try again later.", 1);
-        Some(limit.try_acquire().map_err(full)?)
-    };
+    *trail = begin(app, peer, &mut request, &user, &info, id);
+    let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
+    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info)).await;
+    *admitted = decision;
+    seat?;
+    access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
         return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
     }
@@ -132,7 +191,7 @@ async fn other(
     }
     let headers = request.headers();
     let path = info.path.trim_end_matches('/');
-    if let Some(answer) = health::answer(app, path, query) {
+    if let Some(answer) = health::answer(app, path, query).await {
         return Ok(answer);
     }
     match path {
@@ -180,6 +239,7 @@ async fn resource(
         // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
         call.info.namespace.clear();
     }
+    call.trail = request.extensions().get::<Arc<Trail>>().cloned();
     call.query = query;
     call.accept = accept;
     call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -192,8 +252,16 @@ async fn resource(
 
 /// The body, not more than is allowed.
 pub async fn collect(request: Request) -> ApiResult<Bytes> {
+    let trail = request.extensions().get::<Arc<Trail>>().cloned();
+    let media = content_type(request.headers());
     match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => {
+            let bytes = body.to_bytes();
+            if let Some(trail) = trail {
+                trail.request(&media, &bytes);
+            }
+            Ok(bytes)
+        }
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
         Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
     }

@@ -130,6 +130,17 @@ pub async fn read(app: &App, resource: &Resource, object: &Object) -> ApiResult<
     Ok(list.pop().unwrap_or(Value::Null))
 }
 
+/// The same as JSON, the cache's own bytes where they are served as they are stored.
+///
+/// # Errors
+/// See [`convert`].
+pub async fn bytes(app: &App, resource: &Resource, object: &Object) -> ApiResult<bytes::Bytes> {
+    if resource.stored_as_served {
+        return Ok(object.bytes().clone());
+    }
+    read(app, resource, object).await.map(|value| to_json(&value))
+}
+
 /// The same of several, in their order.
 ///
 /// # Errors

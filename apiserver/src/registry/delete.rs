@@ -1,5 +1,6 @@
 //! DELETE and DELETECOLLECTION: preconditions, graceful deletion, finalizers, propagation.
 
+use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use schema::field::{Error, Path};
 use serde_json::{Map, Value, json};
@@ -293,6 +294,10 @@ fn finalizers(call: &Call, live: &Value, options: &Options) -> Vec<String> {
     list
 }
 
+/// So many objects of a collection are deleted at once: the store commits together what comes together. (Upstream:
+/// `--delete-collection-workers`.)
+const AT_ONCE: usize = 16;
+
 /// Deletes all that the selectors choose; answers with what was deleted.
 pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
     let resource = &call.resource;
@@ -301,18 +306,19 @@ pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
     let prefix = resource.range(&call.info.namespace);
     let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
     let list = call.app.caches.of(resource).list(query).await?;
-    let mut items = Vec::with_capacity(list.items.len());
-    for item in &list.items {
+    let delete_one = |item: std::sync::Arc<store::cache::Object>| async move {
         let one = call.about(item.namespace(), item.name());
         let deleted = delete(&one, options).await;
         one.take_warnings().into_iter().for_each(|warning| call.warn(warning));
         match deleted {
-            Ok(_) => items.push(conversion::read(&call.app, resource, item).await?),
+            Ok(_) => conversion::read(&call.app, resource, &item).await.map(Some),
             // Somebody else deleted it first.
-            Err(error) if error.code == 404 => {}
-            Err(error) => return Err(error),
+            Err(error) if error.code == 404 => Ok(None),
+            Err(error) => Err(error),
         }
-    }
+    };
+    let deleted = futures::stream::iter(list.items.iter().cloned()).map(delete_one).buffered(AT_ONCE);
+    let items: Vec<Value> = deleted.try_filter_map(|item| std::future::ready(Ok(item))).try_collect().await?;
     Ok(json!({
         "kind": resource.list_kind, "apiVersion": resource.api_version(),
         "metadata": { "resourceVersion": list.revision.to_string() }, "items": items,

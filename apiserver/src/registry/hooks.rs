@@ -2,29 +2,51 @@
 
 use serde_json::Value;
 
-use super::service::Reservation;
+use super::service::{self, Refusal, Reservation};
 use crate::app::Call;
 use crate::crd;
 use crate::http::status::ApiResult;
 
+/// A certificate request says who made it, whatever it says itself.
+pub fn sign_with_user(call: &Call, object: &mut Value) {
+    if !call.resource.is("certificates.k8s.io", "certificatesigningrequests") || !object["spec"].is_object() {
+        return;
+    }
+    let spec = &mut object["spec"];
+    let user = &call.user;
+    spec["username"] = user.username.as_str().into();
+    spec["groups"] = user.groups.clone().into();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("uid");
+        spec.remove("extra");
+        if !user.uid.is_empty() {
+            spec.insert("uid".to_owned(), user.uid.as_str().into());
+        }
+        if !user.extra.is_empty() {
+            spec.insert("extra".to_owned(), serde_json::json!(user.extra));
+        }
+    }
+}
+
 /// Before an object is created; what it takes is given back unless the caller keeps it.
 pub async fn before_create(call: &Call, object: &mut Value) -> ApiResult<Reservation> {
-    reserve(call, object, None)
+    reserve(call, object, None).await
 }
 
 /// Before an object is written over `old`.
 pub async fn before_update(call: &Call, object: &mut Value, old: &Value) -> ApiResult<Reservation> {
-    reserve(call, object, Some(old))
+    reserve(call, object, Some(old)).await
 }
 
-fn reserve(call: &Call, object: &mut Value, old: Option<&Value>) -> ApiResult<Reservation> {
+async fn reserve(call: &Call, object: &mut Value, old: Option<&Value>) -> ApiResult<Reservation> {
     if !call.resource.is("", "services") {
-        return Ok(Reservation::none());
+        return Ok(Reservation::default());
     }
     let name = crate::app::text(object, "/metadata/name").to_owned();
-    let reservation = call.app.allocator.assign(object, old).map_err(|errors| call.invalid(&name, &errors))?;
-    // A dry run gives everything back at once.
-    Ok(if call.dry_run() { Reservation::none() } else { reservation })
+    service::assign(&call.app, object, old, call.dry_run()).await.map_err(|refusal| match refusal {
+        Refusal::Fields(errors) => call.invalid(&name, &errors),
+        Refusal::Failed(error) => error,
+    })
 }
 
 pub async fn after_create(call: &Call, object: &Value) -> ApiResult<()> {
@@ -39,7 +61,7 @@ pub async fn after_update(call: &Call, object: &Value, old: &Value) -> ApiResult
         return Ok(());
     }
     if call.resource.is("", "services") {
-        call.app.allocator.release_difference(old, object);
+        service::release_difference(&call.app, old, object).await;
     }
     if call.resource.is(crd::GROUP, crd::PLURAL) && !crate::registry::object::is_deleting(object) {
         crd::changed(&call.app, object).await?;
@@ -52,10 +74,10 @@ pub async fn after_update(call: &Call, object: &Value, old: &Value) -> ApiResult
 
 pub async fn after_delete(call: &Call, object: &Value) -> ApiResult<()> {
     if call.resource.is("", "services") {
-        call.app.allocator.release(object);
+        service::release(&call.app, object).await;
     }
     if call.resource.is(crd::GROUP, crd::PLURAL) {
-        crd::removed(&call.app, object);
+        crd::removed(&call.app);
     }
     let own = call.resource.is("", "services")
         || call.resource.is("", "endpoints")

@@ -74,31 +74,33 @@ pub fn keep_system_fields(new: &mut Value, old: &Value) {
 /// The spec, in the sense of generation: all but metadata and status.
 #[must_use]
 pub fn spec_differs(new: &Value, old: &Value) -> bool {
-    let rest = |value: &Value| -> Vec<(String, Value)> {
+    fn rest(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
         let counts = |name: &str| !matches!(name, "metadata" | "status" | "apiVersion" | "kind");
         let fields = value.as_object().into_iter().flatten();
-        fields.filter(|(name, value)| counts(name) && !value.is_null()).map(|(n, v)| (n.clone(), v.clone())).collect()
-    };
-    rest(new) != rest(old)
+        fields.filter(move |(name, value)| counts(name) && !value.is_null())
+    }
+    rest(new).ne(rest(old))
 }
 
 /// The same object, but for the times in managedFields and the resource version?
 #[must_use]
 pub fn same(a: &Value, b: &Value) -> bool {
-    let bare = |value: &Value| {
-        let mut value = value.clone();
-        if let Some(metadata) = value["metadata"].as_object_mut() {
-            metadata.remove("resourceVersion");
-            if let Some(entries) = metadata.get_mut("managedFields").and_then(Value::as_array_mut) {
-                for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
-                    entry.remove("time");
-                }
-                entries.sort_by_key(|entry| entry.to_string());
-            }
+    fn fields<'a>(value: &'a Value, but: &'a [&str]) -> impl Iterator<Item = (&'a String, &'a Value)> {
+        value.as_object().into_iter().flatten().filter(move |(name, _)| !but.contains(&name.as_str()))
+    }
+    let differ = |but: &[&str], a: &Value, b: &Value| fields(a, but).ne(fields(b, but));
+    if differ(&["metadata"], a, b) || differ(&["resourceVersion", "managedFields"], &a["metadata"], &b["metadata"]) {
+        return false;
+    }
+    let managers = |value: &Value| {
+        let mut entries = value["metadata"]["managedFields"].as_array().cloned().unwrap_or_default();
+        for entry in entries.iter_mut().filter_map(Value::as_object_mut) {
+            entry.remove("time");
         }
-        value
+        entries.sort_by_key(|entry| entry.to_string());
+        entries
     };
-    bare(a) == bare(b)
+    managers(a) == managers(b)
 }
 
 /// A random suffix for generateName, in upstream's alphabet without vowels and look-alikes.

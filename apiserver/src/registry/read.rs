@@ -28,15 +28,16 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let (found, _) = call.app.caches.of(resource).get(&key, at).await?;
     let object = found.ok_or_else(|| call.not_found(&call.info.name))?;
     let accept = call.accept;
-    let body = if accept.media == Media::Json && accept.shape == Shape::Object {
-        if resource.stored_as_served {
-            object.bytes().clone()
-        } else {
-            answer::to_json(&conversion::read(&call.app, resource, &object).await?)
+    let body = match (accept.shape, accept.media) {
+        (Shape::Object, Media::Json) => conversion::bytes(&call.app, resource, &object).await?,
+        (Shape::Object, Media::Protobuf) => {
+            let message = answer::message_of(resource, &object)?;
+            schema::protobuf::envelope(&resource.api_version(), &resource.kind, &message).into()
         }
-    } else {
-        let value = conversion::read(&call.app, resource, &object).await?;
-        answer::object(resource, accept, Include::parse(call.query.get("includeObject")), &value)?
+        _ => {
+            let value = conversion::read(&call.app, resource, &object).await?;
+            answer::object(resource, accept, Include::parse(call.query.get("includeObject")), &value)?
+        }
     };
     Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
 }

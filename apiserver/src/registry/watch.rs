@@ -130,20 +130,17 @@ impl Frames {
         let query = ListQuery { at, prefix: &self.prefix, start: None, limit: 0, filter };
         let (list, watch) = cache.list_and_watch(query).await?;
         for object in &list.items {
-            let frame = self.encoder.object(Change::Added, object).await;
-            self.first.put_slice(&frame);
+            self.encoder.object(&mut self.first, Change::Added, object).await;
         }
         if initial == Some(true) && self.bookmarks {
-            let frame = self.encoder.bookmark(list.revision, true);
-            self.first.put_slice(&frame);
+            self.encoder.bookmark(&mut self.first, list.revision, true);
         }
         self.watch = Some(watch);
         Ok(())
     }
 
     fn fail(&mut self, error: &ApiError) {
-        let frame = self.encoder.error(error);
-        self.first.put_slice(&frame);
+        self.encoder.error(&mut self.first, error);
         self.over = true;
     }
 
@@ -171,8 +168,7 @@ impl Frames {
                     // Brings a quiet cache up to the store's revision, so that the bookmark is worth something.
                     let _ = self.cache.sync().await;
                     let revision = watch.revision();
-                    let frame = self.encoder.bookmark(revision, false);
-                    self.first.put_slice(&frame);
+                    self.encoder.bookmark(&mut self.first, revision, false);
                 }
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 () = self.app.stop.cancelled() => return None,
@@ -190,18 +186,18 @@ impl Frames {
             (None, Change::Deleted) => self.selection.matches(&event.object),
             (None, _) => false,
         };
-        let frame = match (before, now) {
-            (false, false) => return,
-            (false, true) if event.change == Change::Added => self.encoder.shared(event).await,
-            (true, true) if event.change == Change::Modified => self.encoder.shared(event).await,
-            (true, false) if event.change == Change::Deleted => self.encoder.shared(event).await,
-            (_, true) => self.encoder.object(Change::Added, &event.object).await,
+        let out = &mut self.first;
+        match (before, now) {
+            (false, false) => {}
+            (false, true) if event.change == Change::Added => self.encoder.shared(out, event).await,
+            (true, true) if event.change == Change::Modified => self.encoder.shared(out, event).await,
+            (true, false) if event.change == Change::Deleted => self.encoder.shared(out, event).await,
+            (_, true) => self.encoder.object(out, Change::Added, &event.object).await,
             (true, false) => {
                 let gone = event.old_as_deleted().unwrap_or_else(|| event.object.clone());
-                self.encoder.object(Change::Deleted, &gone).await
+                self.encoder.object(out, Change::Deleted, &gone).await;
             }
-        };
-        self.first.put_slice(&frame);
+        }
     }
 }
 
@@ -223,47 +219,55 @@ fn word(change: Change) -> &'static str {
     }
 }
 
-fn json_frame(kind: &str, object: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(object.len() + 40);
-    frame.put_slice(b"{\"type\":\"");
-    frame.put_slice(kind.as_bytes());
-    frame.put_slice(b"\",\"object\":");
-    frame.put_slice(object);
-    frame.put_slice(b"}\n");
-    frame.freeze()
+fn json_frame(out: &mut BytesMut, kind: &str, object: &[u8]) {
+    out.reserve(object.len() + 40);
+    out.put_slice(b"{\"type\":\"");
+    out.put_slice(kind.as_bytes());
+    out.put_slice(b"\",\"object\":");
+    out.put_slice(object);
+    out.put_slice(b"}\n");
 }
 
 impl Encoder {
-    /// An event as it is, protobuf encoded once for all watchers.
-    async fn shared(&mut self, event: &CacheEvent) -> Bytes {
+    /// An event as it is; what is more work than copying the object's bytes is done once for all watchers.
+    async fn shared(&mut self, out: &mut BytesMut, event: &CacheEvent) {
         if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served
         {
-            event.encoded(PROTOBUF, || self.stored(event.change, &event.object))
+            let frame = event.encoded(PROTOBUF, || {
+                let mut frame = BytesMut::new();
+                self.message(&mut frame, event.change, &event.object);
+                frame.freeze()
+            });
+            out.put_slice(&frame);
         } else {
-            self.object(event.change, &event.object).await
+            self.object(out, event.change, &event.object).await;
         }
     }
 
-    async fn object(&mut self, change: Change, object: &Object) -> Bytes {
-        if self.accept.media == Media::Json && self.accept.shape == Shape::Object && self.resource.stored_as_served {
-            return json_frame(word(change), object.bytes());
-        }
-        match conversion::read(&self.app, &self.resource, object).await {
-            Ok(value) => self.value(word(change), &value),
-            Err(error) => self.error(&error),
+    async fn object(&mut self, out: &mut BytesMut, change: Change, object: &Object) {
+        let whole = self.accept.shape == Shape::Object;
+        match self.accept.media {
+            Media::Json if whole && self.resource.stored_as_served => json_frame(out, word(change), object.bytes()),
+            Media::Protobuf if whole => self.message(out, change, object),
+            _ => match conversion::read(&self.app, &self.resource, object).await {
+                Ok(value) => self.value(out, word(change), &value),
+                Err(error) => self.error(out, &error),
+            },
         }
     }
 
-    /// An object that is stored as it is served.
-    fn stored(&mut self, change: Change, object: &Object) -> Bytes {
-        match answer::value_of(&self.resource, object) {
-            Ok(value) => self.value(word(change), &value),
-            Err(error) => self.error(&error),
+    fn message(&self, out: &mut BytesMut, change: Change, object: &Object) {
+        match answer::message_of(&self.resource, object) {
+            Ok(message) => {
+                let body = schema::protobuf::envelope(&self.resource.api_version(), &self.resource.kind, &message);
+                out.put_slice(&schema::protobuf::watch_frame(word(change), &body));
+            }
+            Err(error) => self.error(out, &error),
         }
     }
 
     /// A value of the resource, as the shape asked for.
-    fn value(&mut self, kind: &str, value: &Value) -> Bytes {
+    fn value(&mut self, out: &mut BytesMut, kind: &str, value: &Value) {
         let view = match self.accept.shape {
             Shape::Object => None,
             Shape::Partial => Some(table::partial(value)),
@@ -274,28 +278,25 @@ impl Encoder {
                 Some(table::table(&self.resource, rows, &metadata, self.include, headers))
             }
         };
-        self.frame(kind, view.as_ref().unwrap_or(value))
+        self.frame(out, kind, view.as_ref().unwrap_or(value));
     }
 
-    fn frame(&self, kind: &str, value: &Value) -> Bytes {
+    fn frame(&self, out: &mut BytesMut, kind: &str, value: &Value) {
         if self.accept.media != Media::Protobuf {
-            return json_frame(kind, &answer::to_json(value));
+            return json_frame(out, kind, &answer::to_json(value));
         }
         let (version, name) = (value["apiVersion"].as_str(), value["kind"].as_str());
         match answer::encode(self.accept, version.unwrap_or_default(), name.unwrap_or_default(), value) {
-            Ok(body) => schema::protobuf::watch_frame(kind, &body).into(),
-            Err(error) => {
-                tracing::error!(%error, kind = name, "a watch event has no protobuf form");
-                Bytes::new()
-            }
+            Ok(body) => out.put_slice(&schema::protobuf::watch_frame(kind, &body)),
+            Err(error) => tracing::error!(%error, kind = name, "a watch event has no protobuf form"),
         }
     }
 
-    fn error(&self, error: &ApiError) -> Bytes {
-        self.frame("ERROR", &error.status())
+    fn error(&self, out: &mut BytesMut, error: &ApiError) {
+        self.frame(out, "ERROR", &error.status());
     }
 
-    fn bookmark(&mut self, revision: i64, end_of_initial: bool) -> Bytes {
+    fn bookmark(&mut self, out: &mut BytesMut, revision: i64, end_of_initial: bool) {
         let mut object = json!({
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version(),
@@ -304,6 +305,6 @@ impl Encoder {
         if end_of_initial {
             object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
-        self.value("BOOKMARK", &object)
+        self.value(out, "BOOKMARK", &object);
     }
 }

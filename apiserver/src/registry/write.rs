@@ -1,5 +1,7 @@
 //! The store as the writing verbs see it: load a value, write it if nobody else did.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use store::WriteOutcome;
 
@@ -35,6 +37,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
 pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> ApiResult<Option<Value>> {
     let mut value = value.clone();
+    object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
         if revision != 0 {
             object::set(&mut value, "resourceVersion", revision.to_string().into());
@@ -42,7 +45,12 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
         return Ok(Some(value));
     }
     let stored = stored(call, &value).await?;
-    match call.app.store.put(key, to_json(&stored), revision).await? {
+    let bytes = to_json(&stored);
+    let written = match life(call) {
+        Some(life) => call.app.store.put_for(key, bytes, revision, life).await?,
+        None => call.app.store.put(key, bytes, revision).await?,
+    };
+    match written {
         WriteOutcome::Done(revision) => {
             if conversion::is_foreign(&call.resource) {
                 // What was written is what a reader would get, which only the webhook knows.
@@ -57,6 +65,13 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
     }
 }
 
+/// How long an object is kept that nobody deletes: Events end by themselves (`--event-ttl`).
+fn life(call: &Call) -> Option<Duration> {
+    let event = call.resource.plural == "events" && matches!(call.resource.group.as_str(), "" | "events.k8s.io");
+    let life = call.app.options.event_ttl;
+    (event && !life.is_zero()).then_some(life)
+}
+
 /// Removes the key if it is still at `revision`; the deletion's revision, or `None`: somebody was faster.
 pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i64>> {
     if call.dry_run() {
@@ -68,11 +83,9 @@ pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i
     }
 }
 
-/// What is stored: the storage version, without a resourceVersion.
+/// What is stored: the storage version. `value` has no resourceVersion.
 async fn stored(call: &Call, value: &Value) -> ApiResult<Value> {
-    let mut value = value.clone();
-    object::set(&mut value, "resourceVersion", Value::Null);
-    conversion::convert(&call.app, &call.resource, value, &call.resource.storage_api_version).await
+    conversion::convert(&call.app, &call.resource, value.clone(), &call.resource.storage_api_version).await
 }
 
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.

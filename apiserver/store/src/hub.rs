@@ -8,6 +8,7 @@ use crate::{Event, Revision, StoreError};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::mpsc;
 
 /// How many events a watcher may be behind. The watch cache reads quickly; only a stuck one gets here.
@@ -16,6 +17,8 @@ const QUEUE: usize = 8 * 1024;
 /// The registered watchers and how far the store has been published.
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
+    /// [`Inner::published`] for readers: every linearizable read asks.
+    published: AtomicI64,
     queue: usize,
 }
 
@@ -86,12 +89,13 @@ impl Hub {
     }
 
     pub fn with_queue(published: Revision, queue: usize) -> Self {
-        Self { inner: Mutex::new(Inner { published, wanted: 0, watchers: Vec::new() }), queue }
+        let inner = Mutex::new(Inner { published, wanted: 0, watchers: Vec::new() });
+        Self { inner, published: published.into(), queue }
     }
 
     /// The newest revision that has been published.
     pub fn published(&self) -> Revision {
-        self.inner.lock().published
+        self.published.load(Ordering::Acquire)
     }
 
     /// A watch of the events after `after`, and after what has been published.
@@ -116,6 +120,8 @@ impl Hub {
     pub fn publish(&self, events: &[Event], revision: Revision) {
         let mut inner = self.inner.lock();
         inner.published = revision;
+        // Before the events are handed out: who reads in between waits for them, as it should.
+        self.published.store(revision, Ordering::Release);
         inner.watchers.retain_mut(|watcher| watcher.publish(events, revision));
     }
 
@@ -137,6 +143,7 @@ impl Hub {
     pub fn reset(&self, revision: Revision, reason: &str) {
         let mut inner = self.inner.lock();
         (inner.published, inner.wanted) = (revision, 0);
+        self.published.store(revision, Ordering::Release);
         for watcher in inner.watchers.drain(..) {
             *watcher.ending.lock() = Some(StoreError::Unavailable(anyhow::anyhow!("{reason}")));
         }

@@ -2,7 +2,9 @@
 
 mod crd;
 
+pub mod admission_policy;
 pub mod aggregated_discovery;
+pub mod aggregator;
 pub mod chunking;
 pub mod crd_field_selectors;
 pub mod crd_openapi;
@@ -13,6 +15,8 @@ pub mod field_validation;
 pub mod flow_control;
 pub mod garbage_collector;
 pub mod namespaces;
+pub mod resource_quota;
 pub mod server_version;
 pub mod table;
 pub mod watch;
+pub mod webhook;

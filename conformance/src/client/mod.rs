@@ -11,4 +11,4 @@ pub use refused::{Refusal, Refused};
 pub use watch::{Event, Watch};
 
 /// How long anything may take that the cluster does by itself; a spec that waits longer fails.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(45);

@@ -1,9 +1,14 @@
-//! sig-node: what needs no running pods.
+//! sig-node.
 
 pub mod config_maps;
+pub mod containers;
 pub mod dra;
+pub mod environment;
 pub mod leases;
 pub mod nodes;
+pub mod pod_lifecycle;
 pub mod pod_templates;
 pub mod pods;
+pub mod probes;
+pub mod runtime_classes;
 pub mod secrets;

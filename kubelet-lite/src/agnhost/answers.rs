@@ -7,6 +7,8 @@ use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::webhook::{self, Wait};
+
 /// Which server this is.
 #[derive(Debug)]
 pub enum Answers {
@@ -14,6 +16,8 @@ pub enum Answers {
     Hostname,
     Whoami { name: String },
     Echo { text: String },
+    Admission,
+    Conversion,
 }
 
 /// The pod's name, in most pods.
@@ -33,6 +37,9 @@ impl Answers {
             Self::Echo { text } => ok(format!("{text}\n")),
             Self::Whoami { name } => ok(whoami(name, peer, parts)),
             Self::Netexec => netexec(peer, parts, body).await,
+            Self::Admission | Self::Conversion if parts.uri.path() == "/readyz" => ok("ok"),
+            Self::Admission => admission(parts.uri.path(), body).await,
+            Self::Conversion => conversion(parts.uri.path(), body),
         }
     }
 }
@@ -46,6 +53,37 @@ fn ok(text: impl Into<Bytes>) -> Response<Full<Bytes>> {
 fn with(code: StatusCode, text: String) -> Response<Full<Bytes>> {
     let mut response = ok(text);
     *response.status_mut() = code;
+    response
+}
+
+/// A review's answer, in its own time.
+async fn admission(path: &str, body: &[u8]) -> Response<Full<Bytes>> {
+    let Ok(review) = serde_json::from_slice(body) else {
+        return with(StatusCode::BAD_REQUEST, "Request could not be decoded".to_owned());
+    };
+    let Some((answer, wait)) = webhook::admit(path, &review) else {
+        return with(StatusCode::NOT_FOUND, format!("{path}: no such page\n"));
+    };
+    match wait {
+        Wait::No => {}
+        Wait::For(time) => tokio::time::sleep(time).await,
+        // The caller gives up first, and the connection ends with it.
+        Wait::Forever => std::future::pending().await,
+    }
+    json(&answer)
+}
+
+fn conversion(path: &str, body: &[u8]) -> Response<Full<Bytes>> {
+    match (path, serde_json::from_slice(body)) {
+        ("/crdconvert", Ok(review)) => json(&webhook::convert(&review)),
+        ("/crdconvert", Err(error)) => with(StatusCode::BAD_REQUEST, format!("failed to deserialize body: {error}")),
+        _ => with(StatusCode::NOT_FOUND, format!("{path}: no such page\n")),
+    }
+}
+
+fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = ok(value.to_string());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
     response
 }
 

@@ -3,9 +3,11 @@
 
 mod answers;
 mod connect;
+mod webhook;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -24,6 +26,14 @@ use answers::Answers;
 struct Flags {
     #[command(subcommand)]
     command: Command,
+}
+
+#[derive(Debug, clap::Args)]
+struct Tls {
+    #[arg(long)]
+    tls_cert_file: PathBuf,
+    #[arg(long)]
+    tls_private_key_file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -60,6 +70,26 @@ enum Command {
         #[arg(long, default_value = "0s")]
         timeout: String,
     },
+    /// Admission webhooks as upstream's tests want them.
+    Webhook {
+        #[command(flatten)]
+        tls: Tls,
+        #[arg(long, default_value_t = 443)]
+        port: u16,
+        /// Taken for the sake of manifests; there is nothing more to log.
+        #[arg(long)]
+        v: Option<u32>,
+    },
+    /// A conversion webhook for `stable.example.com`, v1 and v2.
+    CrdConversionWebhook {
+        #[command(flatten)]
+        tls: Tls,
+        #[arg(long, default_value_t = 443)]
+        port: u16,
+        /// Taken for the sake of manifests; there is nothing more to log.
+        #[arg(long)]
+        v: Option<u32>,
+    },
     /// Waits for a signal.
     Pause,
 }
@@ -80,11 +110,13 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
         match flags.command {
             Command::Netexec { http_port, udp_port } => {
                 let udp = udp(udp_port);
-                tokio::try_join!(http(any(http_port), Answers::Netexec), udp).map(drop)
+                tokio::try_join!(http(any(http_port), None, Answers::Netexec), udp).map(drop)
             }
-            Command::ServeHostname { port } => http(any(port), Answers::Hostname).await,
-            Command::Whoami { port, name } => http(any(port), Answers::Whoami { name }).await,
-            Command::HttpEcho { text, listen } => http(address(&listen)?, Answers::Echo { text }).await,
+            Command::ServeHostname { port } => http(any(port), None, Answers::Hostname).await,
+            Command::Whoami { port, name } => http(any(port), None, Answers::Whoami { name }).await,
+            Command::HttpEcho { text, listen } => http(address(&listen)?, None, Answers::Echo { text }).await,
+            Command::Webhook { tls, port, .. } => http(any(port), Some(tls), Answers::Admission).await,
+            Command::CrdConversionWebhook { tls, port, .. } => http(any(port), Some(tls), Answers::Conversion).await,
             Command::Connect { address, timeout } => connect::run(&address, &timeout).await,
             Command::Pause => Ok(runtime::shutdown::signal().await?),
         }
@@ -111,7 +143,14 @@ async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     }
 }
 
-async fn http(address: SocketAddr, answers: Answers) -> anyhow::Result<()> {
+async fn http(address: SocketAddr, tls: Option<Tls>, answers: Answers) -> anyhow::Result<()> {
+    let tls = match &tls {
+        Some(tls) => {
+            let config = crate::tls::plain_server(&tls.tls_cert_file, &tls.tls_private_key_file)?;
+            Some(tokio_rustls::TlsAcceptor::from(Arc::new(config)))
+        }
+        None => None,
+    };
     let listener = bind(address).await.with_context(|| format!("listening on port {}", address.port()))?;
     tracing::info!(port = address.port(), "listening");
     let answers = Arc::new(answers);
@@ -121,12 +160,18 @@ async fn http(address: SocketAddr, answers: Answers) -> anyhow::Result<()> {
                 tokio::task::yield_now().await;
                 continue;
             };
-            let answers = answers.clone();
+            let (answers, tls) = (answers.clone(), tls.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| respond(answers.clone(), peer, request));
+                let http = hyper::server::conn::http1::Builder::new();
                 // A client that goes away is its own business.
-                let _ =
-                    hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                let _ = match tls {
+                    None => http.serve_connection(TokioIo::new(stream), service).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                        Err(error) => return tracing::debug!(%error, %peer, "no TLS handshake"),
+                    },
+                };
             });
         }
     };
@@ -142,7 +187,7 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Full<bytes::Bytes>>, std::convert::Infallible> {
     /// No test sends more.
-    const LARGEST: usize = 1024 * 1024;
+    const LARGEST: usize = 4 * 1024 * 1024;
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, LARGEST).collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     Ok(answers.answer(peer, &parts, &body).await)

@@ -254,6 +254,8 @@ fn own_files(
         std::fs::create_dir_all(folder)?;
     }
     std::fs::write(&message, "")?;
+    // Whoever the container runs as may leave a message.
+    std::fs::set_permissions(&message, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
     let target = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
     binds.push(Bind { source: message, target, read_only: false, propagation: Propagation::Private });
     Ok(binds)

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value};
 
-use super::DecodeError;
+use super::{DecodeError, MAX_DEPTH};
 
 pub(super) struct Document {
     pub value: Value,
@@ -27,7 +27,9 @@ pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
 pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| DecodeError::Syntax("yaml: control characters are not allowed".into()))?;
+    // Aliases are bounded by the library's own budget; depth by what the rest can walk.
     let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
         with_snippet: false,
     };

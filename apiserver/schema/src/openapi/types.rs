@@ -27,6 +27,9 @@ pub(super) struct Types {
 /// Every kind has `apiVersion` and `kind`, but of all published types only this one has them described.
 const TYPE_META: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
+/// One of the many whose metadata are described as those of every kind are.
+const METADATA: &str = "api.core.v1.Pod";
+
 /// (type, field) to text; the field is empty for the type's own.
 struct Descriptions(HashMap<(&'static str, &'static str), &'static str>);
 
@@ -319,7 +322,7 @@ impl Types {
             let text = self.texts.get(TYPE_META, name).unwrap_or_default();
             properties.insert(name.into(), json!({"type": "string", "description": text}));
         }
-        let text = self.texts.get("apimachinery.pkg.apis.meta.v1.PartialObjectMetadata", "metadata");
+        let text = self.texts.get(METADATA, "metadata");
         let metadata = match (text, self.dialect) {
             (Some(text), Dialect::V3) => json!({"allOf": [metadata], "description": text}),
             (Some(text), Dialect::V2) => json!({"$ref": metadata["$ref"], "description": text}),

@@ -3,13 +3,15 @@
 use serde_json::Value;
 
 use super::PatchError;
+use crate::decode::{MAX_DEPTH, fits};
 
 /// Upstream's limit on operations (`maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
 /// A patch of copies can double a document with every operation; stop before it hurts. Upstream: 100 × request limit.
 const MAX_COPIED_NODES: usize = 1_000_000;
 
-/// `patch` is the parsed body.
+/// `patch` is the parsed body. A result deeper than [`MAX_DEPTH`] is refused on the way there: copying a document into its own
+/// leaf doubles its depth, and everything that walks values recurses.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let Value::Array(operations) = patch else {
         return Err(PatchError::shape(patch, "jsonpatch.Patch"));
@@ -35,8 +37,10 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
         "add" => add(document, &path, value(), "add"),
         "remove" => remove(document, &path, "remove").map(drop),
         "replace" => {
+            let value = value();
+            shallow(&path, &value)?;
             let target = find_mut(document, &path).ok_or_else(|| missing("replace", &path))?;
-            *target = value();
+            *target = value;
             Ok(())
         }
         "move" => {
@@ -130,7 +134,17 @@ fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Valu
     })
 }
 
+fn shallow(path: &[String], value: &Value) -> Result<(), PatchError> {
+    let left = MAX_DEPTH.saturating_sub(path.len());
+    if fits(value, left) {
+        Ok(())
+    } else {
+        Err(PatchError::unprocessable("the patched object exceeds the maximum depth"))
+    }
+}
+
 fn add(document: &mut Value, path: &[String], value: Value, operation: &str) -> Result<(), PatchError> {
+    shallow(path, &value)?;
     let Some((last, parents)) = path.split_last() else {
         *document = value;
         return Ok(());
@@ -213,6 +227,11 @@ mod tests {
         ] {
             assert_eq!(json_patch(&document, &patch).unwrap_err().code, code);
         }
+        let into = |depth: usize| format!("/a{}", "/a".repeat(depth));
+        let chain = json!({"a":{"a":{"a":{}}}});
+        let deepening: Vec<Value> =
+            (0..60).map(|step| json!({"op":"copy","from":"","path":into(2 + 3 * step)})).collect();
+        assert_eq!(json_patch(&chain, &deepening.into()).unwrap_err().code, 422);
         let doubling: Vec<Value> = (0..40).map(|_| json!({"op":"copy","from":"/a","path":"/a/b/0"})).collect();
         assert_eq!(json_patch(&document, &doubling.into()).unwrap_err().code, 422);
     }

@@ -59,9 +59,10 @@ fn special_types() {
 #[test]
 fn lists_take_items_as_they_are() {
     let item = encode_message("v1", "ConfigMap", &json!({"metadata":{"name":"a"}})).unwrap();
-    let body =
-        encode_list("v1", "ConfigMapList", &json!({"resourceVersion":"7"}), [item.as_slice(), &item].into_iter())
-            .unwrap();
+    let lengths = [item.len(); 2].into_iter();
+    let frame = ListFrame::new("v1", "ConfigMapList", &json!({"resourceVersion":"7"}), lengths).unwrap();
+    let prefix = frame.prefix(item.len());
+    let body = [&frame.head, &prefix, &item, &prefix, &item, frame.tail].concat();
     let (_, _, list) = decode(&body).unwrap();
     assert_eq!(list["metadata"]["resourceVersion"], "7");
     assert_eq!(list["items"], json!([{"metadata":{"name":"a"}},{"metadata":{"name":"a"}}]));

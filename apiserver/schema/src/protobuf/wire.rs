@@ -49,6 +49,14 @@ impl Writer {
     }
 }
 
+/// The tag and length in front of a length-delimited field.
+pub(crate) fn prefix(number: u32, length: usize) -> Vec<u8> {
+    let mut out = Writer::default();
+    out.tag(number, 2);
+    out.varint(length as u64);
+    out.0
+}
+
 /// One field of a message.
 pub(crate) enum Item<'a> {
     Integer(u64),

@@ -138,6 +138,12 @@ impl Hook {
         }
     }
 
+    /// Counts a call and what came of it.
+    pub fn observe(&self, a: &Attributes<'_>, mutating: bool, took: Duration, failure: Option<&Failure>) {
+        let ignored = self.ignore_failures && matches!(failure, Some(Failure::Calling(_)));
+        a.app().webhooks.metrics.observe(&self.name, mutating, a.operation, took, failure, ignored);
+    }
+
     /// A failure as the hook's policy sees it.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use crate::{KeyValue, Revision, splice};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Turns a stored value into what the cache keeps. It is called once for each state of an object.
 ///
@@ -32,6 +32,7 @@ pub struct Object {
     /// The object's resource version, the same that [`Object::bytes`] carry.
     pub mod_revision: Revision,
     indexed: Indexed,
+    encoded: OnceLock<Bytes>,
 }
 
 impl Object {
@@ -41,6 +42,7 @@ impl Object {
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             indexed,
+            encoded: OnceLock::new(),
         }
     }
 
@@ -50,7 +52,28 @@ impl Object {
         if let Some(bytes) = splice::stamp(&indexed.bytes, revision) {
             indexed.bytes = bytes;
         }
-        Self { key: self.key.clone(), create_revision: self.create_revision, mod_revision: revision, indexed }
+        Self {
+            key: self.key.clone(),
+            create_revision: self.create_revision,
+            mod_revision: revision,
+            indexed,
+            encoded: OnceLock::new(),
+        }
+    }
+
+    /// The same state in the one other representation that the callers agree on, made when it is first asked for and kept
+    /// as long as the object.
+    ///
+    /// # Errors
+    /// Those of `encode`; then nothing is kept.
+    pub fn encoded<E>(&self, encode: impl FnOnce() -> Result<Bytes, E>) -> Result<&Bytes, E> {
+        match self.encoded.get() {
+            Some(bytes) => Ok(bytes),
+            None => {
+                let bytes = encode()?;
+                Ok(self.encoded.get_or_init(|| bytes))
+            }
+        }
     }
 
     /// The JSON, with `metadata.resourceVersion` set. Cloning it shares the memory.

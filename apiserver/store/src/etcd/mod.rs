@@ -12,6 +12,8 @@
 
 mod convert;
 mod follow;
+mod lease;
+mod newest;
 
 use crate::hub::{Hub, until_error};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
@@ -20,7 +22,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use convert::{failure, item, prefix_end, revision_of};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnOp, TxnOpResponse,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnOp,
+    TxnOpResponse,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
@@ -55,7 +58,9 @@ impl Default for Options {
 /// A store in etcd. Dropping it ends its tasks and, with [`StoreError::Unavailable`], its watches.
 pub struct Etcd {
     client: Client,
+    newest: newest::Newest,
     hub: Arc<Hub>,
+    leases: lease::Leases,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -87,7 +92,25 @@ impl Etcd {
         if let Some(every) = options.compact_every {
             tasks.push(tokio::spawn(follow::compact(client.clone(), every)));
         }
-        Ok(Self { client, hub, tasks })
+        let (newest, leases) = (newest::Newest::new(client.clone()), lease::Leases::default());
+        Ok(Self { client, newest, hub, leases, tasks })
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        options: Option<PutOptions>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let size = value.len();
+        if size > VALUE_LIMIT {
+            return Err(StoreError::TooLarge { size, limit: VALUE_LIMIT });
+        }
+        match self.txn(key, expected, TxnOp::put(key, value, options)).await {
+            Err(StoreError::TooLarge { limit, .. }) => Err(StoreError::TooLarge { size, limit }),
+            other => other,
+        }
     }
 
     async fn txn(&self, key: &str, expected: Revision, change: TxnOp) -> Result<WriteOutcome, StoreError> {
@@ -177,14 +200,18 @@ impl Store for Etcd {
     }
 
     async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError> {
-        let size = value.len();
-        if size > VALUE_LIMIT {
-            return Err(StoreError::TooLarge { size, limit: VALUE_LIMIT });
-        }
-        match self.txn(key, expected, TxnOp::put(key, value, None)).await {
-            Err(StoreError::TooLarge { limit, .. }) => Err(StoreError::TooLarge { size, limit }),
-            other => other,
-        }
+        self.put_with(key, value, expected, None).await
+    }
+
+    async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        life: Duration,
+    ) -> Result<WriteOutcome, StoreError> {
+        let lease = self.leases.get(&self.client, life).await?;
+        self.put_with(key, value, expected, Some(PutOptions::new().with_lease(lease))).await
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {
@@ -226,6 +253,6 @@ impl Store for Etcd {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        newest(&self.client).await
+        self.newest.get().await
     }
 }

@@ -392,7 +392,13 @@ fn termination_message(
         return None;
     }
     let log = std::fs::read_to_string(log).ok()?;
-    let lines: Vec<&str> = log.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).collect();
+    // time, stream, tag, text: a part (P) of a line has no end.
+    let text = |line: &str| {
+        let mut words = line.splitn(4, ' ').skip(2);
+        let (tag, text) = (words.next()?, words.next()?);
+        Some(if tag == "P" { text.to_owned() } else { format!("{text}\n") })
+    };
+    let lines: Vec<String> = log.lines().filter_map(text).collect();
     let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
-    (!tail.is_empty()).then(|| cut(format!("{}\n", tail.join("\n")), LOG_MAX))
+    (!tail.is_empty()).then(|| cut(tail.concat(), LOG_MAX))
 }

@@ -1,0 +1,226 @@
+//! How many requests are served at a time, and whose come first: the outside of upstream's priority and fairness (KEP-1040).
+//!
+//! ```text
+//!   request ── classify (FlowSchemas) ──> level, flow ── Level: a seat, a queue, or 429 ──> handler
+//! ```
+//!
+//! FlowSchemas and PriorityLevelConfigurations are followed and say who is in which level; a level has its share of all
+//! seats, and queues from which flows take turns. Unlike upstream's, levels do not lend seats to each other, and every
+//! request takes one.
+
+mod classify;
+pub mod defaults;
+mod level;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use auth::UserInfo;
+use http::HeaderMap;
+use http::header::HeaderValue;
+use serde_json::Value;
+use store::cache::{At, ListQuery, Watch};
+
+use crate::app::{App, text};
+use crate::http::answer::value_of;
+use crate::http::request_info::RequestInfo;
+use crate::http::status::{ApiError, ApiResult};
+use classify::Schema;
+use level::{Level, Seat, Settings};
+
+const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+const SCHEMAS: &str = "flowschemas";
+const LEVELS: &str = "prioritylevelconfigurations";
+/// `--max-requests-inflight` and `--max-mutating-requests-inflight` together, as upstream adds them up.
+const SEATS: u64 = 600;
+/// How long a request may wait (upstream: a quarter of the request timeout of 60 s).
+const WAIT: Duration = Duration::from_secs(15);
+
+/// The present plan; replaced as a whole when an object of it changes.
+pub struct Flow(ArcSwap<Plan>);
+
+struct Plan {
+    /// By precedence.
+    schemas: Vec<Schema>,
+    levels: BTreeMap<String, Arc<Level>>,
+}
+
+/// What was decided about a request; while it is held the request counts as being served.
+pub struct Admitted {
+    ids: [String; 2],
+    _seat: Option<Seat>,
+}
+
+impl Admitted {
+    /// Tells the client which schema and level it met.
+    pub fn stamp(&self, headers: &mut HeaderMap) {
+        for (name, id) in
+            ["x-kubernetes-pf-flowschema-uid", "x-kubernetes-pf-prioritylevel-uid"].into_iter().zip(&self.ids)
+        {
+            if let Ok(value) = HeaderValue::from_str(id) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+impl Default for Flow {
+    /// The objects the server makes itself, until they are in the store.
+    fn default() -> Self {
+        let (schemas, levels): (Vec<Value>, Vec<Value>) = (defaults::schemas(), defaults::levels());
+        Self(ArcSwap::from_pointee(Plan::new(&schemas, &levels, &BTreeMap::new())))
+    }
+}
+
+impl Plan {
+    fn new(schemas: &[Value], levels: &[Value], before: &BTreeMap<String, Arc<Level>>) -> Self {
+        let mut schemas: Vec<Schema> = schemas.iter().filter_map(Schema::parse).collect();
+        schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
+        let shares: u64 = levels.iter().map(Settings::shares).sum();
+        let level = |object: &Value| {
+            let name = text(object, "/metadata/name").to_owned();
+            let settings = Settings::parse(object, SEATS, shares);
+            // Those who are being served or wait keep their place when nothing about their level has changed.
+            let kept = before.get(&name).filter(|level| level.settings == settings).cloned();
+            (name, kept.unwrap_or_else(|| Arc::new(Level::new(settings))))
+        };
+        Self { schemas, levels: levels.iter().map(level).collect() }
+    }
+}
+
+impl Flow {
+    /// Waits for a seat if the request needs one (`long`-running ones do not), at most as long as upstream lets it wait.
+    ///
+    /// # Errors
+    /// 429 when the level's queues are full, or when it waited in vain.
+    pub async fn admit(&self, user: &UserInfo, info: &RequestInfo, long: bool) -> (ApiResult<()>, Option<Admitted>) {
+        let plan = self.0.load_full();
+        let found =
+            plan.schemas.iter().find(|schema| schema.matches(user, info) && plan.levels.contains_key(&schema.level));
+        // Only when somebody took away the objects that catch all.
+        let Some(schema) = found else { return (Ok(()), None) };
+        let level = &plan.levels[&schema.level];
+        let ids = [schema.uid.clone(), level.settings.uid.clone()];
+        if long || level.settings.exempt {
+            return (Ok(()), Some(Admitted { ids, _seat: None }));
+        }
+        match Level::seat(level, schema.flow(user, info), WAIT).await {
+            Some(seat) => (Ok(()), Some(Admitted { ids, _seat: Some(seat) })),
+            None => {
+                let full = ApiError::too_many_requests("Too many requests, please try again later.", 1);
+                (Err(full), Some(Admitted { ids, _seat: None }))
+            }
+        }
+    }
+}
+
+/// Makes the objects, reads them, and follows them from then on.
+///
+/// # Errors
+/// The store fails.
+pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
+    for (plural, objects) in [(LEVELS, defaults::levels()), (SCHEMAS, defaults::schemas())] {
+        let made = objects.into_iter().map(|object| crate::bootstrap::ensure(app, GROUP, plural, object));
+        futures::future::try_join_all(made).await?;
+    }
+    let (mut levels, mut schemas) = (begin(app, LEVELS).await?, begin(app, SCHEMAS).await?);
+    replan(app).await?;
+    let app = app.clone();
+    tokio::spawn(async move {
+        loop {
+            let followed = async {
+                let (lost_levels, lost_schemas) = tokio::select! {
+                    events = levels.next() => (events.is_err(), false),
+                    events = schemas.next() => (false, events.is_err()),
+                };
+                if lost_levels {
+                    levels = begin(&app, LEVELS).await?;
+                }
+                if lost_schemas {
+                    schemas = begin(&app, SCHEMAS).await?;
+                }
+                replan(&app).await
+            };
+            tokio::select! {
+                followed = followed => if let Err(error) = followed {
+                    tracing::warn!(%error, "the flow schemas cannot be followed");
+                },
+                () = app.stop.cancelled() => return,
+            }
+        }
+    });
+    Ok(())
+}
+
+async fn begin(app: &App, plural: &str) -> ApiResult<Watch> {
+    let cache = app.caches.of(&*app.resource(GROUP, plural)?);
+    Ok(cache.watch(cache.sync().await?).await?)
+}
+
+async fn replan(app: &App) -> ApiResult<()> {
+    let all = async |plural: &str| -> ApiResult<Vec<Value>> {
+        let resource = app.resource(GROUP, plural)?;
+        let query = ListQuery { at: At::Latest, prefix: &resource.prefix, start: None, limit: 0, filter: None };
+        let list = app.caches.of(&resource).list(query).await?;
+        list.items.iter().map(|object| value_of(&resource, object)).collect()
+    };
+    let (schemas, levels) = (all(SCHEMAS).await?, all(LEVELS).await?);
+    let before = app.flow.0.load_full();
+    app.flow.0.store(Arc::new(Plan::new(&schemas, &levels, &before.levels)));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meets(user: UserInfo, method: &http::Method, path: &str) -> (String, String) {
+        let flow = Flow::default();
+        let plan = flow.0.load_full();
+        let info = RequestInfo::parse(method, path, false, None);
+        let schema = plan.schemas.iter().find(|schema| schema.matches(&user, &info)).unwrap();
+        (schema.name.clone(), schema.level.clone())
+    }
+
+    #[test]
+    fn requests_meet_the_schemas_of_upstream() {
+        use http::Method;
+        let user = |name: &str, groups: &[&str]| UserInfo::new(name, groups.iter().copied()).authenticated();
+        let leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/w1";
+        let account = "system:serviceaccount:kube-system:x";
+        for (user, method, path, schema, level) in [
+            (user("admin", &["system:masters"]), Method::GET, "/api/v1/pods", "exempt", "exempt"),
+            (UserInfo::anonymous(), Method::GET, "/readyz", "probes", "exempt"),
+            (user("system:kube-scheduler", &[]), Method::GET, leases, "system-leader-election", "leader-election"),
+            (user("system:kube-scheduler", &[]), Method::GET, "/api/v1/pods", "kube-scheduler", "workload-high"),
+            (user("system:node:w1", &["system:nodes"]), Method::PUT, leases, "system-node-high", "node-high"),
+            (user("system:node:w1", &["system:nodes"]), Method::GET, "/api/v1/pods", "system-nodes", "system"),
+            (
+                user(account, &["system:serviceaccounts"]),
+                Method::GET,
+                "/api/v1/pods",
+                "kube-system-service-accounts",
+                "workload-high",
+            ),
+            (
+                user("system:serviceaccount:a:b", &["system:serviceaccounts"]),
+                Method::GET,
+                "/version",
+                "service-accounts",
+                "workload-low",
+            ),
+            (user("jane", &[]), Method::POST, "/api/v1/namespaces/a/pods", "global-default", "global-default"),
+        ] {
+            assert_eq!(meets(user, &method, path), (schema.to_owned(), level.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn levels_share_the_seats() {
+        let plan = Flow::default().0.load_full();
+        let seats = |name: &str| plan.levels[name].settings.seats;
+        assert_eq!((seats("workload-low"), seats("catch-all"), seats("leader-election")), (245, 13, 25));
+    }
+}
