@@ -12,3 +12,4 @@ pub mod process;
 pub mod sandbox;
 pub mod seccomp;
 pub mod testing;
+pub mod trace;
