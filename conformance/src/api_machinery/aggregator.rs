@@ -19,7 +19,7 @@ const NAME: &str = "v1alpha1.wardle.example.com";
 const SERVICE: &str = "sample-api";
 
 async fn sample(t: Test) -> anyhow::Result<()> {
-    let behind = Behind::start(&t.cluster, &std::env::current_exe()?, &t.name("behind")).await?;
+    let behind = Behind::start(&t.cluster, &t.cluster.program, &t.name("behind")).await?;
     define(&t, &behind).await?;
     let services = t.objects_in("default", "v1", "services");
     let spec = json!({ "type": "ExternalName", "externalName": "localhost" });

@@ -63,7 +63,7 @@ impl Hook {
             format!("--tls-private-key-file={}", key.display()),
             format!("--port={port}"),
         ];
-        let server = fixture::spawn(&std::env::current_exe()?, &folder, "agnhost", &args, None)?;
+        let server = fixture::spawn(&t.cluster.program, &folder, "agnhost", &args, None)?;
         let deadline = Instant::now() + PATIENCE;
         while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
             anyhow::ensure!(Instant::now() < deadline, "the webhook server does not listen");
