@@ -28,13 +28,17 @@ pub struct App {
     pub caches: Caches,
     pub catalogue: ArcSwap<Catalogue>,
     pub access: Access,
+    pub audit: Arc<crate::audit::Log>,
     pub allocator: Allocator,
     pub flow: crate::flow::Flow,
     pub kubelets: Kubelets,
+    /// Whose turn it is to be charged to a namespace's quotas.
+    pub turns: crate::admission::Turns,
     pub members: crate::members::Members,
     pub clients: crate::outbound::Clients,
     pub publisher: crate::crd::Publisher,
     pub aggregator: crate::aggregator::Aggregator,
+    pub policies: crate::admission::policy::Index,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
     pub metrics: crate::http::metrics::Metrics,
@@ -68,6 +72,8 @@ pub struct Call {
     /// The server's own housekeeping: webhooks and policies, which it may be needed to mend, have no say in it.
     pub internal: bool,
     dry_run: AtomicBool,
+    /// The request's line in the audit log, where it has one.
+    pub trail: Option<Arc<crate::audit::Trail>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -84,6 +90,7 @@ impl Call {
             agent: String::new(),
             internal: false,
             dry_run: AtomicBool::new(false),
+            trail: None,
             warnings: Mutex::default(),
         }
     }
@@ -134,6 +141,13 @@ impl Call {
         let mut warnings = self.warnings.lock();
         if !warnings.contains(&text) {
             warnings.push(text);
+        }
+    }
+
+    /// Notes something in the audit log; of several notes under one key the first stays.
+    pub fn annotate(&self, key: &str, value: &str) {
+        if let Some(trail) = &self.trail {
+            trail.annotate(key, value);
         }
     }
 

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::admission;
 use crate::app::{App, Call, text};
+use crate::flow;
 use crate::http::status::ApiResult;
 use crate::registry::{create, update};
 
@@ -17,27 +19,34 @@ const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-no
 /// # Errors
 /// The store fails, or an object of ours is refused.
 pub async fn run(app: &Arc<App>) -> ApiResult<()> {
-    for name in NAMESPACES {
-        ensure(app, "", "namespaces", json!({ "metadata": { "name": name } })).await?;
-    }
-    for (name, value) in admission::SYSTEM_CLASSES {
+    // What does not need each other is written at once: the store commits together what arrives together.
+    let namespaces = NAMESPACES.map(|name| ensure(app, "", "namespaces", json!({ "metadata": { "name": name } })));
+    try_join_all(namespaces).await?;
+    let classes = admission::SYSTEM_CLASSES.iter().map(|(name, value)| async move {
         let words = if name.contains("node") {
             "Used for system critical pods that must not be moved from their current node."
         } else {
             "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary."
         };
         let class = json!({ "metadata": { "name": name }, "value": value, "description": words, "preemptionPolicy": "PreemptLowerPriority" });
-        ensure(app, "scheduling.k8s.io", "priorityclasses", class).await?;
-    }
-    // All at once: the store commits what arrives together together.
+        ensure(app, "scheduling.k8s.io", "priorityclasses", class).await
+    });
     let policy = auth::bootstrap::policy().into_iter().map(|object| async move {
         let plural = format!("{}s", text(&object, "/kind").to_lowercase());
         ensure(app, "rbac.authorization.k8s.io", &plural, object).await
     });
-    futures::future::try_join_all(policy).await?;
-    service_range(app).await?;
-    crate::aggregator::publish_authentication(app).await?;
-    kubernetes_service(app).await
+    let flow = flow::defaults::objects()
+        .into_iter()
+        .map(|(plural, object)| async move { ensure(app, flow::GROUP, plural, object).await });
+    tokio::try_join!(
+        try_join_all(classes),
+        try_join_all(policy),
+        try_join_all(flow),
+        service_range(app),
+        crate::aggregator::publish_authentication(app),
+        kubernetes_service(app),
+    )?;
+    Ok(())
 }
 
 /// The range Services get their addresses from, as ServiceCIDR `kubernetes` (upstream's `defaultservicecidr` controller).

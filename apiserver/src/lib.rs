@@ -13,6 +13,7 @@ pub mod access;
 pub mod admission;
 pub mod aggregator;
 pub mod app;
+pub mod audit;
 pub mod bootstrap;
 pub mod crd;
 pub mod flow;
@@ -22,6 +23,7 @@ pub mod members;
 pub mod options;
 pub mod outbound;
 pub mod registry;
+pub mod sample;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -57,12 +59,25 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
 /// # Errors
 /// See [`run`].
 pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
+    serve_with(options, stop, |_| async { Ok(()) }).await
+}
+
+/// The same with something more to be done before the server says that it is ready.
+async fn serve_with<F>(
+    options: Options,
+    stop: CancellationToken,
+    more: impl FnOnce(Arc<App>) -> F,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let access = access::Access::load(&options)?;
-    let judges = http::server::Judges { clients: access.clients.clone(), front: access.front.clone() };
+    let audit = Arc::new(audit::Log::load(&options)?);
+    let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
-    let tls = auth::x509::server_config(&certificate, &key, Some(&access.known))?;
+    let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
     let kubelets = http::kubelet::Kubelets::load(&options)?;
     let listeners = http::server::listeners(&options).await?;
     let store = open(&options).await?;
@@ -73,6 +88,7 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         clients: outbound::Clients::load(&options)?,
         publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
+        policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics: http::metrics::Metrics::default(),
@@ -81,14 +97,17 @@ pub async fn serve(options: Options, stop: CancellationToken) -> anyhow::Result<
         members: members::Members::default(),
         access,
         kubelets,
+        turns: admission::Turns::default(),
+        audit,
         store,
         started,
         stop: stop.clone(),
         options,
     });
     let server =
-        tokio::spawn(http::server::serve(listeners, tls, judges, http::route::Routes::new(app.clone()), stop.clone()));
+        tokio::spawn(http::server::serve(listeners, tls, clients, http::route::Routes::new(app.clone()), stop.clone()));
     prepare(&app).await?;
+    more(app.clone()).await?;
     app.health.started.store(true, Ordering::Release);
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
@@ -122,6 +141,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     registry::service::repair::follow(app).await.context("check the addresses and ports of Services")?;
     bootstrap::run(app).await.context("create the system's own objects")?;
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
+    admission::policy::follow(app).await.context("read the admission policies")?;
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
     flow::follow(app).await.context("read the flow schemas")?;

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
@@ -90,6 +91,9 @@ pub struct Options {
     /// Reach aggregated servers and webhooks at an endpoint of their Service instead of its ClusterIP.
     #[arg(long)]
     pub enable_aggregator_routing: bool,
+    /// Namespaces are the business of the server in front: any is taken for one that is there (ours).
+    #[arg(long, hide = true)]
+    pub foreign_namespaces: bool,
     /// The certificate this server shows to aggregated servers.
     #[arg(long)]
     pub proxy_client_cert_file: Option<PathBuf>,
@@ -109,12 +113,52 @@ pub struct Options {
     pub requestheader_group_headers: Vec<String>,
     #[arg(long, value_delimiter = ',', default_value = "X-Remote-Extra-")]
     pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Whether requests without credentials are those of system:anonymous.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: bool,
+    /// Whether Secrets of type bootstrap.kubernetes.io/token are credentials.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub enable_bootstrap_token_auth: bool,
+    /// What tokens must be for; the issuer by default.
+    #[arg(long, value_delimiter = ',')]
+    pub api_audiences: Vec<String>,
+    /// How long Events are kept.
+    #[arg(long, default_value = "1h0m0s", value_parser = runtime::flags::duration)]
+    pub event_ttl: Duration,
+    /// What is logged of which requests (audit.k8s.io/v1 Policy); without it there is no audit log.
+    #[arg(long)]
+    pub audit_policy_file: Option<PathBuf>,
+    /// The audit log; `-` is the standard output.
+    #[arg(long)]
+    pub audit_log_path: Option<PathBuf>,
+    /// The size in MiB at which the log is begun anew; 0: never.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxsize: u64,
+    /// So many old logs are kept; 0: all.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Old logs are kept for so many days; 0: for ever.
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxage: u64,
+    /// Admission plugins that are off by default and shall run.
+    #[arg(long, value_delimiter = ',')]
+    pub enable_admission_plugins: Vec<String>,
+    /// Admission plugins that shall not run.
+    #[arg(long, value_delimiter = ',')]
+    pub disable_admission_plugins: Vec<String>,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
 }
 
 impl Options {
+    /// Whether an admission plugin runs; `default`: whether it does unasked.
+    #[must_use]
+    pub fn plugin(&self, name: &str, default: bool) -> bool {
+        let listed = |list: &[String]| list.iter().any(|entry| entry == name);
+        (default || listed(&self.enable_admission_plugins)) && !listed(&self.disable_admission_plugins)
+    }
+
     /// The advertised address; without the flag the bind address, or loopback where that is a wildcard.
     #[must_use]
     pub fn advertised(&self) -> IpAddr {

@@ -5,6 +5,7 @@ use crate::{api_machinery, apps, architecture, auth, cli, instrumentation, netwo
 
 /// The rows of every file.
 pub const AREAS: &[&[Spec]] = &[
+    api_machinery::admission_policy::SPECS,
     api_machinery::aggregated_discovery::SPECS,
     api_machinery::aggregator::SPECS,
     api_machinery::chunking::SPECS,
@@ -17,6 +18,7 @@ pub const AREAS: &[&[Spec]] = &[
     api_machinery::flow_control::SPECS,
     api_machinery::garbage_collector::SPECS,
     api_machinery::namespaces::SPECS,
+    api_machinery::resource_quota::SPECS,
     api_machinery::server_version::SPECS,
     api_machinery::table::SPECS,
     api_machinery::watch::SPECS,
@@ -33,6 +35,8 @@ pub const AREAS: &[&[Spec]] = &[
     apps::replication_controller::SPECS,
     apps::stateful_set::SPECS,
     architecture::SPECS,
+    auth::certificates::SPECS,
+    auth::service_accounts::SPECS,
     auth::subject_review::SPECS,
     cli::basic::SPECS,
     cli::proxy::SPECS,
@@ -57,8 +61,10 @@ pub const AREAS: &[&[Spec]] = &[
     node::pod_lifecycle::SPECS,
     node::pod_templates::SPECS,
     node::pods::SPECS,
-    node::probes::SPECS,
+    node::runtime_classes::SPECS,
     node::secrets::SPECS,
+    scheduling::limit_range::SPECS,
+    node::probes::SPECS,
     scheduling::predicates::SPECS,
     scheduling::preemption::SPECS,
     storage::attachments::SPECS,

@@ -7,23 +7,27 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, ObjectReference, PersistentVolumeClaim, Pod, ReplicationController, Service,
-    ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod,
+    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
+use parking_lot::RwLock;
 use runtime::events::{EventType, Recorder};
 use tokio::sync::watch;
 
 use crate::framework::{Gate, Kind};
 
-/// The only ConfigMap this process reads or writes.
+/// The ConfigMaps this process reads or writes: the cluster's authority, in every namespace …
 pub const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
+/// … and what machines that are to join read, in kube-public.
+pub const CLUSTER_INFO: &str = "cluster-info";
 
 macro_rules! kinds {
     ($($field:ident: $kind:ty),+ $(,)?) => {
@@ -65,24 +69,56 @@ kinds! {
     budgets: PodDisruptionBudget,
     cluster_roles: ClusterRole,
     signing_requests: CertificateSigningRequest,
+    quotas: ResourceQuota,
+    volumes: PersistentVolume,
+    attributes_classes: VolumeAttributesClass,
+    cluster_info: ConfigMap,
+    bootstrap_tokens: Secret,
     service_cidrs: ServiceCIDR,
     ip_addresses: IPAddress,
 }
 
+/// An object of any kind that is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub group: String,
+    pub plural: String,
+    pub namespace: String,
+}
+
+type OnRemoved = Box<dyn Fn(&Removed) + Send + Sync>;
+
 pub struct Context {
     pub client: Client,
     pub kinds: Kinds,
+    removals: RwLock<Vec<OnRemoved>>,
     clock: fn() -> Timestamp,
     listed: watch::Sender<bool>,
 }
 
 impl Context {
     pub fn new(client: Client, clock: fn() -> Timestamp) -> Arc<Self> {
-        Arc::new(Self { kinds: Kinds::new(&client), client, clock, listed: watch::Sender::new(false) })
+        Arc::new(Self {
+            kinds: Kinds::new(&client),
+            client,
+            removals: RwLock::default(),
+            clock,
+            listed: watch::Sender::new(false),
+        })
     }
 
     pub fn now(&self) -> Timestamp {
         (self.clock)()
+    }
+
+    /// Calls `handler` when an object of any kind is gone. The garbage collector, who watches them all, tells.
+    pub fn on_removed(&self, handler: impl Fn(&Removed) + Send + Sync + 'static) {
+        self.removals.write().push(Box::new(handler));
+    }
+
+    /// Tells that an object is gone.
+    pub fn removed(&self, removed: &Removed) {
+        self.removals.read().iter().for_each(|handler| handler(removed));
     }
 
     /// An event recorder that speaks as `component`, for upstream's controllers each have a name of their own.
@@ -120,6 +156,13 @@ impl Context {
         kinds.budgets.watch(all());
         kinds.cluster_roles.watch(all());
         kinds.signing_requests.watch(all());
+        kinds.quotas.watch(all());
+        kinds.volumes.watch(all());
+        kinds.attributes_classes.watch(all());
+        let info = format!("metadata.name={CLUSTER_INFO},metadata.namespace=kube-public");
+        kinds.cluster_info.watch(all().fields(&info));
+        let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);
+        kinds.bootstrap_tokens.watch(all().fields(&tokens));
         kinds.service_cidrs.watch(all());
         kinds.ip_addresses.watch(all());
         let this = self.clone();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use ipnet::Ipv4Net;
+use runtime::flags::duration;
 
 /// Runs the built-in controllers.
 #[derive(Debug, Parser)]
@@ -31,6 +32,9 @@ pub struct Flags {
     /// The key of that CA
     #[arg(long)]
     pub cluster_signing_key_file: Option<PathBuf>,
+    /// How long signed certificates hold at most
+    #[arg(long, default_value = "8760h", value_parser = duration)]
+    pub cluster_signing_duration: Duration,
     /// How long a node may be silent before it counts as lost
     #[arg(long, default_value = "40s", value_parser = duration)]
     pub node_monitor_grace_period: Duration,
@@ -51,28 +55,6 @@ impl Flags {
     }
 }
 
-/// Go's notation: `40s`, `1m30s`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    let bad = || format!("'{text}' is not a duration such as 40s or 1m30s");
-    while !rest.is_empty() {
-        let split = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|at| *at > 0).ok_or_else(bad)?;
-        let number: f64 = rest[..split].parse().map_err(|_| bad())?;
-        let unit_end = rest[split..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| at + split);
-        let seconds = match &rest[split..unit_end] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return Err(bad()),
-        };
-        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())?;
-        rest = &rest[unit_end..];
-    }
-    Ok(total)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +67,5 @@ mod tests {
         assert_eq!(flags.node_monitor_grace_period, Duration::from_secs(90));
         let flags = Flags::parse_from(["controller-manager", "--controllers=job"]);
         assert!(flags.enabled("job") && !flags.enabled("deployment"));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert!(duration("soon").is_err() && duration("40").is_err());
     }
 }

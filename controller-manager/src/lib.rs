@@ -3,6 +3,9 @@
 //! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
+pub mod bootstrap;
+pub mod certificates;
+pub mod cluster_roles;
 pub mod context;
 pub mod cronjob;
 pub mod daemonset;
@@ -17,7 +20,9 @@ pub mod job;
 pub mod load_balancer;
 pub mod namespace;
 pub mod node;
+pub mod protection;
 pub mod replicas;
+pub mod resource_quota;
 pub mod root_ca;
 pub mod service_account;
 pub mod service_cidr;
@@ -84,12 +89,27 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
             std::fs::read_to_string(path).with_context(|| format!("reading --root-ca-file {}", path.display()))?;
         root_ca::start(context, certificate);
     }
+    on("certificatesigningrequest-approving-controller", &|| certificates::start_approving(context));
+    on("certificatesigningrequest-cleaner-controller", &|| certificates::start_cleaning(context));
+    if flags.enabled("certificatesigningrequest-signing-controller")
+        && let (Some(certificate), Some(key)) = (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file)
+    {
+        let signer = certificates::Signer::load(certificate, key, flags.cluster_signing_duration)?;
+        certificates::start_signing(context, signer);
+    }
     on("node-ipam-controller", &|| node::ipam::start(context, flags.cluster_cidr, flags.node_cidr_mask_size));
     on("node-lifecycle-controller", &|| node::health::start(context, flags.node_monitor_grace_period));
     on("taint-eviction-controller", &|| node::eviction::start(context));
     on("pod-garbage-collector-controller", &|| node::podgc::start(context));
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
+    on("persistentvolumeclaim-protection-controller", &|| protection::start_claims(context));
+    on("persistentvolume-protection-controller", &|| protection::start_volumes(context));
+    on("volumeattributesclass-protection-controller", &|| protection::start_classes(context));
+    on("clusterrole-aggregation-controller", &|| cluster_roles::start(context));
+    on("bootstrap-signer-controller", &|| bootstrap::start_signing(context));
+    on("token-cleaner-controller", &|| bootstrap::start_cleaning(context));
+    on("resourcequota-controller", &|| resource_quota::start(context));
     on("service-cidr-controller", &|| service_cidr::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();

@@ -4,6 +4,7 @@
 //! use of it says why it is sound. Nothing here knows Kubernetes.
 
 pub mod link;
+pub mod memory;
 pub mod netns;
 pub mod nft;
 pub mod pod;
@@ -11,3 +12,4 @@ pub mod process;
 pub mod sandbox;
 pub mod seccomp;
 pub mod testing;
+pub mod trace;

@@ -35,6 +35,35 @@ pub fn in_namespace(test: &str, body: impl FnOnce()) {
     assert!(status.success(), "{test} failed inside its namespaces");
 }
 
+/// Runs a shell script, which must succeed; gives what it printed.
+///
+/// # Panics
+/// With the script and its words when it fails.
+pub fn sh(script: &str) -> String {
+    let output = Command::new("sh").args(["-ec", script]).output().expect("sh runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// Starts `body` on a thread of its own in the named network namespace.
+pub fn enter<T: Send + 'static>(netns: &str, body: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
+    let netns = crate::netns::Netns::open(netns).expect("the namespace was made");
+    std::thread::spawn(move || {
+        let flag = nix::sched::CloneFlags::CLONE_NEWNET;
+        nix::sched::setns(std::os::fd::AsFd::as_fd(&netns), flag).expect("root in the user namespace");
+        body()
+    })
+}
+
+/// Runs `body` in the named network namespace, to its end.
+///
+/// # Panics
+/// When `body` does.
+pub fn within<T: Send + 'static>(netns: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
+    enter(netns, body).join().expect("the thread ended well")
+}
+
 /// Says by name that a test did not run, and why. CI counts these lines; they are never counted as passed.
 pub fn skip(test: &str, why: &str) {
     eprintln!("SKIPPED {test}: {why}");

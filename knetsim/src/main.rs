@@ -17,10 +17,11 @@ use std::process::ExitCode;
 type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 
 /// Every process of the emulator by the name it is started with.
-const COMPONENTS: [(&str, Run); 18] = [
+const COMPONENTS: [(&str, Run); 19] = [
     ("launcher", launcher::run),
     ("guardian", launcher::cgroups::guardian),
     ("apiserver", apiserver::run),
+    ("sample-apiserver", apiserver::sample::run),
     ("controller-manager", controller_manager::run),
     ("scheduler", scheduler::run),
     ("kubelet", kubelet_lite::run),

@@ -87,23 +87,25 @@ impl PortCompiler<'_> {
 
         self.direct("service-ips", "no-endpoint-services", self.service.cluster_ip, &internal);
         if has_external {
-            let outside = match &external {
-                Policy::Endpoints(chain) => Policy::Endpoints(self.external_chain(chain)),
+            // Where traffic from outside goes, and what becomes of that which goes nowhere.
+            let (chain, refusal) = match &external {
+                Policy::Endpoints(inner) => (Some(self.external_chain(Some(inner))), None),
                 // Local with endpoints only elsewhere: pods and this host may still go there, the outside may not.
-                Policy::Nowhere if external_local => Policy::Nowhere,
-                other => other.clone(),
+                Policy::Nowhere => (external_local.then(|| self.external_chain(None)), Some(Target::Drop)),
+                Policy::Refused => (None, Some(Target::Chain(REJECT_CHAIN.into()))),
             };
-            for ip in self.external_ips() {
-                self.direct("service-ips", "no-endpoint-services", ip, &outside);
-            }
-            if let Some(node_port) = self.port.node_port {
-                let key = |set| Key { set, ip: None, port: Some((self.port.protocol, node_port)) };
-                let (key, target) = match outside {
-                    Policy::Endpoints(chain) => (key("service-nodeports"), Target::Chain(chain)),
-                    Policy::Nowhere => (key("no-endpoint-nodeports"), Target::Drop),
-                    Policy::Refused => (key("no-endpoint-nodeports"), Target::Chain(REJECT_CHAIN.into())),
-                };
-                self.program.elements.insert(key, target);
+            let port = (self.port.protocol, self.port.port);
+            let addresses =
+                self.external_ips().into_iter().map(|ip| (("service-ips", "no-endpoint-services"), Some(ip), port));
+            let node_port = self
+                .port
+                .node_port
+                .map(|number| (("service-nodeports", "no-endpoint-nodeports"), None, (self.port.protocol, number)));
+            for ((served, unserved), ip, port) in addresses.chain(node_port) {
+                let targets = [(served, chain.clone().map(Target::Chain)), (unserved, refusal.clone())];
+                for (set, target) in targets {
+                    self.program.elements.extend(target.map(|target| (Key { set, ip, port: Some(port) }, target)));
+                }
             }
         }
         self.firewall();
@@ -186,8 +188,9 @@ impl PortCompiler<'_> {
         (chain, set)
     }
 
-    /// The chain for traffic to external addresses and node ports, ahead of `inner`.
-    fn external_chain(&mut self, inner: &str) -> String {
+    /// The chain for traffic to external addresses and node ports, ahead of `inner`; without one, only for who is not from
+    /// outside.
+    fn external_chain(&mut self, inner: Option<&str>) -> String {
         let chain = self.chain_name("external");
         let mut rules = Vec::new();
         if self.service.external_local {
@@ -203,7 +206,7 @@ impl PortCompiler<'_> {
         } else {
             rules.push(vec![jump(MARK_CHAIN)]);
         }
-        rules.push(vec![counter(), goto(inner)]);
+        rules.extend(inner.map(|inner| vec![counter(), goto(inner)]));
         self.program.chains.insert(chain.clone(), rules);
         chain
     }

@@ -9,10 +9,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::time::Duration;
 
-use kernel::testing::in_namespace;
+use kernel::testing::{in_namespace, sh, within};
 use serde_json::Value;
 
 use crate::base::Config;
@@ -23,13 +22,6 @@ use crate::table::Table;
 
 const VIP: &str = "10.96.0.50:80";
 const NODE_PORT: &str = "10.0.0.11:30080";
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().expect("sh runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
 
 fn topology() {
     sh("ip netns add node; ip netns add outside
@@ -48,19 +40,6 @@ fn topology() {
         pod p1 11.0.1.2; pod p2 11.0.1.3; pod c 11.0.1.9
         ip netns exec node sysctl -qw net.ipv4.ip_forward=1
         ip netns exec node sysctl -qw net.bridge.bridge-nf-call-iptables=1");
-}
-
-fn enter<T: Send + 'static>(netns: &str, body: impl FnOnce() -> T + Send + 'static) -> std::thread::JoinHandle<T> {
-    let path = format!("/run/netns/{netns}");
-    std::thread::spawn(move || {
-        let file = std::fs::File::open(path).expect("the namespace was made");
-        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("root in the user namespace");
-        body()
-    })
-}
-
-fn within<T: Send + 'static>(netns: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
-    enter(netns, body).join().expect("the thread ended well")
 }
 
 /// A server in `netns` that answers each line with its own name and the client's address as it sees it.

@@ -25,6 +25,8 @@ pub mod table;
 
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(test)]
+mod trace_tests;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;

@@ -14,19 +14,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use kernel::testing::in_namespace;
+use kernel::testing::{in_namespace, sh, within};
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use crate::index::{Index, Update};
 use crate::table::Table;
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().expect("sh runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
 
 fn topology() {
     sh("ip netns add node; ip netns add outside
@@ -46,16 +39,6 @@ fn topology() {
         pod db 11.0.1.2; pod frontend 11.0.1.3; pod project 11.0.1.4; pod stranger 11.0.1.5
         ip netns exec node sysctl -qw net.ipv4.ip_forward=1
         ip netns exec node sysctl -qw net.bridge.bridge-nf-call-iptables=1");
-}
-
-fn within<T: Send + 'static>(netns: &str, body: impl FnOnce() -> T + Send + 'static) -> T {
-    let path = format!("/run/netns/{netns}");
-    let run = || {
-        let file = std::fs::File::open(path).expect("the namespace was made");
-        nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("root in the user namespace");
-        body()
-    };
-    std::thread::spawn(run).join().expect("the thread ended well")
 }
 
 /// Listens on `ports` in `netns`; what is dropped here closes them.

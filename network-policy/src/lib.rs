@@ -14,6 +14,8 @@ pub mod table;
 
 #[cfg(test)]
 mod kernel_tests;
+#[cfg(test)]
+mod trace_tests;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 
 pub mod client;
 pub mod events;
+pub mod flags;
 pub mod listing;
 pub mod log;
 pub mod ready;

@@ -10,6 +10,8 @@
 //! ```
 
 pub mod bootstrap;
+pub mod bootstrap_token;
+pub mod csr;
 pub mod impersonation;
 pub mod node;
 pub mod rbac;

@@ -7,7 +7,7 @@
 //! ```
 //! An [`Env`] declares variables and compiles text to a [`Program`]; a program is evaluated with an [`Activation`], as often as
 //! one likes. Values ([`Value`]) point into the JSON they come from; [`Schema`] says how JSON is typed, [`untyped`] does without.
-//! [`admission`] declares what expressions about requests see.
+//! [`admission`] and [`rules`] are the two uses: expressions about requests, and `x-kubernetes-validations`.
 //!
 //! ```
 //! use cel::{Activation, Env, Type, Value, untyped};
@@ -38,9 +38,11 @@ mod parser;
 mod plan;
 mod price;
 mod program;
+pub mod rules;
 mod schema;
 mod source;
 mod time;
+mod to_json;
 mod types;
 mod unify;
 mod validators;

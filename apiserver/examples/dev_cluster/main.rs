@@ -49,6 +49,7 @@ fn main() -> anyhow::Result<()> {
     flag("--kubelet-client-key", file("apiserver-kubelet-client.key"));
     flag("--service-account-key-file", file("sa.pub"));
     flag("--service-account-signing-key-file", file("sa.key"));
+    flag("--enable-bootstrap-token-auth", "true".into());
     match flags.etcd {
         Some(servers) => {
             flag("--storage-backend", "etcd3".into());

@@ -8,9 +8,12 @@
 //! The caller removes from an applied configuration what the endpoint ignores (`status` on the main resource, all but
 //! `status` on the status subresource) and everything it must not hold (`metadata.managedFields` is an error upstream).
 
+mod configuration;
 mod managers;
 mod set;
 mod typed;
+
+pub use self::configuration::overlay;
 
 use serde_json::{Map, Value};
 

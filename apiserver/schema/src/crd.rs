@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use self::validator::{Place, validate_at};
+use self::validator::{Place, validate_at, validate_changed};
 pub use self::{format::matches as matches_format, validator::Validator};
 use crate::{
     Schema, facts,
@@ -44,9 +44,15 @@ pub fn schemaless() -> Schema {
 /// Structural (OpenAPI) validation in upstream's messages. Built-in kinds have none beyond decoding.
 #[must_use]
 pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
+    validate_update(schema, value, None)
+}
+
+/// The same on an update: what is as invalid as it was in `old` is tolerated.
+#[must_use]
+pub fn validate_update(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(validator) = schema.validator() {
-        validate_at(validator, value, &Path::default(), &mut errors);
+        validate_changed(validator, value, old, &Path::default(), &mut errors);
     }
     errors
 }

@@ -94,6 +94,8 @@ pub struct Error {
     /// The offending value; not shown for Required, Forbidden, TooLong and Internal.
     pub value: Value,
     pub detail: String,
+    /// How the value is shown, if not as JSON; nothing is shown of an empty text.
+    pub shown: Option<String>,
 }
 
 /// All that is wrong with an object, in upstream's order.
@@ -101,7 +103,7 @@ pub type ErrorList = Vec<Error>;
 
 impl Error {
     fn new(kind: ErrorType, field: &Path, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, field: field.clone(), value, detail: detail.into() }
+        Self { kind, field: field.clone(), value, detail: detail.into(), shown: None }
     }
 
     pub fn required(field: &Path, detail: impl Into<String>) -> Self {
@@ -110,6 +112,24 @@ impl Error {
 
     pub fn invalid(field: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Self::new(ErrorType::Invalid, field, value.into(), detail)
+    }
+
+    /// An invalid value that is shown as `text`.
+    pub fn invalid_as(field: &Path, text: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { shown: Some(text.into()), ..Self::new(ErrorType::Invalid, field, Value::Null, detail) }
+    }
+
+    pub fn internal(field: &Path, detail: impl Into<String>) -> Self {
+        Self::new(ErrorType::Internal, field, Value::Null, detail)
+    }
+
+    /// Says nothing of the value (`field.OmitValueType`).
+    #[must_use]
+    pub fn value_omitted_if(mut self, omit: bool) -> Self {
+        if omit {
+            self.shown = Some(String::new());
+        }
+        self
     }
 
     pub fn type_invalid(field: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
@@ -150,7 +170,12 @@ impl Error {
         let words = self.kind.words();
         let shows_value =
             !matches!(self.kind, ErrorType::Required | ErrorType::Forbidden | ErrorType::TooLong | ErrorType::Internal);
-        let mut text = if shows_value { format!("{words}: {}", shown(&self.value)) } else { words.to_owned() };
+        let mut text = words.to_owned();
+        let value = self.shown.clone().unwrap_or_else(|| shown(&self.value));
+        if shows_value && !value.is_empty() {
+            text.push_str(": ");
+            text.push_str(&value);
+        }
         if !self.detail.is_empty() {
             text.push_str(": ");
             text.push_str(&self.detail);

@@ -24,7 +24,7 @@ pub mod quantity;
 pub mod selector;
 pub mod time;
 
-pub use crd::validate;
+pub use crd::{validate, validate_update};
 pub use decode::FieldValidation;
 pub use defaults::{apply_defaults, normalize};
 pub use model::{Schema, builtin};

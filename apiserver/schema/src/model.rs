@@ -33,7 +33,7 @@ impl Schema {
         self.validator.is_some()
     }
 
-    /// `x-kubernetes-validations` and the rest of the value validation, kept for rule evaluation.
+    /// The value validation of a custom resource.
     #[must_use]
     pub fn validator(&self) -> Option<&Validator> {
         self.validator.as_deref()

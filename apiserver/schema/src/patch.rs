@@ -19,6 +19,12 @@ pub struct PatchError {
 }
 
 impl PatchError {
+    /// Whether it was an operation `test` that did not hold.
+    #[must_use]
+    pub fn is_failed_test(&self) -> bool {
+        self.message.ends_with(": test failed")
+    }
+
     fn bad(message: impl Into<String>) -> Self {
         Self { code: 400, message: message.into() }
     }

@@ -33,6 +33,28 @@ pub enum QuantityError {
 }
 
 impl Quantity {
+    pub const ZERO: Self = Self { nanos: 0, format: Format::DecimalSi };
+    pub const ONE: Self = Self { nanos: NANO, format: Format::DecimalSi };
+
+    /// A whole number of units.
+    #[must_use]
+    pub fn units(number: i64) -> Self {
+        Self { nanos: i128::from(number) * NANO, format: Format::DecimalSi }
+    }
+
+    /// A number of thousandths.
+    #[must_use]
+    pub fn milli(number: i64) -> Self {
+        Self { nanos: i128::from(number) * (NANO / 1000), format: Format::DecimalSi }
+    }
+
+    /// Rounded up to whole units.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        let units = round_up(self.nanos.abs(), NANO) * NANO;
+        Self { nanos: if self.nanos < 0 { -units } else { units }, format: self.format }
+    }
+
     pub fn parse(text: &str) -> Result<Self, QuantityError> {
         if text.is_empty() {
             return Err(QuantityError::Format);
@@ -104,7 +126,7 @@ impl Quantity {
         self.nanos < 0
     }
 
-    /// As near as a double comes.
+    /// In units, as near as a double comes.
     #[must_use]
     pub fn as_f64(&self) -> f64 {
         self.nanos as f64 / NANO as f64

@@ -1,5 +1,6 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
+mod authenticate;
 pub mod policy;
 pub mod review;
 pub mod token;
@@ -7,33 +8,27 @@ mod tokens;
 
 use std::sync::Arc;
 
+pub use authenticate::{Clients, Peer, authenticate, token as token_user};
+
 use anyhow::Context;
-use async_trait::async_trait;
-use auth::request_header::RequestHeaders;
-use auth::serviceaccount::{BoundObjects, BoundState, PublicKey, Signer, SigningKey, Verifier};
-use auth::x509::ClientAuthority;
+use auth::serviceaccount::{PublicKey, Signer, SigningKey, Verifier};
 use auth::{Attributes, Decision, Resource, Target, UserInfo, impersonation};
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
-use jiff::Timestamp;
 use schema::selector::FieldSelector;
 
-use crate::app::{App, text};
+use crate::app::App;
+use crate::audit::Trail;
 use crate::http::request_info::{Query, RequestInfo};
-use crate::http::server::Peer;
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
 
 /// Keys and authorities.
 pub struct Access {
-    pub clients: ClientAuthority,
-    /// The authority of front proxies, and the headers they are believed.
-    pub front: Option<(ClientAuthority, RequestHeaders)>,
-    /// All authorities of clients: what the handshake asks certificates of.
-    pub known: ClientAuthority,
+    pub clients: Clients,
     pub signer: Signer,
     pub verifier: Verifier,
     pub issuer: String,
+    audiences: Vec<String>,
     pub policy: policy::Policy,
     tokens: tokens::Tokens,
 }
@@ -43,25 +38,7 @@ impl Access {
     /// A file cannot be read or holds no key or certificate.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-        let mut authorities = read(&options.client_ca_file)?;
-        let clients = ClientAuthority::from_pem(&authorities)?;
-        let front = match &options.requestheader_client_ca_file {
-            None => None,
-            Some(path) => {
-                let own = read(path)?;
-                authorities.push(b'\n');
-                authorities.extend_from_slice(&own);
-                let headers = RequestHeaders {
-                    allowed_names: options.requestheader_allowed_names.clone(),
-                    username: options.requestheader_username_headers.clone(),
-                    uid: options.requestheader_uid_headers.clone(),
-                    group: options.requestheader_group_headers.clone(),
-                    extra_prefix: options.requestheader_extra_headers_prefix.clone(),
-                };
-                Some((ClientAuthority::from_pem(&own)?, headers))
-            }
-        };
-        let known = ClientAuthority::from_pem(&authorities)?;
+        let clients = Clients::load(options)?;
         let path = &options.service_account_signing_key_file;
         let key = SigningKey::from_pem(&read(path)?).with_context(|| format!("use {}", path.display()))?;
         let signer = Signer::new(key, options.service_account_issuer.clone());
@@ -73,79 +50,27 @@ impl Access {
         let mut seen = std::collections::HashSet::new();
         keys.retain(|key| seen.insert(key.id().to_owned()));
         let issuer = options.service_account_issuer.clone();
-        let verifier = Verifier::new(keys, vec![issuer.clone()], vec![issuer.clone()]);
-        Ok(Self {
-            clients,
-            front,
-            known,
-            signer,
-            verifier,
-            issuer,
-            policy: policy::Policy::default(),
-            tokens: tokens::Tokens::default(),
-        })
+        let audiences =
+            if options.api_audiences.is_empty() { vec![issuer.clone()] } else { options.api_audiences.clone() };
+        let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
+        let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy, tokens })
     }
-}
 
-/// The lookup of what tokens are bound to, from the store itself: a token must work the moment it is issued.
-struct Bound<'a>(&'a App);
-
-#[async_trait]
-impl BoundObjects for Bound<'_> {
-    async fn find(&self, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<BoundState>> {
-        let resource = self.0.resource("", resource)?;
-        let (found, _) = self.0.store.get(&resource.key(namespace, name), None).await?;
-        let Some(kv) = found else { return Ok(None) };
-        let object: serde_json::Value = serde_json::from_slice(&kv.value)?;
-        Ok(Some(BoundState {
-            uid: text(&object, "/metadata/uid").to_owned(),
-            deletion_timestamp: text(&object, "/metadata/deletionTimestamp").parse().ok(),
-        }))
-    }
-}
-
-/// The user behind a token, and the audiences it is good for.
-pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), String> {
-    let now = Timestamp::now();
-    let verified = app.access.verifier.verify(token, audiences, now).map_err(|e| e.to_string())?;
-    let user = verified.bound(&Bound(app), now).await.map_err(|e| e.to_string())?;
-    Ok((user, verified.audiences))
-}
-
-/// Who sent a request: the user a front proxy names, else that of the certificate, else of the bearer token, else nobody.
-pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
-    if let (true, Some((_, names))) = (peer.front_proxy, &app.access.front)
-        && let Some(user) = names.user(headers)
-    {
-        return Ok(user.authenticated());
-    }
-    let certificate = peer.user.as_ref().as_ref();
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
-    match (certificate, bearer) {
-        (Some(Ok(user)), _) => Ok(user.clone()),
-        (_, Some(bearer)) => {
-            let (bearer, now) = (bearer.trim(), std::time::Instant::now());
-            if let Some(user) = app.access.tokens.get(bearer, now) {
-                return Ok(user);
-            }
-            let (user, _) = token(app, bearer, &[]).await.map_err(|why| {
-                tracing::debug!(why, "a bearer token was refused");
-                ApiError::unauthorized()
-            })?;
-            app.access.tokens.keep(bearer, &user, now);
-            Ok(user)
-        }
-        (Some(Err(why)), None) => {
-            tracing::debug!(why, "a client certificate was refused");
-            Err(ApiError::unauthorized())
-        }
-        (None, None) => Ok(UserInfo::anonymous()),
+    /// What tokens must be for that are to be used here.
+    #[must_use]
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 }
 
 /// The user to act as: the one who asks, or the one they are allowed to impersonate.
-pub async fn impersonate(app: &Arc<App>, user: UserInfo, headers: &HeaderMap) -> ApiResult<UserInfo> {
+pub async fn impersonate(
+    app: &Arc<App>,
+    user: UserInfo,
+    headers: &HeaderMap,
+    trail: Option<&Trail>,
+) -> ApiResult<UserInfo> {
     let wanted = impersonation::requested(headers).map_err(|e| ApiError::bad_request(e.to_string()))?;
     let Some(wanted) = wanted else { return Ok(user) };
     for check in &wanted.checks {
@@ -156,6 +81,9 @@ pub async fn impersonate(app: &Arc<App>, user: UserInfo, headers: &HeaderMap) ->
             let why = attributes.forbidden_message(decision.reason());
             return Err(ApiError::forbidden(check.group, check.resource, &check.name, &why));
         }
+    }
+    if let Some(trail) = trail {
+        trail.impersonated(&wanted.user);
     }
     Ok(wanted.user)
 }
@@ -179,17 +107,32 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
 
 /// Asks the authorizers in turn.
 pub async fn decide(app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
-    app.access.policy.decide(app, attributes, &[]).await
+    decide_fields(app, attributes, &[]).await
+}
+
+/// The same for a request with a field selector; `fields` are its equalities.
+pub async fn decide_fields(app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
+    app.access.policy.decide(app, attributes, fields).await
 }
 
 /// # Errors
 /// 403 with upstream's text when the request is not allowed.
-pub async fn authorize(app: &Arc<App>, user: &UserInfo, info: &RequestInfo, query: &Query) -> ApiResult<()> {
+pub async fn authorize(
+    app: &Arc<App>,
+    user: &UserInfo,
+    info: &RequestInfo,
+    query: &Query,
+    trail: Option<&Trail>,
+) -> ApiResult<()> {
     let attributes = attributes(user, info);
     let selector = query.text("fieldSelector").and_then(|text| FieldSelector::parse(text).ok()).unwrap_or_default();
     let equal = selector.requirements.iter().filter(|r| r.equal);
     let fields: Vec<(&str, &str)> = equal.map(|r| (r.field.as_str(), r.value.as_str())).collect();
     let decision = app.access.policy.decide(app, &attributes, &fields).await;
+    if let Some(trail) = trail {
+        trail.annotate("authorization.k8s.io/decision", if decision.allowed() { "allow" } else { "forbid" });
+        trail.annotate("authorization.k8s.io/reason", decision.reason());
+    }
     if decision.allowed() {
         return Ok(());
     }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use auth::node::{Graph, NodeAuthorizer};
 use auth::rbac::{Binding, Index, Role, aggregated_rules};
-use auth::{Attributes, Decision, Target};
+use auth::{Attributes, Decision};
 use parking_lot::RwLock;
 use serde_json::Value;
 use store::cache::{At, Change, ListQuery, Object};
+use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::http::status::{ApiError, ApiResult};
+use crate::registry::follow::{self, Step};
 use crate::registry::resource::Resource;
 
 const GROUP: &str = "rbac.authorization.k8s.io";
@@ -21,15 +23,25 @@ const KINDS: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "roleb
 pub struct Policy {
     index: RwLock<Index>,
     node: NodeAuthorizer,
+    /// What the pods of each node refer to; followed from the first request of a kubelet that depends on it.
+    graph: Arc<RwLock<Graph>>,
+    followed: OnceCell<()>,
 }
 
 impl Policy {
     /// Node, then RBAC. `fields` are the equalities of the request's field selector.
-    pub async fn decide(&self, app: &App, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
+    pub async fn decide(&self, app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
         if let Some(node) = attributes.user.node() {
-            let graph =
-                if needs_graph(attributes) { graph(app, node).await.unwrap_or_default() } else { Graph::default() };
-            let decision = self.node.authorize(attributes, fields, &graph);
+            let depends = self.node.needs_graph(attributes, fields);
+            if depends {
+                self.await_graph(app).await;
+            }
+            let mut decision = self.node.authorize(attributes, fields, &self.graph.read());
+            if depends && !decision.allowed() {
+                // The graph may be a moment behind the pod that the kubelet has just been given.
+                let now = graph_of(app, node).await.unwrap_or_default();
+                decision = self.node.authorize(attributes, fields, &now);
+            }
             match decision {
                 Decision::NoOpinion(why) => match self.index.read().authorize(attributes) {
                     Decision::NoOpinion(more) if more.is_empty() => Decision::NoOpinion(why),
@@ -42,9 +54,29 @@ impl Policy {
         }
     }
 
-    /// The same without looking anything up: what a kubelet may do because of its pods is not known here.
+    /// Makes the graph, the first time; from then on it follows the pods. Where that fails it stays empty.
+    async fn await_graph(&self, app: &Arc<App>) {
+        let graph = self.graph.clone();
+        let made = self.followed.get_or_try_init(|| async {
+            follow::follow(app, "", "pods", move |_, step| match step {
+                Step::Restart => *graph.write() = Graph::default(),
+                Step::Now(object) => match serde_json::from_slice(object.bytes()) {
+                    Ok(pod) => graph.write().apply_pod(&pod),
+                    Err(error) => tracing::warn!(%error, name = object.name(), "a stored pod cannot be read"),
+                },
+                Step::Gone(object) => graph.write().remove_pod(object.namespace(), object.name()),
+                Step::Settled => {}
+            })
+            .await
+        });
+        if let Err(error) = made.await {
+            tracing::warn!(%error, "the pods cannot be followed");
+        }
+    }
+
+    /// The same without waiting for anything: of what a kubelet may do because of its pods, as much as is known already.
     pub fn decide_by_rules(&self, attributes: &Attributes<'_>) -> Decision {
-        match self.node.authorize(attributes, &[], &Graph::default()) {
+        match self.node.authorize(attributes, &[], &self.graph.read()) {
             Decision::NoOpinion(_) => self.index.read().authorize(attributes),
             decided => decided,
         }
@@ -156,17 +188,8 @@ async fn begin(app: &App, resource: &Resource, plural: &str) -> ApiResult<store:
     Ok(watch)
 }
 
-/// Whether the answer depends on what the node's pods refer to; most of a kubelet's requests do not.
-fn needs_graph(attributes: &Attributes<'_>) -> bool {
-    let Target::Resource(resource) = attributes.target else { return false };
-    let pod =
-        resource.resource == "pods" && matches!(attributes.verb, "get" | "list" | "watch") && !resource.name.is_empty();
-    let referred = matches!(resource.resource, "secrets" | "configmaps" | "persistentvolumeclaims" | "serviceaccounts");
-    resource.group.is_empty() && (pod || referred)
-}
-
-/// What the pods of a node refer to.
-async fn graph(app: &App, node: &str) -> ApiResult<Graph> {
+/// What the pods of a node refer to, from the store's present state.
+async fn graph_of(app: &App, node: &str) -> ApiResult<Graph> {
     let pods = app.resource("", "pods")?;
     let filter = |object: &Object| object.field("spec.nodeName") == Some(node);
     let query = ListQuery { at: At::Latest, prefix: &pods.prefix, start: None, limit: 0, filter: Some(&filter) };

@@ -40,7 +40,7 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let mut audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
     if audiences.is_empty() {
-        audiences.push(call.app.access.issuer.clone());
+        audiences.extend_from_slice(call.app.access.audiences());
     }
     let mut request = TokenRequest {
         serviceaccount: BoundRef { name: name.clone(), uid: text(&account, "/metadata/uid").to_owned() },
@@ -50,7 +50,7 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
         ..TokenRequest::default()
     };
     bind(call, spec, &mut request).await?;
-    if asked == EXTENDABLE && audiences == [call.app.access.issuer.clone()] && request.pod.is_some() {
+    if asked == EXTENDABLE && audiences == call.app.access.audiences() && request.pod.is_some() {
         request.warn_after = Some(SignedDuration::from_secs(asked));
         request.expires_in = SignedDuration::from_secs(YEAR);
     }

@@ -2,30 +2,41 @@
 //! (`kubeapiserver/options/plugins.go`).
 //!
 //! ```text
-//!  decoded object ─> mutate: built-in plugins ─> (policies) ─> (webhooks) ─┐ once more, where one of the latter two
+//!  decoded object ─> mutate: built-in plugins ─> policies ─> webhooks ─┐     once more, where one of the latter two
 //!                      ^────────────────────────────────────────────────── ┘ changed the object
 //!                 ─> validation of the kind
-//!                 ─> validate: built-in plugins ─> (policies) ─> (webhooks) ─> (quota) ─> store
+//!                 ─> validate: built-in plugins ─> policies ─> webhooks ─> (quota) ─> store
 //! ```
 //!
 //! Every write goes through both phases: of objects and subresources, deletions (of collections one by one), and
 //! connections. [`attributes::Attributes`] is what plugins see.
 
 pub mod attributes;
+mod certificates;
 mod default_class;
 mod escalation;
+mod external_ips;
 mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod owner_references;
+mod pod_security;
+pub mod policy;
 mod priority;
 pub mod request;
+mod resource_quota;
+mod rounds;
+mod runtime_class;
 mod service_account;
+mod storage;
+mod taint_nodes;
 mod toleration_seconds;
 pub mod webhook;
 
 pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
+pub use resource_quota::Turns;
 use serde_json::Value;
 
 use crate::http::status::ApiResult;
@@ -37,7 +48,8 @@ pub struct Reinvocation {
     pub again: bool,
     /// A plugin outside changed the object: a second round is due.
     pub due: bool,
-    webhooks: webhook::Rounds,
+    policies: rounds::Rounds,
+    webhooks: rounds::Rounds,
 }
 
 /// Lets the plugins change `object`, which is null for a deletion.
@@ -59,17 +71,24 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
     if a.operation == Operation::Create && a.subresource().is_empty() {
         match (a.resource().group.as_str(), a.resource().plural.as_str()) {
             ("", "pods") => {
-                limit_ranger::admit(a, object).await?;
+                limit_ranger::mutate(a, object).await?;
                 service_account::admit(a, object).await?;
-                toleration_seconds::admit(object);
                 priority::pod(a, object).await?;
+                toleration_seconds::admit(object);
+                runtime_class::admit(a, object).await?;
             }
+            ("", "nodes") => taint_nodes::admit(object),
             ("scheduling.k8s.io", "priorityclasses") => priority::class(a, object).await?,
-            ("", "persistentvolumeclaims") => default_class::storage(a, object).await?,
+            ("", "persistentvolumeclaims") => {
+                default_class::storage(a, object).await?;
+                storage::protect(a, object);
+            }
+            ("", "persistentvolumes") | ("storage.k8s.io", "volumeattributesclasses") => storage::protect(a, object),
             ("networking.k8s.io", "ingresses") => default_class::ingress(a, object).await?,
             _ => {}
         }
     }
+    round.due |= policy::mutate(a, object, &mut round.policies, round.again).await?;
     round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
     Ok(())
 }
@@ -79,9 +98,23 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
 /// # Errors
 /// A plugin's refusal.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    limit_ranger::validate(a, object).await?;
     node_restriction::admit(a, object).await?;
+    pod_security::admit(a, object).await?;
+    if a.app().options.plugin("OwnerReferencesPermissionEnforcement", false) {
+        owner_references::admit(a, object).await?;
+    }
+    if a.app().options.plugin("DenyServiceExternalIPs", false) {
+        external_ips::admit(a, object)?;
+    }
+    service_account::validate(a, object)?;
+    storage::resize(a, object).await?;
+    certificates::admit(a, object).await?;
     escalation::admit(a, object).await?;
-    webhook::validate(a, object).await
+    policy::validate(a, object).await?;
+    webhook::validate(a, object).await?;
+    // Last: what is charged must not be refused any more.
+    resource_quota::admit(a, object).await
 }
 
 /// Both phases, for what has no validation of its own between them.

@@ -19,7 +19,8 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         }
         return Ok(());
     }
-    if a.operation != Operation::Create || !call.resource.namespaced || is_review(a) {
+    let foreign = call.app.options.foreign_namespaces;
+    if a.operation != Operation::Create || !call.resource.namespaced || is_review(a) || foreign {
         return Ok(());
     }
     let namespace = &call.info.namespace;

@@ -44,8 +44,14 @@ pub async fn pod(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
         pod["spec"]["priorityClassName"] = class.into();
     }
     pod["spec"]["priority"] = value.into();
-    if pod["spec"]["preemptionPolicy"].is_null() {
-        pod["spec"]["preemptionPolicy"] = policy.into();
+    match pod["spec"]["preemptionPolicy"].as_str() {
+        Some(asked) if asked != policy => {
+            let why = format!(
+                "the string value of PreemptionPolicy ({asked}) must not be provided in pod spec; priority admission controller computed {policy} from the given PriorityClass name"
+            );
+            return Err(a.forbidden(pod, &why));
+        }
+        _ => pod["spec"]["preemptionPolicy"] = policy.into(),
     }
     Ok(())
 }

@@ -42,10 +42,8 @@ pub struct Authorizer<'a> {
 
 impl cel::Authorizer for Authorizer<'_> {
     fn authorize(&self, check: &cel::Check) -> cel::Decision {
-        let account = check.service_account.as_ref().map(|(namespace, name)| {
-            let groups = ["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{namespace}")];
-            UserInfo::new(format!("system:serviceaccount:{namespace}:{name}"), groups).authenticated()
-        });
+        let account = check.service_account.as_ref();
+        let account = account.map(|(namespace, name)| auth::serviceaccount::user(namespace, name));
         let target = match &check.path {
             Some(path) => Target::Path(path),
             None => Target::Resource(Resource {

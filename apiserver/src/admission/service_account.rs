@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Operation};
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
@@ -25,8 +25,7 @@ pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     pod["spec"]["serviceAccount"] = name.clone().into();
     let Some(account) = find(a, &name).await? else {
         let namespace = a.namespace();
-        let missing = ApiError::not_found("", "serviceaccounts", &name);
-        let why = format!("error looking up service account {namespace}/{name}: {missing}");
+        let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(a.forbidden(pod, &why));
     };
     let mounts = pod["spec"]["automountServiceAccountToken"]
@@ -41,6 +40,45 @@ pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
         pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
     }
     Ok(())
+}
+
+/// A mirror pod is made by whoever runs it: it gets nothing that an API object gives.
+pub fn validate(a: &Attributes<'_>, pod: &Value) -> ApiResult<()> {
+    if !a.is(Operation::Create, "", "pods") || !pod["metadata"]["annotations"][MIRROR].is_string() {
+        return Ok(());
+    }
+    match given(pod) {
+        Some(why) => Err(a.forbidden(pod, why)),
+        None => Ok(()),
+    }
+}
+
+fn given(pod: &Value) -> Option<&'static str> {
+    if !text(pod, "/spec/serviceAccountName").is_empty() {
+        return Some("a mirror pod may not reference service accounts");
+    }
+    let list = |pointer: &str| pod.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+    let volumes = list("/spec/volumes");
+    let sources = |volume: &Value| volume["projected"]["sources"].as_array().cloned().unwrap_or_default();
+    let projected: Vec<Value> = volumes.iter().flat_map(sources).collect();
+    let containers = list("/spec/containers").into_iter().chain(list("/spec/initContainers"));
+    let environment = containers.flat_map(|container| {
+        let of = |field: &str| container[field].as_array().cloned().unwrap_or_default();
+        of("env")
+            .into_iter()
+            .map(|v| v["valueFrom"]["secretKeyRef"].clone())
+            .chain(of("envFrom").into_iter().map(|source| source["secretRef"].clone()))
+            .collect::<Vec<_>>()
+    });
+    let secret = volumes.iter().any(|volume| volume["secret"].is_object())
+        || projected.iter().any(|source| source["secret"].is_object())
+        || environment.into_iter().any(|reference| reference.is_object())
+        || !list("/spec/imagePullSecrets").is_empty();
+    if secret {
+        return Some("a mirror pod may not reference secrets");
+    }
+    let token = projected.iter().any(|source| source["serviceAccountToken"].is_object());
+    token.then_some("a mirror pod may not use ServiceAccountToken volume projections")
 }
 
 /// From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
@@ -85,6 +123,26 @@ fn mount(pod: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mirror_pod_is_given_nothing() {
+        let rows = [
+            (json!({}), None),
+            (json!({ "serviceAccountName": "x" }), Some("a mirror pod may not reference service accounts")),
+            (json!({ "volumes": [{ "secret": {} }] }), Some("a mirror pod may not reference secrets")),
+            (
+                json!({ "containers": [{ "envFrom": [{ "secretRef": { "name": "s" } }] }] }),
+                Some("a mirror pod may not reference secrets"),
+            ),
+            (
+                json!({ "volumes": [{ "projected": { "sources": [{ "serviceAccountToken": {} }] } }] }),
+                Some("a mirror pod may not use ServiceAccountToken volume projections"),
+            ),
+        ];
+        for (spec, expected) in rows {
+            assert_eq!(given(&json!({ "spec": spec })), expected, "{spec}");
+        }
+    }
 
     #[test]
     fn the_token_is_mounted_once_in_every_container() {

@@ -20,6 +20,12 @@ fn metadata(name: &str) -> Value {
     json!({ "name": name, "annotations": { "apf.kubernetes.io/autoupdate-spec": "true" } })
 }
 
+/// Every object with its resource.
+pub fn objects() -> Vec<(&'static str, Value)> {
+    let levels = levels().into_iter().map(|object| (super::LEVELS, object));
+    levels.chain(schemas().into_iter().map(|object| (super::SCHEMAS, object))).collect()
+}
+
 pub fn levels() -> Vec<Value> {
     let exempt = json!({
         "metadata": metadata("exempt"),

@@ -30,7 +30,7 @@ use crate::http::status::{ApiError, ApiResult};
 use classify::Schema;
 use level::{Level, Seat, Settings};
 
-const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+pub const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const SCHEMAS: &str = "flowschemas";
 const LEVELS: &str = "prioritylevelconfigurations";
 /// `--max-requests-inflight` and `--max-mutating-requests-inflight` together, as upstream adds them up.
@@ -116,15 +116,11 @@ impl Flow {
     }
 }
 
-/// Makes the objects, reads them, and follows them from then on.
+/// Reads the objects, which `bootstrap` has made where they were missing, and follows them from then on.
 ///
 /// # Errors
 /// The store fails.
 pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
-    for (plural, objects) in [(LEVELS, defaults::levels()), (SCHEMAS, defaults::schemas())] {
-        let made = objects.into_iter().map(|object| crate::bootstrap::ensure(app, GROUP, plural, object));
-        futures::future::try_join_all(made).await?;
-    }
     let (mut levels, mut schemas) = (begin(app, LEVELS).await?, begin(app, SCHEMAS).await?);
     replan(app).await?;
     let app = app.clone();

@@ -36,18 +36,19 @@ pub fn bytes(code: u16, content_type: &str, body: Bytes, gzip: bool) -> Response
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
     if gzip && body.len() >= GZIP_FROM {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-        // Writing into a Vec cannot fail.
-        if encoder.write_all(&body).is_ok()
-            && let Ok(packed) = encoder.finish()
-        {
-            *response.body_mut() = packed.into();
-            return response;
-        }
-        response.headers_mut().remove(CONTENT_ENCODING);
+        *response.body_mut() = pack(&body).into();
+        return response;
     }
     *response.body_mut() = body.into();
     response
+}
+
+/// The bytes, compressed with gzip.
+#[must_use]
+pub fn pack(body: &[u8]) -> Bytes {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    let packed = encoder.write_all(body).and_then(|()| encoder.finish());
+    packed.expect("writing into memory cannot fail").into()
 }
 
 /// A JSON response.

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod discovery;
 pub mod forward;
 pub mod health;
+pub mod idle;
 pub mod kubelet;
 pub mod metrics;
 pub mod negotiate;

@@ -1,11 +1,12 @@
 //! /openapi/v2 and /openapi/v3, made on first use and kept until the definitions change.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH};
 use http::{HeaderMap, Response};
 use parking_lot::Mutex;
 use schema::openapi::{self, Resource as Row, Subresource};
@@ -32,10 +33,26 @@ struct Kept {
     documents: HashMap<String, Document>,
 }
 
+/// A document as it is kept: packed, for it is asked for rarely, by clients that mostly unpack it themselves, and would
+/// else be the largest thing in an idle server.
 #[derive(Clone)]
 struct Document {
-    body: Bytes,
+    packed: Bytes,
     hash: Arc<str>,
+}
+
+impl Document {
+    fn new(body: &[u8]) -> Self {
+        let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { packed: answer::pack(body), hash: hash.into() }
+    }
+
+    fn unpacked(&self) -> Bytes {
+        let mut body = Vec::new();
+        let read = flate2::read::GzDecoder::new(&*self.packed).read_to_end(&mut body);
+        read.expect("what was packed here can be unpacked");
+        body.into()
+    }
 }
 
 impl Documents {
@@ -61,9 +78,9 @@ impl Documents {
         if let Some(document) = self.0.lock().documents.get(name) {
             return document.clone();
         }
-        let body = make();
-        let hash: String = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
-        let document = Document { body, hash: hash.into() };
+        let document = Document::new(&make());
+        // Made of trees many times its size.
+        kernel::memory::trim();
         let mut kept = self.0.lock();
         if kept.generation == generation {
             kept.documents.insert(name.to_owned(), document.clone());
@@ -124,8 +141,12 @@ fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, imm
     let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|have| have == tag);
     let mut response = if known {
         answer::bytes(304, kind, Bytes::new(), false)
+    } else if gzip {
+        let mut response = answer::bytes(200, kind, document.packed.clone(), false);
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        response
     } else {
-        answer::bytes(200, kind, document.body.clone(), gzip)
+        answer::bytes(200, kind, document.unpacked(), false)
     };
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, value);
@@ -142,6 +163,18 @@ fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &
         let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
         answer::to_json(&openapi::v3(group, version, &rows))
     })
+}
+
+/// The schemas of a group and version, by name; null where nothing of them is served.
+pub fn schemas(app: &App, group: &str, version: &str) -> Value {
+    let generation = app.documents.generation();
+    let catalogue = app.catalogue.load_full();
+    if catalogue.of(group, version).is_empty() {
+        return Value::Null;
+    }
+    let document = v3(app, generation, &catalogue, group, version);
+    let mut document: Value = serde_json::from_slice(&document.unpacked()).unwrap_or_default();
+    document["components"]["schemas"].take()
 }
 
 /// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is

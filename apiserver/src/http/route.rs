@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::USER_AGENT;
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
@@ -16,13 +16,13 @@ use serde_json::Value;
 use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
-use super::server::Peer;
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource};
-use crate::access::{self, review};
+use crate::access::{self, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
+use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::flow::Admitted;
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
@@ -55,12 +55,19 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
     let app = &shared.app;
+    let id = audit::id(request.headers());
+    let mut trail = None;
     let verb = info.verb;
+    let long = is_long(&info);
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let mut admitted = None;
-    let result = AssertUnwindSafe(admit(app, peer, request, info, query, &mut admitted)).catch_unwind().await;
+    let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted));
+    let result = AssertUnwindSafe(admitting).catch_unwind().await;
     let result = result.unwrap_or_else(|_| {
+        if let Some(trail) = &trail {
+            trail.stage(Stage::Panic);
+        }
         Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
     });
     let mut response = result.unwrap_or_else(|error| {
@@ -72,6 +79,12 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     if let Some(admitted) = &admitted {
         admitted.stamp(response.headers_mut());
     }
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(audit::ID_HEADER, id);
+    }
+    if let Some(trail) = trail {
+        response = logged(response, trail, long).await;
+    }
     app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
     response
 }
@@ -82,23 +95,79 @@ fn fixed_name(query: &Query) -> Option<String> {
     fields.requirements.into_iter().find(|r| r.field == "metadata.name" && r.equal).map(|r| r.value)
 }
 
+/// Requests whose answers go on for long.
+fn is_long(info: &RequestInfo) -> bool {
+    info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log")
+}
+
+/// Begins the request's line in the audit log; it travels with the request.
+fn begin(
+    app: &App,
+    peer: &Peer,
+    request: &mut Request,
+    user: &auth::UserInfo,
+    info: &RequestInfo,
+    id: &str,
+) -> Option<Arc<Trail>> {
+    let headers = request.headers();
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Proxies on the way say whom they speak for; the last address is the one the connection comes from.
+    let mut addresses: Vec<String> =
+        text("x-forwarded-for").split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
+    addresses.extend(Some(text("x-real-ip")).filter(|a| !a.is_empty() && addresses.is_empty()).map(str::to_owned));
+    addresses.extend(peer.address.map(|address| address.to_string()).filter(|a| !addresses.contains(a)));
+    let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
+    let beginning = Beginning { id, user, info, uri, agent: text("user-agent"), addresses };
+    let trail = app.audit.begin(&beginning)?;
+    request.extensions_mut().insert(trail.clone());
+    Some(trail)
+}
+
+/// Notes the answer; where it goes on for long, when it ends.
+async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Response<Body> {
+    let code = response.status().as_u16();
+    if long {
+        trail.response(code, None);
+        trail.stage(Stage::ResponseStarted);
+        return response.map(|body| audit::watched(body, trail));
+    }
+    if !trail.wants(Level::RequestResponse) && code < 400 {
+        trail.response(code, None);
+        trail.stage(Stage::ResponseComplete);
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let media = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // Our own answers are whole already, or lists made from the cache: reading them cannot fail.
+    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    trail.response(code, Some((media, &bytes)));
+    trail.stage(Stage::ResponseComplete);
+    Response::from_parts(head, Body::from(bytes))
+}
+
 /// Everything before the path matters.
 async fn admit(
     app: &Arc<App>,
     peer: &Peer,
-    request: Request,
+    mut request: Request,
     info: RequestInfo,
     query: Query,
-    admitted: &mut Option<Admitted>,
+    id: &str,
+    (trail, admitted): (&mut Option<Arc<Trail>>, &mut Option<Admitted>),
 ) -> ApiResult<Response<Body>> {
-    let user = access::authenticate(app, peer, request.headers()).await?;
-    let user = access::impersonate(app, user, request.headers()).await?;
-    let long = info.verb == "watch"
-        || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    let (seat, decision) = app.flow.admit(&user, &info, long).await;
+    let user = match access::authenticate(app, peer, request.headers()).await {
+        Ok(user) => user,
+        Err(error) => {
+            *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+            return Err(error);
+        }
+    };
+    *trail = begin(app, peer, &mut request, &user, &info, id);
+    let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
+    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info)).await;
     *admitted = decision;
     seat?;
-    access::authorize(app, &user, &info, &query).await?;
+    access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
         return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
     }
@@ -170,6 +239,7 @@ async fn resource(
         // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
         call.info.namespace.clear();
     }
+    call.trail = request.extensions().get::<Arc<Trail>>().cloned();
     call.query = query;
     call.accept = accept;
     call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -182,9 +252,17 @@ async fn resource(
 
 /// The body, not more than is allowed.
 pub async fn collect(request: Request) -> ApiResult<Bytes> {
+    let trail = request.extensions().get::<Arc<Trail>>().cloned();
+    let media = content_type(request.headers());
     match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(BODY_LIMIT)),
+        Ok(body) => {
+            let bytes = body.to_bytes();
+            if let Some(trail) = trail {
+                trail.request(&media, &bytes);
+            }
+            Ok(bytes)
+        }
+        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format_args!("limit is {BODY_LIMIT}"))),
         Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
     }
 }

@@ -5,58 +5,29 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use auth::UserInfo;
-use auth::request_header::RequestHeaders;
-use auth::x509::ClientAuthority;
 use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::idle::{Held, Uses};
 use super::route::Routes;
+use crate::access::Clients;
 
-/// How long a client may take for the TLS handshake, and for the head of a request.
+/// How long a client may take for the TLS handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection may be idle, as upstream. hyper counts an HTTP/1.1 connection's wait for the next request as
+/// reading its head, so the time for that is the same.
+const IDLE: Duration = Duration::from_secs(90);
 /// So many streams a client may have open on one HTTP/2 connection (upstream: 100 for the anonymous, 250 by default).
 const STREAMS: u32 = 250;
-
-/// Who is at the other end of a connection.
-#[derive(Clone)]
-pub struct Peer {
-    /// A verified certificate's subject, why it was refused, or nothing.
-    pub user: Arc<Option<Result<UserInfo, String>>>,
-    /// A proxy that may say who the user is.
-    pub front_proxy: bool,
-}
-
-/// Who judges certificates: the authority of clients, and that of front proxies.
-#[derive(Clone)]
-pub struct Judges {
-    pub clients: ClientAuthority,
-    pub front: Option<(ClientAuthority, RequestHeaders)>,
-}
-
-impl Judges {
-    fn judge(&self, chain: &[CertificateDer<'_>]) -> Peer {
-        if chain.is_empty() {
-            return Peer { user: Arc::new(None), front_proxy: false };
-        }
-        let now = UnixTime::now();
-        let proxy = self.front.as_ref().is_some_and(|(authority, headers)| {
-            authority.authenticate(chain, now).is_ok_and(|proxy| headers.believes(&proxy.username))
-        });
-        let user = self.clients.authenticate(chain, now);
-        let user = user.map(UserInfo::authenticated).map_err(|error| error.to_string());
-        Peer { user: Arc::new(Some(user)), front_proxy: proxy }
-    }
-}
 
 /// Listens on the address and takes over the inherited sockets.
 ///
@@ -82,7 +53,7 @@ fn inherited(fd: i32) -> anyhow::Result<TcpListener> {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     tls: Arc<rustls::ServerConfig>,
-    judges: Judges,
+    clients: Clients,
     routes: Routes,
     stop: CancellationToken,
 ) {
@@ -91,7 +62,7 @@ pub async fn serve(
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
         let (acceptor, routes, stop) = (acceptor.clone(), routes.clone(), stop.clone());
-        let (judges, connections) = (judges.clone(), connections.clone());
+        let (clients, connections) = (clients.clone(), connections.clone());
         loops.spawn(async move {
             loop {
                 let accepted = tokio::select! {
@@ -101,7 +72,7 @@ pub async fn serve(
                 match accepted {
                     Ok((stream, _)) => {
                         let connection =
-                            connection(stream, acceptor.clone(), judges.clone(), routes.clone(), stop.clone());
+                            connection(stream, acceptor.clone(), clients.clone(), routes.clone(), stop.clone());
                         connections.spawn(connection);
                     }
                     Err(error) => {
@@ -119,17 +90,30 @@ pub async fn serve(
     let _ = tokio::time::timeout(Duration::from_millis(800), connections.wait()).await;
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, judges: Judges, routes: Routes, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    clients: Clients,
+    routes: Routes,
+    stop: CancellationToken,
+) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
-    let peer = judges.judge(stream.get_ref().1.peer_certificates().unwrap_or_default());
+    let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
+    let peer = clients.judge(chain, address, UnixTime::now());
+    let uses = Uses::default();
+    let in_use = uses.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (routes, peer) = (routes.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(routes.handle(&peer, request.map(Body::new)).await) }
+        let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
+        async move {
+            let response = routes.handle(&peer, request.map(Body::new)).await;
+            Ok::<_, Infallible>(response.map(|body| Held::new(body, used)))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -139,7 +123,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, judges: Judges, ro
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = uses.idle(IDLE) => {} } } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

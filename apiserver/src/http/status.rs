@@ -138,8 +138,8 @@ impl ApiError {
         Self::new(415, "UnsupportedMediaType", text)
     }
 
-    pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "RequestEntityTooLarge", format!("limit is {limit}"))
+    pub fn too_large(why: impl std::fmt::Display) -> Self {
+        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {why}"))
     }
 
     pub fn expired(message: impl Into<String>) -> Self {

@@ -23,7 +23,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
     let resource = &call.resource;
     match (sub.name.as_str(), call.info.verb) {
         ("exec" | "attach" | "portforward" | "log" | "proxy", _) => kubelet::answer(call, request).await,
-        ("status" | "resize" | "ephemeralcontainers", "get") => read::get(call).await,
+        ("approval" | "status" | "resize" | "ephemeralcontainers", "get") => read::get(call).await,
         ("scale", "get") => plain(call, 200, &scale::get(call).await?),
         ("scale", "update" | "patch") => {
             let bytes = collect(request).await?;

@@ -13,6 +13,20 @@ const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) 
 
 pub const KINDS: &[Kind] = &[
     Kind {
+        versions: &["v1beta1"],
+        storage_version: "v1beta1",
+        columns: columns::system::MUTATING_POLICIES,
+        strategy: strategy::webhook::MUTATING_POLICY,
+        ..kind("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy")
+    },
+    Kind {
+        versions: &["v1beta1"],
+        storage_version: "v1beta1",
+        columns: columns::system::ADMISSION_BINDINGS,
+        strategy: strategy::webhook::MUTATING_POLICY_BINDING,
+        ..kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding")
+    },
+    Kind {
         columns: columns::system::WEBHOOKS,
         strategy: strategy::webhook::MUTATING,
         ..kind("MutatingWebhookConfiguration", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration")

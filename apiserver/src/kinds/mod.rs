@@ -160,7 +160,10 @@ pub struct Strategy {
     /// Drops or sets fields before a create.
     pub prepare_create: Option<fn(&mut Value)>,
     /// The same before an update: (new, old).
-    pub prepare_update: Option<fn(&mut Value, &Value)>,
+    pub prepare_update: Option<PrepareUpdate>,
+    /// Subresources whose updates change what `prepare_update` and the generic rules for `status` would keep, and how:
+    /// the `approval` and `status` of certificate requests.
+    pub prepare_path: &'static [(&'static str, PrepareUpdate)],
     /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
     /// What an update may not change, on top of `validate`: (new, old).
@@ -188,6 +191,9 @@ pub enum NameRule {
     PathSegment,
 }
 
+/// What the server does to an object before an update: (new, old).
+pub type PrepareUpdate = fn(&mut Value, &Value);
+
 /// What is wrong with a change from one object to another: (new, old).
 pub type UpdateRule = fn(&Value, &Value) -> ErrorList;
 
@@ -211,6 +217,7 @@ impl Strategy {
         default: None,
         prepare_create: None,
         prepare_update: None,
+        prepare_path: &[],
         validate: None,
         validate_update: None,
         validate_path: &[],

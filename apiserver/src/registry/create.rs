@@ -121,6 +121,7 @@ fn prepare(call: &Call, object: &mut Value) {
     if let Some(prepare) = strategy.prepare_create {
         prepare(object);
     }
+    super::hooks::sign_with_user(call, object);
     // Preparing may have dropped what was defaulted.
     fill(call, object);
 }
@@ -152,8 +153,9 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         None => meta::create(new, call.resource.namespaced, strategy.name),
     };
     if let Some(schema) = call.resource.schema() {
-        errors.extend(schema::validate(&schema, new));
+        errors.extend(schema::validate_update(&schema, new, old));
     }
+    rules(call, new, old, &mut errors);
     if let Some(validate) = strategy.validate {
         errors.extend(validate(new));
     }
@@ -174,6 +176,28 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     unique
 }
 
+/// A custom resource's `x-kubernetes-validations`; what they say of an object that is wrong in its very shape helps nobody.
+fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
+    let Some(rules) = custom.and_then(super::custom::Version::rules) else { return };
+    use schema::field::{Error, ErrorType, Path};
+    let blocks = |error: &Error| {
+        use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+        matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+    };
+    if errors.iter().any(blocks) {
+        let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                      complete validation";
+        errors.push(Error::invalid(&Path::default(), Value::Null, detail));
+        return;
+    }
+    let outcome = rules.validate(new, old);
+    errors.extend(outcome.errors);
+    for warning in outcome.warnings {
+        call.warn(warning);
+    }
+}
+
 /// Records the writer in managedFields.
 pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
     if let Some(schema) = call.resource.schema() {
@@ -185,7 +209,7 @@ pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
 #[must_use]
 pub fn manager(call: &Call, operation: Operation) -> Manager {
     let subresource = match call.info.subresource.as_str() {
-        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers") => sub.to_owned(),
+        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers" | "approval") => sub.to_owned(),
         _ => String::new(),
     };
     Manager {

@@ -2,7 +2,7 @@
 //! scale paths and selectable fields (`apiextensions-apiserver/pkg/apis/apiextensions`).
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use schema::{Schema, field};
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ pub struct Version {
     pub schema: Schema,
     /// `openAPIV3Schema` as it was given, for OpenAPI.
     pub open_api: Value,
+    /// `x-kubernetes-validations`, compiled when first needed.
+    rules: OnceLock<Option<cel::rules::Rules>>,
     pub status: bool,
     pub scale: Option<Scale>,
     pub columns: Vec<PrinterColumn>,
@@ -167,6 +169,12 @@ impl Custom {
 }
 
 impl Version {
+    /// The rules of the schema, if there are any.
+    #[must_use]
+    pub fn rules(&self) -> Option<&cel::rules::Rules> {
+        self.rules.get_or_init(|| cel::rules::Rules::new(&self.open_api)).as_ref()
+    }
+
     fn parse(version: &Value, schema: Schema, open_api: Value) -> Self {
         let subresources = &version["subresources"];
         let scale = subresources["scale"].as_object().map(|scale| Scale {
@@ -199,6 +207,7 @@ impl Version {
         Self {
             schema,
             open_api,
+            rules: OnceLock::new(),
             status: subresources.get("status").is_some(),
             scale,
             columns,

@@ -7,6 +7,27 @@ use crate::app::Call;
 use crate::crd;
 use crate::http::status::ApiResult;
 
+/// A certificate request says who made it, whatever it says itself.
+pub fn sign_with_user(call: &Call, object: &mut Value) {
+    if !call.resource.is("certificates.k8s.io", "certificatesigningrequests") || !object["spec"].is_object() {
+        return;
+    }
+    let spec = &mut object["spec"];
+    let user = &call.user;
+    spec["username"] = user.username.as_str().into();
+    spec["groups"] = user.groups.clone().into();
+    if let Some(spec) = spec.as_object_mut() {
+        spec.remove("uid");
+        spec.remove("extra");
+        if !user.uid.is_empty() {
+            spec.insert("uid".to_owned(), user.uid.as_str().into());
+        }
+        if !user.extra.is_empty() {
+            spec.insert("extra".to_owned(), serde_json::json!(user.extra));
+        }
+    }
+}
+
 /// Before an object is created; what it takes is given back unless the caller keeps it.
 pub async fn before_create(call: &Call, object: &mut Value) -> ApiResult<Reservation> {
     reserve(call, object, None).await

@@ -277,7 +277,7 @@ fn patch_error(call: &Call, error: &patch::PatchError) -> ApiError {
                 json!({ "name": call.info.name, "group": call.resource.group, "kind": call.resource.kind });
             status
         }
-        413 => ApiError::new(413, "RequestEntityTooLarge", error.to_string()),
+        413 => ApiError::too_large(error),
         _ => ApiError::bad_request(error.to_string()),
     }
 }
@@ -312,7 +312,7 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
         object::set(new, "managedFields", old["metadata"]["managedFields"].clone());
     }
     match info.subresource.as_str() {
-        "status" => keep_spec(new, old, resource.is_custom()),
+        "status" | "approval" => keep_spec(new, old, resource.is_custom()),
         "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => restore(new, old, "status"),
         "finalize" => {
             let finalizers = new["spec"]["finalizers"].clone();
@@ -326,7 +326,9 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
         _ => {}
     }
     create::fill(call, new);
-    if info.subresource != "status" && info.subresource != "finalize" {
+    if let Some((_, prepare)) = strategy.prepare_path.iter().find(|(name, _)| *name == info.subresource) {
+        prepare(new, old);
+    } else if info.subresource != "status" && info.subresource != "finalize" {
         if let Some(prepare) = strategy.prepare_update {
             prepare(new, old);
         }

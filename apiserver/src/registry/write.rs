@@ -1,5 +1,7 @@
 //! The store as the writing verbs see it: load a value, write it if nobody else did.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use store::WriteOutcome;
 
@@ -43,7 +45,12 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
         return Ok(Some(value));
     }
     let stored = stored(call, &value).await?;
-    match call.app.store.put(key, to_json(&stored), revision).await? {
+    let bytes = to_json(&stored);
+    let written = match life(call) {
+        Some(life) => call.app.store.put_for(key, bytes, revision, life).await?,
+        None => call.app.store.put(key, bytes, revision).await?,
+    };
+    match written {
         WriteOutcome::Done(revision) => {
             if conversion::is_foreign(&call.resource) {
                 // What was written is what a reader would get, which only the webhook knows.
@@ -56,6 +63,13 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
         }
         WriteOutcome::Conflict(_) => Ok(None),
     }
+}
+
+/// How long an object is kept that nobody deletes: Events end by themselves (`--event-ttl`).
+fn life(call: &Call) -> Option<Duration> {
+    let event = call.resource.plural == "events" && matches!(call.resource.group.as_str(), "" | "events.k8s.io");
+    let life = call.app.options.event_ttl;
+    (event && !life.is_zero()).then_some(life)
 }
 
 /// Removes the key if it is still at `revision`; the deletion's revision, or `None`: somebody was faster.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use std::time::Duration;
 
 /// A store revision: positive, shared by all keys, growing by one with each committed write.
 pub type Revision = i64;
@@ -95,6 +96,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes `key` if its mod revision is `expected` (0: the key must not exist).
     async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError>;
+
+    /// As [`Store::put`]; the key is deleted some time after `life` has passed, unless it is written again before.
+    async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        life: Duration,
+    ) -> Result<WriteOutcome, StoreError>;
 
     /// Deletes `key` if its mod revision is `expected`.
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError>;

@@ -7,6 +7,7 @@
 mod pki;
 
 pub mod hook;
+pub mod raw;
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -27,25 +28,31 @@ pub struct Server {
 
 impl Server {
     pub fn start(name: &str) -> Self {
-        Self::start_behind(name, None)
+        Self::start_with(name, None, |_| Vec::new())
     }
 
     /// A server that believes the front proxy of another one.
     pub fn start_behind(name: &str, front: Option<&Self>) -> Self {
+        Self::start_with(name, front, |_| Vec::new())
+    }
+
+    /// Starts with further flags, which may name files that are put into the folder first.
+    pub fn start_with(name: &str, front: Option<&Self>, more: impl FnOnce(&Path) -> Vec<String>) -> Self {
         let dir = std::env::temp_dir().join(format!("knetsim-apiserver-{name}-{}", std::process::id()));
         std::fs::create_dir_all(dir.join("pki")).unwrap();
         // The port is free again a moment before the server takes it; nobody else asks for it.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         pki::write(&dir, port, &["w1".to_owned()]).unwrap();
+        let more = more(&dir);
         let mut this = Self { dir, port, stop: CancellationToken::new(), thread: None };
         let front = front.unwrap_or(&this).dir.join("pki/front-proxy-ca.crt");
-        this.run(&front);
+        this.run(&front, more);
         this
     }
 
-    fn run(&mut self, front: &Path) {
+    fn run(&mut self, front: &Path, more: Vec<String>) {
         let file = |name: &str| self.dir.join("pki").join(name).display().to_string();
-        let options = Options::parse_from([
+        let flags = [
             "apiserver".to_owned(),
             "--bind-address=127.0.0.1".to_owned(),
             format!("--secure-port={}", self.port),
@@ -58,7 +65,8 @@ impl Server {
             format!("--proxy-client-cert-file={}", file("front-proxy-client.crt")),
             format!("--proxy-client-key-file={}", file("front-proxy-client.key")),
             format!("--service-account-signing-key-file={}", file("sa.key")),
-        ]);
+        ];
+        let options = Options::parse_from(flags.into_iter().chain(more));
         let stop = self.stop.clone();
         self.thread = Some(std::thread::spawn(move || {
             tokio::runtime::Runtime::new().unwrap().block_on(apiserver::serve(options, stop))

@@ -1,22 +1,13 @@
 //! The agent against a real kernel: two nodes as network namespaces, joined by a veth pair.
 
-use std::process::Command;
-
 use k8s_openapi::api::core::v1::Node;
-use kernel::testing::in_namespace;
+use kernel::testing::{in_namespace, sh};
 
 use super::lease::Lease;
 use super::link::Netlink;
 use super::netconf::NetConf;
 use super::peers::{Change, Peers};
 use super::{Network, join, masquerade};
-
-fn sh(script: &str) -> String {
-    let output = Command::new("sh").args(["-ec", script]).output().expect("sh runs");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{script}: {text}{}", String::from_utf8_lossy(&output.stderr));
-    text
-}
 
 /// Two nodes, n1 10.0.0.11 and n2 10.0.0.12; a pod bridge with an address on each.
 fn two_nodes() {

@@ -2,6 +2,7 @@
 
 mod crd;
 
+pub mod admission_policy;
 pub mod aggregated_discovery;
 pub mod aggregator;
 pub mod chunking;
@@ -14,6 +15,7 @@ pub mod field_validation;
 pub mod flow_control;
 pub mod garbage_collector;
 pub mod namespaces;
+pub mod resource_quota;
 pub mod server_version;
 pub mod table;
 pub mod watch;

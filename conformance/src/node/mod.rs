@@ -10,4 +10,5 @@ pub mod pod_lifecycle;
 pub mod pod_templates;
 pub mod pods;
 pub mod probes;
+pub mod runtime_classes;
 pub mod secrets;

@@ -1,4 +1,5 @@
 //! sig-scheduling.
 
+pub mod limit_range;
 pub mod predicates;
 pub mod preemption;

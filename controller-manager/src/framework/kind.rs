@@ -184,6 +184,14 @@ impl<K: Object> Kind<K> {
         self.patch(old, new, Some("status")).await
     }
 
+    /// As [`update`](Self::update), for any subresource that is a view of the whole object.
+    ///
+    /// # Errors
+    /// As [`update`](Self::update).
+    pub async fn update_part(&self, old: &Arc<K>, new: &K, part: &str) -> Result<Arc<K>, kube::Error> {
+        self.patch(old, new, Some(part)).await
+    }
+
     async fn patch(&self, old: &Arc<K>, new: &K, part: Option<&str>) -> Result<Arc<K>, kube::Error> {
         let before = serde_json::to_value(&**old).map_err(kube::Error::SerdeError)?;
         let after = serde_json::to_value(new).map_err(kube::Error::SerdeError)?;

@@ -15,7 +15,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPoli
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 
-use crate::context::Context;
+use crate::context::{Context, Removed};
 use crate::discovery::{Discovery, Served};
 use crate::framework::{ApiError, Controller, Outcome, Queue, drive};
 use graph::{FOREGROUND, Graph, Node, ORPHAN, Standing, Verdict, judge};
@@ -59,7 +59,17 @@ impl Shared {
     }
 
     fn remove(&self, uid: &str) {
-        let look = self.graph.lock().remove(uid);
+        let (gone, look) = {
+            let mut graph = self.graph.lock();
+            (graph.get(uid).cloned(), graph.remove(uid))
+        };
+        if let Some(node) = gone
+            && let Some(served) = self.discovery.read().kinds.get(&node.kind)
+        {
+            let resource = &served.resource;
+            let (group, plural) = (resource.group.clone(), resource.plural.clone());
+            self.context.removed(&Removed { group, plural, namespace: node.namespace });
+        }
         look.into_iter().for_each(|uid| self.queue.add(uid));
     }
 }

@@ -48,6 +48,9 @@ pub fn start(shared: &Arc<Shared>) {
     share(shared, &kinds.budgets, &mut shared_kinds);
     share(shared, &kinds.cluster_roles, &mut shared_kinds);
     share(shared, &kinds.signing_requests, &mut shared_kinds);
+    share(shared, &kinds.quotas, &mut shared_kinds);
+    share(shared, &kinds.volumes, &mut shared_kinds);
+    share(shared, &kinds.attributes_classes, &mut shared_kinds);
     let shared = shared.clone();
     tokio::spawn(async move { keep_discovering(shared, shared_kinds).await });
 }

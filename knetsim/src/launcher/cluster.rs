@@ -118,6 +118,7 @@ impl Cluster {
             ("kubelet-certificate-authority", pki("ca.crt")),
             ("service-account-key-file", pki("sa.pub")),
             ("service-account-signing-key-file", pki("sa.key")),
+            ("enable-bootstrap-token-auth", "true".to_owned()),
             ("service-account-issuer", "https://kubernetes.default.svc.cluster.local".to_owned()),
             ("service-cluster-ip-range", self.plan.service_cidr.to_string()),
         ];

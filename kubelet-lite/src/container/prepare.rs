@@ -267,7 +267,9 @@ pub fn termination_file(node: &Node, pod: &Pod, container: &str, attempt: u32) -
     node.pod_dir(&pod.uid().unwrap_or_default()).join("containers").join(container).join(attempt.to_string())
 }
 
-fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
+/// The limits of a container's control group; none where the machine has no groups for us.
+#[must_use]
+pub fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
     let group = node.machine.cgroup.as_ref()?;
     let requirements = container.resources.as_ref();
     let limits = requirements.and_then(|requirements| requirements.limits.as_ref());

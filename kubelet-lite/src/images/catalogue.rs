@@ -167,6 +167,12 @@ pub const CATALOGUE: &[Entry] = &[
         ..PLAIN
     },
     Entry {
+        names: &["registry.k8s.io/e2e-test-images/sample-apiserver", "k8s.gcr.io/e2e-test-images/sample-apiserver"],
+        entrypoint: &["/usr/local/bin/knetsim", "sample-apiserver"],
+        what: "knetsim's own API server with the sample's resources",
+        ..PLAIN
+    },
+    Entry {
         names: &["traefik/whoami", "containous/whoami", "jwilder/whoami"],
         entrypoint: &["/usr/local/bin/knetsim", "agnhost", "whoami"],
         what: "knetsim's own test server",

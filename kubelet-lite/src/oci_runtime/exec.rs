@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 /// Drives the OCI runtime for everything but starting containers, which [`crate::pause`] does.
@@ -61,6 +61,29 @@ impl Runc {
         let mut command = self.command();
         command.args(["delete", "--force", id]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().await.map(drop)
+    }
+
+    /// Gives a running container other limits (the specification's `linux.resources`).
+    ///
+    /// # Errors
+    /// With the runtime's words.
+    pub async fn update(&self, id: &str, resources: &serde_json::Value) -> Result<(), String> {
+        let mut command = self.command();
+        command.args(["update", "--resources", "-", id]).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let work = async {
+            let mut child = command.spawn()?;
+            let mut stdin = child.stdin.take().expect("stdin is piped");
+            // A runtime that ends without reading says why; that our write failed does not matter then.
+            let _ = stdin.write_all(resources.to_string().as_bytes()).await;
+            drop(stdin);
+            child.wait_with_output().await
+        };
+        match work.await {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn exec_command(&self, id: &str, tty: bool, program: &[String]) -> Command {

@@ -140,6 +140,14 @@ fn propagation(c: &Container) -> &'static str {
 
 fn with_limits(mut spec: Value, c: &Container) -> Value {
     let Some(limits) = &c.limits else { return spec };
+    spec["linux"]["cgroupsPath"] = json!(limits.cgroup);
+    spec["linux"]["resources"] = resources(limits);
+    spec
+}
+
+/// Limits as the specification's `linux.resources`.
+#[must_use]
+pub fn resources(limits: &Limits) -> Value {
     // The period the kernel and upstream use by default.
     const PERIOD: i64 = 100_000;
     let mut resources = json!({});
@@ -166,9 +174,7 @@ fn with_limits(mut spec: Value, c: &Container) -> Value {
     if let Some(pids) = limits.pids {
         resources["pids"] = json!({ "limit": pids });
     }
-    spec["linux"]["cgroupsPath"] = json!(limits.cgroup);
-    spec["linux"]["resources"] = resources;
-    spec
+    resources
 }
 
 fn namespaces(ns: &Namespaces) -> Vec<Value> {

@@ -3,7 +3,7 @@
 //! The order of containers is upstream's: init containers one after the other, a sidecar holding up the next only until it
 //! has started; then all others. A container that ended comes back by the pod's restart policy after its back-off.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::PodSpec;
 
 use super::state::{Run, State, Tracked, is_sidecar};
 
@@ -41,15 +41,17 @@ pub fn plan(spec: &PodSpec, state: &State, now: i64) -> Plan {
         // Sidecars outlive the containers they serve, and go in reverse order.
         let mains_alive = spec.containers.iter().any(|container| is_alive(state, &container.name));
         let sidecars = spec.init_containers.iter().flatten().rev();
-        for container in spec.containers.iter().chain(sidecars) {
-            let Some(tracked) = state.get(&container.name) else { continue };
+        let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| (&container.name, false));
+        let others = spec.containers.iter().chain(sidecars).map(|container| (&container.name, is_sidecar(container)));
+        for (name, sidecar) in ephemeral.chain(others) {
+            let Some(tracked) = state.get(name) else { continue };
             if !tracked.is_alive() {
                 continue;
             }
-            let held = is_sidecar(container) && (mains_alive || alive);
+            let held = sidecar && (mains_alive || alive);
             alive = true;
             if !tracked.stopping && tracked.is_running() && !held {
-                plan.actions.push(Action::Stop(container.name.clone()));
+                plan.actions.push(Action::Stop(name.clone()));
             }
         }
         if !alive {
@@ -60,11 +62,15 @@ pub fn plan(spec: &PodSpec, state: &State, now: i64) -> Plan {
     if !state.sandbox_ready {
         return plan;
     }
+    // For looking at the pod, in whatever state that is; each runs once.
+    for container in spec.ephemeral_containers.iter().flatten() {
+        consider(&mut plan, "Never", &container.name, state.get(&container.name), now);
+    }
     let mut initialised = true;
     for container in spec.init_containers.iter().flatten() {
         let tracked = state.get(&container.name);
         if is_sidecar(container) {
-            consider(&mut plan, "Always", container, tracked, now);
+            consider(&mut plan, "Always", &container.name, tracked, now);
             if !tracked.is_some_and(|tracked| tracked.is_running() && tracked.started) && !mains_began(spec, state) {
                 initialised = false;
                 break;
@@ -75,7 +81,7 @@ pub fn plan(spec: &PodSpec, state: &State, now: i64) -> Plan {
             // It ran before the main containers did; its record may be gone.
         } else {
             let policy = if spec.restart_policy.as_deref() == Some("Never") { "Never" } else { "OnFailure" };
-            consider(&mut plan, policy, container, tracked, now);
+            consider(&mut plan, policy, &container.name, tracked, now);
             initialised = false;
             break;
         }
@@ -83,7 +89,7 @@ pub fn plan(spec: &PodSpec, state: &State, now: i64) -> Plan {
     if initialised {
         let policy = spec.restart_policy.as_deref().unwrap_or("Always");
         for container in &spec.containers {
-            consider(&mut plan, policy, container, state.get(&container.name), now);
+            consider(&mut plan, policy, &container.name, state.get(&container.name), now);
         }
     }
     plan
@@ -98,7 +104,7 @@ fn mains_began(spec: &PodSpec, state: &State) -> bool {
     spec.containers.iter().any(|container| state.get(&container.name).is_some_and(|tracked| tracked.run != Run::Idle))
 }
 
-fn consider(plan: &mut Plan, policy: &str, container: &Container, tracked: Option<&Tracked>, now: i64) {
+fn consider(plan: &mut Plan, policy: &str, name: &str, tracked: Option<&Tracked>, now: i64) {
     let start = match tracked.map(|tracked| &tracked.run) {
         None | Some(Run::Idle) => true,
         Some(Run::Ended(ended)) => comes_back(policy, ended.code),
@@ -109,7 +115,7 @@ fn consider(plan: &mut Plan, policy: &str, container: &Container, tracked: Optio
     }
     match tracked.and_then(|tracked| tracked.retry_at) {
         Some(at) if at > now => plan.later(at),
-        _ => plan.actions.push(Action::Start(container.name.clone())),
+        _ => plan.actions.push(Action::Start(name.to_owned())),
     }
 }
 
@@ -228,6 +234,21 @@ mod tests {
         let mut none = state(&[("s", ended(0)), ("a", ended(0))]);
         none.terminating = true;
         assert_eq!(actions(&spec, &none), [Action::TearDown]);
+    }
+
+    #[test]
+    fn an_ephemeral_container_runs_once_and_holds_nothing_up() {
+        let spec = spec(serde_json::json!({
+            "initContainers": [{ "name": "i" }], "containers": [{ "name": "a" }], "ephemeralContainers": [{ "name": "e" }],
+        }));
+        let start = |name: &str| Action::Start(name.into());
+        assert_eq!(actions(&spec, &state(&[])), [start("e"), start("i")]);
+        let done = [("i", ended(0)), ("a", running())];
+        assert_eq!(actions(&spec, &state(&done)), [start("e")]);
+        assert_eq!(actions(&spec, &state(&[done[0].clone(), done[1].clone(), ("e", ended(1))])), []);
+        let mut ending = state(&[done[0].clone(), done[1].clone(), ("e", running())]);
+        ending.terminating = true;
+        assert_eq!(actions(&spec, &ending), [Action::Stop("e".into()), Action::Stop("a".into())]);
     }
 
     #[test]

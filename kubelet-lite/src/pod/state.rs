@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, PodSpec, ResourceRequirements};
 
 use crate::pause::protocol::{Container as Reported, Phase};
 
@@ -66,6 +66,8 @@ pub struct Tracked {
     pub stopping: bool,
     pub image: String,
     pub image_id: String,
+    /// The resources that the running container has, when they are not those of its start.
+    pub resized: Option<ResourceRequirements>,
 }
 
 impl Tracked {
@@ -184,8 +186,24 @@ pub fn all(spec: &PodSpec) -> impl Iterator<Item = &Container> {
     spec.init_containers.iter().flatten().chain(&spec.containers)
 }
 
-/// A container by name, init or not.
+/// A container by name, of whichever kind.
 #[must_use]
-pub fn named<'a>(spec: &'a PodSpec, name: &str) -> Option<&'a Container> {
-    all(spec).find(|container| container.name == name)
+pub fn named(spec: &PodSpec, name: &str) -> Option<Container> {
+    all(spec).find(|container| container.name == name).cloned().or_else(|| {
+        let ephemeral = spec.ephemeral_containers.iter().flatten().find(|container| container.name == name);
+        ephemeral.map(as_container)
+    })
+}
+
+/// An ephemeral container as any other: it has all of a container's fields, and one more (KEP-277).
+#[must_use]
+pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let same = serde_json::to_value(ephemeral).and_then(serde_json::from_value);
+    same.expect("an ephemeral container's fields are a container's")
+}
+
+/// Whether it was added to a pod that ran already.
+#[must_use]
+pub fn is_ephemeral(spec: &PodSpec, name: &str) -> bool {
+    spec.ephemeral_containers.iter().flatten().any(|container| container.name == name)
 }

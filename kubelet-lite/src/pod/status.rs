@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::plan::comes_back;
-use super::state::{Ended, Run, State, Tracked, is_sidecar};
+use super::state::{Ended, Run, State, Tracked, as_container, is_sidecar};
 use crate::container::resources::qos_class;
 
 /// Conditions that are the kubelet's to write; all others are left as they are.
@@ -25,6 +25,14 @@ pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str,
         spec.init_containers.iter().flatten().map(|container| container_status(spec, container, state, true)).collect();
     let main: Vec<ContainerStatus> =
         spec.containers.iter().map(|container| container_status(spec, container, state, false)).collect();
+    let ephemeral: Vec<ContainerStatus> = spec
+        .ephemeral_containers
+        .iter()
+        .flatten()
+        .map(|container| container_status(spec, &as_container(container), state, false))
+        // Never ready and never "started": nothing waits for them.
+        .map(|status| ContainerStatus { ready: false, started: None, ..status })
+        .collect();
     let phase = phase(spec, state, &init, &main, before.phase.as_deref());
     let generation = pod.metadata.generation;
     let mut conditions = conditions(spec, state, phase, &init, &main, &before, &own, now);
@@ -43,6 +51,7 @@ pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str,
         conditions: Some(conditions),
         container_statuses: Some(main),
         init_container_statuses: (!init.is_empty()).then_some(init),
+        ephemeral_container_statuses: (!ephemeral.is_empty()).then_some(ephemeral),
         host_ip: Some(host_ip.to_owned()),
         host_ips: Some(vec![HostIP { ip: host_ip.to_owned() }]),
         pod_ip: state.pod_ips.first().cloned(),
@@ -99,7 +108,7 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         started: Some(is_running && tracked.started),
         state: Some(now),
         last_state: Some(last.map(terminated).unwrap_or_default()),
-        resources: container.resources.clone(),
+        resources: tracked.resized.clone().or_else(|| container.resources.clone()),
         ..Default::default()
     }
 }

@@ -54,7 +54,7 @@ pub const CHAPTER: Chapter = Chapter {
                     "knetsim exec outside -- curl -sS -m5 -H 'Host: b.example.com' http://10.0.0.11:30080/hostname",
                     &["svc2"],
                 ),
-                works(
+                comes(
                     "knetsim exec outside -- curl -sS -m5 --cacert $TMP/crt --resolve a.example.com:30443:10.0.0.11 https://a.example.com:30443/hostname",
                     &["svc1"],
                 ),

@@ -118,7 +118,7 @@ pub const CHAPTER: Chapter = Chapter {
             steps: &[
                 works("kubectl apply -f two-containers.yaml", &["pod/two created", "pod/clash created"]),
                 works("kubectl wait --for=condition=Ready pod/two --timeout=60s", &["met"]),
-                works("kubectl exec two -c shell -- curl -sS http://localhost/", &["Welcome to nginx!"]),
+                comes("kubectl exec two -c shell -- curl -sS http://localhost/", &["Welcome to nginx!"]),
                 comes(
                     "kubectl logs clash --all-containers --prefix",
                     &["bind() to 0.0.0.0:80 failed (98: Address already in use)"],
@@ -159,6 +159,64 @@ pub const CHAPTER: Chapter = Chapter {
                 works(
                     "kubectl get pods -l exercise=qos -o custom-columns=POD:.metadata.name,CLASS:.status.qosClass",
                     &["~besteffort +BestEffort", "~burstable +Burstable", "~guaranteed +Guaranteed"],
+                ),
+            ],
+        },
+        Exercise {
+            title: "A look into a running pod",
+            why: "`kubectl debug` adds an ephemeral container to a pod that runs: with an image of its own, and with the processes \
+                  of the container that `--target` names. It is part of the pod from then on, and is never started again.",
+            needs: None,
+            steps: &[
+                works(
+                    "kubectl debug c1 --image=busybox --target=c1 --container=looker -- ps",
+                    &["Targeting container \"c1\""],
+                ),
+                comes("kubectl logs c1 -c looker", &["sleep 36001"]),
+                works(
+                    "kubectl get pod c1 -o jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.reason} {.status.phase}{\"\\n\"}'",
+                    &["Completed Running"],
+                ),
+            ],
+        },
+        Exercise {
+            title: "Configuration that changes",
+            why: "A ConfigMap in a volume is a mirror: the kubelet watches it, and a change is in the pod's files a moment later, all of \
+                  it at once. Environment variables are set at the start and stay.",
+            needs: None,
+            steps: &[
+                works(
+                    "kubectl create configmap greeting --from-literal=text=hello && kubectl apply -f greeter.yaml && kubectl wait --for=condition=Ready pod/greeter --timeout=60s",
+                    &["met"],
+                ),
+                works(
+                    "kubectl exec greeter -- sh -c 'cat /greeting/text; echo; echo $GREETING'",
+                    &["~^hello\\nhello$"],
+                ),
+                works("kubectl patch configmap greeting -p '{\"data\":{\"text\":\"good morning\"}}'", &["patched"]),
+                comes(
+                    "kubectl exec greeter -- sh -c 'cat /greeting/text; echo; echo $GREETING'",
+                    &["~^good morning\\nhello$"],
+                ),
+            ],
+        },
+        Exercise {
+            title: "Other limits, in place",
+            why: "A running container can be given other limits: by the subresource `resize`, without a restart where its \
+                  `resizePolicy` does not ask for one.",
+            needs: Some(Need::Limits),
+            steps: &[
+                works(
+                    "kubectl wait --for=condition=Ready pod/guaranteed --timeout=60s && kubectl patch pod guaranteed --subresource=resize -p '{\"spec\":{\"containers\":[{\"name\":\"a\",\"resources\":{\"requests\":{\"cpu\":\"80m\"},\"limits\":{\"cpu\":\"80m\"}}}]}}'",
+                    &["patched"],
+                ),
+                comes(
+                    "kubectl get pod guaranteed -o jsonpath='{.status.containerStatuses[0].resources.limits.cpu} {.status.containerStatuses[0].restartCount}{\"\\n\"}'",
+                    &["~^80m 0$"],
+                ),
+                works(
+                    "ID=$(kubectl get pod guaranteed -o jsonpath='{.status.containerStatuses[0].containerID}' | cut -c8-39); knetsim exec c0w1 -- sh -c \"find /sys/fs/cgroup -path '*$ID/cpu.cfs_quota_us' -o -path '*$ID/cpu.max' | sort -u | head -1 | xargs cat\"",
+                    &["~^8000( 100000)?$"],
                 ),
             ],
         },

@@ -38,6 +38,9 @@ pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
         emulator.kubectl("c1", &["apply", "-f", &file.to_string_lossy()])?;
+        // The link is there once the token has been taken.
+        let redeemed = ["-n", "demo", "wait", "--for=condition=Redeemed", "accesstoken/c0", "--timeout=60s"];
+        emulator.kubectl("c1", &redeemed)?;
     }
     let ready = emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "--timeout=60s"])?;
     seen(ready.command, "both sites Ready, the link is operational")

@@ -27,6 +27,11 @@ pub fn username(namespace: &str, name: &str) -> String {
     format!("{USERNAME_PREFIX}{namespace}:{name}")
 }
 
+/// A ServiceAccount as a user, without a token that says more of it.
+pub fn user(namespace: &str, name: &str) -> crate::UserInfo {
+    crate::UserInfo::new(username(namespace, name), groups(namespace)).authenticated()
+}
+
 /// Namespace and name of a ServiceAccount's user name.
 pub fn split_username(username: &str) -> Option<(&str, &str)> {
     let (namespace, name) = username.strip_prefix(USERNAME_PREFIX)?.split_once(':')?;

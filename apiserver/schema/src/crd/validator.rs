@@ -40,8 +40,6 @@ pub struct Validator {
     any_of: Vec<Validator>,
     one_of: Vec<Validator>,
     not: Option<Box<Validator>>,
-    /// `x-kubernetes-validations`, as written.
-    rules: Vec<Value>,
 }
 
 #[derive(Debug, Default)]
@@ -132,14 +130,7 @@ impl Validator {
             any_of: list("anyOf"),
             one_of: list("oneOf"),
             not: below("not"),
-            rules: schema.get("x-kubernetes-validations").and_then(Value::as_array).cloned().unwrap_or_default(),
         }
-    }
-
-    /// `x-kubernetes-validations` at this place.
-    #[must_use]
-    pub fn rules(&self) -> &[Value] {
-        &self.rules
     }
 
     /// The validator of a property, of an item (`[]`), of any other entry (`{}`).
@@ -188,6 +179,21 @@ fn named(path: &Path) -> String {
 }
 
 pub(super) fn validate_at(schema: &Validator, value: &Value, path: &Path, errors: &mut ErrorList) {
+    validate_changed(schema, value, None, path, errors);
+}
+
+/// The same of what changed: a part that is as it was in `old` may be as wrong as it was (KEP-4008). Fields and entries are
+/// found by name, items of map lists by key; other items count as new unless the whole list is unchanged.
+pub(super) fn validate_changed(
+    schema: &Validator,
+    value: &Value,
+    old: Option<&Value>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
+    if old == Some(value) {
+        return;
+    }
     if value.is_null() && schema.nullable {
         return;
     }
@@ -211,8 +217,8 @@ pub(super) fn validate_at(schema: &Validator, value: &Value, path: &Path, errors
     match value {
         Value::String(text) => string(schema, text, path, &name, errors),
         Value::Number(number) => numeric(schema, number.as_f64().unwrap_or_default(), value, path, &name, errors),
-        Value::Array(list) => array(schema, list, path, &name, errors),
-        Value::Object(map) => object(schema, map, path, &name, errors),
+        Value::Array(list) => array(schema, list, old, path, &name, errors),
+        Value::Object(map) => object(schema, map, old, path, &name, errors),
         _ => {}
     }
     junctors(schema, value, path, &name, errors);
@@ -268,7 +274,8 @@ fn numeric(schema: &Validator, number: f64, value: &Value, path: &Path, name: &s
     }
 }
 
-fn array(schema: &Validator, list: &[Value], path: &Path, name: &str, errors: &mut ErrorList) {
+fn array(schema: &Validator, list: &[Value], old: Option<&Value>, path: &Path, name: &str, errors: &mut ErrorList) {
+    let old = old.and_then(Value::as_array).map(Vec::as_slice);
     let count = list.len() as u64;
     if let Some(max) = schema.items_count.max.filter(|max| count > *max) {
         errors.push(Error::too_many(path, list.len(), usize::try_from(max).unwrap_or(usize::MAX)));
@@ -278,7 +285,13 @@ fn array(schema: &Validator, list: &[Value], path: &Path, name: &str, errors: &m
     }
     if let Some(items) = &schema.items {
         for (at, item) in list.iter().enumerate() {
-            validate_at(items, item, &path.index(at), errors);
+            let counterpart = match &schema.list {
+                List::Map(keys) => {
+                    old.and_then(|old| old.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key))))
+                }
+                List::Plain | List::Set => None,
+            };
+            validate_changed(items, item, counterpart, &path.index(at), errors);
         }
     }
     let identity = |item: &Value| -> Option<Value> {
@@ -291,17 +304,27 @@ fn array(schema: &Validator, list: &[Value], path: &Path, name: &str, errors: &m
             }
         }
     };
-    let mut seen = std::collections::HashSet::new();
-    for (at, item) in list.iter().enumerate() {
-        if let Some(identity) = identity(item)
-            && !seen.insert(identity.to_string())
-        {
-            errors.push(Error::duplicate(&path.index(at), identity));
-        }
+    let duplicates = |list: &[Value]| -> Vec<(usize, Value)> {
+        let mut seen = std::collections::HashSet::new();
+        let identities = list.iter().enumerate().filter_map(|(at, item)| Some((at, identity(item)?)));
+        identities.filter(|(_, identity)| !seen.insert(identity.to_string())).collect()
+    };
+    if old.is_some_and(|old| !duplicates(old).is_empty()) {
+        return;
+    }
+    for (at, identity) in duplicates(list) {
+        errors.push(Error::duplicate(&path.index(at), identity));
     }
 }
 
-fn object(schema: &Validator, map: &serde_json::Map<String, Value>, path: &Path, name: &str, errors: &mut ErrorList) {
+fn object(
+    schema: &Validator,
+    map: &serde_json::Map<String, Value>,
+    old: Option<&Value>,
+    path: &Path,
+    name: &str,
+    errors: &mut ErrorList,
+) {
     let count = map.len() as u64;
     if let Some(max) = schema.properties_count.max.filter(|max| count > *max) {
         errors.push(Error::too_many(path, map.len(), usize::try_from(max).unwrap_or(usize::MAX)));
@@ -313,10 +336,11 @@ fn object(schema: &Validator, map: &serde_json::Map<String, Value>, path: &Path,
         errors.push(Error::required(&path.child(required), ""));
     }
     for (key, value) in map {
+        let old = old.and_then(|old| old.get(key));
         if let Some(property) = schema.properties.get(key) {
-            validate_at(property, value, &path.child(key), errors);
+            validate_changed(property, value, old, &path.child(key), errors);
         } else if let Some(additional) = &schema.additional {
-            validate_at(additional, value, &path.child(key), errors);
+            validate_changed(additional, value, old, &path.child(key), errors);
         }
     }
 }

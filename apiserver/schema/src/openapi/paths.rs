@@ -43,6 +43,9 @@ const PATCHES: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+const CUSTOM_PATCHES: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 pub(super) fn paths(resources: &[&Resource], types: &mut Types) -> Value {
     let mut out = Map::new();
     for resource in resources {
@@ -215,6 +218,8 @@ impl Builder<'_, '_> {
         let mut parameters: Vec<Value> =
             query.iter().chain([&PRETTY]).map(|(name, ty, text)| parameter(name, "query", ty, text, dialect)).collect();
         let media: &[&str] = match action {
+            // Clients choose the form of a patch by this: only built-in kinds have merge keys.
+            "patch" if self.resource.custom.is_some() => CUSTOM_PATCHES,
             "patch" => PATCHES,
             _ => &["*/*"],
         };

@@ -16,7 +16,6 @@ mod review;
 
 pub use index::{Index, follow};
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,26 +26,10 @@ use serde_json::Value;
 use self::hook::Hook;
 use self::review::Failure;
 use super::matching::{Seen, is_exempt};
+use super::rounds::Rounds;
 use super::{Attributes, Gvk};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::{conversion, create};
-
-/// Which hooks have been asked, for a second round (upstream's `webhookReinvokeContext`).
-#[derive(Default)]
-pub struct Rounds {
-    /// What the hooks left behind.
-    last: Value,
-    /// Asked already, and willing to be asked again.
-    willing: BTreeSet<String>,
-    /// To be asked again, because the object has changed since.
-    due: BTreeSet<String>,
-}
-
-impl Rounds {
-    fn changed(&mut self) {
-        self.due.append(&mut self.willing);
-    }
-}
 
 /// Lets the mutating hooks change `object`; whether one did.
 ///
@@ -57,14 +40,11 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
     if hooks.is_empty() || is_exempt(a) {
         return Ok(false);
     }
-    if again && rounds.last != *object {
-        rounds.changed();
-    }
+    rounds.begin(object, again);
     let mut any = false;
     for hook in hooks.iter() {
         let Some(seen) = hook.choose(a, object).await? else { continue };
-        // Who was not asked in the first round is not asked in the second either.
-        if again && !rounds.due.contains(&hook.uid) {
+        if !rounds.asks(&hook.uid, again) {
             continue;
         }
         let started = Instant::now();
@@ -76,7 +56,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
             any = true;
         }
         if hook.reinvoke {
-            rounds.willing.insert(hook.uid.clone());
+            rounds.asked(hook.uid.clone());
         }
         match asked {
             Ok(None) => {}
@@ -84,7 +64,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
             Err(failure) => hook.judge(failure)?,
         }
     }
-    rounds.last = object.clone();
+    rounds.end(object);
     Ok(any)
 }
 
@@ -113,12 +93,11 @@ async fn ask(a: &Attributes<'_>, hook: &Hook, seen: &Seen, object: &Value) -> Re
 }
 
 /// What a patch made, read as the kind it is: unknown fields go, defaults come.
-fn decoded(seen: &Seen, value: Value) -> Result<Value, String> {
+pub(super) fn decoded(seen: &Seen, value: Value) -> Result<Value, String> {
     let Gvk { kind, .. } = &seen.kind;
     let api_version = seen.kind.api_version();
-    let own = *kind == seen.resource.kind && api_version == seen.resource.api_version();
-    let schema = if own { seen.resource.schema() } else { schema::builtin(&api_version, kind) };
-    let Some(schema) = schema else { return Ok(value) };
+    let own = is_own(seen);
+    let Some(schema) = schema_of(seen) else { return Ok(value) };
     let decoded = schema::decode::value(value, &schema, schema::FieldValidation::Ignore).map_err(|e| e.to_string())?;
     let mut value = decoded.value;
     if Gvk::of(&value) != seen.kind {
@@ -131,8 +110,18 @@ fn decoded(seen: &Seen, value: Value) -> Result<Value, String> {
     Ok(value)
 }
 
+/// Whether what is seen is the resource's own kind, not a subresource's.
+fn is_own(seen: &Seen) -> bool {
+    seen.kind.kind == seen.resource.kind && seen.kind.api_version() == seen.resource.api_version()
+}
+
+/// The model of the kind a request is seen as.
+pub(super) fn schema_of(seen: &Seen) -> Option<schema::Schema> {
+    if is_own(seen) { seen.resource.schema() } else { schema::builtin(&seen.kind.api_version(), &seen.kind.kind) }
+}
+
 /// The object and the one it replaces, in the version the hook asked for.
-async fn versioned(a: &Attributes<'_>, seen: &Seen, object: &Value) -> ApiResult<(Value, Value)> {
+pub(super) async fn versioned(a: &Attributes<'_>, seen: &Seen, object: &Value) -> ApiResult<(Value, Value)> {
     let old = a.old.cloned().unwrap_or(Value::Null);
     if seen.kind == a.kind {
         return Ok((object.clone(), old));

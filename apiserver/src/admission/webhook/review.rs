@@ -66,6 +66,9 @@ pub async fn ask(
     for warning in response["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         a.call.warn(warning);
     }
+    for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
+        a.call.annotate(&format!("{}/{key}", hook.name), value.as_str().unwrap_or_default());
+    }
     if response["allowed"] != true {
         return Err(Failure::Refused(refusal(&hook.name, &response["status"])));
     }

@@ -21,6 +21,9 @@ pub const ADMISSION_POLICIES: &[Column] = &[
     AGE,
 ];
 
+pub const MUTATING_POLICIES: &[Column] =
+    &[integer("Mutations", |object, _| object.list("spec.mutations").len().into()), ADMISSION_POLICIES[1], AGE];
+
 pub const ADMISSION_BINDINGS: &[Column] = &[
     text("PolicyName", |object, _| object.text("spec.policyName").into()),
     text("ParamRef", |object, _| {

@@ -32,8 +32,8 @@ pub const SERVICE_ACCOUNT: Strategy = Strategy {
 };
 
 pub const RESOURCE_QUOTA: Strategy = Strategy {
-    validate: Some(validate::config::resource_quota),
-    validate_update: Some(validate::config::quota_update),
+    validate: Some(validate::quota::resource_quota),
+    validate_update: Some(validate::quota::update),
     ..WITH_STATUS
 };
 

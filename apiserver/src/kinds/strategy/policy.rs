@@ -1,7 +1,7 @@
 //! Small kinds that say how the cluster is run: disruption budgets, priorities, leases, runtime classes, certificate
 //! requests, flow control.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::json::Json;
 use super::super::validate;
@@ -45,9 +45,42 @@ pub const SIGNING_REQUEST: Strategy = Strategy {
         new.take_from("spec", old);
         new.take_from("status", old);
     }),
-    validate: Some(validate::policy::signing_request),
+    prepare_path: &[("approval", approval), ("status", signing_status)],
+    validate: Some(validate::signing::request),
+    validate_update: Some(validate::signing::update),
+    validate_path: &[("approval", validate::signing::approval), ("status", validate::signing::status)],
     ..WITH_STATUS
 };
+
+/// An approval changes the conditions, and never the certificate.
+fn approval(new: &mut Value, old: &Value) {
+    new.take_from("status.certificate", old);
+    stamp_conditions(new, old);
+}
+
+/// A signer changes everything but the decision.
+fn signing_status(new: &mut Value, old: &Value) {
+    let decides = |condition: &&Value| matches!(condition.text("type"), "Approved" | "Denied");
+    let mut conditions: Vec<Value> = old.list("status.conditions").iter().filter(decides).cloned().collect();
+    conditions.extend(new.list("status.conditions").iter().filter(|c| !decides(c)).cloned());
+    if !conditions.is_empty() {
+        new.put("status.conditions", Value::Array(conditions));
+    }
+    stamp_conditions(new, old);
+}
+
+/// Conditions get their times: of the last update, and of the last change.
+fn stamp_conditions(new: &mut Value, old: &Value) {
+    let now = crate::registry::object::now();
+    for condition in new.list_mut("status.conditions") {
+        condition.default_to("lastUpdateTime", now.clone());
+        let same =
+            |o: &&Value| o.text("type") == condition.text("type") && o.text("status") == condition.text("status");
+        let since = old.list("status.conditions").iter().find(same).map(|o| o.text("lastTransitionTime").to_owned());
+        let since = since.filter(|since| !since.is_empty()).unwrap_or_else(|| now.clone());
+        condition.default_to("lastTransitionTime", since);
+    }
+}
 
 pub const FLOW_SCHEMA: Strategy = Strategy {
     unconditional_update: false,

@@ -32,8 +32,19 @@ pub const POLICY: Strategy = Strategy {
             default_match(policy, "spec.matchConstraints");
         }
     }),
+    validate: Some(validate::admission_policy::validating),
     ..SPEC_AND_STATUS
 };
+
+pub const MUTATING_POLICY: Strategy = Strategy {
+    has_generation: true,
+    default: POLICY.default,
+    validate: Some(validate::admission_policy::mutating),
+    ..CONDITIONAL
+};
+
+pub const MUTATING_POLICY_BINDING: Strategy =
+    Strategy { validate: Some(validate::admission_policy::mutating_binding), ..POLICY_BINDING };
 
 pub const POLICY_BINDING: Strategy = Strategy {
     has_generation: true,
@@ -42,6 +53,7 @@ pub const POLICY_BINDING: Strategy = Strategy {
             default_match(binding, "spec.matchResources");
         }
     }),
+    validate: Some(validate::admission_policy::validating_binding),
     ..CONDITIONAL
 };
 

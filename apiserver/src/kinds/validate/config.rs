@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets, quotas and limit ranges.
+//! ConfigMaps, Secrets and limit ranges.
 
 use base64::Engine;
 use schema::field::{Error, ErrorList, Path};
@@ -120,25 +120,6 @@ pub fn secret_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     immutable(&mut errors, &Path::new("type"), new.at("type"), old.at("type"));
     frozen(&mut errors, new, old, &["data"]);
-    errors
-}
-
-#[must_use]
-pub fn resource_quota(object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let path = spec().child("hard");
-    for (name, value) in object.entries("spec.hard") {
-        let at = path.key(name);
-        named(&mut errors, &at, name, names::qualified_name);
-        quantity(&mut errors, &at, value);
-    }
-    errors
-}
-
-#[must_use]
-pub fn quota_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    immutable(&mut errors, &spec().child("scopes"), new.at("spec.scopes"), old.at("spec.scopes"));
     errors
 }
 

@@ -88,8 +88,9 @@ fn schema_of(errors: &mut ErrorList, path: &Path, version: &Value) {
         errors.push(Error::required(path, "schemas are required"));
         return;
     }
-    if let Err(found) = schema::crd::structural(path, open, false) {
-        errors.extend(found);
+    match schema::crd::structural(path, open, false) {
+        Err(found) => errors.extend(found),
+        Ok(_) => errors.extend(cel::rules::define(path, open)),
     }
 }
 

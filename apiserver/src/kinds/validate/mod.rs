@@ -1,6 +1,7 @@
 //! What an object must satisfy beyond its schema: upstream's field paths, error types and messages (`pkg/apis/*/validation`).
 //! One file a family; here are the checks they share. Every function returns all that is wrong, in upstream's order.
 
+pub mod admission_policy;
 pub mod affinity;
 pub mod autoscaler;
 pub mod batch;
@@ -17,8 +18,10 @@ pub mod pod_update;
 pub mod pod_warnings;
 pub mod policy;
 pub mod probe;
+pub mod quota;
 pub mod rbac;
 pub mod service;
+pub mod signing;
 pub mod storage;
 pub mod system;
 pub mod volume;

@@ -1,11 +1,11 @@
-//! Disruption budgets, priorities, leases, runtime classes, certificate requests.
+//! Disruption budgets, priorities, leases, runtime classes.
 
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, label_selector, named, number_or_percent, one_of, positive, required_name, spec};
+use super::{immutable, label_selector, named, number_or_percent, one_of, positive, spec};
 
 #[must_use]
 pub fn disruption_budget(object: &Value) -> ErrorList {
@@ -89,65 +89,6 @@ pub fn runtime_class(object: &Value) -> ErrorList {
 pub fn runtime_class_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     immutable(&mut errors, &Path::new("handler"), new.at("handler"), old.at("handler"));
-    errors
-}
-
-/// The usages a certificate may be asked for.
-const USAGES: [&str; 23] = [
-    "any",
-    "cert sign",
-    "client auth",
-    "code signing",
-    "content commitment",
-    "crl sign",
-    "data encipherment",
-    "decipher only",
-    "digital signature",
-    "email protection",
-    "encipher only",
-    "ipsec end system",
-    "ipsec tunnel",
-    "ipsec user",
-    "key agreement",
-    "key encipherment",
-    "microsoft sgc",
-    "netscape sgc",
-    "ocsp signing",
-    "s/mime",
-    "server auth",
-    "signing",
-    "timestamping",
-];
-
-#[must_use]
-pub fn signing_request(object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let (path, body) = (spec(), object.at("spec"));
-    if body.text("request").is_empty() {
-        errors.push(Error::invalid(&path.child("request"), "", "PEM block type must be CERTIFICATE REQUEST"));
-    }
-    if body.list("usages").is_empty() {
-        errors.push(Error::required(&path.child("usages"), ""));
-    }
-    for (i, usage) in body.texts("usages").into_iter().enumerate() {
-        one_of(&mut errors, &path.child("usages").index(i), usage, &USAGES);
-    }
-    let signer = body.text("signerName");
-    required_name(&mut errors, &path.child("signerName"), signer, |name| {
-        if name.split_once('/').is_some_and(|(domain, rest)| domain.contains('.') && !rest.is_empty()) {
-            Vec::new()
-        } else {
-            vec!["must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()]
-        }
-    });
-    if signer == "kubernetes.io/legacy-unknown" {
-        let detail = "legacy signerName is not allowed via this API version";
-        errors.push(Error::invalid(&path.child("signerName"), signer, detail));
-    }
-    if body.has("expirationSeconds") && body.int("expirationSeconds") < 600 {
-        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
-        errors.push(Error::invalid(&path.child("expirationSeconds"), body.int("expirationSeconds"), detail));
-    }
     errors
 }
 

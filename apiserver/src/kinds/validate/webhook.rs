@@ -1,6 +1,6 @@
 //! Webhook configurations (`pkg/apis/admissionregistration/validation`).
 
-use cel::admission::MatchConditions;
+use cel::admission::{MatchConditions, Options};
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
@@ -57,7 +57,8 @@ fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
         one_of(errors, &path.child("reinvocationPolicy"), hook.text("reinvocationPolicy"), &["IfNeeded", "Never"]);
     }
     client_config(errors, &path.child("clientConfig"), hook.at("clientConfig"));
-    match_conditions(errors, &path.child("matchConditions"), hook.list("matchConditions"));
+    let env = cel::admission::env(Options { authorizer: true, ..Options::default() });
+    match_conditions(errors, &path.child("matchConditions"), hook.list("matchConditions"), &env);
     let at = path.child("admissionReviewVersions");
     review_versions(errors, &at, hook.at("admissionReviewVersions"), "must specify one of v1, v1beta1");
 }
@@ -131,7 +132,8 @@ fn resources(errors: &mut ErrorList, path: &Path, rule: &Value) {
     }
 }
 
-fn match_conditions(errors: &mut ErrorList, path: &Path, list: &[Value]) {
+/// `matchConditions`, of which expressions may mention what `env` has.
+pub fn match_conditions(errors: &mut ErrorList, path: &Path, list: &[Value], env: &cel::Env) {
     const MOST: usize = 64;
     if list.len() > MOST {
         errors.push(Error::too_many(path, list.len(), MOST));
@@ -139,7 +141,7 @@ fn match_conditions(errors: &mut ErrorList, path: &Path, list: &[Value]) {
     }
     let text = |condition: &Value| condition.text("expression").trim().to_owned();
     let expressions: Vec<String> = list.iter().map(text).collect();
-    let compiled = MatchConditions::new(expressions.iter().map(|expression| ("", expression.as_str())));
+    let compiled = MatchConditions::with_env(env, expressions.iter().map(|expression| ("", expression.as_str())));
     let wrong: Vec<(usize, &str)> = compiled.errors().collect();
     let mut seen = std::collections::BTreeSet::new();
     for (i, condition) in list.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! The embedded store's tables.
 //!
 //! `records` is the log: one record a revision, holding key and value, so that each state is written once. `index` says for
-//! each living key which record is its present state. `meta` holds the two counters. Compacting to a revision removes
+//! each living key which record is its present state. `expires` says which states end when. `meta` holds the two counters. Compacting to a revision removes
 //! exactly what no read at or after it can need; see [`Record::previous`].
 
 use crate::{KeyValue, Revision};
@@ -14,6 +14,10 @@ pub(super) const RECORDS: TableDefinition<Revision, &[u8]> = TableDefinition::ne
 /// Living key → (mod revision, create revision).
 pub(super) const INDEX: TableDefinition<&str, (Revision, Revision)> = TableDefinition::new("index");
 pub(super) const META: TableDefinition<&str, Revision> = TableDefinition::new("meta");
+
+/// (seconds since 1970, key) → the mod revision of the state that ends then. A state that was replaced before stays in here
+/// until its time, and then counts for nothing.
+pub(super) const EXPIRES: TableDefinition<(u64, &str), Revision> = TableDefinition::new("expires");
 
 /// The newest revision.
 pub(super) const REVISION: &str = "revision";

@@ -9,6 +9,7 @@
 //! Promises: an answered write is on disk (fsync) and survives `kill -9`; revisions never go backwards, not even across
 //! restarts; a snapshot is never a mixture; what is older than the history window is [`StoreError::Compacted`].
 
+mod expiry;
 mod layout;
 mod snapshot;
 mod writer;
@@ -18,13 +19,15 @@ use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutc
 use anyhow::Context;
 use async_trait::async_trait;
 use bytes::Bytes;
+use expiry::Deadlines;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use layout::{COMPACTED, FIRST_REVISION, INDEX, META, RECORDS, REVISION};
+use layout::{COMPACTED, EXPIRES, FIRST_REVISION, INDEX, META, RECORDS, REVISION};
 use redb::{Database, ReadableTable};
 use snapshot::{Snapshot, unavailable};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Command, Write, Writer};
 
@@ -70,14 +73,15 @@ impl Embedded {
             .set_cache_size(options.cache_bytes)
             .create(&path)
             .with_context(|| format!("open the store {}", path.display()))?;
-        let (revision, compacted) =
+        let (revision, compacted, earliest) =
             prepare(&database).with_context(|| format!("prepare the store {}", path.display()))?;
 
         let database = Arc::new(database);
         let hub = Arc::new(Hub::new(revision));
         let (commands, queue) = mpsc::channel(QUEUE);
         let history = options.history.max(1);
-        let writer = Writer { database: database.clone(), hub: hub.clone(), history, revision, compacted };
+        let deadlines = Deadlines::start(earliest, commands.downgrade())?;
+        let writer = Writer { database: database.clone(), hub: hub.clone(), history, revision, compacted, deadlines };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(queue))
@@ -108,8 +112,8 @@ impl Drop for Embedded {
     }
 }
 
-/// Makes the tables of a new store and reads the counters of an old one.
-fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision)> {
+/// Makes the tables of a new store; reads the counters of an old one, and when its first state ends.
+fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision, Option<u64>)> {
     let transaction = database.begin_write()?;
     let counters = {
         transaction.open_table(INDEX)?;
@@ -122,7 +126,9 @@ fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision)> {
             meta.insert(name, FIRST_REVISION)?;
             Ok(FIRST_REVISION)
         };
-        (counter(REVISION)?, counter(COMPACTED)?)
+        let expires = transaction.open_table(EXPIRES)?;
+        let earliest = expires.first()?.map(|(key, _)| key.value().0);
+        (counter(REVISION)?, counter(COMPACTED)?, earliest)
     };
     transaction.commit()?;
     Ok(counters)
@@ -154,11 +160,25 @@ impl Store for Embedded {
         if value.len() > VALUE_LIMIT {
             return Err(StoreError::TooLarge { size: value.len(), limit: VALUE_LIMIT });
         }
-        self.write(Write { key: key.to_owned(), value: Some(value), expected }).await
+        self.write(Write { key: key.to_owned(), value: Some(value), expected, expires: None }).await
+    }
+
+    async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        life: Duration,
+    ) -> Result<WriteOutcome, StoreError> {
+        if value.len() > VALUE_LIMIT {
+            return Err(StoreError::TooLarge { size: value.len(), limit: VALUE_LIMIT });
+        }
+        let expires = Some(expiry::now().saturating_add(life.as_secs().max(1)));
+        self.write(Write { key: key.to_owned(), value: Some(value), expected, expires }).await
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {
-        self.write(Write { key: key.to_owned(), value: None, expected }).await
+        self.write(Write { key: key.to_owned(), value: None, expected, expires: None }).await
     }
 
     async fn watch(

@@ -4,7 +4,8 @@
 //! shared by all who wait. Events are published after the commit and before the answers, so that a writer that reads
 //! through a watch cache afterwards finds its own write.
 
-use super::layout::{COMPACTED, INDEX, META, RECORDS, REVISION, Record};
+use super::expiry::Deadlines;
+use super::layout::{COMPACTED, EXPIRES, INDEX, META, RECORDS, REVISION, Record};
 use super::snapshot::unavailable;
 use crate::hub::Hub;
 use crate::{Event, KeyValue, Revision, StoreError, WriteOutcome};
@@ -18,8 +19,18 @@ use tokio::sync::{mpsc, oneshot};
 const BATCH: usize = 512;
 
 pub(super) enum Command {
-    Write { write: Write, answer: oneshot::Sender<Result<WriteOutcome, StoreError>> },
-    Compact { revision: Revision, answer: oneshot::Sender<Result<(), StoreError>> },
+    Write {
+        write: Write,
+        answer: oneshot::Sender<Result<WriteOutcome, StoreError>>,
+    },
+    Compact {
+        revision: Revision,
+        answer: oneshot::Sender<Result<(), StoreError>>,
+    },
+    /// Deletes what ends at `now`, in seconds since 1970, or ended before.
+    Expire {
+        now: u64,
+    },
 }
 
 /// A conditional change of one key.
@@ -28,6 +39,8 @@ pub(super) struct Write {
     /// None: delete it.
     pub value: Option<Bytes>,
     pub expected: Revision,
+    /// When the state ends, in seconds since 1970.
+    pub expires: Option<u64>,
 }
 
 pub(super) struct Writer {
@@ -37,7 +50,12 @@ pub(super) struct Writer {
     pub history: Revision,
     pub revision: Revision,
     pub compacted: Revision,
+    pub deadlines: Deadlines,
 }
+
+type Index<'t> = Table<'t, &'static str, (Revision, Revision)>;
+type Records<'t> = Table<'t, Revision, &'static [u8]>;
+type Expires<'t> = Table<'t, (u64, &'static str), Revision>;
 
 /// What to tell a caller once the transaction is on disk.
 enum Answer {
@@ -86,13 +104,20 @@ impl Writer {
         let transaction = self.database.begin_write().context("begin a transaction")?;
         let (before, compacted_before) = (self.revision, self.compacted);
         let mut events = Vec::new();
+        // Entries of states that were replaced go, too, and make no revision.
+        let mut touched = false;
         {
             let mut index = transaction.open_table(INDEX)?;
             let mut records = transaction.open_table(RECORDS)?;
+            let mut expires = transaction.open_table(EXPIRES)?;
             for command in batch.drain(..) {
                 match command {
                     Command::Write { write, answer } => {
+                        let deadline = write.expires.map(|at| (at, write.key.clone()));
                         let outcome = self.write(&mut index, &mut records, write, &mut events)?;
+                        if let (Some((at, key)), WriteOutcome::Done(revision)) = (deadline, &outcome) {
+                            expires.insert((at, &*key), revision)?;
+                        }
                         answers.push(Answer::Write(answer, outcome));
                     }
                     Command::Compact { revision, answer } => {
@@ -102,14 +127,20 @@ impl Writer {
                         }
                         answers.push(Answer::Compact(answer, outcome));
                     }
+                    Command::Expire { now } => {
+                        self.expire(&mut index, &mut records, &mut expires, now, &mut events)?;
+                        self.deadlines.asked();
+                        touched = true;
+                    }
                 }
             }
+            self.deadlines.next(expires.first()?.map(|(key, _)| key.value().0));
             self.compact(&mut records, self.revision - self.history)?;
             let mut meta = transaction.open_table(META)?;
             meta.insert(REVISION, self.revision)?;
             meta.insert(COMPACTED, self.compacted)?;
         }
-        if (self.revision, self.compacted) == (before, compacted_before) {
+        if !touched && (self.revision, self.compacted) == (before, compacted_before) {
             transaction.abort().context("abort a transaction")?;
         } else {
             transaction.commit().context("commit a transaction")?;
@@ -119,8 +150,8 @@ impl Writer {
 
     fn write(
         &mut self,
-        index: &mut Table<'_, &'static str, (Revision, Revision)>,
-        records: &mut Table<'_, Revision, &'static [u8]>,
+        index: &mut Index<'_>,
+        records: &mut Records<'_>,
         write: Write,
         events: &mut Vec<Event>,
     ) -> anyhow::Result<WriteOutcome> {
@@ -152,6 +183,33 @@ impl Writer {
         Ok(WriteOutcome::Done(revision))
     }
 
+    /// Deletes the states whose time is over, so many at once as share a commit; the rest comes with the next.
+    fn expire(
+        &mut self,
+        index: &mut Index<'_>,
+        records: &mut Records<'_>,
+        expires: &mut Expires<'_>,
+        now: u64,
+        events: &mut Vec<Event>,
+    ) -> anyhow::Result<()> {
+        for _ in 0..BATCH {
+            let Some((key, revision)) = expires.first()?.map(|(key, revision)| {
+                let (at, key) = key.value();
+                ((at, key.to_owned()), revision.value())
+            }) else {
+                break;
+            };
+            if key.0 > now {
+                break;
+            }
+            expires.remove((key.0, &*key.1))?;
+            // Where it was written again, the condition does not hold.
+            let write = Write { key: key.1, value: None, expected: revision, expires: None };
+            self.write(index, records, write, events)?;
+        }
+        Ok(())
+    }
+
     /// As etcd: what has been compacted cannot be compacted again, nor what has not been written.
     fn may_compact(&self, revision: Revision) -> Result<(), StoreError> {
         match revision {
@@ -165,7 +223,7 @@ impl Writer {
 
     /// Forgets what reads at `target` or later do not need: for each record up to it, the one it replaced, and itself if
     /// it is a deletion.
-    fn compact(&mut self, records: &mut Table<'_, Revision, &'static [u8]>, target: Revision) -> anyhow::Result<()> {
+    fn compact(&mut self, records: &mut Records<'_>, target: Revision) -> anyhow::Result<()> {
         while self.compacted < target {
             self.compacted += 1;
             let obsolete = match records.get(self.compacted)? {

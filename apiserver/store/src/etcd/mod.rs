@@ -12,6 +12,7 @@
 
 mod convert;
 mod follow;
+mod lease;
 mod newest;
 
 use crate::hub::{Hub, until_error};
@@ -21,7 +22,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use convert::{failure, item, prefix_end, revision_of};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, KvClient, Txn, TxnOp, TxnOpResponse,
+    Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnOp,
+    TxnOpResponse,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
@@ -58,6 +60,7 @@ pub struct Etcd {
     client: Client,
     newest: newest::Newest,
     hub: Arc<Hub>,
+    leases: lease::Leases,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -89,7 +92,25 @@ impl Etcd {
         if let Some(every) = options.compact_every {
             tasks.push(tokio::spawn(follow::compact(client.clone(), every)));
         }
-        Ok(Self { newest: newest::Newest::new(client.clone()), client, hub, tasks })
+        let (newest, leases) = (newest::Newest::new(client.clone()), lease::Leases::default());
+        Ok(Self { client, newest, hub, leases, tasks })
+    }
+
+    async fn put_with(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        options: Option<PutOptions>,
+    ) -> Result<WriteOutcome, StoreError> {
+        let size = value.len();
+        if size > VALUE_LIMIT {
+            return Err(StoreError::TooLarge { size, limit: VALUE_LIMIT });
+        }
+        match self.txn(key, expected, TxnOp::put(key, value, options)).await {
+            Err(StoreError::TooLarge { limit, .. }) => Err(StoreError::TooLarge { size, limit }),
+            other => other,
+        }
     }
 
     async fn txn(&self, key: &str, expected: Revision, change: TxnOp) -> Result<WriteOutcome, StoreError> {
@@ -179,14 +200,18 @@ impl Store for Etcd {
     }
 
     async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError> {
-        let size = value.len();
-        if size > VALUE_LIMIT {
-            return Err(StoreError::TooLarge { size, limit: VALUE_LIMIT });
-        }
-        match self.txn(key, expected, TxnOp::put(key, value, None)).await {
-            Err(StoreError::TooLarge { limit, .. }) => Err(StoreError::TooLarge { size, limit }),
-            other => other,
-        }
+        self.put_with(key, value, expected, None).await
+    }
+
+    async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        life: Duration,
+    ) -> Result<WriteOutcome, StoreError> {
+        let lease = self.leases.get(&self.client, life).await?;
+        self.put_with(key, value, expected, Some(PutOptions::new().with_lease(lease))).await
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {

@@ -27,6 +27,7 @@ pub async fn run(store: Arc<dyn Store>) {
     concurrent_writers_get_one_order(store.clone()).await;
     large_values_are_refused(&*store).await;
     the_future_is_an_error(&*store).await;
+    states_end_when_their_time_is_over(&*store).await;
     compaction_forgets(&*store).await;
 }
 
@@ -64,6 +65,36 @@ pub async fn next(watch: &mut Watch) -> Result<Event, StoreError> {
             other => return other,
         }
     }
+}
+
+/// A state that was written for a while goes by itself, one that was written again does not.
+async fn states_end_when_their_time_is_over(store: &dyn Store) {
+    let second = Duration::from_secs(1);
+    let write = async |key: &str, expected| match store.put_for(key, Bytes::from_static(b"v"), expected, second).await {
+        Ok(WriteOutcome::Done(revision)) => revision,
+        other => panic!("{key}: {other:?}"),
+    };
+    let (ends, stays) = ("/registry/expiry/ends", "/registry/expiry/stays");
+    let first = write(ends, 0).await;
+    let kept = write(stays, 0).await;
+    put(store, stays, "again", kept).await;
+    assert!(matches!(
+        store.put_for(ends, Bytes::from_static(b"w"), first + 7, second).await,
+        Ok(WriteOutcome::Conflict(Some(_)))
+    ));
+    let mut watch = store.watch("/registry/expiry/", kept).await.unwrap();
+    loop {
+        match next(&mut watch).await.unwrap() {
+            Event::Delete { key, previous, .. } => {
+                assert_eq!((key.as_str(), previous.map(|kv| kv.mod_revision)), (ends, Some(first)));
+                break;
+            }
+            Event::Put { kv, .. } => assert_eq!(kv.key, stays),
+            Event::Progress { .. } => {}
+        }
+    }
+    assert!(store.get(ends, None).await.unwrap().0.is_none());
+    assert!(store.get(stays, None).await.unwrap().0.is_some());
 }
 
 async fn writes_compare_revisions(store: &dyn Store) {

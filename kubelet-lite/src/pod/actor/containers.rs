@@ -8,11 +8,11 @@ use runtime::events::EventType;
 
 use super::{Actor, Event, millis, now};
 use crate::container::prepare::{self, PodSide, Prepared};
-use crate::pause::protocol::{Container as Reported, Request};
+use crate::pause::protocol::{Container as Reported, Phase, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
 use crate::pod::setup;
-use crate::pod::state::{Run, Waiting, is_sidecar, named};
+use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
 use crate::probes::{self, Kind, Verdict};
 
@@ -22,14 +22,18 @@ const LONG_RUN: i64 = 10 * 60 * 1000;
 impl Actor {
     pub(super) fn start(&mut self, name: &str) {
         let Some(ground) = &self.ground else { return };
-        let Some(container) = named(self.spec(), name).cloned() else { return };
+        let Some(container) = named(self.spec(), name) else { return };
+        // An ephemeral container may look into another one: it then sees that one's processes.
+        let ephemeral = self.spec().ephemeral_containers.iter().flatten().find(|container| container.name == name);
+        let target = ephemeral.and_then(|container| container.target_container_name.as_deref());
+        let target = target.filter(|name| !name.is_empty()).and_then(|name| self.pids.get(name).copied());
         let side = PodSide {
             pod: self.pod.clone(),
             known: setup::known(&self.node, &self.state.pod_ips),
             hostname: setup::hostname(&self.node, &self.pod),
             volumes: self.volumes.clone(),
             pause: ground.sandbox.pid,
-            shared_pid: ground.sandbox.shared_pid,
+            shared_pid: ground.sandbox.shared_pid.or(target),
             etc: setup::etc_dir(&self.node, &self.uid()),
         };
         let tracked = self.state.entry(name);
@@ -73,6 +77,7 @@ impl Actor {
                 tracked.image.clone_from(&prepared.image.name);
                 tracked.image_id.clone_from(&prepared.image.id);
                 tracked.attempt = attempt;
+                tracked.resized = None;
                 tracked.refusals = 0;
                 tracked.waiting = None;
                 tracked.run = Run::Starting { id: prepared.start.id.clone() };
@@ -123,7 +128,11 @@ impl Actor {
             return;
         }
         let was_running = known.is_some_and(|tracked| tracked.is_running());
-        let Some(container) = named(self.spec(), &reported.name).cloned() else { return };
+        match &reported.phase {
+            Phase::Running { pid, .. } => drop(self.pids.insert(reported.name.clone(), *pid)),
+            _ => drop(self.pids.remove(&reported.name)),
+        }
+        let Some(container) = named(self.spec(), &reported.name) else { return };
         if self.state.report(reported) {
             self.ended(&container).await;
         } else if self.state.get(&reported.name).is_some_and(|tracked| tracked.is_running()) && !was_running {
@@ -177,7 +186,7 @@ impl Actor {
     pub(super) fn running(&self, id: &str) -> Option<Container> {
         let (name, _) =
             self.state.containers.iter().find(|(_, tracked)| tracked.is_running() && tracked.id() == Some(id))?;
-        named(self.spec(), name).cloned()
+        named(self.spec(), name)
     }
 
     pub(super) fn take_post_start(&mut self, id: &str, result: Result<(), String>) {
@@ -231,7 +240,7 @@ impl Actor {
 
     /// Begins to end a container; `why` when its pod goes on.
     pub(super) fn stop(&mut self, name: &str, why: Option<String>) {
-        let Some(container) = named(self.spec(), name).cloned() else { return };
+        let Some(container) = named(self.spec(), name) else { return };
         let default = self.spec().termination_grace_period_seconds.unwrap_or(30).max(0);
         let of_probe = [Kind::Liveness, Kind::Startup]
             .iter()
@@ -271,6 +280,7 @@ impl Actor {
         let policy = self.spec().restart_policy.clone().unwrap_or_else(|| "Always".to_owned());
         let is_init = self.spec().init_containers.iter().flatten().any(|init| init.name == container.name);
         let policy = match () {
+            () if is_ephemeral(self.spec(), &container.name) => "Never".to_owned(),
             () if is_sidecar(container) => "Always".to_owned(),
             () if is_init && policy == "Always" => "OnFailure".to_owned(),
             () => policy,

@@ -34,8 +34,8 @@ impl Actor {
             self.state.start_time = start.0.as_millisecond();
         }
         self.state.pod_ips = status.pod_ips.into_iter().flatten().map(|ip| ip.ip).collect();
-        let statuses =
-            status.init_container_statuses.into_iter().flatten().chain(status.container_statuses.into_iter().flatten());
+        let kinds = [status.init_container_statuses, status.container_statuses, status.ephemeral_container_statuses];
+        let statuses = kinds.into_iter().flatten().flatten();
         for old in statuses {
             let Some(id) = old.container_id else { continue };
             let id = id.trim_start_matches("runc://").to_owned();

@@ -4,12 +4,13 @@
 
 mod containers;
 mod ground;
+mod resize;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use runtime::events::EventType;
@@ -20,7 +21,7 @@ use super::plan::{self, Action};
 use super::probing::Workers;
 use super::registry::{Registry, View};
 use super::setup::{self, Ground};
-use super::state::{State, all};
+use super::state::{State, all, is_ephemeral};
 use super::writer::{self, Wanted};
 use crate::container::prepare::{self, Prepared};
 use crate::node::Node;
@@ -46,6 +47,13 @@ pub enum Event {
     Refreshed(Option<volumes::Prepared>),
     /// What a volume mirrors has changed.
     Outdated,
+    /// A running container has been given other limits, or has not.
+    Resized {
+        name: String,
+        id: String,
+        resources: Option<ResourceRequirements>,
+        result: Result<(), String>,
+    },
     Prepared {
         name: String,
         attempt: u32,
@@ -83,6 +91,8 @@ pub struct Actor {
     state: State,
     ground: Option<Ground>,
     volumes: volumes::Volumes,
+    /// The processes of running containers, by name, as the node sees them.
+    pids: HashMap<String, i32>,
     tokens: volumes::Tokens,
     /// Tells of changes of what the volumes mirror.
     follower: Option<AbortOnDrop>,
@@ -134,6 +144,7 @@ impl Actor {
             state: State { start_time: now(), ..State::default() },
             ground: None,
             volumes: HashMap::new(),
+            pids: HashMap::new(),
             tokens: HashMap::new(),
             follower: None,
             events: events.clone(),
@@ -209,7 +220,12 @@ impl Actor {
     fn event(&self, container: Option<&str>, kind: EventType, reason: &'static str, message: impl Into<String>) {
         let path = container.map(|name| {
             let init = self.spec().init_containers.iter().flatten().any(|container| container.name == name);
-            format!("spec.{}{{{name}}}", if init { "initContainers" } else { "containers" })
+            let kind = match () {
+                () if init => "initContainers",
+                () if is_ephemeral(self.spec(), name) => "ephemeralContainers",
+                () => "containers",
+            };
+            format!("spec.{kind}{{{name}}}")
         });
         self.node.events.pod(&self.pod, path, kind, reason, message.into());
     }
@@ -219,7 +235,8 @@ impl Actor {
         if (&old.labels, &old.annotations) != (&new.labels, &new.annotations) && ground::shows_itself(self.spec()) {
             self.refresh_at = Some(now());
         }
-        self.pod = pod;
+        let old = std::mem::replace(&mut self.pod, pod);
+        self.resize(&old);
         if let Some(at) = &self.pod.metadata.deletion_timestamp {
             let first = !self.state.terminating;
             self.state.terminating = true;
@@ -251,6 +268,7 @@ impl Actor {
             Event::Notice(Notice::Gone) => self.lose_sandbox().await,
             Event::Ground(result) => self.take_ground(*result).await,
             Event::Refreshed(Some(prepared)) => self.take_volumes(prepared),
+            Event::Resized { name, id, resources, result } => self.take_resized(&name, &id, resources, result),
             Event::Outdated => self.refresh_at = Some(now()),
             Event::Refreshed(None) => self.refresh_at = Some(now() + millis(ground::RETRY)),
             Event::Prepared { name, attempt, result } => self.take_prepared(&name, attempt, *result).await,

@@ -1,0 +1,215 @@
+//! Who sent a request: an aggregator's word, a certificate, a bearer token, or nobody.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use auth::request_header::RequestHeaders;
+use auth::serviceaccount::{BoundObjects, BoundState, TokenError};
+use auth::x509::ClientAuthority;
+use auth::{UserInfo, bootstrap_token};
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use serde_json::Value;
+
+use crate::app::{App, text};
+use crate::http::status::{ApiError, ApiResult};
+use crate::options::Options;
+
+/// The authorities whose certificates mean something.
+#[derive(Clone)]
+pub struct Clients {
+    users: ClientAuthority,
+    proxies: Option<Proxies>,
+    /// Both together: what the handshake tells clients it would like to see.
+    pub hint: ClientAuthority,
+}
+
+#[derive(Clone)]
+struct Proxies {
+    authority: ClientAuthority,
+    /// Which of them are believed, and in which headers.
+    headers: Arc<RequestHeaders>,
+}
+
+/// What a connection's certificate says.
+#[derive(Clone, Default)]
+pub struct Peer {
+    presented: Arc<Presented>,
+    /// The other end's address.
+    pub address: Option<IpAddr>,
+}
+
+#[derive(Default)]
+struct Presented {
+    /// The certificate's user, or why it was refused; `None`: there is no certificate.
+    user: Option<Result<UserInfo, String>>,
+    /// It is an aggregator's: what it says about users in these headers counts.
+    proxy: Option<Arc<RequestHeaders>>,
+}
+
+impl Clients {
+    /// # Errors
+    /// A file cannot be read or holds no certificate.
+    pub fn load(options: &Options) -> anyhow::Result<Self> {
+        let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+        let mut all = read(&options.client_ca_file)?;
+        let users = ClientAuthority::from_pem(&all)?;
+        let proxies = match &options.requestheader_client_ca_file {
+            Some(path) => {
+                let pem = read(path)?;
+                all.push(b'\n');
+                all.extend_from_slice(&pem);
+                let headers = RequestHeaders {
+                    allowed_names: options.requestheader_allowed_names.clone(),
+                    username: options.requestheader_username_headers.clone(),
+                    uid: options.requestheader_uid_headers.clone(),
+                    group: options.requestheader_group_headers.clone(),
+                    extra_prefix: options.requestheader_extra_headers_prefix.clone(),
+                };
+                Some(Proxies { authority: ClientAuthority::from_pem(&pem)?, headers: Arc::new(headers) })
+            }
+            None => None,
+        };
+        Ok(Self { users, proxies, hint: ClientAuthority::from_pem(&all)? })
+    }
+
+    /// Judges the certificates of a connection, once for all of its requests.
+    #[must_use]
+    pub fn judge(&self, chain: &[CertificateDer<'_>], address: Option<IpAddr>, now: UnixTime) -> Peer {
+        if chain.is_empty() {
+            return Peer { address, ..Peer::default() };
+        }
+        let user = self.users.authenticate(chain, now).map(UserInfo::authenticated).map_err(|e| e.to_string());
+        let proxy = self.proxies.as_ref().and_then(|proxies| {
+            let proxy = proxies.authority.authenticate(chain, now).ok()?;
+            proxies.headers.believes(&proxy.username).then(|| proxies.headers.clone())
+        });
+        Peer { presented: Arc::new(Presented { user: Some(user), proxy }), address }
+    }
+}
+
+/// The lookup of what tokens are bound to, from the store itself: a token must work the moment it is issued.
+struct Bound<'a>(&'a App);
+
+#[async_trait]
+impl BoundObjects for Bound<'_> {
+    async fn find(&self, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<BoundState>> {
+        let Some(object) = stored(self.0, resource, namespace, name).await? else { return Ok(None) };
+        Ok(Some(BoundState {
+            uid: text(&object, "/metadata/uid").to_owned(),
+            deletion_timestamp: text(&object, "/metadata/deletionTimestamp").parse().ok(),
+        }))
+    }
+}
+
+async fn stored(app: &App, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<Value>> {
+    let resource = app.resource("", resource)?;
+    let (found, _) = app.store.get(&resource.key(namespace, name), None).await?;
+    found.map(|kv| serde_json::from_slice(&kv.value).context("read a stored object")).transpose()
+}
+
+/// The user behind a token, and the audiences it is good for (`audiences` empty: the server's own).
+///
+/// # Errors
+/// Why the token is refused; for the log and TokenReviews.
+pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+    let now = Timestamp::now();
+    let verified = match app.access.verifier.verify(token, audiences, now) {
+        Ok(verified) => verified,
+        Err(TokenError::Foreign) => {
+            let user = bootstrap(app, token, now).await?;
+            let own = app.access.audiences();
+            // Such a token says nothing about audiences: it is for the API server.
+            let shared: Vec<String> = if audiences.is_empty() {
+                own.to_vec()
+            } else {
+                own.iter().filter(|a| audiences.contains(a)).cloned().collect()
+            };
+            return if shared.is_empty() {
+                Err("the token is not for these audiences".to_owned())
+            } else {
+                Ok((user, shared))
+            };
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let user = verified.bound(&Bound(app), now).await.map_err(|e| e.to_string())?;
+    Ok((user, verified.audiences))
+}
+
+async fn bootstrap(app: &App, token: &str, now: Timestamp) -> Result<UserInfo, String> {
+    let foreign = || TokenError::Foreign.to_string();
+    if !app.options.enable_bootstrap_token_auth {
+        return Err(foreign());
+    }
+    let (id, secret) = bootstrap_token::split(token).ok_or_else(foreign)?;
+    let name = bootstrap_token::secret_name(id);
+    let found = stored(app, "secrets", bootstrap_token::NAMESPACE, &name).await.map_err(|error| error.to_string())?;
+    let object = found.ok_or("there is no such bootstrap token")?;
+    bootstrap_token::user(&object, id, secret, now).map_err(str::to_owned)
+}
+
+/// Who sent a request. An aggregator's word counts first, then the certificate, then the bearer token; who shows none of
+/// them is anonymous, but who shows one that is refused is not let in.
+///
+/// # Errors
+/// 401.
+pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
+    let Presented { user, proxy } = &*peer.presented;
+    if let Some(user) = proxy.as_ref().and_then(|names| names.user(headers)) {
+        return Ok(user.authenticated());
+    }
+    if let Some(Ok(user)) = user {
+        return Ok(user.clone());
+    }
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let bearer = values.next().and_then(|value| value.to_str().ok()).and_then(bearer);
+    if let Some(bearer) = bearer {
+        let now = std::time::Instant::now();
+        if let Some(user) = app.access.tokens.get(bearer, now) {
+            return Ok(user);
+        }
+        let (user, _) = token(app, bearer, &[]).await.map_err(|why| {
+            tracing::debug!(why, "a bearer token was refused");
+            ApiError::unauthorized()
+        })?;
+        app.access.tokens.keep(bearer, &user, now);
+        return Ok(user);
+    }
+    if let Some(Err(why)) = user {
+        tracing::debug!(why, "a client certificate was refused");
+        return Err(ApiError::unauthorized());
+    }
+    if app.options.anonymous_auth { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
+}
+
+/// The token of an Authorization header, if it is one of that kind.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.trim().split_once(' ')?;
+    let token = token.trim_start().split(' ').next().unwrap_or_default();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorization_headers() {
+        for (value, token) in [
+            ("Bearer abc", Some("abc")),
+            ("bearer abc", Some("abc")),
+            ("Bearer  abc", Some("abc")),
+            ("Bearer", None),
+            ("Bearer ", None),
+            ("Basic abc", None),
+            ("Bearerabc", None),
+        ] {
+            assert_eq!(bearer(value), token, "{value:?}");
+        }
+    }
+}

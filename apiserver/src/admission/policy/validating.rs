@@ -1,0 +1,243 @@
+//! ValidatingAdmissionPolicy: may a request be (`policy/validating/{dispatcher,validator}.go`).
+
+use cel::Value as CelValue;
+use cel::admission::{MatchResult, PolicyError};
+use serde_json::{Value, json};
+
+use super::Binding;
+use super::definition::{Body, Definition, Validation};
+use super::index::Bound;
+use super::params;
+use super::request::{Evaluation, Request};
+use crate::admission::Attributes;
+use crate::admission::matching::is_exempt;
+use crate::http::status::{ApiError, ApiResult};
+
+/// The longest message an expression may give, in bytes (`MaxEvaluatedMessageExpressionSizeBytes`).
+const MAX_MESSAGE: usize = 5 * 1024;
+
+/// One reason against a request.
+struct Denial {
+    policy: String,
+    binding: Option<String>,
+    message: String,
+    /// `Invalid` where the policy names none.
+    reason: String,
+}
+
+/// Lets the policies refuse the object.
+///
+/// # Errors
+/// A policy's refusal; the namespace of the request does not exist.
+pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let policies = a.app().policies.validating();
+    if policies.is_empty() || is_exempt(a) {
+        return Ok(());
+    }
+    let mut denials = Vec::new();
+    for bound in policies.iter() {
+        judge(a, object, bound, &mut denials).await?;
+    }
+    match denials.into_iter().next() {
+        Some(first) => Err(refusal(a, object, first)),
+        None => Ok(()),
+    }
+}
+
+fn refusal(a: &Attributes<'_>, object: &Value, denial: Denial) -> ApiError {
+    let Denial { policy, binding, message, reason } = denial;
+    let text = match binding {
+        Some(binding) => {
+            format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request: {message}")
+        }
+        None => format!("ValidatingAdmissionPolicy '{policy}' denied request: {message}"),
+    };
+    let mut error = a.forbidden(object, &text);
+    error.code = match reason.as_str() {
+        "Forbidden" => 403,
+        "Unauthorized" => 401,
+        "RequestEntityTooLarge" => 413,
+        _ => 422,
+    };
+    error.reason = if reason.is_empty() { "Invalid".into() } else { reason.into() };
+    error.details["causes"] = json!([{ "message": text }]);
+    error
+}
+
+async fn judge(a: &Attributes<'_>, object: &Value, bound: &Bound, denials: &mut Vec<Denial>) -> ApiResult<()> {
+    let definition = &bound.definition;
+    let misconfigured = |binding: Option<&Binding>, error: String, denials: &mut Vec<Denial>| {
+        if !definition.ignores_failures {
+            let what = if binding.is_some() { "binding" } else { "policy" };
+            denials.push(Denial {
+                policy: definition.name.clone(),
+                binding: binding.map(|binding| binding.name.clone()),
+                message: format!("failed to configure {what}: {error}"),
+                reason: String::new(),
+            });
+        }
+    };
+    let seen = match definition.choose(a, object).await {
+        Ok(Some(seen)) => seen,
+        Ok(None) => return Ok(()),
+        Err(error) => {
+            misconfigured(None, error, denials);
+            return Ok(());
+        }
+    };
+    let mut request: Option<Request<'_>> = None;
+    for binding in &bound.bindings {
+        match binding.chooses(a, object).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                misconfigured(Some(binding), error, denials);
+                continue;
+            }
+        }
+        let params = match params::collect(a, definition, binding).await {
+            Ok(params) => params,
+            Err(error) => {
+                misconfigured(Some(binding), error, denials);
+                continue;
+            }
+        };
+        if request.is_none() {
+            request = Some(Request::new(a, &seen, object).await?);
+        }
+        let Some(request) = &request else { continue };
+        for param in &params {
+            let verdict = evaluate(definition, request, param.as_ref());
+            publish(a, definition, binding, verdict, denials);
+        }
+    }
+    Ok(())
+}
+
+/// What a binding's actions make of the failures.
+fn publish(
+    a: &Attributes<'_>,
+    definition: &Definition,
+    binding: &Binding,
+    verdict: Verdict,
+    denials: &mut Vec<Denial>,
+) {
+    let denial = |failure: Failure| Denial {
+        policy: definition.name.clone(),
+        binding: Some(binding.name.clone()),
+        message: failure.message,
+        reason: failure.reason,
+    };
+    for failure in verdict.failures {
+        for action in &binding.actions {
+            match action.as_str() {
+                "Deny" => denials.push(denial(failure.clone())),
+                "Warn" => a.call.warn(format!(
+                    "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
+                    definition.name, binding.name, failure.message
+                )),
+                // There is no audit log to annotate.
+                _ => {}
+            }
+        }
+    }
+    denials.extend(verdict.annotation_errors.into_iter().map(denial));
+}
+
+#[derive(Clone)]
+struct Failure {
+    message: String,
+    reason: String,
+}
+
+impl Failure {
+    fn of(message: impl ToString) -> Self {
+        Self { message: message.to_string(), reason: String::new() }
+    }
+}
+
+#[derive(Default)]
+struct Verdict {
+    failures: Vec<Failure>,
+    /// These deny whatever the binding's actions are.
+    annotation_errors: Vec<Failure>,
+}
+
+/// The expressions of a policy on a request, with one parameter.
+fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value>) -> Verdict {
+    let input = request.input(param);
+    let failing = |message: String| {
+        let failures = if definition.ignores_failures { Vec::new() } else { vec![Failure::of(message)] };
+        Verdict { failures, ..Verdict::default() }
+    };
+    match definition.conditions.evaluate(&input) {
+        MatchResult::Matches => {}
+        MatchResult::No { .. } => return Verdict::default(),
+        MatchResult::Errors(errors) => return failing(aggregate(&errors)),
+    }
+    let Body::Validating { validations, annotations } = &definition.body else { return Verdict::default() };
+    let mut evaluation = Evaluation::new(definition, &input);
+    let mut results = Vec::with_capacity(validations.len());
+    for validation in validations {
+        match evaluation.run(&validation.expression) {
+            Err(PolicyError::OutOfBudget) => return failing(PolicyError::OutOfBudget.to_string()),
+            result => results.push(result),
+        }
+    }
+    let mut verdict = Verdict::default();
+    for (validation, result) in validations.iter().zip(results) {
+        match result {
+            Ok(CelValue::Bool(true)) => {}
+            Err(_) if definition.ignores_failures => {}
+            Err(error) => verdict.failures.push(Failure::of(error)),
+            Ok(_) => match message(&mut evaluation, validation) {
+                Ok(message) => verdict.failures.push(Failure { message, reason: validation.reason.clone() }),
+                Err(_) if definition.ignores_failures => {}
+                Err(error) => verdict.failures.push(Failure::of(format!("failed messageExpression: {error}"))),
+            },
+        }
+    }
+    evaluation.refill();
+    for annotation in annotations {
+        let wrong = match evaluation.run(annotation) {
+            Ok(CelValue::String(_) | CelValue::Null) => continue,
+            Ok(_) => format!(
+                "valueExpression '{}' resulted in unsupported return type. Return type must be either string or null.",
+                annotation.text
+            ),
+            Err(_) if definition.ignores_failures => continue,
+            Err(error) => error.to_string(),
+        };
+        verdict.annotation_errors.push(Failure::of(wrong));
+    }
+    verdict
+}
+
+/// Several errors as upstream's aggregate shows them.
+fn aggregate(errors: &[String]) -> String {
+    match errors {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}
+
+/// What a validation that does not hold says: its message expression, its message, or itself.
+fn message(evaluation: &mut Evaluation<'_>, validation: &Validation) -> Result<String, PolicyError> {
+    if let Some(expression) = &validation.message_expression {
+        match evaluation.run(expression) {
+            Ok(CelValue::String(text)) => {
+                let text = text.trim();
+                if !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n') {
+                    return Ok(text.to_owned());
+                }
+            }
+            Err(PolicyError::OutOfBudget) => return Err(PolicyError::OutOfBudget),
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "a message expression fails"),
+        }
+    }
+    Ok(match validation.message.trim() {
+        "" => format!("failed expression: {}", validation.expression.text.trim()),
+        message => message.to_owned(),
+    })
+}

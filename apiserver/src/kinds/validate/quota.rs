@@ -1,0 +1,219 @@
+//! ResourceQuotas: which names may be limited, by which amounts, within which scopes (`core/validation`,
+//! ValidateResourceQuotaSpec).
+
+use std::collections::BTreeSet;
+
+use schema::field::{Error, ErrorList, Path};
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{immutable, named, quantity, spec};
+
+/// Names without a domain that may be limited; those that count objects are `true`.
+const STANDARD: [(&str, bool); 19] = [
+    ("cpu", false),
+    ("memory", false),
+    ("ephemeral-storage", false),
+    ("requests.cpu", false),
+    ("requests.memory", false),
+    ("requests.storage", false),
+    ("requests.ephemeral-storage", false),
+    ("limits.cpu", false),
+    ("limits.memory", false),
+    ("limits.ephemeral-storage", false),
+    ("pods", true),
+    ("resourcequotas", true),
+    ("services", true),
+    ("replicationcontrollers", true),
+    ("secrets", true),
+    ("configmaps", true),
+    ("persistentvolumeclaims", true),
+    ("services.nodeports", true),
+    ("services.loadbalancers", true),
+];
+const COMPUTE: [&str; 7] = ["pods", "cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
+const CONFLICTS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+
+fn standard(name: &str) -> bool {
+    STANDARD.iter().any(|(known, _)| *known == name) || huge(name)
+}
+
+fn huge(name: &str) -> bool {
+    name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
+}
+
+fn whole(name: &str) -> bool {
+    let counted = STANDARD.iter().any(|(known, counts)| *known == name && *counts);
+    let extended = name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.");
+    counted || extended
+}
+
+/// Which standard names a scope can be about; `None`: there is no such scope.
+fn about(scope: &str) -> Option<&'static [&'static str]> {
+    match scope {
+        "Terminating" | "NotTerminating" | "NotBestEffort" | "PriorityClass" | "CrossNamespacePodAffinity" => {
+            Some(&COMPUTE)
+        }
+        "BestEffort" => Some(&["pods"]),
+        "VolumeAttributesClass" => Some(&["persistentvolumeclaims", "requests.storage"]),
+        _ => None,
+    }
+}
+
+#[must_use]
+pub fn resource_quota(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = spec().child("hard");
+    for (name, value) in object.entries("spec.hard") {
+        amount(&mut errors, &path.key(name), name, value);
+    }
+    let limited: Vec<&str> =
+        object.entries("spec.hard").keys().map(String::as_str).filter(|name| standard(name)).collect();
+    scopes(&mut errors, object, &limited);
+    selector(&mut errors, object, &limited);
+    for field in ["hard", "used"] {
+        for (name, value) in object.entries(&format!("status.{field}")) {
+            amount(&mut errors, &Path::new("status").child(field).key(name), name, value);
+        }
+    }
+    errors
+}
+
+fn amount(errors: &mut ErrorList, at: &Path, name: &str, value: &Value) {
+    named(errors, at, name, names::qualified_name);
+    if !name.contains('/') && !standard(name) {
+        errors.push(Error::invalid(at, name, "must be a standard resource for quota"));
+    }
+    if let Some(quantity) = quantity(errors, at, value)
+        && whole(name)
+        && quantity.as_i64().is_none()
+    {
+        errors.push(Error::invalid(at, quantity.to_string(), "must be an integer"));
+    }
+}
+
+fn scopes(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
+    let (path, all) = (spec().child("scopes"), object.at("spec.scopes"));
+    let scopes = object.texts("spec.scopes");
+    for scope in &scopes {
+        let names = about(scope);
+        if names.is_none() {
+            errors.push(Error::invalid(&path, all.clone(), "unsupported scope"));
+        }
+        misfits(errors, &path, all, limited, names);
+    }
+    conflicts(errors, &path, all, &scopes.into_iter().collect());
+}
+
+/// One error for each limited name that the scope cannot be about.
+fn misfits(errors: &mut ErrorList, path: &Path, shown: &Value, limited: &[&str], names: Option<&[&str]>) {
+    let misfit = |name: &&&str| !names.unwrap_or_default().contains(*name);
+    for _ in limited.iter().filter(misfit) {
+        errors.push(Error::invalid(path, shown.clone(), "unsupported scope applied to resource"));
+    }
+}
+
+fn conflicts(errors: &mut ErrorList, path: &Path, shown: &Value, scopes: &BTreeSet<&str>) {
+    for pair in CONFLICTS {
+        if pair.iter().all(|scope| scopes.contains(scope)) {
+            errors.push(Error::invalid(path, shown.clone(), "conflicting scopes"));
+        }
+    }
+}
+
+fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
+    const EXIST: &str = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, \
+        ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
+        ResourceQuotaScopeCrossNamespacePodAffinity";
+    let path = spec().child("scopeSelector").child("matchExpressions");
+    let whole = object.at("spec.scopeSelector");
+    let mut seen = BTreeSet::new();
+    for expression in object.list("spec.scopeSelector.matchExpressions") {
+        let (scope, operator) = (expression.text("scopeName"), expression.text("operator"));
+        let names = about(scope);
+        if names.is_none() {
+            errors.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
+        }
+        misfits(errors, &path, whole, limited, names);
+        if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && names.is_some() && operator != "Exists" {
+            errors.push(Error::invalid(&path.child("operator"), operator, EXIST));
+        }
+        let values = expression.list("values");
+        match operator {
+            "In" | "NotIn" if values.is_empty() => {
+                let detail = "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector";
+                errors.push(Error::required(&path.child("values"), detail));
+            }
+            "Exists" | "DoesNotExist" if !values.is_empty() => {
+                let detail = "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector";
+                errors.push(Error::invalid(&path.child("values"), expression.at("values").clone(), detail));
+            }
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            _ => errors.push(Error::invalid(&path.child("operator"), operator, "not a valid selector operator")),
+        }
+        seen.insert(scope);
+    }
+    conflicts(errors, &path, whole, &seen);
+}
+
+#[must_use]
+pub fn update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &spec().child("scopes"), new.at("spec.scopes"), old.at("spec.scopes"));
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn what_may_be_limited() {
+        let quota = |spec: Value| texts(&resource_quota(&json!({ "spec": spec })));
+        let good = json!({ "cpu": "1", "pods": "2", "count/widgets.example.com": "1", "requests.example.com/gpu": "1",
+            "hugepages-2Mi": "2Mi", "gold.storageclass.storage.k8s.io/requests.storage": "1Gi" });
+        assert_eq!(quota(json!({ "hard": good })), Vec::<String>::new());
+        assert_eq!(
+            quota(json!({ "hard": { "fish": "1" } })),
+            ["spec.hard[fish]: Invalid value: \"fish\": must be a standard resource for quota"]
+        );
+        assert_eq!(
+            quota(json!({ "hard": { "pods": "500m" } })),
+            ["spec.hard[pods]: Invalid value: \"500m\": must be an integer"]
+        );
+        assert_eq!(
+            quota(json!({ "hard": { "pods": "-1" } })),
+            ["spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0"]
+        );
+    }
+
+    #[test]
+    fn scopes_fit_what_is_limited() {
+        let count = |spec: Value, text: &str| {
+            let all = texts(&resource_quota(&json!({ "spec": spec })));
+            all.iter().filter(|error| error.ends_with(text)).count()
+        };
+        assert_eq!(count(json!({ "hard": { "pods": "1" }, "scopes": ["BestEffort"] }), ""), 0);
+        assert_eq!(
+            count(json!({ "hard": { "cpu": "1" }, "scopes": ["BestEffort"] }), "unsupported scope applied to resource"),
+            1
+        );
+        assert_eq!(
+            count(json!({ "hard": { "pods": "1" }, "scopes": ["BestEffort", "NotBestEffort"] }), "conflicting scopes"),
+            1
+        );
+        assert_eq!(count(json!({ "scopes": ["Fish"] }), "unsupported scope"), 1);
+        let select = |operator: &str, values: Value| {
+            json!({ "hard": { "pods": "1" }, "scopeSelector": { "matchExpressions": [
+                { "scopeName": "PriorityClass", "operator": operator, "values": values }] } })
+        };
+        assert_eq!(count(select("In", json!(["high"])), ""), 0);
+        assert_eq!(count(select("In", json!([])), "for scope selector"), 1);
+        assert_eq!(count(select("Exists", json!(["high"])), "for scope selector"), 1);
+        assert_eq!(count(select("Like", json!([])), "not a valid selector operator"), 1);
+    }
+}

@@ -1,0 +1,228 @@
+//! Certificate requests: what may be asked, and how a request moves on from there (`apis/certificates/validation`).
+
+use auth::csr;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use schema::field::{Error, ErrorList, Path};
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::{one_of, required_name, spec};
+
+/// The usages a certificate may be asked for.
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
+
+/// Conditions that are decisions: made once, at `approval`, and never taken back.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
+const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
+
+#[must_use]
+pub fn request(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    if let Err(error) = csr::Request::parse(body.text("request")) {
+        errors.push(Error::invalid(&path.child("request"), body.text("request"), error.to_string()));
+    }
+    if body.list("usages").is_empty() {
+        errors.push(Error::required(&path.child("usages"), "usages is required"));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, usage) in body.texts("usages").into_iter().enumerate() {
+        one_of(&mut errors, &path.child("usages").index(i), usage, &USAGES);
+        if !seen.insert(usage) {
+            errors.push(Error::duplicate(&path.child("usages").index(i), usage));
+        }
+    }
+    let signer = body.text("signerName");
+    required_name(&mut errors, &path.child("signerName"), signer, |name| {
+        if name.split_once('/').is_some_and(|(domain, rest)| domain.contains('.') && !rest.is_empty()) {
+            Vec::new()
+        } else {
+            vec!["must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()]
+        }
+    });
+    if signer == csr::LEGACY_UNKNOWN {
+        let detail = "the legacy signerName is not allowed via this API version";
+        errors.push(Error::invalid(&path.child("signerName"), signer, detail));
+    }
+    if body.has("expirationSeconds") && body.int("expirationSeconds") < 600 {
+        let detail = "may not specify a duration less than 600 seconds (10 minutes)";
+        errors.push(Error::invalid(&path.child("expirationSeconds"), body.int("expirationSeconds"), detail));
+    }
+    conditions(&mut errors, object);
+    certificate(&mut errors, object);
+    errors
+}
+
+fn conditions(errors: &mut ErrorList, request: &Value) {
+    const BOTH: &str = "Approved and Denied conditions are mutually exclusive";
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, condition) in request.list("status.conditions").iter().enumerate() {
+        let path = Path::new("status").child("conditions").index(i);
+        let (kind, status) = (condition.text("type"), condition.text("status"));
+        if kind.is_empty() {
+            errors.push(Error::required(&path.child("type"), ""));
+        }
+        let allowed: &[&str] = if FINAL.contains(&kind) { &["True"] } else { &["True", "False", "Unknown"] };
+        if status.is_empty() {
+            errors.push(Error::required(&path.child("status"), ""));
+        } else {
+            one_of(errors, &path.child("status"), status, allowed);
+        }
+        if DECISIONS.contains(&kind) && seen.iter().any(|other| *other != kind && DECISIONS.contains(other)) {
+            errors.push(Error::invalid(&path.child("type"), kind, BOTH));
+        }
+        if seen.contains(&kind) {
+            errors.push(Error::duplicate(&path.child("type"), kind));
+        }
+        seen.push(kind);
+    }
+}
+
+/// `status.certificate`: PEM of certificates, the issued one first.
+fn certificate(errors: &mut ErrorList, request: &Value) {
+    let text = request.text("status.certificate");
+    if text.is_empty() {
+        return;
+    }
+    let wrong = match STANDARD.decode(text) {
+        Err(error) => Some(error.to_string()),
+        Ok(pem) => csr::certificates(&pem).err(),
+    };
+    if let Some(why) = wrong {
+        errors.push(Error::invalid(&Path::new("status").child("certificate"), "<certificate data>", why));
+    }
+}
+
+/// What no update may do; `decide`: it may add and change decisions, `sign`: it may set the certificate.
+fn moved(new: &Value, old: &Value, decide: bool, sign: bool) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("status").child("conditions");
+    let of = |request: &Value, kind: &str| -> Vec<Value> {
+        request.list("status.conditions").iter().filter(|c| c.text("type") == kind).cloned().collect()
+    };
+    for kind in FINAL {
+        let (now, then) = (of(new, kind), of(old, kind));
+        let free = decide || kind == "Failed";
+        let what = match now.len().cmp(&then.len()) {
+            std::cmp::Ordering::Less => "remove",
+            std::cmp::Ordering::Greater if !free => "add",
+            std::cmp::Ordering::Equal if !free && now != then => "modify",
+            _ => continue,
+        };
+        errors.push(Error::forbidden(&path, format!("updates may not {what} a condition of type {kind:?}")));
+    }
+    let (now, then) = (new.text("status.certificate"), old.text("status.certificate"));
+    let path = Path::new("status").child("certificate");
+    if now != then && !sign {
+        errors.push(Error::forbidden(&path, "updates may not set certificate content"));
+    } else if now != then && !then.is_empty() {
+        errors.push(Error::forbidden(&path, "updates may not modify existing certificate content"));
+    }
+    errors
+}
+
+#[must_use]
+pub fn update(new: &Value, old: &Value) -> ErrorList {
+    moved(new, old, false, false)
+}
+
+#[must_use]
+pub fn approval(new: &Value, old: &Value) -> ErrorList {
+    moved(new, old, true, false)
+}
+
+#[must_use]
+pub fn status(new: &Value, old: &Value) -> ErrorList {
+    moved(new, old, false, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    fn with(conditions: Value) -> Value {
+        json!({ "status": { "conditions": conditions } })
+    }
+
+    #[test]
+    fn decisions_are_final() {
+        let approved = || json!({ "type": "Approved", "status": "True" });
+        let denied = || json!({ "type": "Denied", "status": "True" });
+        let none = with(json!([]));
+        let yes = with(json!([approved()]));
+        assert_eq!(texts(&approval(&yes, &none)), Vec::<String>::new());
+        assert_eq!(
+            texts(&approval(&none, &yes)),
+            ["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""]
+        );
+        assert_eq!(
+            texts(&status(&yes, &none)),
+            ["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""]
+        );
+        let mut errors = ErrorList::new();
+        conditions(&mut errors, &with(json!([approved(), denied()])));
+        assert_eq!(
+            texts(&errors),
+            [
+                "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
+            ]
+        );
+        let mut errors = ErrorList::new();
+        conditions(&mut errors, &with(json!([{ "type": "Failed", "status": "False" }])));
+        assert_eq!(
+            texts(&errors),
+            ["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""]
+        );
+    }
+
+    #[test]
+    fn the_certificate_is_set_once_by_the_signer() {
+        let signed = |text: &str| json!({ "status": { "certificate": text } });
+        let none = json!({});
+        assert_eq!(texts(&status(&signed("YQ=="), &none)), Vec::<String>::new());
+        assert_eq!(
+            texts(&status(&signed("Yg=="), &signed("YQ=="))),
+            ["status.certificate: Forbidden: updates may not modify existing certificate content"]
+        );
+        assert_eq!(
+            texts(&approval(&signed("YQ=="), &none)),
+            ["status.certificate: Forbidden: updates may not set certificate content"]
+        );
+        let mut errors = ErrorList::new();
+        certificate(&mut errors, &signed("YQ=="));
+        assert_eq!(
+            texts(&errors),
+            [
+                "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block"
+            ]
+        );
+    }
+}

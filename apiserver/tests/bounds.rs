@@ -1,0 +1,97 @@
+//! What is too large is refused in upstream's words, and every answer says which level it was served in.
+
+#[path = "../examples/dev_cluster/pki.rs"]
+mod pki;
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "etcd is for others")]
+mod process;
+#[path = "support/wire.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod wire;
+
+use http::Method;
+use process::ApiServer;
+use serde_json::{Value, json};
+use wire::{Ask, Connection, Target};
+
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+#[test]
+#[ignore = "the server process of the other test"]
+fn child() {
+    process::child();
+}
+
+async fn ask(target: &Target, connection: &Connection, ask: Ask<'_>) -> (u16, Value) {
+    let answer = target.send(&mut connection.clone(), ask).await.unwrap();
+    (answer.status, answer.json())
+}
+
+#[test]
+fn bounds_are_upstreams() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
+        server.start();
+        server.ready().await;
+        let target = &server.target;
+        let connection = target.http2().await.unwrap();
+        let post = |body: String| ask(target, &connection, Ask::new(Method::POST, MAPS, body));
+        let map =
+            |metadata: Value| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata }).to_string();
+        assert_eq!(post(map(json!({ "name": "a" }))).await.0, 201);
+
+        let (code, status) = post("x".repeat(3 * 1024 * 1024 + 1)).await;
+        assert_eq!((code, &status["reason"]), (413, &json!("RequestEntityTooLarge")));
+        assert_eq!(status["message"], "Request entity too large: limit is 3145728");
+
+        let deep =
+            format!("{{\"metadata\":{{\"name\":\"b\"}},\"data\":{}1{}}}", "[".repeat(50_000), "]".repeat(50_000));
+        assert_eq!(post(deep).await.0, 400);
+
+        let (code, status) = post(map(json!({ "name": "n".repeat(254) }))).await;
+        assert_eq!((code, &status["details"]["causes"][0]["field"]), (422, &json!("metadata.name")));
+
+        let (code, status) = post(map(json!({ "name": "b", "annotations": { "a": "x".repeat(256 * 1024) } }))).await;
+        assert_eq!((code, &status["details"]["causes"][0]["reason"]), (422, &json!("FieldValueTooLong")), "{status}");
+
+        let patch = |operations: Vec<Value>| {
+            let path = format!("{MAPS}/a");
+            async move {
+                let body = Value::from(operations).to_string();
+                let patch = Ask { content_type: "application/json-patch+json", ..Ask::new(Method::PATCH, &path, body) };
+                ask(target, &connection.clone(), patch).await
+            }
+        };
+        let (code, status) = patch(vec![json!({ "op": "test", "path": "/kind", "value": "ConfigMap" }); 10_001]).await;
+        assert_eq!(code, 413);
+        assert_eq!(
+            status["message"],
+            "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001"
+        );
+    });
+}
+
+#[test]
+fn answers_say_how_they_were_queued() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
+        server.start();
+        server.ready().await;
+        let target = &server.target;
+        let mut connection = target.http2().await.unwrap();
+        let flow = "/apis/flowcontrol.apiserver.k8s.io/v1";
+        let uid = async |path: &str| -> String {
+            let (code, found) = ask(target, &connection, Ask::get(&format!("{flow}/{path}"))).await;
+            assert_eq!(code, 200, "{found}");
+            found["metadata"]["uid"].as_str().unwrap().to_owned()
+        };
+        let (schema, level) = (uid("flowschemas/exempt").await, uid("prioritylevelconfigurations/exempt").await);
+        let response = target.open(&mut connection, Ask::get(MAPS)).await.unwrap();
+        assert_eq!(response.headers()["x-kubernetes-pf-flowschema-uid"], schema.as_str());
+        assert_eq!(response.headers()["x-kubernetes-pf-prioritylevel-uid"], level.as_str());
+    });
+}
