@@ -29,6 +29,11 @@ test: packages ## Run every test there is: unit, kernel, end to end
 	cargo test --locked --workspace --exclude knetsim-tests --exclude knetsim-bench --lib --bins --tests
 	cargo test --locked -p knetsim-tests -- --test-threads=1 --nocapture
 
+.PHONY: conformance
+conformance: packages ## Run our tests for upstream's conformance specs, those with running pods too
+	cargo build --locked -p knetsim -p knetsim-conformance --bins
+	CONFORMANCE_FULL=1 cargo test --locked -p knetsim-conformance --tests -- --nocapture
+
 .PHONY: check
 check: ## Formatting, lints, licences
 	cargo fmt --all --check

@@ -8,6 +8,10 @@ use conformance::{Needs, report, runner, table};
 
 #[test]
 fn what_is_not_known_to_fail_passes() {
+    if std::env::var_os("CONFORMANCE_FULL").is_none() {
+        println!("skipped: minutes of an emulator are only spent where CONFORMANCE_FULL is set: make conformance");
+        return;
+    }
     let knetsim = Path::new(env!("CARGO_BIN_EXE_knetsim-conformance")).with_file_name("knetsim");
     if !knetsim.is_file() {
         println!("skipped: there is no knetsim binary at {}: cargo build -p knetsim", knetsim.display());

@@ -17,6 +17,8 @@ pub struct ApiError {
     pub message: String,
     /// `StatusDetails`, or null.
     pub details: Value,
+    /// `metadata.continue`: where a list whose revision is forgotten may go on, inconsistently.
+    pub proceed: Option<String>,
 }
 
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -29,7 +31,7 @@ pub fn qualified(group: &str, name: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: Value::Null }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: Value::Null, proceed: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -175,6 +177,9 @@ impl ApiError {
         });
         if !self.reason.is_empty() {
             status["reason"] = self.reason.clone().into();
+        }
+        if let Some(token) = &self.proceed {
+            status["metadata"]["continue"] = token.clone().into();
         }
         if !self.details.is_null() {
             status["details"] = self.details.clone();

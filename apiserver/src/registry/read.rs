@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Response;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use store::cache::{At, ListQuery};
 
 use super::conversion;
@@ -64,16 +64,18 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             filter: if everything { None } else { Some(&filter) },
         })
         .await
-        .map_err(|error| match (error, start.is_some()) {
-            // The page's revision is forgotten: the client has to begin anew.
-            (store::cache::CacheError::Expired { requested, oldest }, true) => {
-                store::StoreError::Compacted { requested, oldest }.into()
+        .map_err(|error| match (error, &start) {
+            // The page's revision is forgotten: the client begins anew, or goes on with what there is now.
+            (store::cache::CacheError::Expired { requested, oldest }, Some(start)) => {
+                let start = start.strip_prefix(&resource.prefix).unwrap_or(start);
+                let expired = ApiError::from(store::StoreError::Compacted { requested, oldest });
+                ApiError { proceed: Some(Token::encode(Token::NOW, start)), ..expired }
             }
             (error, _) => ApiError::from(error),
         })?;
     let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
-        metadata["continue"] = Token::encode(page.revision, next.strip_prefix(&resource.prefix).unwrap_or(next));
+        metadata["continue"] = Token::encode(page.revision, next.strip_prefix(&resource.prefix).unwrap_or(next)).into();
         if everything && page.remaining > 0 {
             metadata["remainingItemCount"] = page.remaining.into();
         }
@@ -92,7 +94,8 @@ fn position(call: &Call) -> ApiResult<(At, Option<String>)> {
         }
         let token = Token::decode(token)
             .ok_or_else(|| ApiError::bad_request(format!("continue key is not valid: {token:?}")))?;
-        return Ok((At::Exact(token.rv), Some(format!("{}{}", call.resource.prefix, token.start))));
+        let at = if token.rv == Token::NOW { At::Latest } else { At::Exact(token.rv) };
+        return Ok((at, Some(format!("{}{}", call.resource.prefix, token.start))));
     }
     let at = match (wanted, matching) {
         (None, None) => At::Latest,
@@ -148,16 +151,20 @@ struct Token {
 }
 
 impl Token {
-    fn encode(rv: i64, start: &str) -> Value {
+    /// In place of a revision: whatever is newest.
+    const NOW: i64 = -1;
+
+    fn encode(rv: i64, start: &str) -> String {
         let token = Self { v: "meta.k8s.io/v1".to_owned(), rv, start: start.to_owned() };
         let json = serde_json::to_vec(&token).expect("strings and a number are always JSON");
-        BASE64_URL_SAFE_NO_PAD.encode(json).into()
+        BASE64_URL_SAFE_NO_PAD.encode(json)
     }
 
     fn decode(text: &str) -> Option<Self> {
         let json = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let token: Self = serde_json::from_slice(&json).ok()?;
         // A key that climbs out of the resource's own prefix would show other resources.
-        (token.v == "meta.k8s.io/v1" && token.rv > 0 && !token.start.contains("..")).then_some(token)
+        (token.v == "meta.k8s.io/v1" && (token.rv > 0 || token.rv == Self::NOW) && !token.start.contains(".."))
+            .then_some(token)
     }
 }

@@ -139,7 +139,7 @@ fn refusal(name: &str, status: &Value) -> ApiError {
         (message, _) => format!("{by}: {message}"),
     };
     let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0).max(400);
-    ApiError { code, reason: reason.into(), message, details: status["details"].clone() }
+    ApiError { code, reason: reason.into(), message, details: status["details"].clone(), proceed: None }
 }
 
 #[cfg(test)]
