@@ -205,6 +205,10 @@ impl Catalogue {
             rows.sort_by(|a, b| super::custom::compare_versions(&a.version, &b.version));
             rows.into_iter().for_each(|row| this.add(row));
         }
+        // A kind that is there in a beta version alone must not make that the preferred one.
+        for group in &mut this.groups {
+            group.versions.sort_by(|a, b| super::custom::compare_versions(a, b));
+        }
         this
     }
 
@@ -245,5 +249,19 @@ impl Catalogue {
 
     pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.by_name.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_stable_version_of_a_group_is_preferred() {
+        let catalogue = Catalogue::new(&[]);
+        let first =
+            |name: &str| catalogue.groups.iter().find(|group| group.name == name).map(|g| g.versions[0].as_str());
+        assert_eq!(first("admissionregistration.k8s.io"), Some("v1"));
+        assert_eq!(first("autoscaling"), Some("v2"));
     }
 }
