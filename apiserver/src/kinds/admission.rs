@@ -11,21 +11,8 @@ const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) 
     }
 }
 
+/// A group's versions are preferred in the order in which its rows name them: what is v1beta1 only comes last.
 pub const KINDS: &[Kind] = &[
-    Kind {
-        versions: &["v1beta1"],
-        storage_version: "v1beta1",
-        columns: columns::system::MUTATING_POLICIES,
-        strategy: strategy::webhook::MUTATING_POLICY,
-        ..kind("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy")
-    },
-    Kind {
-        versions: &["v1beta1"],
-        storage_version: "v1beta1",
-        columns: columns::system::ADMISSION_BINDINGS,
-        strategy: strategy::webhook::MUTATING_POLICY_BINDING,
-        ..kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding")
-    },
     Kind {
         columns: columns::system::WEBHOOKS,
         strategy: strategy::webhook::MUTATING,
@@ -50,5 +37,19 @@ pub const KINDS: &[Kind] = &[
         columns: columns::system::WEBHOOKS,
         strategy: strategy::webhook::WEBHOOKS,
         ..kind("ValidatingWebhookConfiguration", "validatingwebhookconfigurations", "validatingwebhookconfiguration")
+    },
+    Kind {
+        versions: &["v1beta1"],
+        storage_version: "v1beta1",
+        columns: columns::system::MUTATING_POLICIES,
+        strategy: strategy::webhook::MUTATING_POLICY,
+        ..kind("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy")
+    },
+    Kind {
+        versions: &["v1beta1"],
+        storage_version: "v1beta1",
+        columns: columns::system::ADMISSION_BINDINGS,
+        strategy: strategy::webhook::MUTATING_POLICY_BINDING,
+        ..kind("MutatingAdmissionPolicyBinding", "mutatingadmissionpolicybindings", "mutatingadmissionpolicybinding")
     },
 ];
