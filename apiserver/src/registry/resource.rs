@@ -218,6 +218,8 @@ impl Catalogue {
         };
         if !group.versions.contains(&resource.version) {
             group.versions.push(resource.version.clone());
+            // A kind that has no stable version yet may come first.
+            group.versions.sort_by(|a, b| super::custom::compare_versions(a, b));
         }
         let name = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
         self.by_name.entry(name).or_insert_with(|| Arc::new(resource));
