@@ -208,3 +208,48 @@ fn mutating_policies() {
         "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: .spec.selector",
     );
 }
+
+#[test]
+fn failures_and_annotations_reach_the_audit_log() {
+    if kubectl_is_missing() {
+        return;
+    }
+    let server = Server::start_with("policies-audit", None, |dir| {
+        std::fs::write(
+            dir.join("policy.yaml"),
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n",
+        )
+        .unwrap();
+        vec![
+            format!("--audit-policy-file={}", dir.join("policy.yaml").display()),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+        ]
+    });
+    let spec = format!(
+        "{DEPLOYMENTS}  validations:\n  - expression: 'true'\n  - {{expression: object.spec.replicas > 5, message: too few}}\n  \
+         auditAnnotations:\n  - {{key: replicas, valueExpression: \"' has ' + string(object.spec.replicas) + ' '\"}}\n  \
+         - {{key: nothing, valueExpression: 'null'}}\n"
+    );
+    server.ok(APPLY, &policy("audited", &spec));
+    server.ok(APPLY, &binding("audited", "validationActions: [Audit]"));
+    let begun = Instant::now();
+    let noted = loop {
+        server.ok(DRY, &deployment("d", 1));
+        let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+        let mut lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        if let Some(line) = lines.find(|line| !line["annotations"]["audited/replicas"].is_null()) {
+            break line["annotations"].clone();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "the audit log was told nothing: {log}");
+    };
+    assert_eq!(noted["audited/replicas"], "has 1");
+    assert_eq!(noted.get("audited/nothing"), None);
+    let failure = noted["validation.policy.admission.k8s.io/validation_failure"].as_str().unwrap();
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(failure).unwrap(),
+        serde_json::json!([{
+            "message": "too few", "policy": "audited", "binding": "audited-binding",
+            "expressionIndex": 1, "validationActions": ["Audit"],
+        }])
+    );
+}

@@ -11,7 +11,6 @@ const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) 
     }
 }
 
-/// A group's versions are preferred in the order in which its rows name them: what is v1beta1 only comes last.
 pub const KINDS: &[Kind] = &[
     Kind {
         columns: columns::system::WEBHOOKS,

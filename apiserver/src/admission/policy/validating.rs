@@ -1,5 +1,7 @@
 //! ValidatingAdmissionPolicy: may a request be (`policy/validating/{dispatcher,validator}.go`).
 
+use std::collections::BTreeMap;
+
 use cel::Value as CelValue;
 use cel::admission::{MatchResult, PolicyError};
 use serde_json::{Value, json};
@@ -15,6 +17,14 @@ use crate::http::status::{ApiError, ApiResult};
 
 /// The longest message an expression may give, in bytes (`MaxEvaluatedMessageExpressionSizeBytes`).
 const MAX_MESSAGE: usize = 5 * 1024;
+
+/// The longest value of an audit annotation, in bytes (`maxAuditAnnotationValueLength`).
+const MAX_ANNOTATION: usize = 10 * 1024;
+/// Where the audit log is told of failures under a binding that has the action Audit.
+const FAILURE_ANNOTATION: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// Audit annotations: `policy/key`, and what the bindings made of it, each value once.
+type Notes = BTreeMap<String, Vec<String>>;
 
 /// One reason against a request.
 struct Denial {
@@ -34,9 +44,12 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     if policies.is_empty() || is_exempt(a) {
         return Ok(());
     }
-    let mut denials = Vec::new();
+    let (mut denials, mut notes) = (Vec::new(), Notes::new());
     for bound in policies.iter() {
-        judge(a, object, bound, &mut denials).await?;
+        judge(a, object, bound, &mut denials, &mut notes).await?;
+    }
+    for (key, values) in &notes {
+        a.call.annotate(key, &values.join(", "));
     }
     match denials.into_iter().next() {
         Some(first) => Err(refusal(a, object, first)),
@@ -64,7 +77,13 @@ fn refusal(a: &Attributes<'_>, object: &Value, denial: Denial) -> ApiError {
     error
 }
 
-async fn judge(a: &Attributes<'_>, object: &Value, bound: &Bound, denials: &mut Vec<Denial>) -> ApiResult<()> {
+async fn judge(
+    a: &Attributes<'_>,
+    object: &Value,
+    bound: &Bound,
+    denials: &mut Vec<Denial>,
+    notes: &mut Notes,
+) -> ApiResult<()> {
     let definition = &bound.definition;
     let misconfigured = |binding: Option<&Binding>, error: String, denials: &mut Vec<Denial>| {
         if !definition.ignores_failures {
@@ -108,7 +127,7 @@ async fn judge(a: &Attributes<'_>, object: &Value, bound: &Bound, denials: &mut 
         let Some(request) = &request else { continue };
         for param in &params {
             let verdict = evaluate(definition, request, param.as_ref());
-            publish(a, definition, binding, verdict, denials);
+            publish(a, definition, binding, verdict, denials, notes);
         }
     }
     Ok(())
@@ -121,7 +140,14 @@ fn publish(
     binding: &Binding,
     verdict: Verdict,
     denials: &mut Vec<Denial>,
+    notes: &mut Notes,
 ) {
+    for (key, value) in verdict.annotations {
+        let values = notes.entry(format!("{}/{key}", definition.name)).or_default();
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
     let denial = |failure: Failure| Denial {
         policy: definition.name.clone(),
         binding: Some(binding.name.clone()),
@@ -136,8 +162,13 @@ fn publish(
                     "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                     definition.name, binding.name, failure.message
                 )),
-                // There is no audit log to annotate.
-                _ => {}
+                _ => {
+                    let told = json!([{
+                        "message": failure.message, "policy": definition.name, "binding": binding.name,
+                        "expressionIndex": failure.index, "validationActions": binding.actions,
+                    }]);
+                    a.call.annotate(FAILURE_ANNOTATION, &told.to_string());
+                }
             }
         }
     }
@@ -148,17 +179,21 @@ fn publish(
 struct Failure {
     message: String,
     reason: String,
+    /// Of the validation that does not hold.
+    index: usize,
 }
 
 impl Failure {
     fn of(message: impl ToString) -> Self {
-        Self { message: message.to_string(), reason: String::new() }
+        Self { message: message.to_string(), reason: String::new(), index: 0 }
     }
 }
 
 #[derive(Default)]
 struct Verdict {
     failures: Vec<Failure>,
+    /// Key and value.
+    annotations: Vec<(String, String)>,
     /// These deny whatever the binding's actions are.
     annotation_errors: Vec<Failure>,
 }
@@ -185,22 +220,31 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
         }
     }
     let mut verdict = Verdict::default();
-    for (validation, result) in validations.iter().zip(results) {
-        match result {
-            Ok(CelValue::Bool(true)) => {}
-            Err(_) if definition.ignores_failures => {}
-            Err(error) => verdict.failures.push(Failure::of(error)),
+    for (index, (validation, result)) in validations.iter().zip(results).enumerate() {
+        let failure = match result {
+            Ok(CelValue::Bool(true)) => continue,
+            Err(_) if definition.ignores_failures => continue,
+            Err(error) => Failure::of(error),
             Ok(_) => match message(&mut evaluation, validation) {
-                Ok(message) => verdict.failures.push(Failure { message, reason: validation.reason.clone() }),
-                Err(_) if definition.ignores_failures => {}
-                Err(error) => verdict.failures.push(Failure::of(format!("failed messageExpression: {error}"))),
+                Ok(message) => Failure { message, reason: validation.reason.clone(), index },
+                Err(_) if definition.ignores_failures => continue,
+                Err(error) => Failure::of(format!("failed messageExpression: {error}")),
             },
-        }
+        };
+        verdict.failures.push(Failure { index, ..failure });
     }
     evaluation.refill();
     for annotation in annotations {
         let wrong = match evaluation.run(annotation) {
-            Ok(CelValue::String(_) | CelValue::Null) => continue,
+            Ok(CelValue::Null) => continue,
+            Ok(CelValue::String(text)) => {
+                let text = text.trim();
+                if !text.is_empty() {
+                    let end = text.floor_char_boundary(MAX_ANNOTATION);
+                    verdict.annotations.push((annotation.name.clone(), text[..end].to_owned()));
+                }
+                continue;
+            }
             Ok(_) => format!(
                 "valueExpression '{}' resulted in unsupported return type. Return type must be either string or null.",
                 annotation.text
