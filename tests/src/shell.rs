@@ -81,8 +81,9 @@ pub fn run(command: &mut Command, patience: Duration) -> anyhow::Result<Output> 
 pub fn wait(child: &mut Child, patience: Duration) -> anyhow::Result<Option<i32>> {
     use std::os::unix::process::ExitStatusExt;
     let deadline = Instant::now() + patience;
-    // The pipe of a helper thread wakes the poll at the child's end, so that nothing is asked twice.
-    let (reader, writer) = nix::unistd::pipe()?;
+    // The pipe of a helper thread wakes the poll at the child's end, so that nothing is asked twice. Children that other
+    // threads start meanwhile must not hold it open.
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id())?);
     let waiter = std::thread::spawn(move || {
         use nix::sys::wait::{Id, WaitPidFlag, waitid};
