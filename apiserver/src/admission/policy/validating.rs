@@ -240,7 +240,8 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
             Ok(CelValue::String(text)) => {
                 let text = text.trim();
                 if !text.is_empty() {
-                    let end = text.floor_char_boundary(MAX_ANNOTATION);
+                    let boundary = |at: &usize| text.is_char_boundary(*at);
+                    let end = (0..=text.len().min(MAX_ANNOTATION)).rev().find(boundary).unwrap_or(0);
                     verdict.annotations.push((annotation.name.clone(), text[..end].to_owned()));
                 }
                 continue;
