@@ -1,6 +1,7 @@
 //! Property names as CEL identifiers and back (`k8s.io/apiserver/pkg/cel/escaping.go`): `a.b` is `a__dot__b`.
 
-const RESERVED: [&str; 21] = [
+/// Words that are no names: first those of the grammar itself, then those that are only kept for it.
+pub const RESERVED: [&str; 21] = [
     "true",
     "false",
     "null",

@@ -50,7 +50,7 @@ mod value;
 
 pub use self::{
     env::{CompileError, Env},
-    escape::{escape, unescape},
+    escape::{RESERVED, escape, unescape},
     estimate::CostEstimate,
     json::{typed, untyped},
     library::{Authorizer, Check, Decision, Extension, Subject},

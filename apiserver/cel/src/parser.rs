@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     ast::{Ast, Element, Entry, Expr, FieldInit, Id, Kind, Literal},
+    escape::RESERVED,
     lexer::{self, Spanned, Token, shown},
     macros,
     source::{Issue, Offset, Source},
@@ -19,26 +20,6 @@ const MAX_NODES: usize = 200_000;
 
 /// What may begin an expression, as ANTLR lists it.
 const OPERANDS: &str = "'-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
-
-const RESERVED: [&str; 17] = [
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 pub(crate) struct Parser<'a> {
     source: &'a Source,
@@ -531,7 +512,8 @@ impl Parser<'_> {
             return self.message(&format!("{dot}{full}"));
         }
         self.next += 1;
-        if RESERVED.contains(&&*name) {
+        // The first four are tokens of their own.
+        if RESERVED[4..].contains(&&*name) {
             let reserved = self.wrong(start, format!("reserved identifier: {name}"));
             if self.take("(").is_some() {
                 self.args(")")?;

@@ -15,29 +15,6 @@ use crate::admission::policy::Definition;
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
 /// In bytes.
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
-const RESERVED: [&str; 21] = [
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
 
 #[must_use]
 pub fn validating(object: &Value) -> ErrorList {
@@ -146,7 +123,7 @@ fn common(object: &Value, definition: &Definition) -> ErrorList {
         let name = variable.text("name");
         let shaped = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-            && !RESERVED.contains(&name);
+            && !cel::RESERVED.contains(&name);
         if name.trim().is_empty() {
             errors.push(Error::required(&at.child("name"), "name is not specified"));
         } else if !shaped {
