@@ -1,7 +1,7 @@
 //! A server in this process on a loopback port, with keys made for the occasion, and the real kubectl to talk to it.
 
 // Each test program uses what it needs of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 #[path = "../../examples/dev_cluster/pki.rs"]
 mod pki;
