@@ -27,7 +27,7 @@ test: packages ## Run every test there is: unit, kernel, end to end
 	@scripts/tools.sh helm
 	cargo build --locked -p knetsim -p knetsim-tests -p greeting-controller --bins
 	cargo test --locked --workspace --exclude knetsim-tests --exclude knetsim-bench --lib --bins --tests
-	cargo test --locked -p knetsim-tests -- --test-threads=1 --nocapture
+	@scripts/end-to-end.sh
 
 .PHONY: conformance
 conformance: packages ## Run our tests for upstream's conformance specs, those with running pods too

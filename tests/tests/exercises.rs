@@ -29,11 +29,11 @@ fn every_exercise() {
                 .collect();
             walks.into_iter().map(|walk| walk.join().expect("a walk does not panic")).collect()
         });
-        let mut failed = 0;
+        let mut failed = Vec::new();
         for score in outcomes {
-            failed += score?.failed;
+            failed.extend(score?.failed);
         }
-        ensure!(failed == 0, "{failed} exercises failed");
+        ensure!(failed.is_empty(), "{} exercises failed:\n{}", failed.len(), failed.join("\n"));
         session.emulator.knetsim(&["down"])?;
         session.nothing_left()
     });

@@ -58,15 +58,16 @@ pub const CHAPTER: Chapter = Chapter {
                     "knetsim exec outside -- curl -sS -m5 --cacert $TMP/crt --resolve a.example.com:30443:10.0.0.11 https://a.example.com:30443/hostname",
                     &["svc1"],
                 ),
-                works(
+                comes(
                     "knetsim exec outside -- curl -sS -m5 -o /dev/null -w '%{http_code} %{redirect_url}\\n' -H 'Host: a.example.com' http://10.0.0.11:30080/hostname",
                     &["308 https://a.example.com"],
                 ),
                 note(
-                    "The prefix `/host` is not one of `/hostname`: the default backend answers. The prefix `/hostname` is one of \
+                    "While nginx changes over to a new configuration, its old workers may still take a connection: a line like these \
+                      is worth repeating. The prefix `/host` is not one of `/hostname`: the default backend answers. The prefix `/hostname` is one of \
                       `/hostname/`; the exact path is not.",
                 ),
-                works(
+                comes(
                     "for h in b c d; do for p in /hostname /hostname/; do echo $h$p $(knetsim exec outside -- curl -sS -m5 -H \"Host: $h.example.com\" http://10.0.0.11:30080$p); done; done",
                     &["b/hostname svc2", "c/hostname svc1", "d/hostname svc1"],
                 ),

@@ -130,7 +130,8 @@ pub const COURSE: &[Chapter] = &[
 pub struct Score {
     pub done: usize,
     pub skipped: usize,
-    pub failed: usize,
+    /// What went wrong in each exercise that failed, its chapter and title first.
+    pub failed: Vec<String>,
 }
 
 /// Walks through `chapters`, prints a line an exercise, and writes the pages into `pages` if there is one.
@@ -159,8 +160,8 @@ pub fn walk(emulator: &Emulator, chapters: &[&Chapter], pages: Option<&Path>) ->
                     println!("{:<18} ok     {took:>5.1}s  {}", chapter.name, exercise.title);
                 }
                 Err(error) => {
-                    score.failed += 1;
                     println!("{:<18} FAILED {took:>5.1}s  {}: {error:#}", chapter.name, exercise.title);
+                    score.failed.push(format!("{}: {}: {error:#}", chapter.name, exercise.title));
                     // A line that hangs takes its shell with it.
                     if terminal.is_stuck() {
                         terminal = begin(emulator, chapter)?;
