@@ -1,6 +1,8 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
 mod authenticate;
+pub mod legacy;
+mod notes;
 pub mod policy;
 pub mod review;
 pub mod token;
@@ -9,6 +11,7 @@ mod tokens;
 use std::sync::Arc;
 
 pub use authenticate::{Clients, Peer, authenticate, token as token_user};
+pub use notes::Notes;
 
 use anyhow::Context;
 use auth::serviceaccount::{PublicKey, Signer, SigningKey, Verifier};
