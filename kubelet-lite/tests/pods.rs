@@ -203,6 +203,16 @@ async fn a_pod_lives_and_dies(world: &World) {
     assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
     let log = std::fs::read_to_string("/var/log/pods/default_web_uid-web/app/0.log").expect("a log");
     assert!(log.contains(&format!("stdout F hello from web at {ip}")), "{log}");
+    // The node controller took the node for dead, and was wrong.
+    let mut contested = pod.clone();
+    for condition in contested["status"]["conditions"].as_array_mut().expect("conditions") {
+        if condition["type"] == "Ready" {
+            condition["status"] = "False".into();
+        }
+    }
+    world.fake.put(&path("web"), contested);
+    events.send(Event::Pod(Arc::new(world.fake.pod(&path("web"))))).expect("the actor lives");
+    world.until("web", "Ready again", ready).await;
     world.delete("web", 5, &events);
     world.until_gone("web").await;
     let seen = world.reasons();

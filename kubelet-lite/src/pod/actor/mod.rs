@@ -378,8 +378,10 @@ impl Actor {
             .ground
             .as_ref()
             .and_then(|ground| ground.record.netns.as_ref()?.file_name()?.to_str().map(str::to_owned));
+        let observed = self.pod.status.as_ref();
+        let contested = super::status::is_contested(observed, &status).then(|| writer::version(&self.pod)).flatten();
         self.wanted.send_if_modified(|wanted| {
-            let new = Wanted { status: Some(status), netns, delete };
+            let new = Wanted { status: Some(status), netns, delete, contested };
             if *wanted == new {
                 return false;
             }
