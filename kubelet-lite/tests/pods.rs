@@ -93,6 +93,7 @@ async fn node() -> World {
     let objects = Watched::new(client.clone());
     let node = Node {
         name: "c0w1".into(),
+        object: tokio::sync::watch::channel(Arc::default()).0,
         client,
         events: Events::new(recorder),
         images: Images::new(&base.join("images"), &base.join("catalogue")),
@@ -118,7 +119,7 @@ impl World {
             "spec": spec,
         });
         self.fake.put(&path(name), pod);
-        Actor::spawn(self.node.clone(), Registry::default(), Arc::new(self.fake.pod(&path(name)))).0
+        Actor::spawn(self.node.clone(), Registry::default(), Arc::new(self.fake.pod(&path(name))), None).0
     }
 
     fn delete(&self, name: &str, grace: i64, events: &tokio::sync::mpsc::UnboundedSender<Event>) {
@@ -275,13 +276,13 @@ async fn pods_outlive_the_kubelet(world: &World) {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "long", "namespace": "default", "uid": "uid-long" }, "spec": spec,
     });
     world.fake.put(&path("long"), pod);
-    let first = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+    let first = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))), None);
     let running = |pod: &Value| state(pod, 0)["running"].is_object();
     let before = world.until("long", "running", running).await;
     // As after kill -9: the actor is gone and nothing was told.
     first.1.abort();
     let (events, _task) =
-        Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+        Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))), None);
     events.send(Event::Wake).expect("the actor lives");
     let after = world.until("long", "running", running).await;
     assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);
