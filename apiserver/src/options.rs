@@ -122,6 +122,8 @@ pub struct Options {
     #[arg(long)]
     pub authentication_config: Option<PathBuf>,
     #[command(flatten)]
+    pub token_webhook: TokenWebhook,
+    #[command(flatten)]
     pub authorization: Authorization,
     /// Who is asked whether a request may be made (AuthorizationConfiguration); followed when it changes.
     #[arg(long)]
@@ -159,6 +161,20 @@ pub struct Options {
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
+}
+
+/// A server that knows whose a token is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TokenWebhook {
+    /// A kubeconfig that says where it is.
+    #[arg(long)]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The version of the TokenReviews it is sent.
+    #[arg(long, default_value = "v1beta1")]
+    pub authentication_token_webhook_version: String,
+    /// How long its answers are kept (2m).
+    #[arg(long, value_parser = runtime::flags::duration)]
+    pub authentication_token_webhook_cache_ttl: Option<Duration>,
 }
 
 /// Who is asked whether a request may be made.

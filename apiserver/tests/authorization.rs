@@ -1,4 +1,4 @@
-//! Authorizers in an order of the administrator's, a webhook among them, through a real server.
+//! Webhooks that say who somebody is and what they may do, through a real server.
 
 mod support;
 
@@ -121,4 +121,51 @@ fn a_webhook_among_others() {
     until("the next file is in force", &|| get("stranger", "pods").0);
     write(&file, &[json!({ "type": "AlwaysAllow", "name": "alwaysallow" })]);
     until("the last file is in force", &|| get("nobody", "secrets").0);
+}
+
+/// Knows one token.
+fn identify(_: &str, review: &Value) -> Value {
+    let status = match review["spec"]["token"].as_str().unwrap_or_default() {
+        "opaque" => {
+            json!({ "authenticated": true, "user": { "username": "jane", "groups": ["dev"], "extra": { "a.io/b": ["c"] } } })
+        }
+        "worn" => json!({ "authenticated": false, "error": "worn out" }),
+        _ => json!({ "authenticated": false }),
+    };
+    json!({ "apiVersion": review["apiVersion"], "kind": "TokenReview", "status": status })
+}
+
+#[test]
+fn a_webhook_that_knows_tokens() {
+    let hook = Hook::start(identify);
+    let server = Server::start_with("token-webhook", None, |dir| {
+        kubeconfig(&dir.join("hook.conf"), &hook);
+        let file = dir.join("hook.conf").display().to_string();
+        let flag = |name: &str, value: &str| format!("--authentication-token-webhook-{name}={value}");
+        vec![flag("config-file", &file), flag("version", "v1")]
+    });
+    let review = |token: &str, audiences: &[&str]| {
+        let spec = json!({ "token": token, "audiences": audiences });
+        let review = json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec });
+        let status = server.ok(&["create", "-f", "-", "-o", "jsonpath={.status}"], &review.to_string());
+        serde_json::from_str::<Value>(&status).unwrap()
+    };
+    let good = review("opaque", &[]);
+    assert_eq!(
+        good["user"],
+        json!({ "username": "jane", "groups": ["dev", "system:authenticated"], "extra": { "a.io/b": ["c"] } })
+    );
+    let asked = hook.seen("/authorize");
+    assert_eq!((asked.len(), &asked[0]["apiVersion"]), (1, &json!("authentication.k8s.io/v1")));
+    assert_eq!(review("opaque", &["elsewhere"])["authenticated"], Value::Null);
+    assert_eq!(hook.seen("/authorize")[0]["spec"]["audiences"], json!(["elsewhere"]));
+    for _ in 0..2 {
+        assert_eq!(review("worn", &[])["error"], "[invalid bearer token, worn out]");
+    }
+    assert_eq!(hook.seen("/authorize").len(), 1, "the answer is kept");
+    assert_eq!(review("unknown", &[])["error"], "invalid bearer token");
+    let at = format!("--server=https://127.0.0.1:{}", server.port);
+    let own = ["--kubeconfig=/dev/null", &at, "--insecure-skip-tls-verify", "--token=opaque"];
+    let who = server.ok(&[&own[..], &["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]].concat(), "");
+    assert_eq!(who, "jane");
 }

@@ -7,8 +7,10 @@ pub mod legacy;
 mod notes;
 pub mod oidc;
 pub mod policy;
+mod remote;
 pub mod review;
 pub mod token;
+mod token_webhook;
 mod tokens;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ pub struct Access {
     pub policy: policy::Policy,
     pub authorizers: authorizers::Authorizers,
     pub issuers: oidc::Issuers,
+    token_webhook: Option<token_webhook::TokenWebhook>,
     tokens: tokens::Tokens,
 }
 
@@ -66,7 +69,8 @@ impl Access {
         let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
         let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer))?;
         let authorizers = authorizers::Authorizers::load(options)?;
-        Ok(Self { clients, signer, verifier, issuer, audiences, policy, authorizers, issuers, tokens })
+        let token_webhook = token_webhook::TokenWebhook::load(options)?;
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy, authorizers, issuers, token_webhook, tokens })
     }
 
     /// What tokens must be for that are to be used here.

@@ -6,7 +6,6 @@
 //! ```
 
 mod config;
-mod kubeconfig;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -2,15 +2,10 @@
 //! (`apiserver/plugin/pkg/authorizer/webhook`).
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use anyhow::Context;
 use auth::{Attributes, Decision, Target};
-use axum::body::Body;
 use cel::{Activation, untyped};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 use schema::field::Path;
 use serde::Deserialize;
@@ -18,21 +13,15 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::config::{self, Webhook as Configuration};
-use super::kubeconfig::Connection;
 use super::validate::{self, Condition};
 use super::{Asked, Outcome};
 use crate::access::file::aggregate;
-use crate::outbound::explain;
+use crate::access::remote::Connection;
 
 /// So many answers are kept; when there are more, those whose time is over are forgotten, or else all.
 const KEPT: usize = 8192;
 /// Questions with more text of the asker's choosing are not kept.
 const LONGEST: usize = 10_000;
-/// The largest answer that is read.
-const ANSWER: usize = 1024 * 1024;
-/// Upstream's back-off: five attempts, half a second, half as much again each time.
-const ATTEMPTS: u32 = 5;
-const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -48,9 +37,6 @@ pub struct Webhook {
     conditions: Vec<Condition>,
     answers: Mutex<HashMap<String, (Status, Instant)>>,
 }
-
-/// What an attempt came to: an answer, or why not and whether another may do better.
-type Attempt = Result<Status, (String, bool)>;
 
 impl Webhook {
     /// Reads the kubeconfig of a validated configuration.
@@ -166,64 +152,13 @@ impl Webhook {
         {
             review["spec"]["group"] = groups;
         }
-        let mut delay = FIRST_DELAY;
-        for attempt in 1.. {
-            match self.attempt(&review).await {
-                Ok(status) => return Ok(status),
-                Err((_, true)) if attempt < ATTEMPTS => {
-                    tokio::time::sleep(delay).await;
-                    delay = delay * 3 / 2;
-                }
-                Err((why, _)) => return Err(why),
-            }
-        }
-        Err("there were no attempts".to_owned())
-    }
-
-    async fn attempt(&self, review: &Value) -> Attempt {
-        let url = &self.connection.url;
-        let told = |why: String| (format!("Post {url:?}: {why}"), false);
-        match tokio::time::timeout(self.configuration.timeout, self.exchange(review)).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                Err(told("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()))
-            }
-        }
-    }
-
-    async fn exchange(&self, review: &Value) -> Attempt {
-        let url = &self.connection.url;
-        let told = |why: String| (format!("Post {url:?}: {why}"), false);
-        let mut request = Request::post(url)
-            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-            .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
-            .body(Body::from(crate::http::answer::to_json(review)))
-            .map_err(|error| told(error.to_string()))?;
-        if let Some(credentials) = &self.connection.credentials {
-            request.headers_mut().insert(AUTHORIZATION, credentials.clone());
-        }
-        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
-        let address = if request.uri().port().is_some() { authority } else { format!("{authority}:443") };
-        let response =
-            self.connection.client.request(request).await.map_err(|error| told(explain(&error, &address)))?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, ANSWER).collect().await.map_err(|error| told(error.to_string()))?.to_bytes();
-        if !head.status.is_success() {
-            let again = matches!(
-                head.status,
-                StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
-            );
-            let text = String::from_utf8_lossy(&body[..body.len().min(512)]);
-            let why = format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim());
-            return Err((why, again || head.headers.contains_key(RETRY_AFTER)));
-        }
         #[derive(Deserialize)]
         struct Review {
             #[serde(default)]
             status: Status,
         }
-        let answer: Review = serde_json::from_slice(&body)
-            .map_err(|error| (format!("couldn't get version/kind; json parse error: {error}"), false))?;
+        let answer = self.connection.review(&review, self.configuration.timeout).await?;
+        let answer: Review = serde_json::from_value(answer).map_err(|error| error.to_string())?;
         Ok(answer.status)
     }
 }

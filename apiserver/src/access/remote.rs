@@ -1,22 +1,34 @@
-//! Where a webhook is, and how to speak to it: a kubeconfig file, as upstream's `webhook.LoadKubeconfig` reads it.
+//! Where a webhook is, and how to speak to it: a kubeconfig file, as upstream's `webhook.LoadKubeconfig` reads it, and reviews
+//! posted to the server it names (`apiserver/pkg/util/webhook`).
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use auth::trust::Identity;
+use axum::body::Body;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::HeaderValue;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::outbound::{Http, Peer, client};
+use crate::outbound::{Http, Peer, client, explain};
+
+/// The largest answer that is read.
+const ANSWER: usize = 1024 * 1024;
+/// Upstream's back-off: five attempts, half a second, half as much again each time.
+const ATTEMPTS: u32 = 5;
+const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// A server, the client to reach it, and what proves who we are.
 pub struct Connection {
-    pub url: String,
-    pub client: Http,
+    url: String,
+    client: Http,
     /// Of the header `Authorization`.
-    pub credentials: Option<HeaderValue>,
+    credentials: Option<HeaderValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -124,5 +136,67 @@ impl Connection {
             value.set_sensitive(true);
         }
         Ok(Self { url: cluster.server, client: client(&peer, identity)?, credentials })
+    }
+}
+
+/// What an attempt came to: an answer, or why not and whether another may do better.
+type Attempt = Result<Value, (String, bool)>;
+
+impl Connection {
+    /// Posts a review and reads the answer to it, trying again where upstream does (`webhook.DefaultShouldRetry`).
+    ///
+    /// # Errors
+    /// Why there is no answer, in Go's words.
+    pub async fn review(&self, review: &Value, timeout: Duration) -> Result<Value, String> {
+        let mut delay = FIRST_DELAY;
+        for _ in 1..ATTEMPTS {
+            match self.attempt(review, timeout).await {
+                Ok(answer) => return Ok(answer),
+                Err((why, false)) => return Err(why),
+                Err((_, true)) => tokio::time::sleep(delay).await,
+            }
+            delay = delay * 3 / 2;
+        }
+        self.attempt(review, timeout).await.map_err(|(why, _)| why)
+    }
+
+    async fn attempt(&self, review: &Value, timeout: Duration) -> Attempt {
+        match tokio::time::timeout(timeout, self.exchange(review)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                Err(self.told("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()))
+            }
+        }
+    }
+
+    fn told(&self, why: String) -> (String, bool) {
+        (format!("Post {:?}: {why}", self.url), false)
+    }
+
+    async fn exchange(&self, review: &Value) -> Attempt {
+        let mut request = Request::post(&self.url)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
+            .body(Body::from(crate::http::answer::to_json(review)))
+            .map_err(|error| self.told(error.to_string()))?;
+        if let Some(credentials) = &self.credentials {
+            request.headers_mut().insert(AUTHORIZATION, credentials.clone());
+        }
+        let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+        let address = if request.uri().port().is_some() { authority } else { format!("{authority}:443") };
+        let response = self.client.request(request).await.map_err(|error| self.told(explain(&error, &address)))?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, ANSWER).collect().await.map_err(|error| self.told(error.to_string()))?.to_bytes();
+        if !head.status.is_success() {
+            let again = matches!(
+                head.status,
+                StatusCode::INTERNAL_SERVER_ERROR | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+            );
+            let text = String::from_utf8_lossy(&body[..body.len().min(512)]);
+            let why = format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim());
+            return Err((why, again || head.headers.contains_key(RETRY_AFTER)));
+        }
+        serde_json::from_slice(&body)
+            .map_err(|error| (format!("couldn't get version/kind; json parse error: {error}"), false))
     }
 }
