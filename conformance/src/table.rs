@@ -37,6 +37,7 @@ pub const AREAS: &[&[Spec]] = &[
     apps::stateful_set::SPECS,
     architecture::SPECS,
     auth::certificates::SPECS,
+    auth::mounted_tokens::SPECS,
     auth::service_accounts::SPECS,
     auth::subject_review::SPECS,
     cli::basic::SPECS,

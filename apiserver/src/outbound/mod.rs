@@ -120,7 +120,11 @@ impl Clients {
     }
 }
 
-fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
+/// A client with a pool of its own.
+///
+/// # Errors
+/// The authorities or the identity cannot be used.
+pub fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
