@@ -17,6 +17,7 @@ pub const AREAS: &[&[Spec]] = &[
     api_machinery::field_validation::SPECS,
     api_machinery::flow_control::SPECS,
     api_machinery::garbage_collector::SPECS,
+    api_machinery::namespace_pods::SPECS,
     api_machinery::namespaces::SPECS,
     api_machinery::resource_quota::SPECS,
     api_machinery::server_version::SPECS,
