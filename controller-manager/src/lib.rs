@@ -3,6 +3,7 @@
 //! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
+pub mod autoscaler;
 pub mod bootstrap;
 pub mod certificates;
 pub mod cluster_roles;
@@ -80,6 +81,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("ttl-after-finished-controller", &|| job::ttl::start(context));
     on("cronjob-controller", &|| cronjob::start(context));
     on("disruption-controller", &|| disruption::start(context));
+    on("horizontal-pod-autoscaler-controller", &|| autoscaler::start(context, &flags.autoscaler()));
     on("endpointslice-controller", &|| endpoints::start(context));
     on("serviceaccount-controller", &|| service_account::start(context));
     if flags.enabled("root-ca-certificate-publisher-controller")
