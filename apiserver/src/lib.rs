@@ -15,6 +15,7 @@ pub mod aggregator;
 pub mod app;
 pub mod audit;
 pub mod bootstrap;
+mod compaction;
 pub mod crd;
 pub mod flow;
 pub mod http;
@@ -113,6 +114,9 @@ where
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
     stop.cancelled().await;
+    if app.options.storage_backend == Backend::Embedded {
+        tokio::spawn(compaction::run(app.store.clone(), app.options.etcd_compaction_interval, stop.clone()));
+    }
     // What this cannot do in time the others do when the lease is over.
     match tokio::time::timeout(LEAVING, members::leave(&app)).await {
         Ok(Ok(())) => {}
@@ -130,7 +134,12 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
             Ok(Arc::new(store::embedded::Embedded::open(dir, store::embedded::Options::default())?))
         }
         Backend::Etcd3 => {
-            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, store::etcd::Options::default()).await?))
+            let every = options.etcd_compaction_interval;
+            let etcd = store::etcd::Options {
+                compact_every: (!every.is_zero()).then_some(every),
+                ..store::etcd::Options::default()
+            };
+            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, etcd).await?))
         }
     }
 }

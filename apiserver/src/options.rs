@@ -57,6 +57,9 @@ pub struct Options {
     /// Addresses of etcd, comma-separated.
     #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
     pub etcd_servers: Vec<String>,
+    /// How often what is older than this is forgotten by the store; 0: never.
+    #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
+    pub etcd_compaction_interval: Duration,
     #[arg(long, default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
     #[arg(long, default_value_t = 6443)]

@@ -17,7 +17,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, subresource};
+use super::{discovery, health, metrics, openapi, subresource, websocket};
 use crate::access::{self, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -155,7 +155,11 @@ async fn admit(
     id: &str,
     (trail, admitted): (&mut Option<Arc<Trail>>, &mut Option<Admitted>),
 ) -> ApiResult<Response<Body>> {
-    let user = match access::authenticate(app, peer, request.headers()).await {
+    let known = match websocket::take_token(request.headers_mut()) {
+        Ok(()) => access::authenticate(app, peer, request.headers()).await,
+        Err(error) => Err(error),
+    };
+    let user = match known {
         Ok(user) => user,
         Err(error) => {
             *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
@@ -285,7 +289,7 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     match info.verb {
         "get" => read::get(call).await,
         "list" => read::list(call).await,
-        "watch" => watch::watch(call).await,
+        "watch" => watch::watch(call, request).await,
         "create" if resource.prefix.is_empty() => {
             let bytes = collect(request).await?;
             let mut body = body::object(
