@@ -97,6 +97,7 @@ where
         flow: flow::Flow::default(),
         members: members::Members::default(),
         access,
+        admission: admission::configuration::Configuration::load(&options)?,
         kubelets,
         turns: admission::Turns::default(),
         audit,
@@ -113,10 +114,10 @@ where
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
-    stop.cancelled().await;
     if app.options.storage_backend == Backend::Embedded {
         tokio::spawn(compaction::run(app.store.clone(), app.options.etcd_compaction_interval, stop.clone()));
     }
+    stop.cancelled().await;
     // What this cannot do in time the others do when the lease is over.
     match tokio::time::timeout(LEAVING, members::leave(&app)).await {
         Ok(Ok(())) => {}
@@ -124,6 +125,9 @@ where
         Err(_) => tracing::warn!("this server could not be taken off the list of servers in time"),
     }
     server.await?;
+    if tokio::time::timeout(LEAVING, app.audit.shutdown()).await.is_err() {
+        tracing::warn!("not all audit events could be told in time");
+    }
     Ok(())
 }
 

@@ -143,6 +143,11 @@ pub struct Options {
     /// Old logs are kept for so many days; 0: for ever.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxage: u64,
+    #[command(flatten)]
+    pub audit: crate::audit::Flags,
+    /// What admission plugins are configured to do (apiserver.config.k8s.io/v1 AdmissionConfiguration).
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Admission plugins that are off by default and shall run.
     #[arg(long, value_delimiter = ',')]
     pub enable_admission_plugins: Vec<String>,

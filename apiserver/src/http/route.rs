@@ -129,11 +129,13 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Resp
     if long {
         trail.response(code, None);
         trail.stage(Stage::ResponseStarted);
+        trail.settle().await;
         return response.map(|body| audit::watched(body, trail));
     }
     if !trail.wants(Level::RequestResponse) && code < 400 {
         trail.response(code, None);
         trail.stage(Stage::ResponseComplete);
+        trail.settle().await;
         return response;
     }
     let (head, body) = response.into_parts();
@@ -142,6 +144,7 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Resp
     let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     trail.response(code, Some((media, &bytes)));
     trail.stage(Stage::ResponseComplete);
+    trail.settle().await;
     Response::from_parts(head, Body::from(bytes))
 }
 
@@ -167,6 +170,14 @@ async fn admit(
         }
     };
     *trail = begin(app, peer, &mut request, &user, &info, id);
+    if let Some(trail) = trail
+        && !trail.settle().await
+    {
+        trail.refuse();
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        let text = format!("Internal Server Error: {target:?}: failed to store audit event\n");
+        return Ok(answer::text(500, text));
+    }
     let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
     let (seat, decision) = app.flow.admit(&user, &info, is_long(&info)).await;
     *admitted = decision;
