@@ -75,6 +75,7 @@ kinds! {
     attributes_classes: VolumeAttributesClass,
     cluster_info: ConfigMap,
     bootstrap_tokens: Secret,
+    account_tokens: Secret,
     service_cidrs: ServiceCIDR,
     ip_addresses: IPAddress,
     autoscalers: HorizontalPodAutoscaler,
@@ -165,6 +166,8 @@ impl Context {
         kinds.cluster_info.watch(all().fields(&info));
         let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);
         kinds.bootstrap_tokens.watch(all().fields(&tokens));
+        let tokens = format!("type={}", auth::serviceaccount::SECRET_TYPE);
+        kinds.account_tokens.watch(all().fields(&tokens));
         kinds.service_cidrs.watch(all());
         kinds.ip_addresses.watch(all());
         kinds.autoscalers.watch(all());

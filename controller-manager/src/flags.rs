@@ -25,7 +25,7 @@ pub struct Flags {
     /// The certificate published in every namespace as ConfigMap kube-root-ca.crt
     #[arg(long)]
     pub root_ca_file: Option<PathBuf>,
-    /// Accepted for compatibility: tokens are made by the API server (TokenRequest)
+    /// The key of the tokens that are kept in Secrets; without it there are none
     #[arg(long)]
     pub service_account_private_key_file: Option<PathBuf>,
     /// The CA that signs certificate signing requests

@@ -3,6 +3,7 @@
 //! They share one cache a kind ([`framework`], [`context`]) and otherwise know nothing of each other: they meet in the API
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
+mod account_tokens;
 pub mod autoscaler;
 pub mod bootstrap;
 pub mod certificates;
@@ -90,6 +91,15 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
         let certificate =
             std::fs::read_to_string(path).with_context(|| format!("reading --root-ca-file {}", path.display()))?;
         root_ca::start(context, certificate);
+    }
+    if flags.enabled("serviceaccount-token-controller")
+        && let Some(path) = &flags.service_account_private_key_file
+    {
+        let authority = flags
+            .root_ca_file
+            .as_ref()
+            .map(|path| std::fs::read(path).with_context(|| format!("reading --root-ca-file {}", path.display())));
+        account_tokens::start(context, account_tokens::signer(path)?, authority.transpose()?.unwrap_or_default());
     }
     on("certificatesigningrequest-approving-controller", &|| certificates::start_approving(context));
     on("certificatesigningrequest-cleaner-controller", &|| certificates::start_cleaning(context));

@@ -84,6 +84,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
         events: Events::new(recorder),
         runc: Runc::new(&run.join("runc")),
         backoff: Backoff::default(),
+        object: tokio::sync::watch::channel(Arc::default()).0,
         name,
         client,
         writable,

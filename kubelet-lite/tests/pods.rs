@@ -93,6 +93,7 @@ async fn node() -> World {
     let objects = Watched::new(client.clone());
     let node = Node {
         name: "c0w1".into(),
+        object: tokio::sync::watch::channel(Arc::default()).0,
         client,
         events: Events::new(recorder),
         images: Images::new(&base.join("images"), &base.join("catalogue")),
@@ -118,7 +119,7 @@ impl World {
             "spec": spec,
         });
         self.fake.put(&path(name), pod);
-        Actor::spawn(self.node.clone(), Registry::default(), Arc::new(self.fake.pod(&path(name)))).0
+        Actor::spawn(self.node.clone(), Registry::default(), Arc::new(self.fake.pod(&path(name))), None).0
     }
 
     fn delete(&self, name: &str, grace: i64, events: &tokio::sync::mpsc::UnboundedSender<Event>) {
@@ -203,6 +204,16 @@ async fn a_pod_lives_and_dies(world: &World) {
     assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
     let log = std::fs::read_to_string("/var/log/pods/default_web_uid-web/app/0.log").expect("a log");
     assert!(log.contains(&format!("stdout F hello from web at {ip}")), "{log}");
+    // The node controller took the node for dead, and was wrong.
+    let mut contested = pod.clone();
+    for condition in contested["status"]["conditions"].as_array_mut().expect("conditions") {
+        if condition["type"] == "Ready" {
+            condition["status"] = "False".into();
+        }
+    }
+    world.fake.put(&path("web"), contested);
+    events.send(Event::Pod(Arc::new(world.fake.pod(&path("web"))))).expect("the actor lives");
+    world.until("web", "Ready again", ready).await;
     world.delete("web", 5, &events);
     world.until_gone("web").await;
     let seen = world.reasons();
@@ -265,13 +276,13 @@ async fn pods_outlive_the_kubelet(world: &World) {
         "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "long", "namespace": "default", "uid": "uid-long" }, "spec": spec,
     });
     world.fake.put(&path("long"), pod);
-    let first = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+    let first = Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))), None);
     let running = |pod: &Value| state(pod, 0)["running"].is_object();
     let before = world.until("long", "running", running).await;
     // As after kill -9: the actor is gone and nothing was told.
     first.1.abort();
     let (events, _task) =
-        Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))));
+        Actor::spawn(world.node.clone(), Registry::default(), Arc::new(world.fake.pod(&path("long"))), None);
     events.send(Event::Wake).expect("the actor lives");
     let after = world.until("long", "running", running).await;
     assert_eq!(before["status"]["podIP"], after["status"]["podIP"]);

@@ -15,6 +15,8 @@ use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
 
+use super::legacy;
+use super::notes::Notes;
 use crate::app::{App, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
@@ -106,47 +108,84 @@ impl BoundObjects for Bound<'_> {
     }
 }
 
-async fn stored(app: &App, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<Value>> {
+/// An object of core/v1 as the store has it.
+pub(super) async fn stored(app: &App, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<Value>> {
     let resource = app.resource("", resource)?;
     let (found, _) = app.store.get(&resource.key(namespace, name), None).await?;
     found.map(|kv| serde_json::from_slice(&kv.value).context("read a stored object")).transpose()
 }
 
-/// The user behind a token, and the audiences it is good for (`audiences` empty: the server's own).
+/// The user behind a token, and the audiences it is good for (`audiences` empty: the server's own). Each authenticator is
+/// asked in turn; one that does not know the token leaves it to the next, and so does one that refuses it.
 ///
 /// # Errors
 /// Why the token is refused; for the log and TokenReviews.
-pub async fn token(app: &App, token: &str, audiences: &[String]) -> Result<(UserInfo, Vec<String>), String> {
+pub async fn token(
+    app: &Arc<App>,
+    token: &str,
+    audiences: &[String],
+    notes: &mut Notes,
+) -> Result<(UserInfo, Vec<String>), String> {
     let now = Timestamp::now();
-    let verified = match app.access.verifier.verify(token, audiences, now) {
-        Ok(verified) => verified,
-        Err(TokenError::Foreign) => {
-            let user = bootstrap(app, token, now).await?;
-            let own = app.access.audiences();
-            // Such a token says nothing about audiences: it is for the API server.
-            let shared: Vec<String> = if audiences.is_empty() {
-                own.to_vec()
-            } else {
-                own.iter().filter(|a| audiences.contains(a)).cloned().collect()
-            };
-            return if shared.is_empty() {
-                Err("the token is not for these audiences".to_owned())
-            } else {
-                Ok((user, shared))
-            };
+    let verifier = &app.access.verifier;
+    let mut refusals = vec!["invalid bearer token".to_owned()];
+    match verifier.verify_legacy(token, audiences) {
+        Ok((claims, audiences)) => match legacy::user(app, token, &claims, notes).await {
+            Ok(user) => return Ok((user, audiences)),
+            Err(why) => refusals.push(why),
+        },
+        Err(TokenError::Foreign) => {}
+        Err(error) => refusals.push(error.to_string()),
+    }
+    match verifier.verify(token, audiences, now) {
+        Ok(verified) => match verified.bound(&Bound(app), now).await {
+            Ok(user) => {
+                if let Some(seconds) = verified.stale(now) {
+                    let text = format!("subject: {}, seconds after warning threshold: {seconds}", user.username);
+                    notes.annotations.push(("authentication.k8s.io/stale-token", text));
+                }
+                return Ok((user, verified.audiences));
+            }
+            Err(error) => refusals.push(error.to_string()),
+        },
+        Err(TokenError::Foreign) => {}
+        Err(error) => refusals.push(error.to_string()),
+    }
+    if app.options.enable_bootstrap_token_auth
+        && let Some((id, secret)) = bootstrap_token::split(token)
+    {
+        match bootstrap(app, id, secret, now).await {
+            Ok(user) => match ours(app, audiences) {
+                Some(shared) => return Ok((user, shared)),
+                None => refusals.push("the token is not for these audiences".to_owned()),
+            },
+            Err(why) => refusals.push(why),
         }
-        Err(error) => return Err(error.to_string()),
-    };
-    let user = verified.bound(&Bound(app), now).await.map_err(|e| e.to_string())?;
-    Ok((user, verified.audiences))
+    }
+    // After the others: it may have to ask its issuer.
+    match app.access.issuers.user(app, token, now).await {
+        Some(Ok(user)) => match ours(app, audiences) {
+            Some(shared) => return Ok((user.authenticated(), shared)),
+            None => refusals.push("the token is not for these audiences".to_owned()),
+        },
+        Some(Err(why)) => refusals.push(why),
+        None => {}
+    }
+    Err(match &refusals[..] {
+        [only] => only.clone(),
+        all => format!("[{}]", all.join(", ")),
+    })
 }
 
-async fn bootstrap(app: &App, token: &str, now: Timestamp) -> Result<UserInfo, String> {
-    let foreign = || TokenError::Foreign.to_string();
-    if !app.options.enable_bootstrap_token_auth {
-        return Err(foreign());
-    }
-    let (id, secret) = bootstrap_token::split(token).ok_or_else(foreign)?;
+/// The audiences of a token that says nothing about them: it is for the API server.
+fn ours(app: &App, wanted: &[String]) -> Option<Vec<String>> {
+    let own = app.access.audiences();
+    let shared: Vec<String> =
+        own.iter().filter(|audience| wanted.is_empty() || wanted.contains(audience)).cloned().collect();
+    (!shared.is_empty()).then_some(shared)
+}
+
+async fn bootstrap(app: &App, id: &str, secret: &str, now: Timestamp) -> Result<UserInfo, String> {
     let name = bootstrap_token::secret_name(id);
     let found = stored(app, "secrets", bootstrap_token::NAMESPACE, &name).await.map_err(|error| error.to_string())?;
     let object = found.ok_or("there is no such bootstrap token")?;
@@ -158,7 +197,13 @@ async fn bootstrap(app: &App, token: &str, now: Timestamp) -> Result<UserInfo, S
 ///
 /// # Errors
 /// 401.
-pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiResult<UserInfo> {
+pub async fn authenticate(
+    app: &Arc<App>,
+    peer: &Peer,
+    path: &str,
+    headers: &HeaderMap,
+    notes: &mut Notes,
+) -> ApiResult<UserInfo> {
     let Presented { user, proxy } = &*peer.presented;
     if let Some(user) = proxy.as_ref().and_then(|names| names.user(headers)) {
         return Ok(user.authenticated());
@@ -173,18 +218,22 @@ pub async fn authenticate(app: &App, peer: &Peer, headers: &HeaderMap) -> ApiRes
         if let Some(user) = app.access.tokens.get(bearer, now) {
             return Ok(user);
         }
-        let (user, _) = token(app, bearer, &[]).await.map_err(|why| {
+        let (user, _) = token(app, bearer, &[], notes).await.map_err(|why| {
             tracing::debug!(why, "a bearer token was refused");
             ApiError::unauthorized()
         })?;
-        app.access.tokens.keep(bearer, &user, now);
+        if notes.is_empty() {
+            // What there is to say of a token is to be said each time.
+            app.access.tokens.keep(bearer, &user, now);
+        }
         return Ok(user);
     }
     if let Some(Err(why)) = user {
         tracing::debug!(why, "a client certificate was refused");
         return Err(ApiError::unauthorized());
     }
-    if app.options.anonymous_auth { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
+    let anonymous = app.access.issuers.anonymous(path).unwrap_or(app.options.anonymous_auth.unwrap_or(true));
+    if anonymous { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
 }
 
 /// The token of an Authorization header, if it is one of that kind.

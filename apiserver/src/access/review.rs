@@ -4,7 +4,7 @@ use auth::{Attributes, Resource, Target, UserInfo};
 use schema::selector::FieldSelector;
 use serde_json::{Value, json};
 
-use super::{decide_fields, token_user};
+use super::{Notes, decide_fields, token_user};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -36,11 +36,13 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
         "selfsubjectreviews" => body["status"] = json!({ "userInfo": call.user }),
         "tokenreviews" => {
             let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
-            body["status"] = match token_user(&call.app, text(&body, "/spec/token"), &audiences).await {
+            let mut notes = Notes::default();
+            let judged = token_user(&call.app, text(&body, "/spec/token"), &audiences, &mut notes).await;
+            notes.tell(call.trail.as_deref());
+            notes.warnings.into_iter().for_each(|warning| call.warn(warning));
+            body["status"] = match judged {
                 Ok((user, audiences)) => json!({ "authenticated": true, "user": user, "audiences": audiences }),
-                Err(why) => {
-                    json!({ "user": {}, "error": format!("[invalid bearer token, {why}]") })
-                }
+                Err(why) => json!({ "user": {}, "error": why }),
             };
             // The token is not repeated in the answer of a review that anyone may log.
         }

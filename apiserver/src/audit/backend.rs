@@ -234,14 +234,21 @@ struct Throttle {
 
 impl Throttle {
     fn new(qps: f64, burst: f64, now: Instant) -> Self {
-        let interval = Duration::from_secs_f64(1.0 / qps);
-        Self { interval, burst, empty: now - interval.mul_f64(burst).min(Duration::from_secs(1)) }
+        // Slower than once a day is never; longer times would not even be times.
+        let interval = Duration::from_secs_f64((1.0 / qps).min(86_400.0));
+        let mut this = Self { interval, burst, empty: now };
+        this.empty = this.fullest(now);
+        this
+    }
+
+    /// When a bucket that is full now was empty.
+    fn fullest(&self, now: Instant) -> Instant {
+        now.checked_sub(self.interval.mul_f64(self.burst)).unwrap_or(now)
     }
 
     /// When the next may go.
     fn next(&mut self, now: Instant) -> Instant {
-        let fullest = now.checked_sub(self.interval.mul_f64(self.burst)).unwrap_or(now);
-        self.empty = self.empty.max(fullest) + self.interval;
+        self.empty = self.empty.max(self.fullest(now)) + self.interval;
         self.empty.max(now)
     }
 }
@@ -253,8 +260,7 @@ mod tests {
     #[test]
     fn a_throttle_lets_a_burst_through_and_then_its_rate() {
         let start = Instant::now() + Duration::from_secs(3600);
-        let mut throttle =
-            Throttle { interval: Duration::from_millis(100), burst: 3.0, empty: start - Duration::from_secs(60) };
+        let mut throttle = Throttle::new(10.0, 3.0, start);
         let waits: Vec<u128> = (0..5).map(|_| (throttle.next(start) - start).as_millis()).collect();
         assert_eq!(waits, [0, 0, 0, 100, 200]);
         let later = start + Duration::from_secs(10);

@@ -23,6 +23,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::forward::{clean, forget_impersonation, splice};
+use super::kubelet_words;
 use super::status::{ApiError, ApiResult};
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
@@ -156,15 +157,28 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
             backend.path = format!("/{}", info.rest);
             backend
         }
-        ("pods", _) => container(call).await?,
+        ("pods", sub) => match container(call).await? {
+            Some(backend) => backend,
+            // Nobody has written a log yet.
+            None if sub == "log" => return Ok(Response::new(Body::empty())),
+            None => {
+                let message = format!("pod {} does not have a host assigned", info.name);
+                return Err(ApiError::bad_request(message));
+            }
+        },
         _ => return Err(ApiError::no_route()),
     };
     let query = match info.subresource.as_str() {
-        // These have been turned into the path or into words of the kubelet's own.
-        "log" => log_query(call),
-        _ => request.uri().query().unwrap_or_default().to_owned(),
+        "proxy" => request.uri().query().unwrap_or_default().to_owned(),
+        sub => kubelet_words::query(sub, call.query.iter()),
     };
-    forward(&call.app, backend, &query, request, call).await
+    let response = forward(&call.app, backend, &query, request, call).await?;
+    // A log that cannot be had is told as a Status; an upgrade that is refused, as the kubelet says it.
+    let is_log = info.subresource == "log" && response.status() != StatusCode::SWITCHING_PROTOCOLS;
+    if is_log && !response.status().is_success() {
+        return Err(kubelet_words::refusal(response, &info.name).await);
+    }
+    Ok(response)
 }
 
 /// The options object of a connection, which admission judges; none for a log, which is a mere read.
@@ -211,17 +225,13 @@ async fn pod(call: &Call) -> ApiResult<Value> {
     Ok(write::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?.value)
 }
 
-/// The kubelet's path of exec, attach, portForward and containerLogs.
-async fn container(call: &Call) -> ApiResult<Backend> {
+/// The kubelet's path of exec, attach, portForward and containerLogs; nothing while the pod has no node.
+async fn container(call: &Call) -> ApiResult<Option<Backend>> {
     let info = &call.info;
     let pod = pod(call).await?;
     let node_name = text(&pod, "/spec/nodeName");
     let (namespace, name) = (&info.namespace, &info.name);
-    if node_name.is_empty() {
-        return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
-    }
-    let mut backend = node(&call.app, node_name).await?;
-    backend.path = match info.subresource.as_str() {
+    let path = match info.subresource.as_str() {
         "portforward" => format!("/portForward/{namespace}/{name}"),
         sub => {
             let container = container_name(call, &pod)?;
@@ -229,7 +239,11 @@ async fn container(call: &Call) -> ApiResult<Backend> {
             format!("/{verb}/{namespace}/{name}/{container}")
         }
     };
-    Ok(backend)
+    if node_name.is_empty() {
+        return Ok(None);
+    }
+    let backend = node(&call.app, node_name).await?;
+    Ok(Some(Backend { path, ..backend }))
 }
 
 /// The container a request is for: the one it names, or the only one.
@@ -263,17 +277,6 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
             }
         },
     }
-}
-
-fn log_query(call: &Call) -> String {
-    let passed = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
-    let pairs = call.query.iter().filter(|(name, _)| passed.contains(name));
-    pairs.map(|(name, value)| format!("{name}={}", escape(value))).collect::<Vec<_>>().join("&")
-}
-
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A node's kubelet.

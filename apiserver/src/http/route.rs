@@ -18,7 +18,7 @@ use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, subresource, websocket};
-use crate::access::{self, Peer, review};
+use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
@@ -62,7 +62,8 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let mut admitted = None;
-    let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted));
+    let mut notes = Notes::default();
+    let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted, &mut notes));
     let result = AssertUnwindSafe(admitting).catch_unwind().await;
     let result = result.unwrap_or_else(|_| {
         if let Some(trail) = &trail {
@@ -76,6 +77,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         }
         answer::error(&error, media)
     });
+    answer::warn(&mut response, &notes.warnings);
     if let Some(admitted) = &admitted {
         admitted.stamp(response.headers_mut());
     }
@@ -156,20 +158,22 @@ async fn admit(
     info: RequestInfo,
     query: Query,
     id: &str,
-    (trail, admitted): (&mut Option<Arc<Trail>>, &mut Option<Admitted>),
+    (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
     let known = match websocket::take_token(request.headers_mut()) {
-        Ok(()) => access::authenticate(app, peer, request.headers()).await,
+        Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
         Err(error) => Err(error),
     };
     let user = match known {
         Ok(user) => user,
         Err(error) => {
             *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+            notes.tell(trail.as_deref());
             return Err(error);
         }
     };
     *trail = begin(app, peer, &mut request, &user, &info, id);
+    notes.tell(trail.as_deref());
     if let Some(trail) = trail
         && !trail.settle().await
     {

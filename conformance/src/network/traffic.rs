@@ -67,7 +67,9 @@ fn http(address: &str, port: u64) -> String {
 }
 
 fn udp(address: &str, port: u64) -> String {
-    format!("bash -c 'exec 3<>/dev/udp/{address}/{port}; echo -n hostname >&3; timeout 1 cat <&3'")
+    format!(
+        "bash -c 'exec 3<>/dev/udp/{address}/{port}; echo -n hostname >&3; timeout 1 dd bs=512 count=1 status=none <&3'"
+    )
 }
 
 async fn between_pods(t: Test, over_udp: bool, from_node: bool) -> anyhow::Result<()> {

@@ -101,7 +101,8 @@ impl Controller for Health {
         let mut wanted = (*current).clone();
         wanted.spec.get_or_insert_default().taints = wanted_taints(&current, now);
         let tainted = kinds.nodes.update(&current, &wanted).await?;
-        if status_of(&tainted, "Ready") != "True" {
+        // A kubelet that says "False" speaks for its pods itself.
+        if status_of(&tainted, "Ready") == "Unknown" {
             self.mark_pods(&node, &tainted).await?;
         }
         // A silent node is looked at again when it speaks.

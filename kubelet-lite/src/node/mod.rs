@@ -8,9 +8,10 @@ pub mod registration;
 pub mod status;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node as NodeObject, Service};
 use kube::Client;
 use kube::runtime::reflector::Store;
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ use cni::libcni::Cni;
 /// Everything pods need of their node.
 pub struct Node {
     pub name: String,
+    /// The Node object as it was seen last.
+    pub object: watch::Sender<Arc<NodeObject>>,
     pub flags: Flags,
     pub client: Client,
     pub events: events::Events,

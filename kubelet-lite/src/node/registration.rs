@@ -52,20 +52,25 @@ async fn attempt(api: &Api<NodeObject>, name: &str, object: &NodeObject) -> kube
     }
 }
 
-/// Tells when somebody else (the node controller) says that this node's readiness is unknown, or has deleted the Node: we
-/// know better, and say so at once.
-fn doubts(node: &Node) -> Arc<Notify> {
+/// Follows the Node object, and tells when somebody else (the node controller) says that its readiness is unknown, or has
+/// deleted it: we know better, and say so at once.
+fn doubts(node: &Arc<Node>) -> Arc<Notify> {
     let config = watcher::Config::default().fields(&format!("metadata.name={}", node.name));
     let events = watcher(Api::<NodeObject>::all(node.client.clone()), config).default_backoff();
     let told = Arc::new(Notify::new());
-    let tell = told.clone();
+    let (tell, own) = (told.clone(), node.clone());
     tokio::spawn(async move {
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             let doubted = match event {
                 Ok(watcher::Event::Apply(node) | watcher::Event::InitApply(node)) => {
-                    let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
-                    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "Unknown")
+                    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref());
+                    let unknown = conditions
+                        .unwrap_or_default()
+                        .iter()
+                        .any(|condition| condition.type_ == "Ready" && condition.status == "Unknown");
+                    own.object.send_replace(Arc::new(node));
+                    unknown
                 }
                 Ok(watcher::Event::Delete(_)) => true,
                 _ => false,

@@ -5,14 +5,17 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use scheduler::core::pod::PodInfo;
+
 use super::actor::{Actor, Event};
+use super::admit::{self, Rejection};
 use super::registry::Registry;
 use super::setup;
 use crate::node::{Node, RUN};
@@ -21,6 +24,8 @@ struct Running {
     events: mpsc::UnboundedSender<Event>,
     task: JoinHandle<()>,
     name: (String, String),
+    /// What it takes of the node; `None` when it is over.
+    info: Option<Arc<PodInfo>>,
 }
 
 /// Runs until the process ends. Pods keep running when it does.
@@ -30,6 +35,9 @@ pub async fn run(node: Arc<Node>, registry: Registry) -> anyhow::Result<()> {
     let mut stream = pin!(watcher(api, config).default_backoff());
     let mut actors: HashMap<String, Running> = HashMap::new();
     let mut listed: Option<Vec<String>> = None;
+    // Who is to be admitted is measured against what the node has.
+    let has = |object: &Arc<NodeObject>| object.status.as_ref().is_some_and(|status| status.allocatable.is_some());
+    node.object.subscribe().wait_for(has).await?;
     loop {
         let event = match stream.try_next().await {
             Ok(Some(event)) => event,
@@ -72,13 +80,33 @@ fn apply(node: &Arc<Node>, registry: &Registry, actors: &mut HashMap<String, Run
         let _ = old.events.send(Event::Gone);
     }
     let pod = Arc::new(pod);
-    match actors.get(&uid) {
-        Some(running) => drop(running.events.send(Event::Pod(pod))),
+    let info = (!is_over(&pod)).then(|| Arc::new(PodInfo::new(&pod)));
+    match actors.get_mut(&uid) {
+        Some(running) => {
+            running.info = info;
+            let _ = running.events.send(Event::Pod(pod));
+        }
         None => {
-            let (events, task) = Actor::spawn(node.clone(), registry.clone(), pod);
-            actors.insert(uid, Running { events, task, name });
+            let others = actors.values().filter_map(|running| running.info.clone());
+            let rejected = reject(&pod, &node.object.borrow(), others);
+            let info = info.filter(|_| rejected.is_none());
+            let (events, task) = Actor::spawn(node.clone(), registry.clone(), pod, rejected);
+            actors.insert(uid, Running { events, task, name, info });
         }
     }
+}
+
+fn is_over(pod: &Pod) -> bool {
+    matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"))
+}
+
+/// Why a new pod is refused. One that a kubelet has begun with is not asked again.
+fn reject(pod: &Pod, node: &Arc<NodeObject>, others: impl Iterator<Item = Arc<PodInfo>>) -> Option<Rejection> {
+    let begun = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
+    if begun || is_over(pod) || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    admit::admit(pod, node, others).err()
 }
 
 /// Ends sandboxes of pods that no longer exist.

@@ -9,6 +9,7 @@
 //! The actor alone changes a pod's [`state`]; everything that takes time runs beside it and reports back as an event.
 
 pub mod actor;
+pub mod admit;
 pub mod manager;
 pub mod plan;
 pub mod probing;

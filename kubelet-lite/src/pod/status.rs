@@ -204,6 +204,22 @@ fn phase(
     }
 }
 
+/// Whether somebody else has given one of our conditions another status than `wanted` has (pod/status/status_manager.go,
+/// `needsReconcile`).
+#[must_use]
+pub fn is_contested(observed: Option<&PodStatus>, wanted: &PodStatus) -> bool {
+    let of = |status: Option<&PodStatus>| -> Vec<(String, String)> {
+        let all = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+        let mut own: Vec<_> = all
+            .filter(|condition| OWN.contains(&condition.type_.as_str()))
+            .map(|condition| (condition.type_.clone(), condition.status.clone()))
+            .collect();
+        own.sort();
+        own
+    };
+    of(observed) != of(Some(wanted))
+}
+
 #[allow(clippy::too_many_arguments)] // Everything a condition can depend on, and nothing else.
 fn conditions(
     spec: &PodSpec,
@@ -290,4 +306,32 @@ fn conditions(
         condition.reason = condition.reason.take().filter(|reason| !reason.is_empty());
     }
     list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(conditions: &[(&str, &str)]) -> PodStatus {
+        let conditions = conditions.iter().map(|(type_, status)| PodCondition {
+            type_: (*type_).to_owned(),
+            status: (*status).to_owned(),
+            ..PodCondition::default()
+        });
+        PodStatus { conditions: Some(conditions.collect()), ..PodStatus::default() }
+    }
+
+    #[test]
+    fn only_our_own_conditions_are_contested() {
+        let wanted = with(&[("Ready", "True"), ("Initialized", "True")]);
+        for (observed, contested) in [
+            (Some(with(&[("Initialized", "True"), ("Ready", "True")])), false),
+            (Some(with(&[("Initialized", "True"), ("Ready", "True"), ("example.com/gate", "False")])), false),
+            (Some(with(&[("Initialized", "True"), ("Ready", "False")])), true),
+            (Some(with(&[("Ready", "True")])), true),
+            (None, true),
+        ] {
+            assert_eq!(is_contested(observed.as_ref(), &wanted), contested, "{observed:?}");
+        }
+    }
 }

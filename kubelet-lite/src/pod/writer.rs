@@ -1,4 +1,5 @@
-//! Writing a pod's status: one patch at a time, always the newest; what it overtook is never sent.
+//! Writing a pod's status: one patch at a time, always the newest; what it overtook is never sent. What somebody else made of
+//! our conditions since (the node controller, say, while the node was silent) is put right, as upstream's status manager does.
 
 use std::time::Duration;
 
@@ -22,21 +23,32 @@ pub struct Wanted {
     pub netns: Option<String>,
     /// The pod is over: remove the object after its last status.
     pub delete: bool,
+    /// The version of the object in which our conditions were seen to be other than `status` says. It may be older than
+    /// our last write.
+    pub contested: Option<u64>,
+}
+
+/// The version of an object, as a number ([KEP-5504](https://kep.k8s.io/5504)).
+pub fn version(pod: &Pod) -> Option<u64> {
+    pod.metadata.resource_version.as_deref()?.parse().ok()
 }
 
 /// Writes until the object is gone or the actor ends.
 pub async fn run(client: Client, pod: Pod, mut wanted: watch::Receiver<Wanted>) {
     let api: Api<Pod> = Api::namespaced(client, &pod.namespace().unwrap_or_default());
     let (name, uid) = (pod.name_any(), pod.uid().unwrap_or_default());
-    let mut written: Option<Wanted> = None;
+    // What was written last, and the version that made.
+    let mut written: Option<(Wanted, u64)> = None;
     loop {
         let now = wanted.borrow_and_update().clone();
         if let Some(status) = &now.status
-            && written.as_ref().is_none_or(|old| old.status != now.status || old.netns != now.netns)
+            && written.as_ref().is_none_or(|(old, version)| {
+                old.status != now.status || old.netns != now.netns || now.contested > Some(*version)
+            })
         {
             match write(&api, &name, &uid, status, now.netns.as_deref()).await {
-                Ok(true) => written = Some(now.clone()),
-                Ok(false) => return,
+                Ok(Some(pod)) => written = Some((now.clone(), version(&pod).unwrap_or(u64::MAX))),
+                Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(%error, pod = name, "the pod's status is not written");
                     tokio::time::sleep(RETRY).await;
@@ -63,8 +75,14 @@ pub async fn run(client: Client, pod: Pod, mut wanted: watch::Receiver<Wanted>) 
     }
 }
 
-/// False when the object is gone, or is another one of the same name.
-async fn write(api: &Api<Pod>, name: &str, uid: &str, status: &PodStatus, netns: Option<&str>) -> kube::Result<bool> {
+/// Nothing when the object is gone, or is another one of the same name.
+async fn write(
+    api: &Api<Pod>,
+    name: &str,
+    uid: &str,
+    status: &PodStatus,
+    netns: Option<&str>,
+) -> kube::Result<Option<Pod>> {
     let mut body = serde_json::json!({ "metadata": { "uid": uid }, "status": status });
     // A merge patch keeps what it does not name: fields that went away are named.
     for field in ["podIP", "podIPs", "reason", "message"] {
@@ -76,8 +94,8 @@ async fn write(api: &Api<Pod>, name: &str, uid: &str, status: &PodStatus, netns:
         body["metadata"]["annotations"] = serde_json::json!({ NETNS_ANNOTATION: netns });
     }
     match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
-        Ok(_) => Ok(true),
-        Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => Ok(false),
+        Ok(pod) => Ok(Some(pod)),
+        Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -36,7 +36,12 @@ impl Fake {
         kube::Client::try_from(kube::Config::new(url)).expect("a client")
     }
 
-    pub fn put(&self, path: &str, object: Value) {
+    /// Stores an object, under a version of its own.
+    pub fn put(&self, path: &str, mut object: Value) {
+        let version = *self.changes.borrow() + 1;
+        if object["metadata"].is_object() {
+            object["metadata"]["resourceVersion"] = version.to_string().into();
+        }
         self.objects.lock().insert(path.to_owned(), object);
         self.changes.send_modify(|count| *count += 1);
     }
@@ -146,10 +151,10 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
             fake.put(&format!("{path}/{name}"), body.clone());
             Some(body)
         }
-        Method::PATCH => fake.get(&path).map(|mut object| {
+        Method::PATCH => fake.get(&path).and_then(|mut object| {
             merge(&mut object, &body);
-            fake.put(&path, object.clone());
-            object
+            fake.put(&path, object);
+            fake.get(&path)
         }),
         Method::DELETE => {
             let removed = fake.objects.lock().remove(&path);

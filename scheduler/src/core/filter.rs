@@ -82,7 +82,9 @@ fn unschedulable(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     Some(Refusal::new(Plugin::NodeUnschedulable, "node(s) were unschedulable", false))
 }
 
-fn name(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+/// The node a pod names.
+#[must_use]
+pub fn name(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let wanted = pod.spec.as_ref()?.node_name.as_deref().filter(|name| !name.is_empty())?;
     (wanted != node.name).then(|| Refusal::new(Plugin::NodeName, "node(s) didn't match the requested node name", false))
 }
@@ -94,13 +96,23 @@ fn taints(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     Some(Refusal::new(Plugin::TaintToleration, reason, false))
 }
 
-fn affinity(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+/// The taint that would drive the pod away from the node.
+#[must_use]
+pub fn evicting_taint<'a>(pod: &PodInfo, node: &'a NodeInfo) -> Option<&'a k8s_openapi::api::core::v1::Taint> {
+    untolerated(&pod.tolerations, node.taints(), &["NoExecute"])
+}
+
+/// Node selector and required node affinity.
+#[must_use]
+pub fn affinity(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     let spec = pod.spec.as_ref()?;
     (!wants_node(spec, &node.node))
         .then(|| Refusal::new(Plugin::NodeAffinity, "node(s) didn't match Pod's node affinity/selector", false))
 }
 
-fn ports(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
+/// Ports of the node itself.
+#[must_use]
+pub fn ports(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
     if pod.ports.is_empty() {
         return None;
     }

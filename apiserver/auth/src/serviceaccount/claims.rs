@@ -89,7 +89,7 @@ impl Claims {
     }
 }
 
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+pub(super) fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Audience {
@@ -178,7 +178,9 @@ impl Verified {
     }
 
     /// The token is only still valid because its life was extended; the client should fetch a new one.
-    pub fn stale(&self, now: Timestamp) -> bool {
-        self.claims.kubernetes.warnafter.is_some_and(|after| after < now.as_second())
+    /// How many seconds ago that was; `None`: it was not yet.
+    pub fn stale(&self, now: Timestamp) -> Option<i64> {
+        let after = self.claims.kubernetes.warnafter?;
+        (after != 0 && after < now.as_second()).then(|| now.as_second() - after)
     }
 }

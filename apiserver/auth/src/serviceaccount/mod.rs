@@ -1,12 +1,14 @@
 //! ServiceAccount tokens: JSON web tokens bound to a ServiceAccount and, usually, a pod.
 //!
 //! [`Signer`] issues them, [`Verifier`] checks signature, issuer, audience and time without any I/O; [`Verified::bound`] then
-//! checks, through a lookup of the caller, that what the token is bound to still exists. Claims and messages follow upstream
+//! checks, through a lookup of the caller, that what the token is bound to still exists. Tokens of the older kind, kept in
+//! Secrets, are [`LegacyClaims`]. Claims and messages follow upstream
 //! (`pkg/serviceaccount`, KEP-1205, KEP-4193).
 
 mod claims;
 mod jwks;
 mod key;
+mod legacy;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -14,6 +16,7 @@ mod token;
 pub use claims::{BoundObjects, BoundRef, BoundState, Claims, TokenRequest, Verified};
 pub use jwks::{jwks, openid_configuration};
 pub use key::{PublicKey, SigningKey};
+pub use legacy::{Judged, LAST_USED_LABEL, LEGACY_ISSUER, LegacyClaims, SECRET_TYPE, last_used};
 pub use token::{Signer, TokenError, Verifier};
 
 /// The default issuer, and the default audience of the API server itself.

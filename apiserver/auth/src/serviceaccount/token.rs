@@ -2,6 +2,7 @@
 
 use super::claims::{Claims, TokenRequest, Verified};
 use super::key::{PublicKey, SigningKey};
+use super::legacy::{LEGACY_ISSUER, LegacyClaims};
 use super::split_username;
 use anyhow::Context;
 use base64::Engine;
@@ -34,6 +35,8 @@ pub enum TokenError {
     Gone(&'static str),
     #[error("the token's {0} has been deleted and made anew")]
     Replaced(&'static str),
+    #[error("{0}")]
+    Refused(String),
     #[error("looking up what the token is bound to failed: {0}")]
     Lookup(#[source] anyhow::Error),
 }
@@ -61,17 +64,29 @@ impl Signer {
     /// # Errors
     /// Signing failed.
     pub fn issue(&self, request: TokenRequest, now: Timestamp) -> anyhow::Result<(String, Claims)> {
+        let claims = Claims::new(request, &self.issuer, uuid::Uuid::new_v4().to_string(), now);
+        Ok((self.sign(&claims)?, claims))
+    }
+
+    /// A signed token to be kept in a Secret.
+    ///
+    /// # Errors
+    /// Signing failed.
+    pub fn issue_legacy(&self, claims: &LegacyClaims) -> anyhow::Result<String> {
+        self.sign(claims)
+    }
+
+    fn sign(&self, claims: &impl Serialize) -> anyhow::Result<String> {
         let public = self.key.public_key();
         let header = Header { alg: public.algorithm().into(), kid: public.id().into() };
-        let claims = Claims::new(request, &self.issuer, uuid::Uuid::new_v4().to_string(), now);
         let encode = |json: serde_json::Result<Vec<u8>>| json.map(|json| URL_SAFE_NO_PAD.encode(json));
         let mut token = encode(serde_json::to_vec(&header)).context("encode a token")?;
         token.push('.');
-        token.push_str(&encode(serde_json::to_vec(&claims)).context("encode a token")?);
+        token.push_str(&encode(serde_json::to_vec(claims)).context("encode a token")?);
         let signature = self.key.sign(token.as_bytes())?;
         token.push('.');
         token.push_str(&URL_SAFE_NO_PAD.encode(signature));
-        Ok((token, claims))
+        Ok(token)
     }
 
     /// The public half, for a [`Verifier`].
@@ -102,6 +117,29 @@ impl Verifier {
     /// # Errors
     /// [`TokenError::Foreign`] when it is no token of ours, else why it is refused.
     pub fn verify(&self, token: &str, audiences: &[String], now: Timestamp) -> Result<Verified, TokenError> {
+        let payload = self.open(token, |issuer| self.issuers.iter().any(|own| own == issuer))?;
+        let claims: Claims =
+            serde_json::from_slice(&payload).map_err(|error| TokenError::Malformed(error.to_string()))?;
+        self.check_claims(claims, audiences, now)
+    }
+
+    /// A token that is kept in a Secret, which is for the caller to look up ([`LegacyClaims::judge`]); and the audiences it
+    /// is good for.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_legacy(&self, token: &str, audiences: &[String]) -> Result<(LegacyClaims, Vec<String>), TokenError> {
+        let payload = self.open(token, |issuer| issuer == LEGACY_ISSUER)?;
+        let claims: LegacyClaims =
+            serde_json::from_slice(&payload).map_err(|error| TokenError::Malformed(error.to_string()))?;
+        // Such a token says nothing about audiences: it is for the API server.
+        let shared = self.shared(if claims.aud.is_empty() { &self.audiences } else { &claims.aud }, audiences)?;
+        claims.check()?;
+        Ok((claims, shared))
+    }
+
+    /// The payload of a token of ours whose signature is good.
+    fn open(&self, token: &str, ours: impl Fn(&str) -> bool) -> Result<Vec<u8>, TokenError> {
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
@@ -118,13 +156,11 @@ impl Verifier {
             iss: String,
         }
         match serde_json::from_slice::<Issuer>(&bytes) {
-            Ok(Issuer { iss }) if self.issuers.contains(&iss) => {}
+            Ok(Issuer { iss }) if ours(&iss) => {}
             _ => return Err(TokenError::Foreign),
         }
         self.check_signature(header, &token[..header.len() + 1 + payload.len()], signature)?;
-        let claims: Claims =
-            serde_json::from_slice(&bytes).map_err(|error| TokenError::Malformed(error.to_string()))?;
-        self.check_claims(claims, audiences, now)
+        Ok(bytes)
     }
 
     fn check_signature(&self, header: &str, signed: &str, signature: &str) -> Result<(), TokenError> {
@@ -151,12 +187,18 @@ impl Verifier {
         if split_username(&claims.sub) != Some((&private.namespace, &private.serviceaccount.name)) {
             return Err(TokenError::Malformed("subject and service account differ".into()));
         }
-        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
-        let shared: Vec<_> = wanted.iter().filter(|wanted| claims.aud.contains(wanted)).cloned().collect();
+        let audiences = self.shared(&claims.aud, audiences)?;
+        Ok(Verified { claims, audiences })
+    }
+
+    /// What a token for `token` shall be for (empty: the server itself) and is.
+    fn shared(&self, token: &[String], wanted: &[String]) -> Result<Vec<String>, TokenError> {
+        let wanted = if wanted.is_empty() { &self.audiences } else { wanted };
+        let shared: Vec<_> = wanted.iter().filter(|wanted| token.contains(wanted)).cloned().collect();
         if shared.is_empty() {
-            return Err(TokenError::Audience { token: claims.aud, wanted: wanted.to_vec() });
+            return Err(TokenError::Audience { token: token.to_vec(), wanted: wanted.to_vec() });
         }
-        Ok(Verified { claims, audiences: shared })
+        Ok(shared)
     }
 }
 

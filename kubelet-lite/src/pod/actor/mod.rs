@@ -6,6 +6,7 @@ mod containers;
 mod ground;
 mod resize;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use runtime::events::EventType;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
+use super::admit::Rejection;
 use super::plan::{self, Action};
 use super::probing::Workers;
 use super::registry::{Registry, View};
@@ -133,7 +135,13 @@ fn millis(duration: Duration) -> i64 {
 
 impl Actor {
     /// Starts an actor; it ends by itself when nothing of the pod is left.
-    pub fn spawn(node: Arc<Node>, registry: Registry, pod: Arc<Pod>) -> (mpsc::UnboundedSender<Event>, JoinHandle<()>) {
+    /// A pod that is `rejected` only says so.
+    pub fn spawn(
+        node: Arc<Node>,
+        registry: Registry,
+        pod: Arc<Pod>,
+        rejected: Option<Rejection>,
+    ) -> (mpsc::UnboundedSender<Event>, JoinHandle<()>) {
         let (events, inbox) = mpsc::unbounded_channel();
         let (wanted, receiver) = watch::channel(Wanted::default());
         let writer = tokio::spawn(writer::run(node.client.clone(), (*pod).clone(), receiver));
@@ -162,6 +170,11 @@ impl Actor {
             gone: false,
             deadline: None,
         };
+        let mut actor = actor;
+        if let Some(Rejection { reason, message }) = rejected {
+            actor.event(None, EventType::Warning, reason.clone(), message.clone());
+            actor.state.failed = Some((reason, format!("Pod was rejected: {message}")));
+        }
         let task = tokio::spawn(actor.run());
         (events, task)
     }
@@ -217,7 +230,13 @@ impl Actor {
         self.pod.metadata.deletion_timestamp.is_some()
     }
 
-    fn event(&self, container: Option<&str>, kind: EventType, reason: &'static str, message: impl Into<String>) {
+    fn event(
+        &self,
+        container: Option<&str>,
+        kind: EventType,
+        reason: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) {
         let path = container.map(|name| {
             let init = self.spec().init_containers.iter().flatten().any(|container| container.name == name);
             let kind = match () {
@@ -378,8 +397,10 @@ impl Actor {
             .ground
             .as_ref()
             .and_then(|ground| ground.record.netns.as_ref()?.file_name()?.to_str().map(str::to_owned));
+        let observed = self.pod.status.as_ref();
+        let contested = super::status::is_contested(observed, &status).then(|| writer::version(&self.pod)).flatten();
         self.wanted.send_if_modified(|wanted| {
-            let new = Wanted { status: Some(status), netns, delete };
+            let new = Wanted { status: Some(status), netns, delete, contested };
             if *wanted == new {
                 return false;
             }
