@@ -157,7 +157,7 @@ impl Webhook {
     pub async fn post(&self, events: &[Event], stop: &CancellationToken) -> Result<(), String> {
         let items: Vec<_> = events.iter().map(|event| &**event).collect();
         let list = json!({ "kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items });
-        let body = bytes::Bytes::from(crate::http::answer::to_json(&list));
+        let body = crate::http::answer::to_json(&list);
         let mut wait = self.backoff;
         for attempt in 1.. {
             let failed = match tokio::time::timeout(PATIENCE, self.attempt(body.clone())).await {

@@ -107,7 +107,7 @@ pub fn serve(
 ) -> Response<Body> {
     let (upgrade, mut response) = match handshake(&mut request) {
         Ok(both) => both,
-        Err(refused) => return refused,
+        Err(refused) => return refused.answer(),
     };
     response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     tokio::spawn(async move {
@@ -150,31 +150,48 @@ async fn send(
     }
 }
 
-/// The answer to a handshake, or to one that is wrong; as golang.org/x/net/websocket judges.
-fn handshake(request: &mut Request) -> Result<(OnUpgrade, Response<Body>), Response<Body>> {
-    let refuse = |code| {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = code;
+/// Why a handshake is refused, as golang.org/x/net/websocket judges.
+enum Refused {
+    /// Of the protocol; the answer says which one is spoken here.
+    Version,
+    Malformed,
+    /// Only browsers are meant, and they say where they come from.
+    Origin,
+}
+
+impl Refused {
+    fn answer(&self) -> Response<Body> {
+        let code = if matches!(self, Self::Origin) { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+        let mut response = empty(code);
+        if matches!(self, Self::Version) {
+            response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        }
         response
-    };
+    }
+}
+
+fn empty(code: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = code;
+    response
+}
+
+fn handshake(request: &mut Request) -> Result<(OnUpgrade, Response<Body>), Refused> {
     let headers = request.headers();
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        let mut response = refuse(StatusCode::BAD_REQUEST);
-        response.headers_mut().insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(response);
+        return Err(Refused::Version);
     }
-    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty());
-    let key = key.map(|key| derive_accept_key(key.as_bytes())).ok_or_else(|| refuse(StatusCode::BAD_REQUEST))?;
-    // Only browsers are meant, and they say where they come from.
+    let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty()).ok_or(Refused::Malformed)?;
+    let key = derive_accept_key(key.as_bytes());
     if headers.get(ORIGIN).is_none_or(HeaderValue::is_empty) {
-        return Err(refuse(StatusCode::FORBIDDEN));
+        return Err(Refused::Origin);
     }
     let offered = protocols(headers);
     if offered.len() > 1 {
-        return Err(refuse(StatusCode::BAD_REQUEST));
+        return Err(Refused::Malformed);
     }
-    let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or_else(|| refuse(StatusCode::BAD_REQUEST))?;
-    let mut response = refuse(StatusCode::SWITCHING_PROTOCOLS);
+    let upgrade = request.extensions_mut().remove::<OnUpgrade>().ok_or(Refused::Malformed)?;
+    let mut response = empty(StatusCode::SWITCHING_PROTOCOLS);
     let own = response.headers_mut();
     own.insert(UPGRADE, HeaderValue::from_static("websocket"));
     own.insert(CONNECTION, HeaderValue::from_static("Upgrade"));

@@ -102,11 +102,13 @@ impl Target {
     }
 
     /// A connection on which nothing has been said.
+    #[allow(dead_code, reason = "only WebSockets are begun so")]
     pub async fn bare(&self) -> anyhow::Result<TlsStream<TcpStream>> {
         Ok(self.stream(b"http/1.1").await?.into_inner())
     }
 
     /// The same without the administrator's certificate.
+    #[allow(dead_code, reason = "only WebSockets are begun so")]
     pub fn nobody(&self, dir: &Path) -> anyhow::Result<Self> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&std::fs::read(dir.join("pki/ca.crt"))?)?)?;

@@ -252,7 +252,7 @@ fn what_is_limited_needs_a_quota() {
     };
     let refused = Err(format!("insufficient quota to consume: {name}"));
     assert_eq!(ask(&[], &claim("gold", "1Gi")), refused);
-    assert_eq!(ask(&[other.clone()], &claim("gold", "1Gi")), refused);
+    assert_eq!(ask(std::slice::from_ref(&other), &claim("gold", "1Gi")), refused);
     assert_eq!(ask(&[other, covering], &claim("gold", "1Gi")), Ok(()));
     assert_eq!(ask(&[], &claim("silver", "1Gi")), Ok(()));
     let (big, small) = (claim("gold", "2Gi"), claim("gold", "1Gi"));
