@@ -57,6 +57,9 @@ pub struct Options {
     /// Addresses of etcd, comma-separated.
     #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
     pub etcd_servers: Vec<String>,
+    /// How often what is older than this is forgotten by the store; 0: never.
+    #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
+    pub etcd_compaction_interval: Duration,
     #[arg(long, default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
     #[arg(long, default_value_t = 6443)]
@@ -152,6 +155,11 @@ pub struct Options {
     /// Old logs are kept for so many days; 0: for ever.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxage: u64,
+    #[command(flatten)]
+    pub audit: crate::audit::Flags,
+    /// What admission plugins are configured to do (apiserver.config.k8s.io/v1 AdmissionConfiguration).
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Admission plugins that are off by default and shall run.
     #[arg(long, value_delimiter = ',')]
     pub enable_admission_plugins: Vec<String>,

@@ -15,3 +15,4 @@ pub mod route;
 pub mod server;
 pub mod status;
 pub mod subresource;
+pub mod websocket;
