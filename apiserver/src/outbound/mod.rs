@@ -120,14 +120,11 @@ impl Clients {
     }
 }
 
-<<<<<<< HEAD
 /// A client with a pool of its own.
 ///
 /// # Errors
 /// The authorities or the identity cannot be used.
 pub fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
-=======
-fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
     connect(peer, identity, |builder| builder.https_only())
 }
 
@@ -148,7 +145,6 @@ fn connect(
         Builder<hyper_rustls::builderstates::WantsSchemes>,
     ) -> Builder<hyper_rustls::builderstates::WantsProtocols1>,
 ) -> anyhow::Result<Http> {
->>>>>>> protocol
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
