@@ -60,7 +60,7 @@ impl Connection {
 
     async fn exchange(&self, review: &Value) -> Attempt {
         let review = crate::http::answer::to_json(review);
-        let (head, body) = self.0.post(review.into()).await.map_err(|why| self.told(&why))?;
+        let (head, body) = self.0.post(review).await.map_err(|why| self.told(&why))?;
         if !head.status.is_success() {
             let again = matches!(
                 head.status,
