@@ -12,7 +12,7 @@ use super::state::{Ended, Run, State, Tracked, as_container, is_sidecar};
 use crate::container::resources::qos_class;
 
 /// Conditions that are the kubelet's to write; all others are left as they are.
-const OWN: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OWN: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 /// Computes the status to write; `last` is what this computed before, which the API may not show yet.
 #[must_use]
