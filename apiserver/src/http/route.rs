@@ -17,7 +17,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, subresource};
+use super::{discovery, health, metrics, openapi, proxy, subresource};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -172,6 +172,9 @@ async fn admit(
     *admitted = decision;
     seat?;
     access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
+    if let Some(address) = peer.address {
+        request.extensions_mut().insert(proxy::From(address));
+    }
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
         return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
     }

@@ -108,7 +108,11 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         started: Some(is_running && tracked.started),
         state: Some(now),
         last_state: Some(last.map(terminated).unwrap_or_default()),
-        resources: tracked.resized.clone().or_else(|| container.resources.clone()),
+        // Both are told of what the runtime knows, never of what it has not seen yet.
+        resources: tracked
+            .id()
+            .map(|_| tracked.resized.clone().or_else(|| container.resources.clone()).unwrap_or_default()),
+        allocated_resources: tracked.id().and(container.resources.as_ref()).and_then(|all| all.requests.clone()),
         ..Default::default()
     }
 }
