@@ -144,6 +144,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     admission::policy::follow(app).await.context("read the admission policies")?;
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
+    access::oidc::start(app);
     access::legacy::track(app).await.context("follow the tracking of tokens in Secrets")?;
     flow::follow(app).await.context("read the flow schemas")?;
     crd::follow(app).await.context("follow the custom resource definitions")?;

@@ -113,9 +113,14 @@ pub struct Options {
     pub requestheader_group_headers: Vec<String>,
     #[arg(long, value_delimiter = ',', default_value = "X-Remote-Extra-")]
     pub requestheader_extra_headers_prefix: Vec<String>,
-    /// Whether requests without credentials are those of system:anonymous.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
-    pub anonymous_auth: bool,
+    /// Whether requests without credentials are those of system:anonymous; they are where nothing is said.
+    #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub anonymous_auth: Option<bool>,
+    #[command(flatten)]
+    pub oidc: Oidc,
+    /// Issuers of tokens, and who may come without (AuthenticationConfiguration); followed when it changes.
+    #[arg(long)]
+    pub authentication_config: Option<PathBuf>,
     /// Whether Secrets of type bootstrap.kubernetes.io/token are credentials.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_bootstrap_token_auth: bool,
@@ -149,6 +154,62 @@ pub struct Options {
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
+}
+
+/// One issuer of OpenID Connect tokens.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Oidc {
+    /// The issuer's URL (https).
+    #[arg(long)]
+    pub oidc_issuer_url: Option<String>,
+    /// What its tokens must be for.
+    #[arg(long)]
+    pub oidc_client_id: Option<String>,
+    /// The authorities its certificate is checked with; without it the system's.
+    #[arg(long)]
+    pub oidc_ca_file: Option<PathBuf>,
+    /// The claim that is the user's name (sub).
+    #[arg(long)]
+    pub oidc_username_claim: Option<String>,
+    /// What is put before the name; without it the issuer's URL and `#`, unless the claim is email; `-`: nothing.
+    #[arg(long)]
+    pub oidc_username_prefix: Option<String>,
+    /// The claim with the user's groups.
+    #[arg(long)]
+    pub oidc_groups_claim: Option<String>,
+    /// What is put before each group.
+    #[arg(long)]
+    pub oidc_groups_prefix: Option<String>,
+    /// CLAIM=VALUE that a token must have; repeatable.
+    #[arg(long, value_parser = pair)]
+    pub oidc_required_claim: Vec<(String, String)>,
+    /// What tokens may be signed with (RS256).
+    #[arg(long, value_delimiter = ',')]
+    pub oidc_signing_algs: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("malformed pair, expect string=string: {text:?}"))?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+impl Oidc {
+    /// Whether any of the flags was given.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        let texts = [
+            &self.oidc_issuer_url,
+            &self.oidc_client_id,
+            &self.oidc_username_claim,
+            &self.oidc_username_prefix,
+            &self.oidc_groups_claim,
+            &self.oidc_groups_prefix,
+        ];
+        texts.iter().any(|flag| flag.is_some())
+            || self.oidc_ca_file.is_some()
+            || !self.oidc_required_claim.is_empty()
+            || !self.oidc_signing_algs.is_empty()
+    }
 }
 
 impl Options {

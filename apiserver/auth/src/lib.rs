@@ -13,6 +13,7 @@ pub mod bootstrap;
 pub mod bootstrap_token;
 pub mod csr;
 pub mod impersonation;
+pub mod jose;
 pub mod node;
 pub mod rbac;
 pub mod request;

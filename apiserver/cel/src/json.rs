@@ -14,6 +14,7 @@ pub struct JsonList<'a> {
     items: &'a [Json],
     schema: Option<&'a Schema>,
     kind: &'a ListType,
+    escaped: bool,
 }
 
 /// A JSON object.
@@ -21,11 +22,23 @@ pub struct JsonList<'a> {
 pub struct JsonMap<'a> {
     fields: &'a serde_json::Map<String, Json>,
     schema: Option<&'a Schema>,
+    /// Without a schema: `a__dot__b` finds the field `a.b`, too.
+    escaped: bool,
 }
 
 /// JSON with no schema: whole numbers are ints, others doubles.
 #[must_use]
 pub fn untyped(json: &Json) -> Value<'_> {
+    bare(json, false)
+}
+
+/// The same, and fields that are no identifiers are also found by their escaped names (`claims.a__dot__b`).
+#[must_use]
+pub fn untyped_escaped(json: &Json) -> Value<'_> {
+    bare(json, true)
+}
+
+fn bare(json: &Json, escaped: bool) -> Value<'_> {
     match json {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
@@ -34,8 +47,10 @@ pub fn untyped(json: &Json) -> Value<'_> {
             None => Value::Double(number.as_f64().unwrap_or(f64::NAN)),
         },
         Json::String(text) => Value::String(Str::Borrowed(text)),
-        Json::Array(items) => Value::List(List::Json(JsonList { items, schema: None, kind: &ListType::Atomic })),
-        Json::Object(fields) => Value::Map(Map::Json(JsonMap { fields, schema: None })),
+        Json::Array(items) => {
+            Value::List(List::Json(JsonList { items, schema: None, kind: &ListType::Atomic, escaped }))
+        }
+        Json::Object(fields) => Value::Map(Map::Json(JsonMap { fields, schema: None, escaped })),
     }
 }
 
@@ -55,12 +70,14 @@ pub fn typed<'a>(json: &'a Json, schema: &'a Schema) -> EvalResult<'a> {
             _ => failed("invalid data, expected XIntOrString value to be either a string or integer"),
         },
         Kind::Object { .. } | Kind::Map { .. } => match json {
-            Json::Object(fields) => Ok(Value::Map(Map::Json(JsonMap { fields, schema: Some(schema) }))),
+            Json::Object(fields) => Ok(Value::Map(Map::Json(JsonMap { fields, schema: Some(schema), escaped: false }))),
             _ => failed("invalid data, expected a map for the provided schema with type=object"),
         },
         Kind::List { items, kind } => match json {
             Json::Array(values) => match items {
-                Some(items) => Ok(Value::List(List::Json(JsonList { items: values, schema: Some(items), kind }))),
+                Some(items) => {
+                    Ok(Value::List(List::Json(JsonList { items: values, schema: Some(items), kind, escaped: false })))
+                }
                 None => failed("invalid array type, expected Items with a non-empty Schema"),
             },
             _ => failed("invalid data, expected an array for the provided schema with type=array"),
@@ -123,7 +140,7 @@ impl<'a> JsonList<'a> {
         let item = self.items.get(index)?;
         Some(match self.schema {
             Some(schema) => typed(item, schema),
-            None => Ok(untyped(item)),
+            None => Ok(bare(item, self.escaped)),
         })
     }
 
@@ -186,7 +203,11 @@ impl<'a> JsonMap<'a> {
     }
 
     pub(crate) fn get(&self, key: &str) -> Option<EvalResult<'a>> {
-        let Some(schema) = self.schema else { return self.fields.get(key).map(|json| Ok(untyped(json))) };
+        let Some(schema) = self.schema else {
+            let name = if self.escaped { unescape(key).filter(|name| *name != key) } else { None };
+            let json = self.fields.get(name.as_deref().unwrap_or(key));
+            return json.map(|json| Ok(bare(json, self.escaped)));
+        };
         match &schema.kind {
             Kind::Map { values } => Some(typed(self.fields.get(key)?, values)),
             Kind::Object { properties } => {

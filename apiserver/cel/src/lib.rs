@@ -40,6 +40,7 @@ mod price;
 mod program;
 pub mod rules;
 mod schema;
+mod selects;
 mod source;
 mod time;
 mod to_json;
@@ -52,10 +53,11 @@ pub use self::{
     env::{CompileError, Env},
     escape::{RESERVED, escape, unescape},
     estimate::CostEstimate,
-    json::{typed, untyped},
+    json::{typed, untyped, untyped_escaped},
     library::{Authorizer, Check, Decision, Extension, Subject},
     program::{Activation, Evaluated, MATCH_CONDITIONS_COST_BUDGET, PER_CALL_LIMIT, Program, RUNTIME_COST_BUDGET},
     schema::{Decl, ListType, Schema},
+    selects::selects,
     source::Issue,
     types::{Object, Type},
     value::{EvalError, EvalResult, Key, List, Map, ObjectValue, Str, Value},

@@ -162,6 +162,15 @@ pub async fn token(
             Err(why) => refusals.push(why),
         }
     }
+    // After the others: it may have to ask its issuer.
+    match app.access.issuers.user(app, token, now).await {
+        Some(Ok(user)) => match ours(app, audiences) {
+            Some(shared) => return Ok((user.authenticated(), shared)),
+            None => refusals.push("the token is not for these audiences".to_owned()),
+        },
+        Some(Err(why)) => refusals.push(why),
+        None => {}
+    }
     Err(match &refusals[..] {
         [only] => only.clone(),
         all => format!("[{}]", all.join(", ")),
@@ -188,7 +197,13 @@ async fn bootstrap(app: &App, id: &str, secret: &str, now: Timestamp) -> Result<
 ///
 /// # Errors
 /// 401.
-pub async fn authenticate(app: &Arc<App>, peer: &Peer, headers: &HeaderMap, notes: &mut Notes) -> ApiResult<UserInfo> {
+pub async fn authenticate(
+    app: &Arc<App>,
+    peer: &Peer,
+    path: &str,
+    headers: &HeaderMap,
+    notes: &mut Notes,
+) -> ApiResult<UserInfo> {
     let Presented { user, proxy } = &*peer.presented;
     if let Some(user) = proxy.as_ref().and_then(|names| names.user(headers)) {
         return Ok(user.authenticated());
@@ -217,7 +232,8 @@ pub async fn authenticate(app: &Arc<App>, peer: &Peer, headers: &HeaderMap, note
         tracing::debug!(why, "a client certificate was refused");
         return Err(ApiError::unauthorized());
     }
-    if app.options.anonymous_auth { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
+    let anonymous = app.access.issuers.anonymous(path).unwrap_or(app.options.anonymous_auth.unwrap_or(true));
+    if anonymous { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
 }
 
 /// The token of an Authorization header, if it is one of that kind.

@@ -1,8 +1,10 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
 mod authenticate;
+mod file;
 pub mod legacy;
 mod notes;
+pub mod oidc;
 pub mod policy;
 pub mod review;
 pub mod token;
@@ -33,6 +35,7 @@ pub struct Access {
     pub issuer: String,
     audiences: Vec<String>,
     pub policy: policy::Policy,
+    pub issuers: oidc::Issuers,
     tokens: tokens::Tokens,
 }
 
@@ -57,7 +60,8 @@ impl Access {
             if options.api_audiences.is_empty() { vec![issuer.clone()] } else { options.api_audiences.clone() };
         let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
         let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
-        Ok(Self { clients, signer, verifier, issuer, audiences, policy, tokens })
+        let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer))?;
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy, issuers, tokens })
     }
 
     /// What tokens must be for that are to be used here.

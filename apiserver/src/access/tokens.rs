@@ -25,6 +25,10 @@ impl Tokens {
         (now.duration_since(*since) < FRESH).then(|| user.clone())
     }
 
+    pub fn forget(&self) {
+        self.0.lock().clear();
+    }
+
     pub fn keep(&self, token: &str, user: &UserInfo, now: Instant) {
         let mut kept = self.0.lock();
         if kept.len() >= KEPT {

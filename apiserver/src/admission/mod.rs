@@ -32,6 +32,7 @@ mod service_account;
 mod storage;
 mod taint_nodes;
 mod toleration_seconds;
+mod topology_labels;
 pub mod webhook;
 
 pub use attributes::{Attributes, Gvk, Operation};
@@ -75,6 +76,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
                 service_account::admit(a, object).await?;
                 priority::pod(a, object).await?;
                 toleration_seconds::admit(object);
+                topology_labels::pod(a, object).await?;
                 runtime_class::admit(a, object).await?;
             }
             ("", "nodes") => taint_nodes::admit(object),
@@ -87,6 +89,17 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
             ("networking.k8s.io", "ingresses") => default_class::ingress(a, object).await?,
             _ => {}
         }
+    }
+    match (a.operation, a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource()) {
+        (Operation::Update, "", "pods", "") => {
+            if let Some(old) = a.old {
+                priority::keep(object, old);
+            }
+            toleration_seconds::admit(object);
+        }
+        (Operation::Update, "scheduling.k8s.io", "priorityclasses", "") => priority::class(a, object).await?,
+        (Operation::Create, "", "pods", "binding") => topology_labels::binding(a, object).await?,
+        _ => {}
     }
     round.due |= policy::mutate(a, object, &mut round.policies, round.again).await?;
     round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;

@@ -56,6 +56,17 @@ pub async fn pod(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
+/// An update that does not name what this plugin has set keeps it.
+pub fn keep(pod: &mut Value, old: &Value) {
+    for field in ["priority", "preemptionPolicy"] {
+        if let Some(value) = old["spec"].get(field)
+            && pod["spec"].get(field).is_none_or(Value::is_null)
+        {
+            pod["spec"][field] = value.clone();
+        }
+    }
+}
+
 async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<(i64, String)>> {
     if let Some((_, value)) = SYSTEM.iter().find(|(system, _)| *system == name) {
         return Ok(Some((*value, String::new())));

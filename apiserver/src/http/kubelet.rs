@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::backend::{Backend, Scheme};
 use super::forward::{self, Outgoing};
+use super::kubelet_words;
 use super::proxy;
 use super::request_info::decode;
 use super::socket::Socket;
@@ -34,7 +35,9 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
         ("pods", "log") => log(call, request).await,
         ("pods", _) => {
             let backend = container(call).await?;
-            let query = request.uri().query().unwrap_or_default().to_owned();
+            let unplaced = || ApiError::bad_request(format!("pod {} does not have a host assigned", info.name));
+            let backend = backend.ok_or_else(unplaced)?;
+            let query = kubelet_words::query(&info.subresource, call.query.iter());
             let outgoing = Outgoing { query: &query, host: backend.address() };
             forward::pass(&call.app, &backend, outgoing, request).await.map_err(|problem| problem.dialing())
         }
@@ -46,16 +49,22 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
 async fn log(call: &Call, mut request: Request) -> ApiResult<Response<Body>> {
     let backend = container(call).await?;
     let socket = Socket::asked(&mut request)?;
-    *request.method_mut() = Method::GET;
-    // The query has been turned into the path and into words of the kubelet's own.
-    let outgoing = Outgoing { query: &log_query(call), host: backend.address() };
-    let passed = forward::pass(&call.app, &backend, outgoing, request).await;
-    let response = passed.map_err(|problem| problem.dialing())?;
-    match socket {
-        Some(socket) if response.status().is_success() => {
-            Ok(socket.stream(call.app.stop.clone(), response.into_body()))
+    let response = match backend {
+        Some(backend) => {
+            *request.method_mut() = Method::GET;
+            let query = kubelet_words::query("log", call.query.iter());
+            let outgoing = Outgoing { query: &query, host: backend.address() };
+            let passed = forward::pass(&call.app, &backend, outgoing, request).await;
+            passed.map_err(|problem| problem.dialing())?
         }
-        _ => Ok(response),
+        // Nobody has written a log yet.
+        None => Response::new(Body::empty()),
+    };
+    match socket {
+        // What cannot be had is told as a Status.
+        _ if !response.status().is_success() => Err(kubelet_words::refusal(response, &call.info.name).await),
+        Some(socket) => Ok(socket.stream(call.app.stop.clone(), response.into_body())),
+        None => Ok(response),
     }
 }
 
@@ -108,17 +117,13 @@ async fn pod(call: &Call) -> ApiResult<Value> {
     Ok(write::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?.value)
 }
 
-/// The kubelet's path of exec, attach, portForward and containerLogs.
-async fn container(call: &Call) -> ApiResult<Backend> {
+/// The kubelet's path of exec, attach, portForward and containerLogs; nothing while the pod has no node.
+async fn container(call: &Call) -> ApiResult<Option<Backend>> {
     let info = &call.info;
     let pod = pod(call).await?;
     let node_name = text(&pod, "/spec/nodeName");
     let (namespace, name) = (&info.namespace, &info.name);
-    if node_name.is_empty() {
-        return Err(ApiError::bad_request(format!("pod {name} does not have a host assigned")));
-    }
-    let mut backend = node(&call.app, node_name).await?;
-    backend.path = match info.subresource.as_str() {
+    let path = match info.subresource.as_str() {
         "portforward" => format!("/portForward/{namespace}/{name}"),
         sub => {
             let container = container_name(call, &pod)?;
@@ -126,7 +131,11 @@ async fn container(call: &Call) -> ApiResult<Backend> {
             format!("/{verb}/{namespace}/{name}/{container}")
         }
     };
-    Ok(backend)
+    if node_name.is_empty() {
+        return Ok(None);
+    }
+    let backend = node(&call.app, node_name).await?;
+    Ok(Some(Backend { path, ..backend }))
 }
 
 /// The container a request is for: the one it names, or the only one.
@@ -160,17 +169,6 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
             }
         },
     }
-}
-
-fn log_query(call: &Call) -> String {
-    let passed = ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
-    let pairs = call.query.iter().filter(|(name, _)| passed.contains(name));
-    pairs.map(|(name, value)| format!("{name}={}", escape(value))).collect::<Vec<_>>().join("&")
-}
-
-fn escape(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 /// A node's kubelet.

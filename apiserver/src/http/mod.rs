@@ -7,6 +7,7 @@ pub mod forward;
 pub mod health;
 pub mod idle;
 pub mod kubelet;
+mod kubelet_words;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;

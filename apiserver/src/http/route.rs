@@ -157,7 +157,7 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
-    let user = match access::authenticate(app, peer, request.headers(), notes).await {
+    let user = match access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await {
         Ok(user) => user,
         Err(error) => {
             *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);

@@ -100,6 +100,13 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
                 text(&pod, "/metadata/uid")
             ));
         }
+        let version = text(binding, "/metadata/resourceVersion");
+        if !version.is_empty() && version != live.revision.to_string() {
+            return conflict(&format!(
+                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                live.revision
+            ));
+        }
         if object::is_deleting(&pod) {
             return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
         }
@@ -111,11 +118,17 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
             return conflict(&format!("pod {name} has non-empty .spec.schedulingGates"));
         }
         pod["spec"]["nodeName"] = node.into();
-        for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
-            if !pod["metadata"]["annotations"].is_object() {
-                pod["metadata"]["annotations"] = json!({});
+        for map in ["annotations", "labels"] {
+            for (key, value) in binding["metadata"][map].as_object().into_iter().flatten() {
+                if !pod["metadata"][map].is_object() {
+                    pod["metadata"][map] = json!({});
+                }
+                pod["metadata"][map][key] = value.clone();
             }
-            pod["metadata"]["annotations"][key] = value.clone();
+        }
+        // What was hoped for is of no interest any more.
+        if let Some(status) = pod["status"].as_object_mut() {
+            status.remove("nominatedNodeName");
         }
         scheduled(&mut pod);
         if call.dry_run() {

@@ -1,4 +1,4 @@
-//! Calls to servers outside: admission and conversion webhooks. One client a `WebhookClientConfig`, so that connections are
+//! Calls to servers outside: admission and conversion webhooks, issuers of tokens. One client a `WebhookClientConfig`, so that connections are
 //! reused and each is trusted by its own authorities; all of it is bounded.
 //!
 //! ```text
@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
@@ -39,6 +39,10 @@ const IDLE: Duration = Duration::from_secs(90);
 const IDLE_PER_HOST: usize = 25;
 /// The largest answer that is read.
 const ANSWER: usize = 32 * 1024 * 1024;
+/// The largest document that is fetched.
+const DOCUMENT: usize = 1024 * 1024;
+/// As Go's client.
+const REDIRECTIONS: usize = 10;
 
 /// A client with its pool of connections; cloning it shares them.
 pub type Http = Client<HttpsConnector<HttpConnector>, Body>;
@@ -212,6 +216,46 @@ pub async fn get(
         Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
     };
     asked.map_err(|why| format!("Get {url:?}: {why}"))
+}
+
+/// Reads a small document of somebody else's, whose redirections are followed as long as they stay with https.
+///
+/// # Errors
+/// Why there is no answer, in Go's words.
+pub async fn fetch(
+    app: &App,
+    peer: &Peer,
+    url: &str,
+    timeout: Duration,
+) -> Result<(StatusCode, HeaderMap, Bytes), String> {
+    let fetching = async {
+        let client = app.clients.of(peer).map_err(|error| format!("{error:#}"))?;
+        let mut at = url.to_owned();
+        for _ in 0..REDIRECTIONS {
+            let request = Request::get(&at).header(ACCEPT, HeaderValue::from_static("application/json, */*"));
+            let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+            let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+            let address = if request.uri().port().is_some() { authority.clone() } else { format!("{authority}:443") };
+            let response = client.request(request).await.map_err(|error| explain(&error, &address))?;
+            let (head, body) = response.into_parts();
+            let to =
+                head.headers.get(LOCATION).and_then(|to| to.to_str().ok()).filter(|_| head.status.is_redirection());
+            match to {
+                Some(path) if path.starts_with('/') => at = format!("https://{authority}{path}"),
+                Some(to) => to.clone_into(&mut at),
+                None => {
+                    let body = Limited::new(body, DOCUMENT).collect().await.map_err(|error| error.to_string())?;
+                    return Ok((head.status, head.headers, body.to_bytes()));
+                }
+            }
+        }
+        Err(format!("stopped after {REDIRECTIONS} redirects"))
+    };
+    let fetched = match tokio::time::timeout(timeout, fetching).await {
+        Ok(fetched) => fetched,
+        Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
+    };
+    fetched.map_err(|why| format!("Get {url:?}: {why}"))
 }
 
 /// The cause of a failed request in Go's words.

@@ -7,6 +7,7 @@
 mod pki;
 
 pub mod hook;
+pub mod issuer;
 pub mod raw;
 
 use std::io::Write;

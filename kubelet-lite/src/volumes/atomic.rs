@@ -6,24 +6,27 @@
 //! Moving `..data` is one rename, so that a reader sees all of an update or nothing of it.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::Path;
 
-/// A file's content and mode.
+use super::owner::Owner;
+
+/// A file's content and mode, and its user where that is not root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
     pub content: Vec<u8>,
     pub mode: u32,
+    pub user: Option<u32>,
 }
 
 /// Path below the volume (may hold slashes) to file.
 pub type Files = BTreeMap<String, File>;
 
-/// Makes `dir` hold exactly `files`; nothing is touched when it does already. Returns whether it was changed.
+/// Makes `dir` hold exactly `files`, readable by their owner; nothing is touched when it does already. Returns whether it was changed.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn write(dir: &Path, files: &Files) -> std::io::Result<bool> {
+pub fn write(dir: &Path, files: &Files, owner: Owner) -> std::io::Result<bool> {
     let data = dir.join("..data");
     let old = std::fs::read_link(&data).ok();
     if old.is_some() && holds(&data, files) {
@@ -36,8 +39,14 @@ pub fn write(dir: &Path, files: &Files) -> std::io::Result<bool> {
         std::fs::create_dir_all(target.parent().unwrap_or(&folder))?;
         std::fs::write(&target, &file.content)?;
         std::fs::set_permissions(&target, PermissionsExt::from_mode(file.mode))?;
+        if let Some(user) = file.user
+            && let Err(error) = lchown(&target, Some(user), None)
+        {
+            tracing::debug!(%error, path = %target.display(), user, "a file's user cannot be set");
+        }
     }
     std::fs::create_dir_all(&folder)?;
+    owner.take(dir, true)?;
     let aside = dir.join("..data_tmp");
     let _ = std::fs::remove_file(&aside);
     symlink(&name, &aside)?;
@@ -80,7 +89,7 @@ mod tests {
     use super::*;
 
     fn files(list: &[(&str, &str)]) -> Files {
-        let file = |text: &str| File { content: text.as_bytes().to_vec(), mode: 0o644 };
+        let file = |text: &str| File { content: text.as_bytes().to_vec(), mode: 0o644, user: None };
         list.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect()
     }
 
@@ -88,10 +97,10 @@ mod tests {
     fn an_update_replaces_all_and_an_equal_one_nothing() {
         let dir = tempfile::tempdir().expect("a folder");
         let dir = dir.path();
-        assert!(write(dir, &files(&[("a", "1"), ("sub/b", "2")])).expect("written"));
+        assert!(write(dir, &files(&[("a", "1"), ("sub/b", "2")]), Owner::default()).expect("written"));
         assert_eq!(std::fs::read_to_string(dir.join("sub/b")).expect("there"), "2");
-        assert!(!write(dir, &files(&[("a", "1"), ("sub/b", "2")])).expect("written"));
-        assert!(write(dir, &files(&[("a", "3")])).expect("written"));
+        assert!(!write(dir, &files(&[("a", "1"), ("sub/b", "2")]), Owner::default()).expect("written"));
+        assert!(write(dir, &files(&[("a", "3")]), Owner::default()).expect("written"));
         assert_eq!(std::fs::read_to_string(dir.join("a")).expect("there"), "3");
         assert!(!dir.join("sub").exists());
         let dated = std::fs::read_dir(dir).expect("listed").flatten();
@@ -102,7 +111,7 @@ mod tests {
     #[test]
     fn an_empty_volume_is_written_too() {
         let dir = tempfile::tempdir().expect("a folder");
-        write(dir.path(), &files(&[])).expect("written");
+        write(dir.path(), &files(&[]), Owner::default()).expect("written");
         assert!(dir.path().join("..data").exists());
     }
 }

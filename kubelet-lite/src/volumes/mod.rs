@@ -5,6 +5,7 @@
 
 pub mod atomic;
 pub mod host_path;
+pub mod owner;
 pub mod payload;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::container::fields::Known;
 use crate::container::resources;
 use crate::objects::Followed;
 use crate::sources::{self, Sources};
+use owner::Owner;
 pub use payload::Tokens;
 
 /// Volume name to its folder (or file, for some hostPaths).
@@ -70,6 +72,7 @@ pub async fn prepare(context: &Context<'_>, mut sources: Sources<'_>) -> Result<
 async fn one(context: &Context<'_>, volume: &Volume, sources: &mut Sources<'_>) -> Result<(PathBuf, Tokens), String> {
     let folder = |plugin: &str| context.dir.join("volumes").join(format!("kubernetes.io~{plugin}")).join(&volume.name);
     let words = |error: std::io::Error| error.to_string();
+    let owner = Owner::of(context.pod.spec.as_ref());
     if let Some(host) = &volume.host_path {
         let path = PathBuf::from(&host.path);
         host_path::check(&path, host.type_.as_deref().unwrap_or_default())?;
@@ -86,12 +89,13 @@ async fn one(context: &Context<'_>, volume: &Volume, sources: &mut Sources<'_>) 
             mount(Some("tmpfs"), &path, Some("tmpfs"), MsFlags::empty(), Some(options.as_str()))
                 .map_err(|error| error.to_string())?;
         }
+        owner.take(&path, false).map_err(words)?;
         return Ok((path, Tokens::new()));
     }
     if let Some((plugin, found)) = payload::collect(context, volume, sources).await? {
         let path = folder(plugin);
         std::fs::create_dir_all(&path).map_err(words)?;
-        atomic::write(&path, &found.files).map_err(words)?;
+        atomic::write(&path, &found.files, owner).map_err(words)?;
         return Ok((path, found.tokens));
     }
     let kind = serde_json::to_value(volume)

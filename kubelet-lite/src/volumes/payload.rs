@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, Volume};
+use k8s_openapi::api::core::v1::{DownwardAPIVolumeFile, KeyToPath, PodSpec, Volume};
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::Context;
 use super::atomic::{File, Files};
+use super::owner::Owner;
 use crate::container::fields;
 use crate::sources::{self, Data, Kind, Sources};
 
@@ -81,12 +82,28 @@ pub async fn collect(
                     Token { text, renew: Instant::now() + life }
                 }
             };
-            // Containers may run as another user: the token is readable by all in the pod, as with upstream's fsGroup.
+            // With a user or a group to give it to, a token is for nobody else; the group's right comes with the group.
+            let spec = context.pod.spec.as_ref();
+            let user = spec.and_then(only_user);
+            let mode = if user.is_some() || Owner::of(spec).group.is_some() { 0o600 } else { mode };
             insert(&mut payload.files, &key.1, token.text.clone().into_bytes(), mode)?;
+            if let Some(file) = payload.files.get_mut(&key.1) {
+                file.user = user;
+            }
             payload.tokens.insert(key, token);
         }
     }
     Ok(Some(("projected", payload)))
+}
+
+/// The user that all containers run as, if the pod says so (`FsUserFrom`).
+fn only_user(spec: &PodSpec) -> Option<u32> {
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let of_all = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let mut users =
+        of_all.map(|container| container.security_context.as_ref().and_then(|context| context.run_as_user).or(of_pod));
+    let first = users.next()??;
+    users.all(|user| user == Some(first)).then(|| u32::try_from(first).ok())?
 }
 
 async fn keys(
@@ -164,6 +181,6 @@ fn insert(files: &mut Files, path: &str, content: Vec<u8>, mode: i32) -> Result<
     if path.is_empty() || path.starts_with('/') || path.split('/').any(|part| part == "..") {
         return Err(format!("invalid path \"{path}\": it must stay inside the volume"));
     }
-    files.insert(path.to_owned(), File { content, mode: u32::try_from(mode).unwrap_or(0o644) & 0o777 });
+    files.insert(path.to_owned(), File { content, mode: u32::try_from(mode).unwrap_or(0o644) & 0o777, user: None });
     Ok(())
 }
