@@ -122,6 +122,10 @@ fn a_proxied_page_keeps_its_links() {
     let bare = get("?q=1");
     let location = format!("location: {base}/?q=1\r\n");
     assert!(bare.code == 301 && bare.text.to_ascii_lowercase().contains(&location), "{}", bare.text);
+    for method in ["OPTIONS", "PATCH", "PUT", "DELETE"] {
+        let reply = raw.send(method, &format!("{base}/m"), &[], "");
+        assert!(reply.code == 200 && reply.text.contains(&format!("{method} /m HTTP/1.1")), "{}", reply.text);
+    }
     let posted = raw.send("POST", &base, &[], "{}");
     assert!(posted.code == 200 && posted.text.to_ascii_lowercase().contains("post / http/1.1"), "{}", posted.text);
 }

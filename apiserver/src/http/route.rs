@@ -280,7 +280,9 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     if !info.subresource.is_empty() {
         let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
         let verb = if info.verb == "watch" { "get" } else { info.verb };
-        if !sub.verbs.iter().any(|v| v == verb) {
+        // A verb of its own HTTP's OPTIONS is not; a proxied server may know it.
+        let options = info.subresource == "proxy" && *request.method() == Method::OPTIONS;
+        if !options && !sub.verbs.iter().any(|v| v == verb) {
             return Err(not_allowed());
         }
         return subresource::answer(call, sub, request).await;

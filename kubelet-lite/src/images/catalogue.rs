@@ -132,6 +132,7 @@ pub const CATALOGUE: &[Entry] = &[
             "nicolaka/netshoot",
             "netshoot",
             "registry.k8s.io/e2e-test-images/jessie-dnsutils",
+            "registry.k8s.io/e2e-test-images/glibc-dns-testing",
             "tutum/dnsutils",
             "praqma/network-multitool",
             "wbitt/network-multitool",

@@ -59,6 +59,14 @@ impl Cgroup {
         format!("{}/{}", self.name, short(id))
     }
 
+    /// What the container's group uses now, bytes; `None` when there is no such group.
+    #[must_use]
+    pub fn memory_usage(&self, id: &str) -> Option<i64> {
+        let dir = self.memory.join(short(id));
+        let text = |file: &str| std::fs::read_to_string(dir.join(file)).ok();
+        text("memory.current").or_else(|| text("memory.usage_in_bytes"))?.trim().parse().ok()
+    }
+
     /// Whether a process of the container's group was killed for want of memory. Ask before the container is deleted.
     #[must_use]
     pub fn oom_killed(&self, id: &str) -> bool {
