@@ -28,6 +28,7 @@ pub struct App {
     pub caches: Caches,
     pub catalogue: ArcSwap<Catalogue>,
     pub access: Access,
+    pub admission: crate::admission::configuration::Configuration,
     pub audit: Arc<crate::audit::Log>,
     pub allocator: Allocator,
     pub flow: crate::flow::Flow,

@@ -15,6 +15,7 @@ pub mod aggregator;
 pub mod app;
 pub mod audit;
 pub mod bootstrap;
+mod compaction;
 pub mod crd;
 pub mod flow;
 pub mod http;
@@ -96,6 +97,7 @@ where
         flow: flow::Flow::default(),
         members: members::Members::default(),
         access,
+        admission: admission::configuration::Configuration::load(&options)?,
         kubelets,
         turns: admission::Turns::default(),
         audit,
@@ -112,6 +114,9 @@ where
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
+    if app.options.storage_backend == Backend::Embedded {
+        tokio::spawn(compaction::run(app.store.clone(), app.options.etcd_compaction_interval, stop.clone()));
+    }
     stop.cancelled().await;
     // What this cannot do in time the others do when the lease is over.
     match tokio::time::timeout(LEAVING, members::leave(&app)).await {
@@ -120,6 +125,9 @@ where
         Err(_) => tracing::warn!("this server could not be taken off the list of servers in time"),
     }
     server.await?;
+    if tokio::time::timeout(LEAVING, app.audit.shutdown()).await.is_err() {
+        tracing::warn!("not all audit events could be told in time");
+    }
     Ok(())
 }
 
@@ -130,7 +138,12 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
             Ok(Arc::new(store::embedded::Embedded::open(dir, store::embedded::Options::default())?))
         }
         Backend::Etcd3 => {
-            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, store::etcd::Options::default()).await?))
+            let every = options.etcd_compaction_interval;
+            let etcd = store::etcd::Options {
+                compact_every: (!every.is_zero()).then_some(every),
+                ..store::etcd::Options::default()
+            };
+            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, etcd).await?))
         }
     }
 }
@@ -145,6 +158,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     aggregator::start(app).await.context("read the APIServices")?;
     access::policy::follow(app).await.context("read the access policy")?;
     access::oidc::start(app);
+    access::authorizers::start(app);
     access::legacy::track(app).await.context("follow the tracking of tokens in Secrets")?;
     flow::follow(app).await.context("read the flow schemas")?;
     crd::follow(app).await.context("follow the custom resource definitions")?;

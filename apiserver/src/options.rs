@@ -57,6 +57,9 @@ pub struct Options {
     /// Addresses of etcd, comma-separated.
     #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
     pub etcd_servers: Vec<String>,
+    /// How often what is older than this is forgotten by the store; 0: never.
+    #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
+    pub etcd_compaction_interval: Duration,
     #[arg(long, default_value = "0.0.0.0")]
     pub bind_address: IpAddr,
     #[arg(long, default_value_t = 6443)]
@@ -121,6 +124,13 @@ pub struct Options {
     /// Issuers of tokens, and who may come without (AuthenticationConfiguration); followed when it changes.
     #[arg(long)]
     pub authentication_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub token_webhook: TokenWebhook,
+    #[command(flatten)]
+    pub authorization: Authorization,
+    /// Who is asked whether a request may be made (AuthorizationConfiguration); followed when it changes.
+    #[arg(long)]
+    pub authorization_config: Option<PathBuf>,
     /// Whether Secrets of type bootstrap.kubernetes.io/token are credentials.
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub enable_bootstrap_token_auth: bool,
@@ -145,6 +155,11 @@ pub struct Options {
     /// Old logs are kept for so many days; 0: for ever.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxage: u64,
+    #[command(flatten)]
+    pub audit: crate::audit::Flags,
+    /// What admission plugins are configured to do (apiserver.config.k8s.io/v1 AdmissionConfiguration).
+    #[arg(long)]
+    pub admission_control_config_file: Option<PathBuf>,
     /// Admission plugins that are off by default and shall run.
     #[arg(long, value_delimiter = ',')]
     pub enable_admission_plugins: Vec<String>,
@@ -154,6 +169,52 @@ pub struct Options {
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
+}
+
+/// A server that knows whose a token is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct TokenWebhook {
+    /// A kubeconfig that says where it is.
+    #[arg(long)]
+    pub authentication_token_webhook_config_file: Option<PathBuf>,
+    /// The version of the TokenReviews it is sent.
+    #[arg(long, default_value = "v1beta1")]
+    pub authentication_token_webhook_version: String,
+    /// How long its answers are kept (2m).
+    #[arg(long, value_parser = runtime::flags::duration)]
+    pub authentication_token_webhook_cache_ttl: Option<Duration>,
+}
+
+/// Who is asked whether a request may be made.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Authorization {
+    /// Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny, in their order; Node and RBAC where nothing is said.
+    #[arg(long, value_delimiter = ',')]
+    pub authorization_mode: Vec<String>,
+    /// A kubeconfig that says where the webhook is.
+    #[arg(long)]
+    pub authorization_webhook_config_file: Option<PathBuf>,
+    /// The version of the SubjectAccessReviews it is sent (v1beta1).
+    #[arg(long)]
+    pub authorization_webhook_version: Option<String>,
+    /// How long its yes is kept (5m).
+    #[arg(long, value_parser = runtime::flags::duration)]
+    pub authorization_webhook_cache_authorized_ttl: Option<Duration>,
+    /// How long its no is kept (30s).
+    #[arg(long, value_parser = runtime::flags::duration)]
+    pub authorization_webhook_cache_unauthorized_ttl: Option<Duration>,
+}
+
+impl Authorization {
+    /// Whether any of the flags was given.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.authorization_mode.is_empty()
+            || self.authorization_webhook_config_file.is_some()
+            || self.authorization_webhook_version.is_some()
+            || self.authorization_webhook_cache_authorized_ttl.is_some()
+            || self.authorization_webhook_cache_unauthorized_ttl.is_some()
+    }
 }
 
 /// One issuer of OpenID Connect tokens.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -77,6 +78,7 @@ kinds! {
     account_tokens: Secret,
     service_cidrs: ServiceCIDR,
     ip_addresses: IPAddress,
+    autoscalers: HorizontalPodAutoscaler,
 }
 
 /// An object of any kind that is gone.
@@ -168,6 +170,7 @@ impl Context {
         kinds.account_tokens.watch(all().fields(&tokens));
         kinds.service_cidrs.watch(all());
         kinds.ip_addresses.watch(all());
+        kinds.autoscalers.watch(all());
         let this = self.clone();
         tokio::spawn(async move {
             this.kinds.synced().await;

@@ -7,6 +7,8 @@ use clap::Parser;
 use ipnet::Ipv4Net;
 use runtime::flags::duration;
 
+use crate::autoscaler;
+
 /// Runs the built-in controllers.
 #[derive(Debug, Parser)]
 #[command(name = "controller-manager")]
@@ -41,12 +43,44 @@ pub struct Flags {
     /// Which controllers run: names, `*` for all, `-name` for all but this one
     #[arg(long, value_delimiter = ',', default_value = "*", allow_hyphen_values = true)]
     pub controllers: Vec<String>,
+    /// How often the usage of autoscaled pods is looked at
+    #[arg(long, default_value = "15s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_sync_period: Duration,
+    /// For how long the highest recommendation holds before a target is made smaller
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub horizontal_pod_autoscaler_downscale_stabilization: Duration,
+    /// How far a usage may be from its target before the target is scaled, as a share of it
+    #[arg(long, default_value_t = 0.1)]
+    pub horizontal_pod_autoscaler_tolerance: f64,
+    /// For how long after its start a pod's CPU usage counts only once it is ready
+    #[arg(long, default_value = "5m", value_parser = duration)]
+    pub horizontal_pod_autoscaler_cpu_initialization_period: Duration,
+    /// Within what time after its start a pod's readiness counts as its first
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    pub horizontal_pod_autoscaler_initial_readiness_delay: Duration,
+    /// How many autoscalers are looked at concurrently
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
+    pub concurrent_horizontal_pod_autoscaler_syncs: u8,
     /// The range Services of type LoadBalancer get their addresses from
     #[arg(long, default_value = "10.254.254.0/24")]
     pub load_balancer_pool: Ipv4Net,
 }
 
 impl Flags {
+    /// What the flags say of HorizontalPodAutoscalers.
+    #[must_use]
+    pub fn autoscaler(&self) -> autoscaler::Settings {
+        let signed = |time: Duration| time.try_into().unwrap_or(k8s_openapi::jiff::SignedDuration::MAX);
+        autoscaler::Settings {
+            sync_period: self.horizontal_pod_autoscaler_sync_period,
+            downscale_stabilization: signed(self.horizontal_pod_autoscaler_downscale_stabilization),
+            tolerance: self.horizontal_pod_autoscaler_tolerance,
+            cpu_initialization: signed(self.horizontal_pod_autoscaler_cpu_initialization_period),
+            initial_readiness: signed(self.horizontal_pod_autoscaler_initial_readiness_delay),
+            workers: self.concurrent_horizontal_pod_autoscaler_syncs.into(),
+        }
+    }
+
     /// Whether the controller of this name shall run.
     #[must_use]
     pub fn enabled(&self, name: &str) -> bool {

@@ -4,6 +4,7 @@
 //! only. A controller is a module with a pure plan and a thin part that carries it out.
 
 mod account_tokens;
+pub mod autoscaler;
 pub mod bootstrap;
 pub mod certificates;
 pub mod cluster_roles;
@@ -81,6 +82,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("ttl-after-finished-controller", &|| job::ttl::start(context));
     on("cronjob-controller", &|| cronjob::start(context));
     on("disruption-controller", &|| disruption::start(context));
+    on("horizontal-pod-autoscaler-controller", &|| autoscaler::start(context, &flags.autoscaler()));
     on("endpointslice-controller", &|| endpoints::start(context));
     on("serviceaccount-controller", &|| service_account::start(context));
     if flags.enabled("root-ca-certificate-publisher-controller")

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 
 /// Every process of the emulator by the name it is started with.
-const COMPONENTS: [(&str, Run); 19] = [
+const COMPONENTS: [(&str, Run); 20] = [
     ("launcher", launcher::run),
     ("guardian", launcher::cgroups::guardian),
     ("apiserver", apiserver::run),
@@ -27,6 +27,7 @@ const COMPONENTS: [(&str, Run); 19] = [
     ("kubelet", kubelet_lite::run),
     ("pause", kubelet_lite::run),
     ("agnhost", kubelet_lite::run),
+    ("metrics-server", metrics_server::run),
     ("flanneld", cni::run),
     ("flannel", cni::run),
     ("multus", cni::run),

@@ -7,6 +7,7 @@
 //!          │   ├─ (cni::libcni)          its network
 //!          │   └─ oci_runtime/ ── pause/ (another process: parent of the pod's containers, survives the kubelet)
 //!          ├─ images/     store and catalogue
+//!          ├─ usage/      what containers use: control groups, /proc
 //!          └─ server/     port 10250
 //! agnhost/                the catalogue's test server
 //! ```
@@ -28,6 +29,7 @@ pub mod server;
 pub mod sources;
 pub mod streaming;
 pub mod tls;
+pub mod usage;
 pub mod volumes;
 
 use std::ffi::OsString;

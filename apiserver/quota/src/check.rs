@@ -1,5 +1,7 @@
 //! Whether a request fits into the quotas of its namespace (`admission/plugin/resourcequota/controller.go`, CheckRequest).
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -46,6 +48,47 @@ impl Quota {
     }
 }
 
+/// What may only be consumed where a quota covers it (`ResourceQuotaConfiguration`, limitedResources).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limited {
+    pub group: String,
+    pub plural: String,
+    /// Names of consumed resources that contain any of these are limited.
+    pub contains: Vec<String>,
+    /// So are objects in any of these scopes, whatever their kind.
+    pub scopes: Vec<Selector>,
+}
+
+/// What of a consumption that is limited no quota covers, in upstream's words.
+fn uncovered(
+    evaluator: &Evaluator,
+    quotas: &[Quota],
+    covering: &[bool],
+    limited: &[Limited],
+    object: &Value,
+    usage: &Amounts,
+) -> Option<String> {
+    let own = limited.iter().filter(|limited| Evaluator::of(&limited.group, &limited.plural) == *evaluator);
+    let wanted: Vec<&str> = own.flat_map(|limited| limited.contains.iter().map(String::as_str)).collect();
+    let consumed = usage.iter().filter(|(_, amount)| !amount.is_negative() && !amount.is_zero()).map(|(name, _)| name);
+    let names: BTreeSet<&str> = consumed.filter(|name| wanted.iter().any(|part| name.contains(part))).collect();
+    let covered = quotas.iter().zip(covering).filter(|(_, covers)| **covers);
+    let covered: BTreeSet<&str> =
+        covered.flat_map(|(quota, _)| quota.hard.names().filter(|name| evaluator.tracks(name))).collect();
+    let missing: Vec<&str> = names.difference(&covered).copied().collect();
+    if !missing.is_empty() {
+        return Some(format!("insufficient quota to consume: {}", missing.join(",")));
+    }
+    let within = |selector: &&Selector| evaluator.in_scopes(object, std::slice::from_ref(*selector));
+    let known: Vec<&Selector> = quotas.iter().flat_map(|quota| &quota.scopes).filter(within).collect();
+    let scopes = limited.iter().flat_map(|limited| &limited.scopes).filter(within);
+    let missing: Vec<String> = scopes
+        .filter(|scope| known.iter().all(|known| known.scope != scope.scope))
+        .map(|scope| format!("{{{} {} [{}]}}", scope.scope, scope.operator, scope.values.join(" ")))
+        .collect();
+    (!missing.is_empty()).then(|| format!("insufficient quota to match these scopes: [{}]", missing.join(" ")))
+}
+
 /// The new `status.used` of each quota, `None` where the request changes nothing of it; or why the request does not fit.
 ///
 /// # Errors
@@ -53,6 +96,7 @@ impl Quota {
 pub fn check(
     evaluator: &Evaluator,
     quotas: &[Quota],
+    limited: &[Limited],
     request: &Request<'_>,
     now: Timestamp,
 ) -> Result<Vec<Option<Amounts>>, String> {
@@ -77,6 +121,15 @@ pub fn check(
         return Err(format!("quota usage is negative for resource(s): {}", negative.join(",")));
     }
     let before = request.old.filter(|_| request.operation == Operation::Update);
+    if !limited.is_empty() {
+        // Who consumes no more than before needs no quota for it.
+        let more = before.map_or_else(|| usage.clone(), |old| usage.beyond(&evaluator.usage(old, now)));
+        if !more.without_zeros().is_empty()
+            && let Some(why) = uncovered(evaluator, quotas, &covering, limited, request.object, &usage)
+        {
+            return Err(why);
+        }
+    }
     let mut out = unchanged();
     for (at, quota) in quotas.iter().enumerate().filter(|(at, _)| covering[*at]) {
         // An object that was outside of the quota before is charged in full.

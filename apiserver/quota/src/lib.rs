@@ -17,7 +17,7 @@ mod scope;
 mod services;
 
 pub use amounts::Amounts;
-pub use check::{Operation, Quota, Request, check};
+pub use check::{Limited, Operation, Quota, Request, check};
 pub use evaluator::{Evaluator, total};
 pub use pods::is_charged;
 pub use scope::Selector;

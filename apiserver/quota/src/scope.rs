@@ -21,12 +21,18 @@ impl Selector {
             |values: &[Value]| values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect::<Vec<_>>();
         let named = strings(list(quota, "/spec/scopes"));
         let plain = named.into_iter().map(|scope| Self { scope, operator: "Exists".to_owned(), values: Vec::new() });
-        let selected = list(quota, "/spec/scopeSelector/matchExpressions").iter().map(|expression| Self {
+        let selected = list(quota, "/spec/scopeSelector/matchExpressions").iter().map(Self::read);
+        plain.chain(selected).collect()
+    }
+
+    /// A ScopedResourceSelectorRequirement.
+    #[must_use]
+    pub fn read(expression: &Value) -> Self {
+        Self {
             scope: text(expression, "/scopeName").to_owned(),
             operator: text(expression, "/operator").to_owned(),
-            values: strings(list(expression, "/values")),
-        });
-        plain.chain(selected).collect()
+            values: list(expression, "/values").iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+        }
     }
 
     /// Whether the requirement holds for a name that may be absent: of a priority class, of a volume attributes class.

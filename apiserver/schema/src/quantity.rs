@@ -48,6 +48,12 @@ impl Quantity {
         Self { nanos: i128::from(number) * (NANO / 1000), format: Format::DecimalSi }
     }
 
+    /// The same amount, shown in powers of two (`64Mi`).
+    #[must_use]
+    pub fn binary(&self) -> Self {
+        Self { nanos: self.nanos, format: Format::BinarySi }
+    }
+
     /// Rounded up to whole units.
     #[must_use]
     pub fn whole(&self) -> Self {

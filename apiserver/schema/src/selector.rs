@@ -108,6 +108,12 @@ impl LabelSelector {
             .all(|requirement| requirement.matches(labels.get(&requirement.key).and_then(Value::as_str)))
     }
 
+    /// As [`matches`](Self::matches), of labels that are found by `label`.
+    #[must_use]
+    pub fn matches_by<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|requirement| requirement.matches(label(&requirement.key)))
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.requirements.is_empty()

@@ -171,6 +171,13 @@ pub async fn token(
         Some(Err(why)) => refusals.push(why),
         None => {}
     }
+    if let Some(webhook) = &app.access.token_webhook {
+        match webhook.user(token, audiences, app.access.audiences()).await {
+            Ok(Some((user, shared))) => return Ok((user.authenticated(), shared)),
+            Ok(None) => {}
+            Err(why) => refusals.push(why),
+        }
+    }
     Err(match &refusals[..] {
         [only] => only.clone(),
         all => format!("[{}]", all.join(", ")),

@@ -1,16 +1,21 @@
 //! Who asks, and may they: certificates, ServiceAccount tokens, impersonation; then the authorizers.
 
 mod authenticate;
+pub mod authorizers;
 mod file;
 pub mod legacy;
 mod notes;
 pub mod oidc;
 pub mod policy;
+mod remote;
 pub mod review;
 pub mod token;
+mod token_webhook;
 mod tokens;
 
 use std::sync::Arc;
+
+pub use authorizers::{Asked, Outcome};
 
 pub use authenticate::{Clients, Peer, authenticate, token as token_user};
 pub use notes::Notes;
@@ -35,7 +40,9 @@ pub struct Access {
     pub issuer: String,
     audiences: Vec<String>,
     pub policy: policy::Policy,
+    pub authorizers: authorizers::Authorizers,
     pub issuers: oidc::Issuers,
+    token_webhook: Option<token_webhook::TokenWebhook>,
     tokens: tokens::Tokens,
 }
 
@@ -61,7 +68,9 @@ impl Access {
         let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
         let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
         let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer))?;
-        Ok(Self { clients, signer, verifier, issuer, audiences, policy, issuers, tokens })
+        let authorizers = authorizers::Authorizers::load(options)?;
+        let token_webhook = token_webhook::TokenWebhook::load(options)?;
+        Ok(Self { clients, signer, verifier, issuer, audiences, policy, authorizers, issuers, token_webhook, tokens })
     }
 
     /// What tokens must be for that are to be used here.
@@ -114,12 +123,12 @@ pub fn attributes<'a>(user: &'a UserInfo, info: &'a RequestInfo) -> Attributes<'
 
 /// Asks the authorizers in turn.
 pub async fn decide(app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
-    decide_fields(app, attributes, &[]).await
+    decide_asked(app, attributes, &Asked::default()).await.decision
 }
 
-/// The same for a request with a field selector; `fields` are its equalities.
-pub async fn decide_fields(app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
-    app.access.policy.decide(app, attributes, fields).await
+/// The same, with what else is known of the request, and what went wrong.
+pub async fn decide_asked(app: &Arc<App>, attributes: &Attributes<'_>, asked: &Asked<'_>) -> Outcome {
+    app.access.authorizers.decide(app, attributes, asked).await
 }
 
 /// # Errors
@@ -135,7 +144,14 @@ pub async fn authorize(
     let selector = query.text("fieldSelector").and_then(|text| FieldSelector::parse(text).ok()).unwrap_or_default();
     let equal = selector.requirements.iter().filter(|r| r.equal);
     let fields: Vec<(&str, &str)> = equal.map(|r| (r.field.as_str(), r.value.as_str())).collect();
-    let decision = app.access.policy.decide(app, &attributes, &fields).await;
+    let asked = Asked { version: &info.version, fields: &fields };
+    let Outcome { decision, error } = decide_asked(app, &attributes, &asked).await;
+    if let Some(error) = error.filter(|_| !decision.allowed()) {
+        if let Some(trail) = trail {
+            trail.annotate("authorization.k8s.io/reason", "internal error");
+        }
+        return Err(ApiError::internal(error));
+    }
     if let Some(trail) = trail {
         trail.annotate("authorization.k8s.io/decision", if decision.allowed() { "allow" } else { "forbid" });
         trail.annotate("authorization.k8s.io/reason", decision.reason());

@@ -1,4 +1,4 @@
-//! The authorizers and what they know: the RBAC kinds, followed through their caches, and the pods of a node, looked up when
+//! What the authorizers Node and RBAC know: the RBAC kinds, followed through their caches, and the pods of a node, looked up when
 //! a kubelet asks for what belongs to them.
 
 use std::sync::Arc;
@@ -29,29 +29,30 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Node, then RBAC. `fields` are the equalities of the request's field selector.
-    pub async fn decide(&self, app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
-        if let Some(node) = attributes.user.node() {
-            let depends = self.node.needs_graph(attributes, fields);
-            if depends {
-                self.await_graph(app).await;
-            }
-            let mut decision = self.node.authorize(attributes, fields, &self.graph.read());
-            if depends && !decision.allowed() {
-                // The graph may be a moment behind the pod that the kubelet has just been given.
-                let now = graph_of(app, node).await.unwrap_or_default();
-                decision = self.node.authorize(attributes, fields, &now);
-            }
-            match decision {
-                Decision::NoOpinion(why) => match self.index.read().authorize(attributes) {
-                    Decision::NoOpinion(more) if more.is_empty() => Decision::NoOpinion(why),
-                    other => other,
-                },
-                decided => decided,
-            }
-        } else {
-            self.index.read().authorize(attributes)
+    /// What a node's kubelet may do. `fields` are the equalities of the request's field selector.
+    pub async fn node(&self, app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
+        let Some(node) = attributes.user.node() else { return Decision::NoOpinion(String::new()) };
+        let depends = self.node.needs_graph(attributes, fields);
+        if depends {
+            self.await_graph(app).await;
         }
+        let decision = self.node.authorize(attributes, fields, &self.graph.read());
+        if depends && !decision.allowed() {
+            // The graph may be a moment behind the pod that the kubelet has just been given.
+            let now = graph_of(app, node).await.unwrap_or_default();
+            return self.node.authorize(attributes, fields, &now);
+        }
+        decision
+    }
+
+    /// The same without waiting for anything: of what a kubelet may do because of its pods, as much as is known already.
+    pub fn node_now(&self, attributes: &Attributes<'_>) -> Decision {
+        self.node.authorize(attributes, &[], &self.graph.read())
+    }
+
+    /// What roles and bindings allow.
+    pub fn rbac(&self, attributes: &Attributes<'_>) -> Decision {
+        self.index.read().authorize(attributes)
     }
 
     /// Makes the graph, the first time; from then on it follows the pods. Where that fails it stays empty.
@@ -71,14 +72,6 @@ impl Policy {
         });
         if let Err(error) = made.await {
             tracing::warn!(%error, "the pods cannot be followed");
-        }
-    }
-
-    /// The same without waiting for anything: of what a kubelet may do because of its pods, as much as is known already.
-    pub fn decide_by_rules(&self, attributes: &Attributes<'_>) -> Decision {
-        match self.node.authorize(attributes, &[], &self.graph.read()) {
-            Decision::NoOpinion(_) => self.index.read().authorize(attributes),
-            decided => decided,
         }
     }
 

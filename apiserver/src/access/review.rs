@@ -4,7 +4,7 @@ use auth::{Attributes, Resource, Target, UserInfo};
 use schema::selector::FieldSelector;
 use serde_json::{Value, json};
 
-use super::{Notes, decide_fields, token_user};
+use super::{Asked, Notes, Outcome, decide_asked, token_user};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -32,6 +32,12 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
             body["status"] = call.app.access.policy.rules(&call.user, text(&body, "/spec/namespace"));
+            if let Some(why) = call.app.access.authorizers.incomplete() {
+                body["status"]["incomplete"] = true.into();
+                let have = text(&body, "/status/evaluationError");
+                let all = if have.is_empty() { why.to_owned() } else { format!("{have}, {why}") };
+                body["status"]["evaluationError"] = all.into();
+            }
         }
         "selfsubjectreviews" => body["status"] = json!({ "userInfo": call.user }),
         "tokenreviews" => {
@@ -96,13 +102,17 @@ async fn access(call: &Call, user: &UserInfo, spec: &Value) -> ApiResult<Value> 
         }
     };
     let fields: Vec<(&str, &str)> = fields.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
-    let decision = decide_fields(&call.app, &attributes, &fields).await;
+    let asked = Asked { version: text(resource, "/version"), fields: &fields };
+    let Outcome { decision, error } = decide_asked(&call.app, &attributes, &asked).await;
     let mut status = json!({ "allowed": decision.allowed() });
     if matches!(decision, auth::Decision::Deny(_)) {
         status["denied"] = true.into();
     }
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
+    }
+    if let Some(error) = error {
+        status["evaluationError"] = error.into();
     }
     Ok(status)
 }

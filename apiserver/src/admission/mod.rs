@@ -13,8 +13,10 @@
 
 pub mod attributes;
 mod certificates;
+pub mod configuration;
 mod default_class;
 mod escalation;
+mod event_rate_limit;
 mod external_ips;
 mod limit_ranger;
 pub mod matching;
@@ -111,6 +113,7 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
 /// # Errors
 /// A plugin's refusal.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    event_rate_limit::admit(a, object)?;
     limit_ranger::validate(a, object).await?;
     node_restriction::admit(a, object).await?;
     pod_security::admit(a, object).await?;

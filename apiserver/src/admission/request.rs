@@ -55,7 +55,7 @@ impl cel::Authorizer for Authorizer<'_> {
             }),
         };
         let question = Question { user: account.as_ref().unwrap_or(self.user), verb: &check.verb, target };
-        let decision = self.app.access.policy.decide_by_rules(&question);
+        let decision = self.app.access.authorizers.decide_now(self.app, &question);
         cel::Decision { allowed: decision.allowed(), reason: decision.reason().to_owned(), error: None }
     }
 }

@@ -51,7 +51,8 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     }
     let evaluator = Evaluator::of(group, plural);
     let request = Request { operation, subresource: &call.info.subresource, object, old: a.old };
-    if !evaluator.handles(&request) || cached(a).await?.is_empty() {
+    let limited = &call.app.admission.limited;
+    if !evaluator.handles(&request) || (limited.is_empty() && cached(a).await?.is_empty()) {
         return Ok(());
     }
     let turn = call.app.turns.of(namespace);
@@ -61,8 +62,8 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     for _ in 0..write::ATTEMPTS {
         let pending = fresh(call, &names).await?;
         let quotas: Vec<Quota> = pending.iter().map(|loaded| Quota::read(&loaded.value)).collect();
-        let charged =
-            quota::check(&evaluator, &quotas, &request, Timestamp::now()).map_err(|why| a.forbidden(object, &why))?;
+        let charged = quota::check(&evaluator, &quotas, limited, &request, Timestamp::now())
+            .map_err(|why| a.forbidden(object, &why))?;
         if call.dry_run() {
             return Ok(());
         }

@@ -46,6 +46,7 @@ struct End(Arc<Trail>);
 impl Drop for End {
     fn drop(&mut self) {
         self.0.stage(Stage::ResponseComplete);
+        self.0.settle_later();
     }
 }
 

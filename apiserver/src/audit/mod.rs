@@ -1,18 +1,23 @@
-//! The audit log (`--audit-policy-file`, `--audit-log-path`): who did what, as lines of audit.k8s.io/v1 Event JSON
-//! (upstream `apiserver/pkg/audit`, `endpoints/filters/audit.go`).
+//! Auditing (`--audit-policy-file`, `--audit-log-path`, `--audit-webhook-config-file`): who did what, as events of
+//! audit.k8s.io/v1 (upstream `apiserver/pkg/audit`, `endpoints/filters/audit.go`).
 //!
 //! ```text
-//!  request ── Log::begin (policy) ──> Trail ── note body, annotations, answer ──> a line for each Stage ──> Target
+//!  request ── Log::begin (policy) ──> Trail ── note body, annotations, answer ──> an event for each Stage ──> backends
 //! ```
 //!
 //! A request that no rule matches costs one look at the policy; without a policy nothing is done at all.
 
+mod backend;
 mod body;
 mod file;
+mod flags;
+mod legacy;
 mod policy;
+mod webhook;
 
-use std::path::Path;
+use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,8 +29,10 @@ use serde_json::{Map, Value, json};
 use crate::http::request_info::RequestInfo;
 use crate::options::Options;
 
+use backend::{Backend, Event, Told};
 pub use body::watched;
-use file::{Limits, Target};
+use file::Limits;
+pub use flags::Flags;
 pub use policy::{Level, Stage};
 use policy::{Policy, Verdict};
 
@@ -34,11 +41,14 @@ pub const ID_HEADER: &str = "audit-id";
 /// A longer id of a client's is cut off.
 const LONGEST_ID: usize = 256;
 
-/// The log; without a policy or a file it logs nothing.
+/// What is told to whom; without a policy or a backend nothing is.
 #[derive(Default)]
 pub struct Log {
     policy: Option<Policy>,
-    target: Option<Mutex<Target>>,
+    backends: Vec<Backend>,
+    /// Events made, and requests that were refused for want of one.
+    events: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What is known of a request before it is looked at.
@@ -56,35 +66,77 @@ pub struct Trail {
     log: Arc<Log>,
     verdict: Verdict,
     event: Mutex<Value>,
+    /// What somebody has to wait for.
+    owed: Mutex<Owed>,
+}
+
+/// Events that blocking backends have still to be told of, by the backend's index.
+#[derive(Default)]
+struct Owed {
+    events: Vec<(usize, Event)>,
+    refused: bool,
 }
 
 impl Log {
+    /// Starts the backends; they need a runtime.
+    ///
     /// # Errors
-    /// The policy cannot be read, or the file not be opened.
+    /// The policy or the webhook's kubeconfig cannot be read, or the file not be opened.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let Some(path) = &options.audit_policy_file else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let policy = Policy::parse(&text).with_context(|| format!("use {}", path.display()))?;
-        let limits = Limits {
-            size: options.audit_log_maxsize * 1024 * 1024,
-            backups: options.audit_log_maxbackup,
-            age: Duration::from_secs(options.audit_log_maxage * 86_400),
-        };
-        let open = |path: &Path| Target::open(path, limits).with_context(|| format!("open {}", path.display()));
-        let target = options.audit_log_path.as_deref().map(open).transpose()?;
-        Ok(Self { policy: Some(policy), target: target.map(Mutex::new) })
+        let (flags, mut backends) = (&options.audit, Vec::new());
+        if let Some(path) = &options.audit_log_path {
+            let limits = Limits {
+                size: options.audit_log_maxsize * 1024 * 1024,
+                backups: options.audit_log_maxbackup,
+                age: Duration::from_secs(options.audit_log_maxage * 86_400),
+            };
+            let file = file::Target::open(path, limits).with_context(|| format!("open {}", path.display()))?;
+            let target = backend::Target::Log(Mutex::new(file), flags.audit_log_format);
+            backends.push(Backend::start("log", target, flags.audit_log_mode, flags.log()?));
+        }
+        if let Some(path) = &flags.audit_webhook_config_file {
+            let webhook = webhook::Webhook::load(path, flags.audit_webhook_initial_backoff)?;
+            let target = backend::Target::Webhook(Box::new(webhook));
+            backends.push(Backend::start("webhook", target, flags.audit_webhook_mode, flags.webhook()?));
+        }
+        Ok(Self { policy: Some(policy), backends, ..Self::default() })
+    }
+
+    /// Sends what waits to be sent; nothing is told after this.
+    pub async fn shutdown(&self) {
+        futures::future::join_all(self.backends.iter().map(Backend::shutdown)).await;
+    }
+
+    /// Upstream's series.
+    pub fn write_metrics(&self, text: &mut String) {
+        // Writing into a String cannot fail.
+        for (name, value) in
+            [("apiserver_audit_event_total", &self.events), ("apiserver_audit_requests_rejected_total", &self.refused)]
+        {
+            let _ = writeln!(text, "# TYPE {name} counter\n{name} {}", value.load(Ordering::Relaxed));
+        }
+        if !self.backends.is_empty() {
+            text.push_str("# TYPE apiserver_audit_error_total counter\n");
+        }
+        for (plugin, lost) in self.backends.iter().map(Backend::lost) {
+            let _ = writeln!(text, "apiserver_audit_error_total{{plugin=\"{plugin}\"}} {lost}");
+        }
     }
 
     /// Begins the trail of a request; `None`: it is not logged.
     #[must_use]
     pub fn begin(self: &Arc<Self>, beginning: &Beginning<'_>) -> Option<Arc<Trail>> {
-        let policy = self.policy.as_ref().filter(|_| self.target.is_some())?;
+        let policy = self.policy.as_ref().filter(|_| !self.backends.is_empty())?;
         let verdict = policy.judge(beginning.user, beginning.info);
         if verdict.level == Level::None {
             return None;
         }
         let event = first(beginning, verdict.level);
-        let trail = Arc::new(Trail { log: self.clone(), verdict, event: Mutex::new(event) });
+        let trail = Trail { log: self.clone(), verdict, event: Mutex::new(event), owed: Mutex::default() };
+        let trail = Arc::new(trail);
         trail.stage(Stage::RequestReceived);
         Some(trail)
     }
@@ -209,22 +261,47 @@ impl Trail {
         object
     }
 
-    /// Writes a line, unless the policy leaves this stage out.
+    /// Tells of a stage, unless the policy leaves it out. What somebody has to wait for, [`settle`](Self::settle) tells.
     pub fn stage(&self, stage: Stage) {
         if self.verdict.omit_stages.contains(&stage) {
             return;
         }
-        let now = Timestamp::now();
-        let mut line = {
+        let event = {
             let mut event = self.event.lock();
             event["stage"] = stage.name().into();
-            event["stageTimestamp"] = micro(now).into();
-            serde_json::to_vec(&*event).expect("a Value has only string keys")
+            event["stageTimestamp"] = micro(Timestamp::now()).into();
+            Arc::new(event.clone())
         };
-        line.push(b'\n');
-        let Some(target) = &self.log.target else { return };
-        if let Err(error) = target.lock().write(&line, now) {
-            tracing::error!(%error, "the audit log cannot be written");
+        self.log.events.fetch_add(1, Ordering::Relaxed);
+        for (at, backend) in self.log.backends.iter().enumerate() {
+            match backend.offer(&event) {
+                Told::Done => {}
+                Told::Owed => self.owed.lock().events.push((at, event.clone())),
+                Told::Refused => self.owed.lock().refused = true,
+            }
+        }
+    }
+
+    /// Tells blocking backends what they have not been told yet; false: the request must not go on.
+    pub async fn settle(&self) -> bool {
+        let owed = std::mem::take(&mut *self.owed.lock());
+        let mut refused = owed.refused;
+        for (at, event) in owed.events {
+            refused |= self.log.backends[at].tell(&[event]).await == Told::Refused;
+        }
+        !refused
+    }
+
+    /// Counts a request that was refused because of that.
+    pub fn refuse(&self) {
+        self.log.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same for those who cannot wait.
+    fn settle_later(self: &Arc<Self>) {
+        if !self.owed.lock().events.is_empty() {
+            let this = self.clone();
+            tokio::spawn(async move { this.settle().await });
         }
     }
 }

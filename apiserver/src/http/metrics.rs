@@ -55,6 +55,7 @@ pub fn answer(app: &App) -> Response<Body> {
         let _ = writeln!(text, "apiserver_request_duration_seconds_count{{{labels}}} {count}");
     }
     app.webhooks.metrics.write(&mut text);
+    app.audit.write_metrics(&mut text);
     text.push_str("# TYPE apiserver_storage_objects gauge\n");
     for (prefix, count) in app.caches.sizes() {
         let resource = prefix.trim_start_matches("/registry/").trim_end_matches('/');

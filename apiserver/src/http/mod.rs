@@ -18,3 +18,4 @@ pub mod server;
 pub mod socket;
 pub mod status;
 pub mod subresource;
+pub mod websocket;

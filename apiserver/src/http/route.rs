@@ -17,7 +17,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, proxy, subresource};
+use super::{discovery, health, metrics, openapi, proxy, subresource, websocket};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -131,11 +131,13 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Resp
     if long {
         trail.response(code, None);
         trail.stage(Stage::ResponseStarted);
+        trail.settle().await;
         return response.map(|body| audit::watched(body, trail));
     }
     if !trail.wants(Level::RequestResponse) && code < 400 {
         trail.response(code, None);
         trail.stage(Stage::ResponseComplete);
+        trail.settle().await;
         return response;
     }
     let (head, body) = response.into_parts();
@@ -144,6 +146,7 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Resp
     let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     trail.response(code, Some((media, &bytes)));
     trail.stage(Stage::ResponseComplete);
+    trail.settle().await;
     Response::from_parts(head, Body::from(bytes))
 }
 
@@ -157,7 +160,11 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
-    let user = match access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await {
+    let known = match websocket::take_token(request.headers_mut()) {
+        Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
+        Err(error) => Err(error),
+    };
+    let user = match known {
         Ok(user) => user,
         Err(error) => {
             *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
@@ -167,6 +174,14 @@ async fn admit(
     };
     *trail = begin(app, peer, &mut request, &user, &info, id);
     notes.tell(trail.as_deref());
+    if let Some(trail) = trail
+        && !trail.settle().await
+    {
+        trail.refuse();
+        let target = request.uri().path_and_query().map_or("", |target| target.as_str());
+        let text = format!("Internal Server Error: {target:?}: failed to store audit event\n");
+        return Ok(answer::text(500, text));
+    }
     let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
     let (seat, decision) = app.flow.admit(&user, &info, is_long(&info)).await;
     *admitted = decision;
@@ -294,7 +309,7 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     match info.verb {
         "get" => read::get(call).await,
         "list" => read::list(call).await,
-        "watch" => watch::watch(call).await,
+        "watch" => watch::watch(call, request).await,
         "create" if resource.prefix.is_empty() => {
             let bytes = collect(request).await?;
             let mut body = body::object(

@@ -133,6 +133,12 @@ impl ApiError {
         Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {offers}"))
     }
 
+    /// A watch in a form that has no stream.
+    pub fn no_stream() -> Self {
+        let offers = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        Self::new(406, "NotAcceptable", format!("only the following media types are accepted: {offers}"))
+    }
+
     pub fn unsupported_media(offers: &str) -> Self {
         let text = format!("the body of the request was in an unknown format - accepted media types include: {offers}");
         Self::new(415, "UnsupportedMediaType", text)
@@ -192,9 +198,7 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Compacted { .. } => Self::expired(
-                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
-            ),
+            StoreError::Compacted { .. } => Self::expired("The resourceVersion for the provided list is too old."),
             StoreError::TooLarge { .. } => {
                 Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}"))
             }

@@ -120,13 +120,37 @@ impl Clients {
     }
 }
 
-fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
+/// A client with a pool of its own.
+///
+/// # Errors
+/// The authorities or the identity cannot be used.
+pub fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
+    connect(peer, identity, |builder| builder.https_only())
+}
+
+/// A client for one peer, to whom one may also speak without TLS.
+///
+/// # Errors
+/// Its authorities, or the identity, cannot be used.
+pub fn plain_client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
+    connect(peer, identity, |builder| builder.https_or_http())
+}
+
+type Builder<State> = hyper_rustls::HttpsConnectorBuilder<State>;
+
+fn connect(
+    peer: &Peer,
+    identity: Option<Identity<'_>>,
+    schemes: impl FnOnce(
+        Builder<hyper_rustls::builderstates::WantsSchemes>,
+    ) -> Builder<hyper_rustls::builderstates::WantsProtocols1>,
+) -> anyhow::Result<Http> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     let trust = if peer.insecure { Trust::Anyone } else { Trust::of(&peer.ca_bundle) };
     let tls = auth::trust::client_config(trust, identity)?;
-    let builder = hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_only();
+    let builder = schemes(hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls));
     // The address is that of a Service; its certificate is for its name.
     let builder = match &peer.server_name {
         Some(name) => {
@@ -295,6 +319,11 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
 fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     let inner = error.get_ref()?;
     inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref()?))
+}
+
+/// What client-go says of a bad answer.
+pub fn refusal(status: StatusCode, body: &[u8]) -> String {
+    answer(status, body).err().map_or_else(String::new, |error| error.to_string())
 }
 
 /// The body of a good answer; what client-go says of a bad one (`api/errors.NewGenericServerResponse`).

@@ -6,7 +6,8 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use store::cache::{At, ListQuery};
+use store::StoreError;
+use store::cache::{At, CacheError, ListQuery};
 
 use super::conversion;
 use super::selection::Selection;
@@ -16,6 +17,12 @@ use crate::http::answer;
 use crate::http::negotiate::{Media, Shape};
 use crate::http::request_info::Query;
 use crate::http::status::{ApiError, ApiResult};
+
+/// What is said when the pages of a list can no longer be of one revision.
+const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a \
+    new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
+    results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or \
+    deleted between the time the first chunk was returned and now may show up in the list.";
 
 /// One object, in the shape the client asked for.
 pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
@@ -66,10 +73,9 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
         .await
         .map_err(|error| match (error, &start) {
             // The page's revision is forgotten: the client begins anew, or goes on with what there is now.
-            (store::cache::CacheError::Expired { requested, oldest }, Some(start)) => {
+            (CacheError::Store(StoreError::Compacted { .. }), Some(start)) => {
                 let start = start.strip_prefix(&resource.prefix).unwrap_or(start);
-                let expired = ApiError::from(store::StoreError::Compacted { requested, oldest });
-                ApiError { proceed: Some(Token::encode(Token::NOW, start)), ..expired }
+                ApiError { proceed: Some(Token::encode(Token::NOW, start)), ..ApiError::expired(INCONSISTENT) }
             }
             (error, _) => ApiError::from(error),
         })?;

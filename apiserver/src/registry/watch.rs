@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::Request;
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::StreamExt;
 use futures::stream;
 use http::Response;
 use serde_json::{Value, json};
@@ -24,6 +26,7 @@ use crate::app::{App, Call};
 use crate::http::answer;
 use crate::http::negotiate::{Accept, Media, Shape};
 use crate::http::status::{ApiError, ApiResult};
+use crate::http::websocket::{self, Framing};
 
 /// How often a quiet watch gets a bookmark (upstream: about a minute).
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -32,8 +35,24 @@ const LIFETIME: u64 = 1800;
 /// The slot of [`CacheEvent::encoded`] in which protobuf frames are shared.
 const PROTOBUF: u32 = 1;
 
-/// Starts a watch.
-pub async fn watch(call: &Call) -> ApiResult<Response<Body>> {
+/// Starts a watch; a WebSocket where the client wants one, a message an event.
+pub async fn watch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
+    let frames = begin(call).await?;
+    let content_type = call.accept.content_type(true);
+    let stream = stream::unfold(frames, |mut frames| async move { frames.next().await.map(|bytes| (bytes, frames)) });
+    if websocket::is_request(request.headers()) {
+        let framing = if call.accept.media == Media::Protobuf { Framing::Binary } else { Framing::Text };
+        return Ok(websocket::serve(request, content_type, framing, stream));
+    }
+    let mut response = answer::bytes(200, content_type, Bytes::new(), false);
+    *response.body_mut() = Body::from_stream(stream.map(Ok::<_, Infallible>));
+    Ok(response)
+}
+
+async fn begin(call: &Call) -> ApiResult<Frames> {
+    if call.accept.media == Media::Yaml {
+        return Err(ApiError::no_stream());
+    }
     let query = &call.query;
     let resource = call.resource.clone();
     let mut selection = Selection::parse(&resource, query)?;
@@ -83,11 +102,7 @@ pub async fn watch(call: &Call) -> ApiResult<Response<Body>> {
         // As upstream, a watch that cannot begin is a stream of one ERROR event.
         frames.fail(&error.into());
     }
-    let mut response = answer::bytes(200, call.accept.content_type(true), Bytes::new(), false);
-    *response.body_mut() = Body::from_stream(stream::unfold(frames, |mut frames| async move {
-        frames.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), frames))
-    }));
-    Ok(response)
+    Ok(frames)
 }
 
 /// The state of one watch under way.

@@ -5,7 +5,7 @@ mod contract;
 use contract::{delete, put};
 use knetsim_store::cache::{At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Watch, WatchCache};
 use knetsim_store::embedded::{Embedded, Options};
-use knetsim_store::{KeyValue, Revision, Store, splice};
+use knetsim_store::{KeyValue, Revision, Store, StoreError, splice};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +91,44 @@ async fn reads_see_every_answered_write() {
         (Some("n1"), Some("p07"), Some("a"))
     );
     assert_eq!(fixture.cache.get(&key("none"), At::Latest).await.unwrap().0.map(|object| object.mod_revision), None);
+}
+
+#[tokio::test]
+async fn a_past_before_the_ring_is_the_stores() {
+    let fixture = fixture(Limits { min: 1, max: 1, ..Limits::default() });
+    let mut last = 0;
+    for name in ["a", "b", "c", "d", "e"] {
+        last = fixture.put(name, if name == "b" { "y" } else { "x" }, 0).await;
+    }
+    // All are changed: nothing of the past is left in the ring.
+    for name in ["a", "b", "c", "d"] {
+        let (object, _) = fixture.cache.get(&key(name), At::Latest).await.unwrap();
+        fixture.put(name, "changed", object.unwrap().mod_revision).await;
+    }
+    let (e, _) = fixture.cache.get(&key("e"), At::Latest).await.unwrap();
+    delete(&*fixture.store, &key("e"), e.unwrap().mod_revision).await;
+    assert_eq!(fixture.names(all(At::Latest)).await, ["a", "b", "c", "d"]);
+
+    let past = all(At::Exact(last));
+    let list = fixture.cache.list(past).await.unwrap();
+    let found: Vec<_> = list.items.iter().map(|object| (object.name(), object.label("app").unwrap())).collect();
+    assert_eq!(found, [("a", "x"), ("b", "y"), ("c", "x"), ("d", "x"), ("e", "x")]);
+    assert_eq!((list.revision, list.next, list.remaining), (last, None, 0));
+
+    let page = fixture.cache.list(ListQuery { limit: 2, ..past }).await.unwrap();
+    assert_eq!((page.items.len(), page.next.as_deref(), page.remaining), (2, Some(&*key("c")), 3));
+    let start = page.next.unwrap();
+    let page = fixture.cache.list(ListQuery { limit: 3, start: Some(&start), ..past }).await.unwrap();
+    assert_eq!((page.items.len(), page.next, page.remaining), (3, None, 0));
+
+    let filter = |object: &Object| object.label("app") == Some("x");
+    let filtered = ListQuery { limit: 2, filter: Some(&filter), ..past };
+    let page = fixture.cache.list(filtered).await.unwrap();
+    assert_eq!((fixture.names(filtered).await, page.next.as_deref()), (vec!["a".into(), "c".into()], Some(&*key("d"))));
+
+    fixture.store.compact(last + 1).await.unwrap();
+    let forgotten = fixture.cache.list(past).await.unwrap_err();
+    assert!(matches!(forgotten, CacheError::Store(StoreError::Compacted { requested, .. }) if requested == last));
 }
 
 #[tokio::test]
@@ -191,7 +229,8 @@ async fn slow_watchers_and_old_revisions_expire() {
     assert!(matches!(slow.next().await, Err(CacheError::Expired { .. })));
     assert!(matches!(fixture.cache.watch(begin).await, Err(CacheError::Expired { .. })));
     assert!(matches!(fixture.cache.watch(last - 9).await, Err(CacheError::Expired { .. })));
-    assert!(matches!(fixture.cache.list(all(At::Exact(last - 9))).await, Err(CacheError::Expired { .. })));
+    // A list, which nobody has to be told of later, is the store's.
+    assert_eq!(fixture.cache.list(all(At::Exact(last - 9))).await.unwrap().items[0].label("app"), Some("10"));
     let mut within = fixture.cache.watch(last - 8).await.unwrap();
     assert_eq!(next(&mut within).await.len(), 8);
     assert_eq!(fixture.cache.list(all(At::Exact(last - 8))).await.unwrap().items[0].label("app"), Some("11"));

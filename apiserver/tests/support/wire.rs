@@ -101,6 +101,23 @@ impl Target {
         Ok(TokioIo::new(TlsConnector::from(Arc::new(tls)).connect(name, stream).await?))
     }
 
+    /// A connection on which nothing has been said.
+    #[allow(dead_code, reason = "only WebSockets are begun so")]
+    pub async fn bare(&self) -> anyhow::Result<TlsStream<TcpStream>> {
+        Ok(self.stream(b"http/1.1").await?.into_inner())
+    }
+
+    /// The same without the administrator's certificate.
+    #[allow(dead_code, reason = "only WebSockets are begun so")]
+    pub fn nobody(&self, dir: &Path) -> anyhow::Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(&std::fs::read(dir.join("pki/ca.crt"))?)?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let tls = builder.with_root_certificates(roots).with_no_client_auth();
+        Ok(Self { tls: Arc::new(tls), address: self.address })
+    }
+
     pub async fn http1(&self) -> anyhow::Result<Connection> {
         let (sender, connection) = http1::handshake(self.stream(b"http/1.1").await?).await?;
         tokio::spawn(connection);

@@ -14,6 +14,7 @@ pub mod discovery;
 pub mod field_validation;
 pub mod flow_control;
 pub mod garbage_collector;
+pub mod namespace_pods;
 pub mod namespaces;
 pub mod resource_quota;
 pub mod server_version;

@@ -1,4 +1,5 @@
-//! Namespaces being deleted: everything in them goes, then they themselves (upstream `pkg/controller/namespace`).
+//! Namespaces being deleted: their pods go, then everything else, then they themselves (upstream `pkg/controller/namespace`,
+//! KEP-5080: what guards pods, a NetworkPolicy say, must not go before them).
 
 mod conditions;
 
@@ -57,15 +58,26 @@ impl Controller for Namespaces {
             return Ok(None);
         }
         let discovery = Discovery::fetch(&self.context.client).await?;
-        let kinds =
-            discovery.kinds.values().filter(|served| served.namespaced && served.can("delete") && served.can("list"));
-        let results = join_all(kinds.map(|served| self.empty(served, name))).await;
         let mut remains = Remains { discovery_failures: discovery.failed.clone(), ..Remains::default() };
-        for result in results {
-            match result {
-                Ok(Some((resource, finalizers))) => remains.content.push((resource, finalizers)),
-                Ok(None) => {}
-                Err((resource, error)) => remains.failures.push(format!("{resource}: {error}")),
+        let all = || {
+            discovery.kinds.values().filter(|served| served.namespaced && served.can("delete") && served.can("list"))
+        };
+        let (pods, others): (Vec<_>, Vec<_>) = all().partition(|served| served.group_resource() == "pods");
+        let mut pods_left = false;
+        for result in join_all(pods.into_iter().map(|served| self.empty(served, name))).await {
+            pods_left |= matches!(result, Ok(Some(_)));
+            if let Err((resource, error)) = result {
+                remains.failures.push(format!("{resource}: {error}"));
+            }
+        }
+        // As upstream's, the conditions count what is left only when it is the others' turn.
+        if !pods_left {
+            for result in join_all(others.into_iter().map(|served| self.empty(served, name))).await {
+                match result {
+                    Ok(Some((resource, finalizers))) => remains.content.push((resource, finalizers)),
+                    Ok(None) => {}
+                    Err((resource, error)) => remains.failures.push(format!("{resource}: {error}")),
+                }
             }
         }
         let mut wanted = (*namespace).clone();
@@ -74,7 +86,7 @@ impl Controller for Namespaces {
             Err(error) if error.is_not_found() => return Ok(None),
             other => other?,
         };
-        if !remains.is_empty() {
+        if pods_left || !remains.is_empty() {
             return Ok(Some(LOOK_AGAIN));
         }
         match self.finalize(&namespace).await {

@@ -3,6 +3,7 @@
 
 mod answers;
 mod connect;
+mod issuer;
 mod webhook;
 
 use std::ffi::OsString;
@@ -90,6 +91,18 @@ enum Command {
         #[arg(long)]
         v: Option<u32>,
     },
+    /// Prints files that are mounted, each after a line's beginning that tests look for.
+    Mounttest {
+        #[arg(long = "file_content", value_delimiter = ',')]
+        file_content: Vec<PathBuf>,
+    },
+    /// Judges a mounted token by what its issuer publishes.
+    TestServiceAccountIssuerDiscovery {
+        #[arg(long)]
+        token_path: PathBuf,
+        #[arg(long)]
+        audience: String,
+    },
     /// Waits for a signal.
     Pause,
 }
@@ -118,9 +131,22 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
             Command::Webhook { tls, port, .. } => http(any(port), Some(tls), Answers::Admission).await,
             Command::CrdConversionWebhook { tls, port, .. } => http(any(port), Some(tls), Answers::Conversion).await,
             Command::Connect { address, timeout } => connect::run(&address, &timeout).await,
+            Command::Mounttest { file_content } => contents(&file_content),
+            Command::TestServiceAccountIssuerDiscovery { token_path, audience } => {
+                issuer::run(&token_path, &audience).await
+            }
             Command::Pause => Ok(runtime::shutdown::signal().await?),
         }
     })
+}
+
+/// `content of file "/a/b": …`, as upstream's mounttest.
+fn contents(files: &[PathBuf]) -> anyhow::Result<()> {
+    for path in files {
+        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        println!("content of file {:?}: {text}", path.display().to_string());
+    }
+    Ok(())
 }
 
 fn any(port: u16) -> SocketAddr {

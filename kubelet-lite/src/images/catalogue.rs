@@ -174,6 +174,12 @@ pub const CATALOGUE: &[Entry] = &[
         ..PLAIN
     },
     Entry {
+        names: &["registry.k8s.io/metrics-server/metrics-server", "k8s.gcr.io/metrics-server/metrics-server"],
+        entrypoint: &["/usr/local/bin/knetsim", "metrics-server"],
+        what: "knetsim's own metrics server",
+        ..PLAIN
+    },
+    Entry {
         names: &["traefik/whoami", "containous/whoami", "jwilder/whoami"],
         entrypoint: &["/usr/local/bin/knetsim", "agnhost", "whoami"],
         what: "knetsim's own test server",

@@ -62,15 +62,21 @@ impl Cgroup {
     /// What the container's group uses now, bytes; `None` when there is no such group.
     #[must_use]
     pub fn memory_usage(&self, id: &str) -> Option<i64> {
-        let dir = self.memory.join(short(id));
+        let dir = self.folder(id);
         let text = |file: &str| std::fs::read_to_string(dir.join(file)).ok();
         text("memory.current").or_else(|| text("memory.usage_in_bytes"))?.trim().parse().ok()
+    }
+
+    /// The folder of a container's group, in version 1 the memory controller's.
+    #[must_use]
+    pub fn folder(&self, id: &str) -> PathBuf {
+        self.memory.join(short(id))
     }
 
     /// Whether a process of the container's group was killed for want of memory. Ask before the container is deleted.
     #[must_use]
     pub fn oom_killed(&self, id: &str) -> bool {
-        let dir = self.memory.join(short(id));
+        let dir = self.folder(id);
         ["memory.events", "memory.oom_control"].iter().any(|file| {
             let text = std::fs::read_to_string(dir.join(file)).unwrap_or_default();
             counts_a_kill(&text)

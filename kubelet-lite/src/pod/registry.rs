@@ -14,6 +14,8 @@ use super::state::Tracked;
 pub struct View {
     pub pod: Arc<Pod>,
     pub containers: BTreeMap<String, Tracked>,
+    /// The first process of each container that runs.
+    pub pids: HashMap<String, i32>,
     /// `None` on the node's own network.
     pub netns: Option<PathBuf>,
     /// Where pause listens.

@@ -1,6 +1,7 @@
 //! The kubelet's server on port 10250: logs, exec, attach, port-forward and small reports, for holders of a client
-//! certificate of the cluster's authority (the API server).
+//! certificate of the cluster's authority (the API server), and for those the API server vouches for ([`access`]).
 
+mod access;
 mod logs;
 mod reports;
 mod streams;
@@ -19,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use self::access::Access;
 use crate::node::Node;
 use crate::pod::registry::{Registry, View};
 
@@ -34,6 +36,7 @@ pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl 
     let address = (flags.address, flags.port);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listening on port {}", flags.port))?;
     let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let access = Arc::new(Access::new(node.client.clone(), node.name.clone()));
     Ok(async move {
         loop {
             let (stream, _) = match listener.accept().await {
@@ -45,12 +48,22 @@ pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl 
                     continue;
                 }
             };
-            let (acceptor, node, registry) = (acceptor.clone(), node.clone(), registry.clone());
+            let (acceptor, access, node, registry) = (acceptor.clone(), access.clone(), node.clone(), registry.clone());
             tokio::spawn(async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = service_fn(move |request| {
-                    let (node, registry) = (node.clone(), registry.clone());
-                    async move { Ok::<_, std::convert::Infallible>(route(&node, &registry, request).await) }
+                // A certificate has been verified by the handshake; without one, each request says who it is from.
+                let known = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let (access, node, registry) = (access.clone(), node.clone(), registry.clone());
+                    async move {
+                        if !known
+                            && let Err((code, why)) =
+                                access.check(request.method(), request.uri().path(), request.headers()).await
+                        {
+                            return Ok(text(code, why));
+                        }
+                        Ok::<_, std::convert::Infallible>(route(&node, &registry, request).await)
+                    }
                 });
                 let served = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
@@ -73,6 +86,7 @@ async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["pods"] => reports::pods(registry),
         ["metrics"] => reports::metrics(node, registry),
+        ["metrics", "resource"] => reports::resources(node, registry),
         ["stats", "summary"] => reports::summary(node, registry),
         ["containerLogs", namespace, pod, container] if reads => match registry.get(namespace, pod) {
             Some(view) => logs::serve(&view, container, &query),

@@ -107,5 +107,49 @@ pub const CHAPTER: Chapter = Chapter {
                 works("knetsim exec c0w1 -- nft delete table ip me", &[]),
             ],
         },
+        Exercise {
+            title: "As many as needed",
+            why: "Who uses how much is told by a server of its own: an APIService makes its group part of the API, and the API \
+                  server passes requests on. `kubectl top` asks it, and so does the HorizontalPodAutoscaler, every 15 seconds. \
+                  Before there is one, the autoscaler says what it misses.",
+            needs: None,
+            steps: &[
+                works("kubectl apply -f busy.yaml", &["deployment.apps/busy created", "autoscaling/busy created"]),
+                comes(
+                    "kubectl describe hpa busy",
+                    &[
+                        "~ScalingActive +False +FailedGetResourceMetric .*could not find the requested resource \\(get pods.metrics.k8s.io\\)",
+                    ],
+                ),
+                fails("kubectl top nodes", &["Metrics API not available"]),
+                works(
+                    "kubectl apply -f metrics-server.yaml",
+                    &[
+                        "deployment.apps/metrics-server created",
+                        "apiservice.apiregistration.k8s.io/v1beta1.metrics.k8s.io created",
+                    ],
+                ),
+                works(
+                    "kubectl wait apiservice v1beta1.metrics.k8s.io --for=condition=Available --timeout=120s",
+                    &["condition met"],
+                ),
+                comes(
+                    "kubectl top nodes",
+                    &["~c0-control-plane +\\d+m +\\d+% +\\d+Mi", "~c0w1 +\\d+m", "~c0w2 +\\d+m", "~c0w3 +\\d+m"],
+                ),
+                comes("kubectl top pods -l app=busy", &["~busy-\\S+ +[1-9]\\d*m +\\d+Mi"]),
+                comes(
+                    "kubectl describe hpa busy",
+                    &[
+                        "~ScalingActive +True +ValidMetricFound",
+                        "~SuccessfulRescale .*New size: \\d; reason: cpu resource utilization",
+                    ],
+                ),
+                comes("kubectl get hpa busy", &["~Deployment/busy +cpu: \\d+%/50% +1 +3 +3"]),
+                note("It is made smaller only when five minutes have gone by without a need for more."),
+                works("kubectl delete -f busy.yaml", &["deleted"]),
+                works("kubectl delete -f metrics-server.yaml", &["deleted"]),
+            ],
+        },
     ],
 };

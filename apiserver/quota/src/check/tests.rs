@@ -13,7 +13,7 @@ fn create(object: &Value) -> Request<'_> {
 }
 
 fn verdict(evaluator: &Evaluator, quota: Quota, request: &Request<'_>) -> String {
-    match check(evaluator, &[quota], request, Timestamp::UNIX_EPOCH) {
+    match check(evaluator, &[quota], &[], request, Timestamp::UNIX_EPOCH) {
         Ok(used) => used[0].as_ref().map_or_else(|| "unchanged".to_owned(), ToString::to_string),
         Err(why) => why,
     }
@@ -225,7 +225,7 @@ proptest! {
         let mut admitted = Vec::new();
         for size in sizes {
             let pod = pod(json!({ "cpu": format!("{size}m") }), json!({}));
-            if let Ok(used) = check(&Evaluator::Pods, std::slice::from_ref(&state), &create(&pod), Timestamp::UNIX_EPOCH) {
+            if let Ok(used) = check(&Evaluator::Pods, std::slice::from_ref(&state), &[], &create(&pod), Timestamp::UNIX_EPOCH) {
                 state.used = used[0].clone().unwrap();
                 admitted.push(pod);
             }
@@ -234,4 +234,46 @@ proptest! {
         let counted = total(&Evaluator::Pods, &state.hard, &[], admitted.iter(), Timestamp::UNIX_EPOCH);
         prop_assert_eq!(counted, state.used);
     }
+}
+
+#[test]
+fn what_is_limited_needs_a_quota() {
+    let claim = |class: &str, storage: &str| json!({ "spec": { "storageClassName": class, "resources": { "requests": { "storage": storage } } } });
+    let limited = [Limited {
+        plural: "persistentvolumeclaims".to_owned(),
+        contains: vec!["gold.storageclass.storage.k8s.io/requests.storage".to_owned()],
+        ..Limited::default()
+    }];
+    let name = "gold.storageclass.storage.k8s.io/requests.storage";
+    let covering = quota(json!({}), json!({ name: "10Gi" }), json!({ name: "0" }));
+    let other = quota(json!({}), json!({ "pods": "1" }), json!({ "pods": "0" }));
+    let ask = |quotas: &[Quota], object: &Value| {
+        check(&Evaluator::VolumeClaims, quotas, &limited, &create(object), Timestamp::UNIX_EPOCH).map(drop)
+    };
+    let refused = Err(format!("insufficient quota to consume: {name}"));
+    assert_eq!(ask(&[], &claim("gold", "1Gi")), refused);
+    assert_eq!(ask(std::slice::from_ref(&other), &claim("gold", "1Gi")), refused);
+    assert_eq!(ask(&[other, covering], &claim("gold", "1Gi")), Ok(()));
+    assert_eq!(ask(&[], &claim("silver", "1Gi")), Ok(()));
+    let (big, small) = (claim("gold", "2Gi"), claim("gold", "1Gi"));
+    let shrink = Request { operation: Operation::Update, old: Some(&big), ..create(&small) };
+    assert_eq!(check(&Evaluator::VolumeClaims, &[], &limited, &shrink, Timestamp::UNIX_EPOCH), Ok(vec![]));
+}
+
+#[test]
+fn limited_scopes_need_a_quota_of_that_scope() {
+    let scope = json!({ "scopeName": "PriorityClass", "operator": "In", "values": ["high"] });
+    let limited = [Limited { plural: "pods".to_owned(), scopes: vec![Selector::read(&scope)], ..Limited::default() }];
+    let with = |class: &str| json!({ "spec": { "priorityClassName": class, "containers": [] } });
+    let ask = |quotas: &[Quota], class: &str| {
+        check(&Evaluator::Pods, quotas, &limited, &create(&with(class)), Timestamp::UNIX_EPOCH).map(drop)
+    };
+    let refused = Err("insufficient quota to match these scopes: [{PriorityClass In [high]}]".to_owned());
+    assert_eq!(ask(&[], "high"), refused);
+    assert_eq!(ask(&[], "low"), Ok(()));
+    let plain = quota(json!({}), json!({ "pods": "5" }), json!({ "pods": "0" }));
+    assert_eq!(ask(&[plain], "high"), refused);
+    let spec = json!({ "scopeSelector": { "matchExpressions": [scope] } });
+    let scoped = quota(spec, json!({ "pods": "5" }), json!({ "pods": "0" }));
+    assert_eq!(ask(&[scoped], "high"), Ok(()));
 }

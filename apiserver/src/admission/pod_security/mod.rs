@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use self::policy::{Level, Policy, Standard};
+pub use self::policy::Policy;
+use self::policy::{Level, Standard};
 use self::standards::{detail, reasons, violations};
 use super::{Attributes, Operation};
 use crate::app::text;
@@ -20,6 +21,33 @@ use crate::registry::write;
 const ANNOTATION: &str = "pod-security.kubernetes.io/";
 /// So many pods of a namespace are looked at when its level changes.
 const MOST_PODS: usize = 3000;
+
+/// Who is not judged at all.
+#[derive(Debug, Default)]
+pub struct Exemptions {
+    pub namespaces: Vec<String>,
+    pub runtime_classes: Vec<String>,
+    pub users: Vec<String>,
+}
+
+fn listed(list: &[String], name: &str) -> bool {
+    !name.is_empty() && list.iter().any(|known| known == name)
+}
+
+impl Exemptions {
+    /// Why pods like this are not judged, in the word the audit log has for it.
+    fn of(&self, namespace: &str, user: &str, spec: &Value) -> Option<&'static str> {
+        if listed(&self.namespaces, namespace) {
+            Some("namespace")
+        } else if listed(&self.users, user) {
+            Some("user")
+        } else if listed(&self.runtime_classes, text(spec, "/runtimeClassName")) {
+            Some("runtimeClass")
+        } else {
+            None
+        }
+    }
+}
 
 pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     if !matches!(a.operation, Operation::Create | Operation::Update) {
@@ -68,8 +96,13 @@ fn matters(new: &Value, old: &Value) -> bool {
 
 /// `enforced`: the pod itself, which is refused; a template is only warned of.
 async fn pod(a: &Attributes<'_>, metadata: &Value, spec: &Value, enforced: Option<&Value>) -> ApiResult<()> {
+    let configuration = &a.app().admission;
+    if let Some(exempt) = configuration.exemptions.of(a.namespace(), &a.call.user.username, spec) {
+        a.call.annotate(&format!("{ANNOTATION}exempt"), exempt);
+        return Ok(());
+    }
     let Some(namespace) = write::namespace(a.app(), a.namespace()).await? else { return Ok(()) };
-    let (policy, wrong) = Policy::of(&namespace["metadata"]["labels"]);
+    let (policy, wrong) = Policy::of(&namespace["metadata"]["labels"], configuration.defaults);
     if !wrong.is_empty() {
         let text = wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         a.call.annotate(&format!("{ANNOTATION}error"), &format!("Failed to parse policy: {text}"));
@@ -95,26 +128,34 @@ async fn pod(a: &Attributes<'_>, metadata: &Value, spec: &Value, enforced: Optio
 }
 
 async fn namespace(a: &Attributes<'_>, new: &Value) -> ApiResult<()> {
-    let (policy, errors) = Policy::of(&new["metadata"]["labels"]);
-    let before = a.old.map(|old| Policy::of(&old["metadata"]["labels"]));
+    let configuration = &a.app().admission;
+    let (labels, name) = (&new["metadata"]["labels"], text(new, "/metadata/name"));
+    let (policy, errors) = Policy::of(labels, configuration.defaults);
+    let before = a.old.map(|old| Policy::of(&old["metadata"]["labels"], configuration.defaults));
     // Labels that were wrong before may stay so.
     if !errors.is_empty() && before.as_ref().is_none_or(|(_, old)| *old != errors) {
         return Err(a.call.invalid(text(new, "/metadata/name"), &errors));
     }
-    let Some((before, _)) = before else { return Ok(()) };
+    let exempt = listed(&configuration.exemptions.namespaces, name);
+    let ignored = || policy.ignored(name, labels, &configuration.defaults).filter(|_| exempt);
+    let Some((before, _)) = before else {
+        ignored().into_iter().for_each(|warning| a.call.warn(warning));
+        return Ok(());
+    };
     let (now, was) = (policy.enforce, before.enforce);
     let relaxed = now.version == was.version && now.level <= was.level;
     if now != was && now.level != Level::Privileged && !relaxed {
-        for warning in existing(a, text(new, "/metadata/name"), now).await? {
-            a.call.warn(warning);
-        }
+        let warnings = if exempt { ignored().into_iter().collect() } else { existing(a, name, now).await? };
+        warnings.into_iter().for_each(|warning| a.call.warn(warning));
     }
     Ok(())
 }
 
 /// What to tell about the pods that a namespace has already.
 async fn existing(a: &Attributes<'_>, namespace: &str, standard: Standard) -> ApiResult<Vec<String>> {
-    Ok(warnings(&a.list("", "pods", namespace).await?, namespace, standard))
+    let mut pods = a.list("", "pods", namespace).await?;
+    pods.retain(|pod| !listed(&a.app().admission.exemptions.runtime_classes, text(pod, "/spec/runtimeClassName")));
+    Ok(warnings(&pods, namespace, standard))
 }
 
 fn warnings(pods: &[Value], namespace: &str, standard: Standard) -> Vec<String> {

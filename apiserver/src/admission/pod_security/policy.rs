@@ -6,6 +6,8 @@ use schema::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
 const PREFIX: &str = "pod-security.kubernetes.io/";
+const LEVELS: &str = "must be one of privileged, baseline, restricted";
+const VERSIONS: &str = "must be \"latest\" or \"v1.x\"";
 
 /// How strict: the order is that of strictness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,8 +70,14 @@ impl fmt::Display for Standard {
     }
 }
 
+impl Default for Standard {
+    fn default() -> Self {
+        Self::PRIVILEGED
+    }
+}
+
 /// What a namespace wants of its pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     pub enforce: Standard,
     pub audit: Standard,
@@ -77,12 +85,61 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The defaults of a configuration, and what is wrong with them.
+    #[must_use]
+    pub fn configured(defaults: &Value) -> (Self, ErrorList) {
+        let (mut policy, mut errors) = (Self::default(), ErrorList::new());
+        let path = Path::new("defaults");
+        for mode in ["enforce", "warn", "audit"] {
+            let standard = match mode {
+                "enforce" => &mut policy.enforce,
+                "audit" => &mut policy.audit,
+                _ => &mut policy.warn,
+            };
+            let field = |name: &str| defaults[name].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            if let Some(text) = field(mode) {
+                match Level::parse(&text) {
+                    Some(level) => standard.level = level,
+                    None => errors.push(Error::invalid(&path.child(mode), text, LEVELS)),
+                }
+            }
+            let version = format!("{mode}-version");
+            if let Some(text) = field(&version) {
+                match Version::parse(&text) {
+                    Some(parsed) => standard.version = parsed,
+                    None => errors.push(Error::invalid(&path.child(&version), text, VERSIONS)),
+                }
+            }
+        }
+        (policy, errors)
+    }
+
+    fn is_privileged(&self) -> bool {
+        [self.enforce, self.audit, self.warn].iter().all(|standard| standard.level == Level::Privileged)
+    }
+
+    /// What is said of a namespace that is exempt, and asks for something by its labels all the same.
+    #[must_use]
+    pub fn ignored(&self, namespace: &str, labels: &Value, defaults: &Self) -> Option<String> {
+        if self.is_privileged() || self == defaults {
+            return None;
+        }
+        let modes = [("enforce", self.enforce), ("audit", self.audit), ("warn", self.warn)];
+        let said = modes.into_iter().filter(|(mode, standard)| {
+            let label = format!("{PREFIX}{mode}");
+            let labelled = !labels[&label].is_null() || !labels[format!("{label}-version")].is_null();
+            standard.level != Level::Privileged && labelled
+        });
+        let said: Vec<String> = said.map(|(mode, standard)| format!("{mode}={standard}")).collect();
+        let said = said.join(", ");
+        Some(format!("namespace {namespace:?} is exempt from Pod Security, and the policy ({said}) will be ignored"))
+    }
+
     /// The policy of a namespace's labels, and what is wrong with them. A level that cannot be read is enforced as the
     /// strictest, but neither audited nor warned of.
     #[must_use]
-    pub fn of(labels: &Value) -> (Self, ErrorList) {
-        let mut policy =
-            Self { enforce: Standard::PRIVILEGED, audit: Standard::PRIVILEGED, warn: Standard::PRIVILEGED };
+    pub fn of(labels: &Value, defaults: Self) -> (Self, ErrorList) {
+        let mut policy = defaults;
         let mut errors = ErrorList::new();
         let mut enforced = false;
         let (mut warn_level, mut warn_version) = (false, false);
@@ -103,7 +160,7 @@ impl Policy {
                 enforced |= mode == "enforce" && parsed.is_some();
                 warn_level |= mode == "warn";
                 if parsed.is_none() {
-                    wrong(&label, text, "must be one of privileged, baseline, restricted");
+                    wrong(&label, text, LEVELS);
                 }
             }
             let label = format!("{PREFIX}{mode}-version");
@@ -112,7 +169,7 @@ impl Policy {
                 standard.version = parsed.unwrap_or(Version(None));
                 warn_version |= mode == "warn";
                 if parsed.is_none() {
-                    wrong(&label, text, "must be \"latest\" or \"v1.x\"");
+                    wrong(&label, text, VERSIONS);
                 }
             }
         }
@@ -159,14 +216,34 @@ mod tests {
         for (short, expected, wrong) in rows {
             let labels: serde_json::Map<String, Value> =
                 short.as_object().unwrap().iter().map(|(k, v)| (format!("{PREFIX}{k}"), v.clone())).collect();
-            let (policy, errors) = Policy::of(&Value::Object(labels));
+            let (policy, errors) = Policy::of(&Value::Object(labels), Policy::default());
             assert_eq!(format!("{} {} {}", policy.enforce, policy.audit, policy.warn), expected, "{short}");
             assert_eq!(errors.len(), wrong, "{short}");
         }
-        let (_, errors) = Policy::of(&json!({ "pod-security.kubernetes.io/enforce": "strict" }));
+        let (_, errors) = Policy::of(&json!({ "pod-security.kubernetes.io/enforce": "strict" }), Policy::default());
         assert_eq!(
             errors[0].to_string(),
             "metadata.labels[pod-security.kubernetes.io/enforce]: Invalid value: \"strict\": must be one of privileged, baseline, restricted"
         );
+    }
+    #[test]
+    fn defaults_hold_where_labels_say_nothing() {
+        let (defaults, errors) = Policy::configured(&json!({ "enforce": "baseline", "audit": "restricted" }));
+        assert!(errors.is_empty());
+        let text = |labels: Value| {
+            let policy = Policy::of(&labels, defaults).0;
+            format!("{} {} {}", policy.enforce, policy.audit, policy.warn)
+        };
+        assert_eq!(text(json!({})), "baseline:latest restricted:latest privileged:latest");
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        assert_eq!(text(labels.clone()), "restricted:latest restricted:latest restricted:latest");
+        let policy = Policy::of(&labels, defaults).0;
+        assert_eq!(
+            policy.ignored("n", &labels, &defaults).as_deref(),
+            Some(
+                "namespace \"n\" is exempt from Pod Security, and the policy (enforce=restricted:latest) will be ignored"
+            )
+        );
+        assert_eq!(defaults.ignored("n", &json!({}), &defaults), None);
     }
 }

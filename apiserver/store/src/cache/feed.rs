@@ -79,7 +79,7 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
 }
 
 /// A stored value as an object. What cannot be read is left out, and said so in the log.
-fn object(shared: &Shared, kv: &KeyValue) -> Option<Arc<Object>> {
+pub(super) fn object(shared: &Shared, kv: &KeyValue) -> Option<Arc<Object>> {
     match (shared.extract)(kv) {
         Ok(indexed) => Some(Arc::new(Object::new(kv, indexed))),
         Err(error) => {

@@ -11,11 +11,13 @@
 //!   revision and waits until it has got there.
 //! - A [`Watch`] sees each event after its beginning once and in order, or ends with [`CacheError::Expired`]. A slow watcher
 //!   costs the others nothing: there is no buffer of its own, it is expired when the ring has moved past it.
+//! - A list [`At::Exact`] works as long as the store remembers the revision, not only as long as the ring does.
 //! - Each state of an object is held once, as the bytes that are sent.
 //! - When the store watch is lost the cache begins anew and all its watchers end, as upstream; clients list again.
 
 mod feed;
 mod object;
+mod past;
 mod state;
 mod watch;
 
@@ -150,13 +152,19 @@ impl WatchCache {
         Ok((state.get(key), state.revision()))
     }
 
-    /// One page of objects.
+    /// One page of objects. A revision from before the ring is read from the store's history.
     ///
     /// # Errors
-    /// See [`CacheError`].
+    /// See [`CacheError`]; [`StoreError::Compacted`] when the store does not remember either.
     pub async fn list(&self, query: ListQuery<'_>) -> Result<List, CacheError> {
         self.shared.reach(query.at).await?;
-        self.shared.state.read().list(&query)
+        let listed = self.shared.state.read().list(&query);
+        match (listed, query.at) {
+            (Err(CacheError::Expired { .. }), At::Exact(revision)) => {
+                Ok(past::list(&self.shared, &query, revision).await?)
+            }
+            (listed, _) => listed,
+        }
     }
 
     /// The events after `revision`.

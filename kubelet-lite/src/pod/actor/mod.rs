@@ -418,6 +418,7 @@ impl Actor {
         let view = View {
             pod: self.pod.clone(),
             containers: self.state.containers.clone(),
+            pids: self.pids.clone(),
             netns: self.ground.as_ref().and_then(|ground| ground.record.netns.clone()),
             sandbox_dir: self.node.sandbox_dir(&self.uid()),
         };

@@ -1,0 +1,213 @@
+//! What files tell the server to do: where audit events go, what admission plugins hold for allowed.
+
+mod support;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::Server;
+use support::hook::Hook;
+use support::raw::{Raw, Reply};
+
+/// Config maps are audited, and nothing else.
+const POLICY: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [ResponseStarted]\nrules:\n- level: Metadata\n  \
+                      resources: [{group: \"\", resources: [configmaps]}]\n";
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    std::fs::write(dir.join(name), text).unwrap();
+    dir.join(name).display().to_string()
+}
+
+fn kubeconfig(address: &str, ca: &str) -> String {
+    json!({ "current-context": "c", "contexts": [{ "name": "c", "context": { "cluster": "k", "user": "u" } }],
+        "clusters": [{ "name": "k", "cluster": { "server": address, "certificate-authority-data": ca } }],
+        "users": [{ "name": "u", "user": { "token": "secret" } }] })
+    .to_string()
+}
+
+fn admin(server: &Server) -> Raw {
+    let read = |name: &str| std::fs::read_to_string(server.dir.join("pki").join(name)).unwrap();
+    Raw::new(&server.dir.join("pki/ca.crt"), server.port, Some((&read("admin.crt"), &read("admin.key"))))
+}
+
+fn post(to: &Raw, path: &str, object: Value) -> Reply {
+    to.send("POST", path, &[], &object.to_string())
+}
+
+fn metric(to: &Raw, line: &str) -> bool {
+    to.send("GET", "/metrics", &[], "").text.lines().any(|known| known == line)
+}
+
+#[test]
+fn audit_events_go_to_a_webhook_and_to_a_log_of_text() {
+    let hook = Hook::start(|_, _| json!({}));
+    let config = hook.url("/audit");
+    let server = Server::start_with("audit-webhook", None, |dir| {
+        let config = kubeconfig(config["url"].as_str().unwrap(), config["caBundle"].as_str().unwrap());
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", POLICY)),
+            format!("--audit-webhook-config-file={}", write(dir, "webhook.yaml", &config)),
+            "--audit-webhook-batch-max-size=2".to_owned(),
+            "--audit-webhook-batch-max-wait=1h".to_owned(),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+            "--audit-log-format=legacy".to_owned(),
+        ]
+    });
+    let admin = admin(&server);
+    assert_eq!(post(&admin, MAPS, json!({ "metadata": { "name": "a" } })).code, 201);
+    let begun = Instant::now();
+    let lists = loop {
+        let seen = hook.seen("/audit");
+        if !seen.is_empty() {
+            break seen;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "the webhook was told nothing");
+    };
+    assert_eq!((&lists[0]["kind"], &lists[0]["apiVersion"]), (&json!("EventList"), &json!("audit.k8s.io/v1")));
+    let stages: Vec<&Value> = lists[0]["items"].as_array().unwrap().iter().map(|event| &event["stage"]).collect();
+    assert_eq!(stages, ["RequestReceived", "ResponseComplete"], "a batch goes when it is full");
+    let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+    let last = log.lines().last().unwrap();
+    assert!(last.contains(" AUDIT: id=\"") && last.contains("stage=\"ResponseComplete\""), "{last}");
+    assert!(
+        last.contains("method=\"create\" user=\"kubernetes-admin\"") && last.ends_with("response=\"201\""),
+        "{last}"
+    );
+    assert!(metric(&admin, "apiserver_audit_event_total 2"));
+    assert!(metric(&admin, "apiserver_audit_error_total{plugin=\"webhook\"} 0"));
+}
+
+#[test]
+fn what_waits_in_the_buffer_is_sent_at_the_end() {
+    let hook = Hook::start(|_, _| json!({}));
+    let config = hook.url("/audit");
+    let server = Server::start_with("audit-end", None, |dir| {
+        let config = kubeconfig(config["url"].as_str().unwrap(), config["caBundle"].as_str().unwrap());
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", POLICY)),
+            format!("--audit-webhook-config-file={}", write(dir, "webhook.yaml", &config)),
+            "--audit-webhook-batch-max-wait=1h".to_owned(),
+        ]
+    });
+    assert_eq!(post(&admin(&server), MAPS, json!({ "metadata": { "name": "a" } })).code, 201);
+    assert!(hook.seen("/audit").is_empty());
+    drop(server);
+    let lists = hook.seen("/audit");
+    assert_eq!(lists.iter().map(|list| list["items"].as_array().unwrap().len()).sum::<usize>(), 2);
+}
+
+#[test]
+fn a_request_that_must_be_audited_and_cannot_is_refused() {
+    for (mode, code) in [("blocking-strict", 500), ("blocking", 201)] {
+        let server = Server::start_with(&format!("audit-{mode}"), None, |dir| {
+            vec![
+                format!("--audit-policy-file={}", write(dir, "policy.yaml", POLICY)),
+                // Nobody listens there.
+                format!(
+                    "--audit-webhook-config-file={}",
+                    write(dir, "webhook.yaml", &kubeconfig("http://127.0.0.1:1", ""))
+                ),
+                format!("--audit-webhook-mode={mode}"),
+                "--audit-webhook-initial-backoff=1ms".to_owned(),
+            ]
+        });
+        let admin = admin(&server);
+        let reply = post(&admin, MAPS, json!({ "metadata": { "name": "a" } }));
+        assert_eq!(reply.code, code, "{}", reply.text);
+        let refused = format!("Internal Server Error: {MAPS:?}: failed to store audit event");
+        assert_eq!(reply.text.contains(&refused), code == 500, "{}", reply.text);
+        let rejected = u8::from(code == 500);
+        assert!(metric(&admin, &format!("apiserver_audit_requests_rejected_total {rejected}")), "{mode}");
+        assert!(!metric(&admin, "apiserver_audit_error_total{plugin=\"webhook\"} 0"), "{mode}");
+    }
+}
+
+const ADMISSION: &str = "apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: PodSecurity
+  configuration:
+    apiVersion: pod-security.admission.config.k8s.io/v1
+    kind: PodSecurityConfiguration
+    defaults: {enforce: baseline}
+    exemptions: {namespaces: [exempt], usernames: [jane], runtimeClasses: []}
+- name: ResourceQuota
+  path: quota.yaml
+- name: EventRateLimit
+  configuration:
+    apiVersion: eventratelimit.admission.k8s.io/v1alpha1
+    kind: Configuration
+    limits: [{type: Namespace, qps: 1, burst: 1}]
+";
+const QUOTA: &str = "apiVersion: apiserver.config.k8s.io/v1
+kind: ResourceQuotaConfiguration
+limitedResources: [{resource: persistentvolumeclaims, matchContains: [gold.storageclass.storage.k8s.io/requests.storage]}]
+";
+
+#[test]
+fn admission_plugins_do_as_they_are_configured() {
+    let server = Server::start_with("admission-config", None, |dir| {
+        write(dir, "quota.yaml", QUOTA);
+        vec![
+            format!("--admission-control-config-file={}", write(dir, "admission.yaml", ADMISSION)),
+            "--enable-admission-plugins=EventRateLimit".to_owned(),
+        ]
+    });
+    let admin = admin(&server);
+    let message = |reply: &Reply| {
+        let body = reply.text.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let start = body.find('{').unwrap_or(0);
+        let end = body.rfind('}').map_or(body.len(), |end| end + 1);
+        let status: Value = serde_json::from_str(&body[start..end]).unwrap_or_default();
+        status["message"].as_str().unwrap_or_default().to_owned()
+    };
+    let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+    let exempt = post(&admin, "/api/v1/namespaces", json!({ "metadata": { "name": "exempt", "labels": labels } }));
+    assert_eq!(exempt.code, 201);
+    let warning = "namespace \\\"exempt\\\" is exempt from Pod Security, and the policy (enforce=restricted:latest, \
+                   warn=restricted:latest) will be ignored";
+    assert!(!exempt.text.contains(warning), "warn was not asked for by a label");
+    assert!(exempt.text.contains("the policy (enforce=restricted:latest) will be ignored"), "{}", exempt.text);
+    for namespace in ["default", "exempt"] {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+        assert_eq!(post(&admin, &path, json!({ "metadata": { "name": "default" } })).code, 201);
+    }
+    let pod = |name: &str| {
+        json!({ "metadata": { "name": name },
+            "spec": { "hostNetwork": true, "containers": [{ "name": "c", "image": "busybox" }] } })
+    };
+    let refused = post(&admin, "/api/v1/namespaces/default/pods", pod("a"));
+    assert!(
+        message(&refused).contains("violates PodSecurity \"baseline:latest\": host namespaces"),
+        "{}",
+        refused.text
+    );
+    assert_eq!(post(&admin, "/api/v1/namespaces/exempt/pods", pod("a")).code, 201);
+    let jane = ["Impersonate-User: jane", "Impersonate-Group: system:masters"];
+    let by_jane = admin.send("POST", "/api/v1/namespaces/default/pods", &jane, &pod("b").to_string());
+    assert_eq!(by_jane.code, 201, "{}", by_jane.text);
+
+    let claim = json!({ "metadata": { "name": "a" }, "spec": { "accessModes": ["ReadWriteOnce"], "storageClassName": "gold",
+        "resources": { "requests": { "storage": "1Gi" } } } });
+    let refused = post(&admin, "/api/v1/namespaces/default/persistentvolumeclaims", claim);
+    assert_eq!(refused.code, 403);
+    let why = "insufficient quota to consume: gold.storageclass.storage.k8s.io/requests.storage";
+    assert!(message(&refused).contains(why), "{}", refused.text);
+
+    let event = |name: &str| {
+        let about = json!({ "kind": "Pod", "namespace": "default", "name": "a" });
+        post(
+            &admin,
+            "/api/v1/namespaces/default/events",
+            json!({ "metadata": { "name": name }, "involvedObject": about }),
+        )
+    };
+    assert_eq!(event("first").code, 201);
+    // Tokens come back with time: however slow the machine, of many Events in a row one is too many.
+    let mut more = (0..1000).map(|at| event(&format!("e{at}")));
+    let refused = more.find(|reply| reply.code != 201).expect("a limit is reached");
+    let why = "Too many requests: limit reached on type Namespace for key default";
+    assert_eq!((refused.code, message(&refused).as_str()), (429, why));
+}

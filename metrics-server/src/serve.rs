@@ -1,0 +1,131 @@
+//! The HTTPS server behind the APIService: it believes the API server's front proxy, which has asked already whether the
+//! user may, and nobody else.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use auth::request_header::RequestHeaders;
+use auth::x509::{ClientAuthority, server_config};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use kube::Client;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::State;
+use crate::answer::{answer, failure};
+
+const TRUST: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
+/// So many connections are served at once; there is one client.
+const CONNECTIONS: usize = 64;
+
+/// Who is believed to speak for users.
+pub struct Front {
+    authority: ClientAuthority,
+    headers: RequestHeaders,
+}
+
+impl Front {
+    /// As the cluster publishes it.
+    ///
+    /// # Errors
+    /// It does not, or may not be read.
+    pub async fn read(client: &Client) -> anyhow::Result<Self> {
+        let request = http::Request::get(TRUST).body(Vec::new())?;
+        let map: Value = client.request(request).await.context("read extension-apiserver-authentication")?;
+        let text = |name: &str| map["data"][name].as_str().unwrap_or_default();
+        let list = |name: &str| serde_json::from_str::<Vec<String>>(text(name)).unwrap_or_default();
+        let headers = RequestHeaders {
+            allowed_names: list("requestheader-allowed-names"),
+            username: list("requestheader-username-headers"),
+            uid: list("requestheader-uid-headers"),
+            group: list("requestheader-group-headers"),
+            extra_prefix: list("requestheader-extra-headers-prefix"),
+        };
+        let authority = ClientAuthority::from_pem(text("requestheader-client-ca-file").as_bytes())
+            .context("use requestheader-client-ca-file of extension-apiserver-authentication")?;
+        Ok(Self { authority, headers })
+    }
+
+    fn believes(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let proxy = self.authority.authenticate(chain, UnixTime::now());
+        proxy.is_ok_and(|proxy| self.headers.believes(&proxy.username))
+    }
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// The port is taken.
+pub async fn serve(address: SocketAddr, front: Front, state: Arc<State>) -> anyhow::Result<()> {
+    let own = rcgen::generate_simple_self_signed(vec!["metrics-server.kube-system.svc".to_owned()])?;
+    let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+    let tls = server_config(certificate.as_bytes(), key.as_bytes(), Some(&front.authority))?;
+    let acceptor = TlsAcceptor::from(tls);
+    let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+    let front = Arc::new(front);
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let place = room.clone().acquire_owned().await?;
+        let (stream, _) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection is not accepted");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        let (acceptor, front, state) = (acceptor.clone(), front.clone(), state.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let believed = stream.get_ref().1.peer_certificates().is_some_and(|chain| front.believes(chain));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let (front, state) = (front.clone(), state.clone());
+                async move { Ok::<_, Infallible>(respond(&front, &state, believed, &request)) }
+            });
+            let server = auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "a client's connection broke");
+            }
+        });
+    }
+}
+
+fn respond<B>(front: &Front, state: &State, believed: bool, request: &Request<B>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    match path {
+        "/livez" | "/healthz" => return plain(StatusCode::OK, "ok"),
+        "/readyz" if state.storage.read().is_ready() => return plain(StatusCode::OK, "ok"),
+        "/readyz" => return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics to serve"),
+        _ => {}
+    }
+    let known = believed && front.headers.user(request.headers()).is_some();
+    let (code, body) = if known {
+        let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let table = accept.flat_map(|value| value.split(',')).any(|kind| kind.contains("as=Table"));
+        answer(state, request.method(), path, request.uri().query().unwrap_or_default(), table)
+    } else {
+        failure(401, "Unauthorized", "Unauthorized")
+    };
+    let mut response =
+        plain(StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), &body.to_string());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn plain(code: StatusCode, text: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text.to_owned())));
+    *response.status_mut() = code;
+    response
+}
