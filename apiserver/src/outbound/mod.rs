@@ -6,6 +6,7 @@
 //! ```
 
 mod config;
+pub mod kubeconfig;
 pub mod resolve;
 
 pub use config::ClientConfig;

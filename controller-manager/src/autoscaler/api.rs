@@ -54,10 +54,15 @@ fn generic(code: u16, text: &str) -> String {
     .to_owned()
 }
 
+/// An answer without a Status, or with one that says no more than its code.
+fn says_nothing(status: &kube::core::Status) -> bool {
+    status.reason == "Failed to parse error data" || (status.code != 403 && status.message == generic(status.code, ""))
+}
+
 /// The words of an error; `what` (`(get pods.metrics.k8s.io)`) is said where the server itself did not say anything.
 fn words(error: &kube::Error, what: &str) -> String {
     match error {
-        kube::Error::Api(status) if status.reason == "Failed to parse error data" => {
+        kube::Error::Api(status) if says_nothing(status) => {
             format!("{} {what}", generic(status.code, &status.message))
         }
         kube::Error::Api(status) => status.message.clone(),
@@ -211,6 +216,9 @@ mod tests {
             words(&kube::Error::Api(status.boxed()), "(get pods.metrics.k8s.io)")
         };
         assert_eq!(failed(404), "the server could not find the requested resource (get pods.metrics.k8s.io)");
+        let plain = kube::core::Status::failure("the server could not find the requested resource", "NotFound");
+        let plain = words(&kube::Error::Api(plain.with_code(404).boxed()), "(get pods.metrics.k8s.io)");
+        assert_eq!(plain, failed(404), "a Status that says no more than its code");
         assert_eq!(failed(503), "the server is currently unable to handle the request (get pods.metrics.k8s.io)");
         assert_eq!(
             failed(500),
