@@ -43,6 +43,7 @@ fn main() {
             let node = node().await;
             a_pod_lives_and_dies(&node).await;
             exit_codes_restarts_and_messages(&node).await;
+            a_terminal_is_one(&node).await;
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             volumes_follow_what_they_mirror(&node).await;
@@ -267,6 +268,21 @@ async fn exit_codes_restarts_and_messages(world: &World) {
     assert!(state(&pod, 0)["terminated"]["message"].as_str().expect("a message").contains("/no/such/program"));
     world.delete("wrong", 0, &events);
     world.until_gone("wrong").await;
+}
+
+async fn a_terminal_is_one(world: &World) {
+    let script = "if test -t 0 && test -t 1; then echo a terminal; exit 5; fi";
+    let container =
+        json!({ "name": "app", "image": "busybox", "command": ["sh", "-c", script], "tty": true, "stdin": true });
+    let events = world.run("terminal", json!({ "restartPolicy": "Never", "containers": [container] }));
+    let pod = world.until("terminal", "Failed", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 5, "{}", state(&pod, 0));
+    let folder = world.node.sandbox_dir("uid-terminal");
+    let left = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let left: Vec<_> = left.filter(|entry| entry.path().extension().is_some_and(|end| end == "tty")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    world.delete("terminal", 0, &events);
+    world.until_gone("terminal").await;
 }
 
 async fn pods_outlive_the_kubelet(world: &World) {
