@@ -180,9 +180,10 @@ where
 {
     let codec = Codec::of(protocol);
     let (mut sink, mut source) = websocket::accept(upgrade).await?.split();
-    // An empty message on the first channel there is tells the client that it is connected.
+    // An empty message on the first channel there is tells the client that it is connected. Clients of v4 and v5 are not told:
+    // kubectl before 1.33 complains of messages that come before it has made its streams.
     let first = [(wanted.stdout, STDOUT), (wanted.stderr, STDERR), (true, ERROR)];
-    if let Some((_, channel)) = first.into_iter().find(|(asked, _)| *asked) {
+    if let Some((_, channel)) = first.into_iter().find(|(asked, _)| *asked && !protocol.starts_with('v')) {
         sink.send(codec.encode(channel, &[])).await?;
     }
     let (session, Ends { mut stdin, resize, mut out }) = session(wanted);
