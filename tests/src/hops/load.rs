@@ -1,6 +1,6 @@
 //! A client in a loop, which counts what it loses while something else happens.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
@@ -8,8 +8,9 @@ use anyhow::{Context, bail, ensure};
 use crate::emulator::Emulator;
 use crate::shell::{self, PATIENCE};
 
-/// Requests go out one after the other until a line comes in; each answer or failure is a line. Bounded in any case.
-const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; if read -t 0.005 _; then break; fi; done"#;
+/// Requests go out one after the other until the input ends; each answer or failure is a line. Bounded in any case. The end of
+/// input is what is waited for, not a line: bash loses what it has read when its timeout comes in between.
+const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; read -t 0.005 _; [ $? -gt 128 ] || break; done"#;
 
 /// A running load.
 pub struct Load {
@@ -58,9 +59,7 @@ impl Load {
 
     /// Ends the loop. How many requests were made; an error when one was lost.
     pub fn finish(mut self) -> anyhow::Result<usize> {
-        if let Some(mut stdin) = self.stdin.take() {
-            stdin.write_all(b"\n")?;
-        }
+        drop(self.stdin.take());
         for line in self.lines.by_ref() {
             self.answers.push(line?);
         }
