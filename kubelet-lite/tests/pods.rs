@@ -207,16 +207,31 @@ async fn a_pod_lives_and_dies(world: &World) {
     assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
     let log = std::fs::read_to_string("/var/log/pods/default_web_uid-web/app/0.log").expect("a log");
     assert!(log.contains(&format!("stdout F hello from web at {ip}")), "{log}");
-    // The node controller took the node for dead, and was wrong.
+    // The node controller took the node for dead, and was wrong; somebody else has a condition to add of which the kubelet
+    // has not heard.
     let mut contested = pod.clone();
+    let mut unheard = pod.clone();
+    unheard["status"]["conditions"]
+        .as_array_mut()
+        .expect("conditions")
+        .push(json!({ "type": "DisruptionTarget", "status": "True" }));
     for condition in contested["status"]["conditions"].as_array_mut().expect("conditions") {
         if condition["type"] == "Ready" {
             condition["status"] = "False".into();
         }
     }
     world.fake.put(&path("web"), contested);
-    events.send(Event::Pod(Allocated::whole(Arc::new(world.fake.pod(&path("web")))))).expect("the actor lives");
-    world.until("web", "Ready again", ready).await;
+    let contested = Arc::new(world.fake.pod(&path("web")));
+    for condition in unheard["status"]["conditions"].as_array_mut().expect("conditions") {
+        if condition["type"] == "Ready" {
+            condition["status"] = "False".into();
+        }
+    }
+    world.fake.put(&path("web"), unheard);
+    events.send(Event::Pod(Allocated::whole(contested))).expect("the actor lives");
+    let pod = world.until("web", "Ready again", ready).await;
+    let conditions = pod["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|condition| condition["type"] == "DisruptionTarget"), "{conditions:?}");
     world.delete("web", 5, &events);
     world.until_gone("web").await;
     let seen = world.reasons();
@@ -368,6 +383,8 @@ async fn resizes_are_granted_and_told(world: &World) {
         "sized",
         json!({
             "restartPolicy": "OnFailure",
+            // The shell may be told to end before it has its trap.
+            "terminationGracePeriodSeconds": 2,
             "containers": [{ "name": "app", "image": "busybox", "command": command, "resizePolicy": restarts,
                 "resources": resources("10m", "10Mi") }],
         }),

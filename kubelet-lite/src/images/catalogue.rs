@@ -93,6 +93,7 @@ pub const CATALOGUE: &[Entry] = &[
             "nginxinc/nginx-unprivileged",
             "bitnami/nginx",
             "registry.k8s.io/nginx",
+            "registry.k8s.io/e2e-test-images/nginx",
             "public.ecr.aws/nginx/nginx",
         ],
         entrypoint: &["nginx"],

@@ -12,7 +12,7 @@ use super::state::{Ended, ResizeCondition, Run, State, Tracked, as_container, is
 use crate::container::resources::qos_class;
 
 /// Conditions that are the kubelet's to write; all others are left as they are.
-const OWN: &[&str] = &[
+pub const OWN: &[&str] = &[
     "PodReadyToStartContainers",
     "Initialized",
     "Ready",
