@@ -35,6 +35,7 @@ specs! { Pods;
     "[sig-node] Variable Expansion should allow substituting values in a volume subpath [Conformance]" => expanded_subpath,
     "[sig-node] Variable Expansion should fail substituting values in a volume subpath with absolute path [Conformance]" => |t| bad_subpath(t, "/tmp"),
     "[sig-node] Variable Expansion should fail substituting values in a volume subpath with backticks [Conformance]" => |t| bad_subpath(t, ".."),
+    "[sig-node] Variable Expansion should verify that a failing subpath expansion can be modified during the lifecycle of a container [Slow] [Conformance]" => mended_subpath,
     "[sig-node] Variable Expansion should succeed in writing subpaths in container [Conformance]" => written_subpath,
     "[sig-node] Ephemeral Containers [NodeConformance] will start an ephemeral container in an existing pod [Conformance]" => ephemeral,
     "[sig-node] Ephemeral Containers [NodeConformance] should update the ephemeral containers in an existing pod [Conformance]" => ephemeral_update,
@@ -255,6 +256,21 @@ async fn written_subpath(t: Test) -> anyhow::Result<()> {
     Ok(())
 }
 
+async fn mended_subpath(t: Test) -> anyhow::Result<()> {
+    let mut pod = with_subpath(STAY, "$(ANNOTATION)");
+    pod["metadata"]["annotations"]["mysubpath"] = "/tmp".into();
+    let pods = t.objects("v1", "pods");
+    pods.create(&pod).await?;
+    let waits = |pod: &Value| {
+        pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
+    };
+    pods.wait("expansion", "CreateContainerConfigError", waits).await?;
+    pods::annotate(&t, "expansion", &json!({ "annotations": { "mysubpath": "mypath" } })).await?;
+    pods::ready(&t, "expansion").await?;
+    pods::exec(&t, "expansion", "test", "test -d /testcontainer/mypath").await?;
+    pods::remove(&t, "expansion").await
+}
+
 /// The container must not be started.
 async fn bad_subpath(t: Test, path: &str) -> anyhow::Result<()> {
     let mut pod = with_subpath(STAY, "$(ANNOTATION)");
@@ -269,7 +285,8 @@ async fn bad_subpath(t: Test, path: &str) -> anyhow::Result<()> {
 }
 
 fn debugger(name: &str) -> Value {
-    json!({ "name": name, "image": pods::BUSYBOX, "command": ["sh", "-c", format!("echo polo; {STAY}")] })
+    let command = ["sh".to_owned(), "-c".to_owned(), format!("echo polo; {STAY}")];
+    json!({ "name": name, "image": pods::BUSYBOX, "command": command, "stdin": true, "tty": true })
 }
 
 async fn ephemeral(t: Test) -> anyhow::Result<()> {

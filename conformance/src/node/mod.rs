@@ -10,5 +10,8 @@ pub mod pod_lifecycle;
 pub mod pod_templates;
 pub mod pods;
 pub mod probes;
+pub mod resize;
 pub mod runtime_classes;
 pub mod secrets;
+pub mod taints;
+pub mod websockets;

@@ -1,8 +1,11 @@
 //! Pods leave nodes with NoExecute taints they do not tolerate, or no longer (upstream `pkg/controller/tainteviction`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
 use runtime::events::{EventType, Recorder};
 use serde_json::json;
 
@@ -15,6 +18,9 @@ use crate::framework::{ApiError, Controller, Outcome, Queue, drive, pods};
 struct Eviction {
     context: Arc<Context>,
     recorder: Arc<Recorder>,
+    /// Pods (by key, with their UIDs) that are to leave some time, and since when that is known. What is gone or may stay is
+    /// forgotten when its time has come.
+    seen: Mutex<HashMap<String, (String, Timestamp)>>,
 }
 
 pub fn start(context: &Arc<Context>) {
@@ -43,7 +49,12 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     let recorder = context.recorder(Eviction::NAME);
-    drive(context.gate(), &Arc::new(Eviction { context: context.clone(), recorder }), &queue, 4);
+    drive(
+        context.gate(),
+        &Arc::new(Eviction { context: context.clone(), recorder, seen: Mutex::default() }),
+        &queue,
+        4,
+    );
 }
 
 /// The taints that drive pods away.
@@ -52,17 +63,42 @@ fn driving(node: &Node) -> Vec<Taint> {
     taints.filter(|taint| taint.effect == "NoExecute").cloned().collect()
 }
 
+impl Eviction {
+    fn first_seen(&self, key: &str, uid: &str, now: Timestamp) -> Timestamp {
+        let mut seen = self.seen.lock();
+        match seen.get(key) {
+            Some((known, since)) if known == uid => *since,
+            _ => {
+                seen.insert(key.to_owned(), (uid.to_owned(), now));
+                now
+            }
+        }
+    }
+
+    fn forget(&self, key: &str) {
+        self.seen.lock().remove(key);
+    }
+}
+
 impl Controller for Eviction {
     const NAME: &'static str = "taint-eviction-controller";
 
     async fn sync(&self, key: &str) -> Outcome {
         let kinds = &self.context.kinds;
-        let Some(pod) = kinds.pods.get(key).filter(|pod| !is_deleting(&pod.metadata)) else { return Ok(None) };
-        let Some(node) = pods::node_name(&pod).and_then(|name| kinds.nodes.get(name)) else { return Ok(None) };
+        let pod = kinds.pods.get(key).filter(|pod| !is_deleting(&pod.metadata));
+        let node = pod.as_ref().and_then(|pod| pods::node_name(pod)).and_then(|name| kinds.nodes.get(name));
+        let (Some(pod), Some(node)) = (pod, node) else {
+            self.forget(key);
+            return Ok(None);
+        };
         let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.clone()).unwrap_or_default();
         let now = self.context.now();
-        match fate(&tolerations, &driving(&node), now) {
-            Fate::Stays => Ok(None),
+        let seen = self.first_seen(key, pod.metadata.uid.as_deref().unwrap_or_default(), now);
+        match fate(&tolerations, &driving(&node), seen, now) {
+            Fate::Stays => {
+                self.forget(key);
+                Ok(None)
+            }
             Fate::Leaves(delay) if !delay.is_zero() => Ok(Some(delay)),
             Fate::Leaves(_) => {
                 let message = format!("Marking for deletion Pod {key}");
@@ -82,6 +118,7 @@ impl Controller for Eviction {
                     _ => {}
                 }
                 kinds.pods.delete(&pod.metadata, None).await?;
+                self.forget(key);
                 Ok(None)
             }
         }

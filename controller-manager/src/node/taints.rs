@@ -17,10 +17,10 @@ pub enum Fate {
     Leaves(Duration),
 }
 
-/// Every taint must be tolerated, and the shortest toleration counts, from the moment the youngest taint was added
-/// (upstream `tainteviction`: the timer starts when the taints are seen).
+/// Every taint must be tolerated, and the shortest toleration counts, from the moment the youngest taint was added; where
+/// nobody has noted that, from when the pod was first `seen` to be driven away (upstream `tainteviction`).
 #[must_use]
-pub fn fate(tolerations: &[Toleration], taints: &[Taint], now: Timestamp) -> Fate {
+pub fn fate(tolerations: &[Toleration], taints: &[Taint], seen: Timestamp, now: Timestamp) -> Fate {
     let mut shortest: Option<i64> = None;
     let taints: Vec<_> = taints.iter().filter(|taint| taint.effect == "NoExecute").collect();
     for taint in &taints {
@@ -33,7 +33,7 @@ pub fn fate(tolerations: &[Toleration], taints: &[Taint], now: Timestamp) -> Fat
         }
     }
     let Some(seconds) = shortest else { return Fate::Stays };
-    let since = taints.iter().filter_map(|taint| taint.time_added.as_ref()).map(|time| time.0).max().unwrap_or(now);
+    let since = taints.iter().filter_map(|taint| taint.time_added.as_ref()).map(|time| time.0).max().unwrap_or(seen);
     let left = SignedDuration::from_secs(seconds) - now.duration_since(since);
     Fate::Leaves(if left.is_negative() { Duration::ZERO } else { left.unsigned_abs() })
 }
@@ -61,17 +61,21 @@ mod tests {
     #[test]
     fn fates() {
         let now = Timestamp::from_second(100).unwrap();
+        let seen = Timestamp::from_second(97).unwrap();
         let unreachable = [taint(UNREACHABLE, "NoExecute", 90)];
+        let timeless = [Taint { time_added: None, ..taint(UNREACHABLE, "NoExecute", 0) }];
         let cases = [
             (vec![], &unreachable[..], Fate::Leaves(Duration::ZERO)),
             (vec![toleration(UNREACHABLE, None)], &unreachable[..], Fate::Stays),
             (vec![toleration("", None)], &unreachable[..], Fate::Stays),
             (vec![toleration(UNREACHABLE, Some(300))], &unreachable[..], Fate::Leaves(Duration::from_secs(290))),
             (vec![toleration(UNREACHABLE, Some(5))], &unreachable[..], Fate::Leaves(Duration::ZERO)),
+            (vec![toleration(UNREACHABLE, Some(5))], &timeless[..], Fate::Leaves(Duration::from_secs(2))),
+            (vec![toleration(UNREACHABLE, Some(3))], &timeless[..], Fate::Leaves(Duration::ZERO)),
             (vec![], &[taint("x", "NoSchedule", 0)][..], Fate::Stays),
         ];
         for (tolerations, taints, expected) in cases {
-            assert_eq!(fate(&tolerations, taints, now), expected, "{tolerations:?}");
+            assert_eq!(fate(&tolerations, taints, seen, now), expected, "{tolerations:?}");
         }
     }
 }
