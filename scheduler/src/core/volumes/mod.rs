@@ -1,0 +1,3 @@
+//! Volumes and claims.
+
+pub mod matching;
