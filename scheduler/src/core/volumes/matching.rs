@@ -100,7 +100,9 @@ fn capacity(volume: &PersistentVolume) -> i64 {
     size(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref()))
 }
 
-fn request(claim: &PersistentVolumeClaim) -> i64 {
+/// What a claim asks for, in bytes.
+#[must_use]
+pub fn request(claim: &PersistentVolumeClaim) -> i64 {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
     size(resources.and_then(|resources| resources.requests.as_ref()))
 }
