@@ -11,7 +11,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::http::kubelet::Kubelets;
+use crate::http::backend::Kubelets;
 use crate::http::negotiate::Accept;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};

@@ -79,7 +79,7 @@ where
     let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
     let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
-    let kubelets = http::kubelet::Kubelets::load(&options)?;
+    let kubelets = http::backend::Kubelets::load(&options)?;
     let listeners = http::server::listeners(&options).await?;
     let store = open(&options).await?;
     let app = Arc::new(App {

@@ -40,7 +40,9 @@ fn definition(hook: &Hook, path: &str, storage: &str) -> String {
     let text = json!({ "type": "string" });
     let version = |name: &str, fields: Value| {
         let spec = json!({ "type": "object", "properties": fields });
-        json!({ "name": name, "served": true, "storage": name == storage,
+        let selectable: Vec<Value> =
+            fields.as_object().unwrap().keys().map(|field| json!({ "jsonPath": format!(".spec.{field}") })).collect();
+        json!({ "name": name, "served": true, "storage": name == storage, "selectableFields": selectable,
             "schema": { "openAPIV3Schema": { "type": "object", "properties": { "spec": spec } } } })
     };
     json!({
@@ -100,6 +102,23 @@ fn objects_are_served_in_the_version_asked_for() {
         list("v2"),
         r#"{"host":"localhost","port":"1234"} {"host":"example.com","port":"81"} {"host":"c","port":"3"}"#
     );
+    // Fields are those of the version asked for, whatever is stored.
+    let chosen = |version: &str, fields: &str, more: &str| {
+        let path = format!("/apis/example.com/{version}/namespaces/default/places?fieldSelector={fields}{more}");
+        let list: Value = serde_json::from_str(&server.ok(&["get", "--raw", &path], "")).unwrap();
+        let items = list["items"].as_array().unwrap().iter();
+        let names: Vec<String> = items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+        (names, list["metadata"]["continue"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(chosen("v2", "spec.host%3Dlocalhost", "").0, ["a"]);
+    assert_eq!(chosen("v1", "spec.hostPort%3Dc:3", "").0, ["c"]);
+    assert_eq!(chosen("v2", "spec.host!%3Dc,metadata.name!%3Da", "").0, ["b"]);
+    let (first, next) = chosen("v2", "spec.host!%3Dlocalhost", "&limit=1");
+    assert_eq!(first, ["b"]);
+    assert_eq!(
+        chosen("v2", "spec.host!%3Dlocalhost", &format!("&limit=1&continue={next}")),
+        (vec!["c".into()], String::new())
+    );
     // A write that changes nothing migrates.
     let revision =
         || server.ok(&["get", "places.v2.example.com", "a", "-o", "jsonpath={.metadata.resourceVersion}"], "");
@@ -114,6 +133,18 @@ fn objects_are_served_in_the_version_asked_for() {
         "",
     );
     assert_eq!(watched.matches(r#""hostPort""#).count(), 3, "{watched}");
+    let of_b = "/apis/example.com/v1/namespaces/default/places?watch=1&timeoutSeconds=2&resourceVersion=0\
+        &fieldSelector=spec.hostPort%3Dexample.com:81";
+    let watched = std::thread::scope(|scope| {
+        let watch = scope.spawn(|| server.ok(&["get", "--raw", of_b], ""));
+        server.ok(&["patch", "places.v2.example.com", "b", "--type=merge", "-p", r#"{"spec":{"port":"82"}}"#], "");
+        server.ok(&["patch", "places.v2.example.com", "a", "--type=merge", "-p", r#"{"spec":{"port":"5"}}"#], "");
+        server.ok(&["patch", "places.v2.example.com", "b", "--type=merge", "-p", r#"{"spec":{"port":"81"}}"#], "");
+        watch.join().unwrap()
+    });
+    // It may have begun before or after the first patch; it ends with b in the selection, and a never was.
+    assert_eq!(watched.lines().last().map(|line| line.contains(r#""type":"ADDED""#)), Some(true), "{watched}");
+    assert!(!watched.contains("localhost"), "{watched}");
 
     // What goes wrong.
     server.ok(APPLY, &definition(&hook, "/fail", "v2"));

@@ -18,6 +18,7 @@ use knetsim_kubelet_lite::node::{Backoff, Node};
 use knetsim_kubelet_lite::objects::Watched;
 use knetsim_kubelet_lite::oci_runtime::exec::Runc;
 use knetsim_kubelet_lite::pod::actor::{Actor, Event};
+use knetsim_kubelet_lite::pod::allocation::{Allocated, Pending};
 use knetsim_kubelet_lite::pod::registry::Registry;
 use runtime::events::Recorder;
 use serde_json::{Value, json};
@@ -42,10 +43,12 @@ fn main() {
             let node = node().await;
             a_pod_lives_and_dies(&node).await;
             exit_codes_restarts_and_messages(&node).await;
+            a_terminal_is_one(&node).await;
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             volumes_follow_what_they_mirror(&node).await;
             claims_outlive_their_pods(&node).await;
+            resizes_are_granted_and_told(&node).await;
             nothing_is_left();
         };
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(all);
@@ -130,7 +133,7 @@ impl World {
         pod["metadata"]["deletionTimestamp"] = json!(at);
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(grace);
         self.fake.put(&path(name), pod);
-        events.send(Event::Pod(Arc::new(self.fake.pod(&path(name))))).expect("the actor lives");
+        events.send(Event::Pod(Allocated::whole(Arc::new(self.fake.pod(&path(name)))))).expect("the actor lives");
     }
 
     async fn until(&self, name: &str, what: &str, test: impl Fn(&Value) -> bool) -> Value {
@@ -205,16 +208,31 @@ async fn a_pod_lives_and_dies(world: &World) {
     assert!(output.text.contains("eth0") && output.text.contains(ip), "{}", output.text);
     let log = std::fs::read_to_string("/var/log/pods/default_web_uid-web/app/0.log").expect("a log");
     assert!(log.contains(&format!("stdout F hello from web at {ip}")), "{log}");
-    // The node controller took the node for dead, and was wrong.
+    // The node controller took the node for dead, and was wrong; somebody else has a condition to add of which the kubelet
+    // has not heard.
     let mut contested = pod.clone();
+    let mut unheard = pod.clone();
+    unheard["status"]["conditions"]
+        .as_array_mut()
+        .expect("conditions")
+        .push(json!({ "type": "DisruptionTarget", "status": "True" }));
     for condition in contested["status"]["conditions"].as_array_mut().expect("conditions") {
         if condition["type"] == "Ready" {
             condition["status"] = "False".into();
         }
     }
     world.fake.put(&path("web"), contested);
-    events.send(Event::Pod(Arc::new(world.fake.pod(&path("web"))))).expect("the actor lives");
-    world.until("web", "Ready again", ready).await;
+    let contested = Arc::new(world.fake.pod(&path("web")));
+    for condition in unheard["status"]["conditions"].as_array_mut().expect("conditions") {
+        if condition["type"] == "Ready" {
+            condition["status"] = "False".into();
+        }
+    }
+    world.fake.put(&path("web"), unheard);
+    events.send(Event::Pod(Allocated::whole(contested))).expect("the actor lives");
+    let pod = world.until("web", "Ready again", ready).await;
+    let conditions = pod["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|condition| condition["type"] == "DisruptionTarget"), "{conditions:?}");
     world.delete("web", 5, &events);
     world.until_gone("web").await;
     let seen = world.reasons();
@@ -266,6 +284,21 @@ async fn exit_codes_restarts_and_messages(world: &World) {
     assert!(state(&pod, 0)["terminated"]["message"].as_str().expect("a message").contains("/no/such/program"));
     world.delete("wrong", 0, &events);
     world.until_gone("wrong").await;
+}
+
+async fn a_terminal_is_one(world: &World) {
+    let script = "if test -t 0 && test -t 1; then echo a terminal; exit 5; fi";
+    let container =
+        json!({ "name": "app", "image": "busybox", "command": ["sh", "-c", script], "tty": true, "stdin": true });
+    let events = world.run("terminal", json!({ "restartPolicy": "Never", "containers": [container] }));
+    let pod = world.until("terminal", "Failed", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 5, "{}", state(&pod, 0));
+    let folder = world.node.sandbox_dir("uid-terminal");
+    let left = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let left: Vec<_> = left.filter(|entry| entry.path().extension().is_some_and(|end| end == "tty")).collect();
+    assert!(left.is_empty(), "{left:?}");
+    world.delete("terminal", 0, &events);
+    world.until_gone("terminal").await;
 }
 
 async fn pods_outlive_the_kubelet(world: &World) {
@@ -430,6 +463,66 @@ async fn claims_outlive_their_pods(world: &World) {
         world.fake.until(&path(name), "gone", |pod| pod.is_none()).await;
     }
     assert!(std::fs::read_to_string(format!("{folder}/file")).is_ok_and(|text| text == "kept\n"), "the data stays");
+}
+
+async fn resizes_are_granted_and_told(world: &World) {
+    let command = json!(["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.05; done"]);
+    let restarts = json!([{ "resourceName": "memory", "restartPolicy": "RestartContainer" }]);
+    let resources = |cpu: &str, memory: &str| json!({ "requests": { "cpu": cpu, "memory": memory } });
+    let events = world.run(
+        "sized",
+        json!({
+            "restartPolicy": "OnFailure",
+            // The shell may be told to end before it has its trap.
+            "terminationGracePeriodSeconds": 2,
+            "containers": [{ "name": "app", "image": "busybox", "command": command, "resizePolicy": restarts,
+                "resources": resources("10m", "10Mi") }],
+        }),
+    );
+    let has = |pod: &Value, cpu: &str, memory: &str| {
+        let status = &pod["status"]["containerStatuses"][0];
+        let wanted = resources(cpu, memory);
+        status["state"]["running"].is_object()
+            && status["resources"] == wanted
+            && status["allocatedResources"] == wanted["requests"]
+    };
+    let condition = |pod: &Value, kind: &str| {
+        let all = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default()
+    };
+    world.until("sized", "running as it began", |pod| has(pod, "10m", "10Mi")).await;
+    let change = |generation: i64, cpu: &str, memory: &str, pending: Option<Pending>| {
+        let mut pod = world.fake.get(&path("sized")).expect("the pod is there");
+        pod["metadata"]["generation"] = generation.into();
+        pod["spec"]["containers"][0]["resources"] = resources(cpu, memory);
+        world.fake.put(&path("sized"), pod);
+        let pod = Arc::new(world.fake.pod(&path("sized")));
+        events.send(Event::Pod(Allocated { pod, pending })).expect("the actor lives");
+    };
+    // In place, since nobody asks for a restart when cpu changes.
+    change(2, "20m", "10Mi", None);
+    let pod = world.until("sized", "resized", |pod| has(pod, "20m", "10Mi")).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    // No room: what it has stays, and a condition says why.
+    let message = "Node didn't have enough resource: cpu, requested: 9, used: 9, capacity: 9";
+    change(3, "20m", "10Mi", Some(Pending { reason: "Deferred", message: message.into() }));
+    let pod = world.until("sized", "deferred", |pod| condition(pod, "PodResizePending")["reason"] == "Deferred").await;
+    let pending = condition(&pod, "PodResizePending");
+    assert_eq!((&pending["message"], &pending["observedGeneration"]), (&json!(message), &json!(3)));
+    // Room: by a restart, which its end with success does not prevent.
+    change(4, "20m", "20Mi", None);
+    let pod = world.until("sized", "restarted", |pod| {
+        has(pod, "20m", "20Mi") && pod["status"]["containerStatuses"][0]["restartCount"] == 1
+    });
+    let pod = pod.await;
+    assert_eq!(condition(&pod, "PodResizePending"), Value::Null);
+    world.until("sized", "done", |pod| condition(pod, "PodResizeInProgress").is_null()).await;
+    let seen = world.reasons();
+    for reason in ["ResizeStarted", "ResizeCompleted", "ResizeDeferred"] {
+        assert!(seen.iter().any(|known| known == reason), "no {reason} in {seen:?}");
+    }
+    world.delete("sized", 0, &events);
+    world.until_gone("sized").await;
 }
 
 fn nothing_is_left() {

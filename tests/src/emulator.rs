@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -90,6 +90,22 @@ impl Emulator {
     /// When it does not.
     pub fn kubectl(&self, context: &str, args: &[&str]) -> anyhow::Result<Output> {
         self.try_kubectl(context, args)?.ok()
+    }
+
+    /// `kubectl apply -f FILE`. A namespace and a pod in one file meet upstream's own race: the pod is refused while the
+    /// namespace has no ServiceAccount yet, and who applies the file again is served.
+    ///
+    /// # Errors
+    /// When it is refused for another reason, or again and again.
+    pub fn apply(&self, context: &str, file: &str) -> anyhow::Result<Output> {
+        let begun = Instant::now();
+        loop {
+            let said = self.try_kubectl(context, &["apply", "-f", file])?;
+            let too_early = said.code != 0 && said.stderr.contains("serviceaccount \"default\" not found");
+            if !too_early || begun.elapsed() > PATIENCE {
+                return said.ok();
+            }
+        }
     }
 
     /// The command itself, for those who want to hold on to the process.

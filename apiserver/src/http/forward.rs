@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, TRANSFER_ENCODING, UPGRADE};
+use axum::body::Body;
+use axum::extract::Request;
+use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{Response, StatusCode, Uri};
+use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use super::backend::{Backend, Scheme, connect};
+use super::status::ApiError;
 use crate::app::App;
 
 /// Headers about one connection, not about the request (RFC 9110 7.6.1).
@@ -44,4 +50,77 @@ pub fn splice(app: Arc<App>, client: hyper::upgrade::OnUpgrade, server: hyper::u
             () = app.stop.cancelled() => {}
         }
     });
+}
+
+/// What of a request is not as it came.
+pub struct Outgoing<'a> {
+    pub query: &'a str,
+    /// The `Host` header.
+    pub host: String,
+}
+
+/// Why a request was not passed on, or not answered.
+#[derive(Debug)]
+pub struct Problem {
+    pub why: String,
+    /// The request asked for another protocol.
+    pub upgrading: bool,
+}
+
+impl Problem {
+    /// What a client hears of a kubelet that does not answer.
+    #[must_use]
+    pub fn dialing(self) -> ApiError {
+        ApiError::internal(format!("error dialing backend: {}", self.why))
+    }
+}
+
+/// Sends the request to the backend over a connection of its own, and gives what comes back; where both sides switch
+/// protocols, what follows is spliced.
+///
+/// # Errors
+/// The backend cannot be reached, or does not answer.
+pub async fn pass(
+    app: &Arc<App>,
+    backend: &Backend,
+    outgoing: Outgoing<'_>,
+    request: Request,
+) -> Result<Response<Body>, Problem> {
+    let upgrade = request.headers().get(UPGRADE).cloned();
+    let upgrading = upgrade.is_some();
+    let failed = |why: &dyn std::fmt::Display| Problem { why: format!("{why:#}"), upgrading };
+    let stream = connect(app, backend).await.map_err(|error| failed(&format!("{error:#}")))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to a backend ended with an error");
+        }
+    });
+    let (mut parts, body) = request.into_parts();
+    let client = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
+    let path = if backend.path.is_empty() { "/" } else { &backend.path };
+    let target = if outgoing.query.is_empty() { path.to_owned() } else { format!("{path}?{}", outgoing.query) };
+    parts.uri = target.parse::<Uri>().map_err(|e| failed(&e))?;
+    parts.version = http::Version::HTTP_11;
+    clean(&mut parts.headers);
+    if backend.scheme == Scheme::Kubelet {
+        forget_impersonation(&mut parts.headers);
+    }
+    parts.headers.insert(HOST, HeaderValue::from_str(&outgoing.host).map_err(|e| failed(&e))?);
+    if let Some(protocol) = &upgrade {
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        parts.headers.insert(UPGRADE, protocol.clone());
+    }
+    let mut response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|e| failed(&e))?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let client = client.ok_or_else(|| failed(&"the connection cannot be upgraded"))?;
+        let server = hyper::upgrade::on(&mut response);
+        splice(app.clone(), client, server);
+        let (parts, _) = response.into_parts();
+        return Ok(Response::from_parts(parts, Body::empty()));
+    }
+    let (mut parts, body) = response.into_parts();
+    clean(&mut parts.headers);
+    parts.headers.remove(TRANSFER_ENCODING);
+    Ok(Response::from_parts(parts, Body::new(body)))
 }

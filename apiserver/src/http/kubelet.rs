@@ -1,147 +1,28 @@
-//! What the server passes on: logs, exec, attach and port-forward to kubelets, and `proxy` to pods, Services and nodes.
+//! What the server passes on to kubelets: logs, exec, attach and port-forward; and the way to [`proxy`].
 //!
 //! An upgrade (WebSocket or SPDY) is not understood here: the request goes to the kubelet as it came, and once both sides
-//! have switched protocols the bytes are spliced.
+//! have switched protocols the bytes are spliced. Only a log's WebSocket is our own, see [`socket`](super::socket).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context;
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{CONNECTION, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{Method, Response, StatusCode, Uri};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use http::{Method, Response};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::forward::{clean, forget_impersonation, splice};
+use super::backend::{Backend, Scheme};
+use super::forward::{self, Outgoing};
 use super::kubelet_words;
+use super::proxy;
+use super::request_info::decode;
+use super::socket::Socket;
 use super::status::{ApiError, ApiResult};
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
-use crate::options::Options;
 use crate::registry::write;
 
-const CONNECT: Duration = Duration::from_secs(10);
 /// Where kubelets listen unless the node says otherwise.
 const KUBELET_PORT: u64 = 10250;
-
-/// How kubelets, and TLS backends of proxied requests, are reached.
-pub struct Kubelets {
-    tls: TlsConnector,
-    /// For `https:` backends of `proxy`, whose certificates nobody can check.
-    unchecked: TlsConnector,
-}
-
-impl Kubelets {
-    /// # Errors
-    /// A file cannot be read or holds no certificate or key.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let unchecked = || -> anyhow::Result<_> {
-            Ok(builder()?.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider.clone()))))
-        };
-        // As upstream, kubelets' certificates are checked only when an authority is given for them.
-        let checked = match &options.kubelet_certificate_authority {
-            None => unchecked()?,
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in
-                    CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))?
-                {
-                    roots.add(certificate?)?;
-                }
-                builder()?.with_root_certificates(roots)
-            }
-        };
-        let config = match (&options.kubelet_client_certificate, &options.kubelet_client_key) {
-            (Some(certificate), Some(key)) => {
-                let chain = CertificateDer::pem_file_iter(certificate)
-                    .and_then(Iterator::collect)
-                    .with_context(|| format!("read {}", certificate.display()))?;
-                let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("read {}", key.display()))?;
-                checked.with_client_auth_cert(chain, key)?
-            }
-            _ => checked.with_no_client_auth(),
-        };
-        let unchecked = unchecked()?.with_no_client_auth();
-        Ok(Self { tls: Arc::new(config).into(), unchecked: Arc::new(unchecked).into() })
-    }
-}
-
-/// Accepts any certificate.
-#[derive(Debug)]
-struct Unchecked(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Where a request goes.
-struct Backend {
-    host: String,
-    port: u16,
-    scheme: Scheme,
-    path: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scheme {
-    Http,
-    Https,
-    /// Https with our client certificate.
-    Kubelet,
-}
 
 /// Passes the call on and answers with what comes back.
 pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> {
@@ -149,36 +30,42 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
     if let Some(mut options) = connect_options(call) {
         admission::admit(&Attributes::connect(call, &options), &mut options).await?;
     }
-    let backend = match (call.resource.plural.as_str(), info.subresource.as_str()) {
-        ("pods", "proxy") => pod_proxy(call).await?,
-        ("services", "proxy") => service_proxy(call).await?,
-        ("nodes", "proxy") => {
-            let mut backend = node(&call.app, &info.name).await?;
-            backend.path = format!("/{}", info.rest);
-            backend
+    match (call.resource.plural.as_str(), info.subresource.as_str()) {
+        (_, "proxy") => proxy::answer(call, request).await,
+        ("pods", "log") => log(call, request).await,
+        ("pods", _) => {
+            let backend = container(call).await?;
+            let unplaced = || ApiError::bad_request(format!("pod {} does not have a host assigned", info.name));
+            let backend = backend.ok_or_else(unplaced)?;
+            let query = kubelet_words::query(&info.subresource, call.query.iter());
+            let outgoing = Outgoing { query: &query, host: backend.address() };
+            forward::pass(&call.app, &backend, outgoing, request).await.map_err(|problem| problem.dialing())
         }
-        ("pods", sub) => match container(call).await? {
-            Some(backend) => backend,
-            // Nobody has written a log yet.
-            None if sub == "log" => return Ok(Response::new(Body::empty())),
-            None => {
-                let message = format!("pod {} does not have a host assigned", info.name);
-                return Err(ApiError::bad_request(message));
-            }
-        },
-        _ => return Err(ApiError::no_route()),
-    };
-    let query = match info.subresource.as_str() {
-        "proxy" => request.uri().query().unwrap_or_default().to_owned(),
-        sub => kubelet_words::query(sub, call.query.iter()),
-    };
-    let response = forward(&call.app, backend, &query, request, call).await?;
-    // A log that cannot be had is told as a Status; an upgrade that is refused, as the kubelet says it.
-    let is_log = info.subresource == "log" && response.status() != StatusCode::SWITCHING_PROTOCOLS;
-    if is_log && !response.status().is_success() {
-        return Err(kubelet_words::refusal(response, &info.name).await);
+        _ => Err(ApiError::no_route()),
     }
-    Ok(response)
+}
+
+/// A container's log; to those who ask for a WebSocket, over one.
+async fn log(call: &Call, mut request: Request) -> ApiResult<Response<Body>> {
+    let backend = container(call).await?;
+    let socket = Socket::asked(&mut request)?;
+    let response = match backend {
+        Some(backend) => {
+            *request.method_mut() = Method::GET;
+            let query = kubelet_words::query("log", call.query.iter());
+            let outgoing = Outgoing { query: &query, host: backend.address() };
+            let passed = forward::pass(&call.app, &backend, outgoing, request).await;
+            passed.map_err(|problem| problem.dialing())?
+        }
+        // Nobody has written a log yet.
+        None => Response::new(Body::empty()),
+    };
+    match socket {
+        // What cannot be had is told as a Status.
+        _ if !response.status().is_success() => Err(kubelet_words::refusal(response, &call.info.name).await),
+        Some(socket) => Ok(socket.stream(call.app.stop.clone(), response.into_body())),
+        None => Ok(response),
+    }
 }
 
 /// The options object of a connection, which admission judges; none for a log, which is a mere read.
@@ -214,7 +101,12 @@ fn connect_options(call: &Call) -> Option<Value> {
                 options["ports"] = json!(ports);
             }
         }
-        _ => options["path"] = format!("/{}", call.info.rest).into(),
+        _ => {
+            let path = proxy::path(&call.info);
+            if !path.is_empty() {
+                options["path"] = decode(&path).into();
+            }
+        }
     }
     Some(options)
 }
@@ -280,12 +172,10 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
 }
 
 /// A node's kubelet.
-async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
-    // `name:port` and `https:name:port` are allowed for `nodes/proxy`.
-    let (_, name, port) = split_name(name);
+pub async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
     let resource = app.resource("", "nodes")?;
-    let (found, _) = app.store.get(&resource.key("", &name), None).await?;
-    let kv = found.ok_or_else(|| ApiError::not_found("", "nodes", &name))?;
+    let (found, _) = app.store.get(&resource.key("", name), None).await?;
+    let kv = found.ok_or_else(|| ApiError::not_found("", "nodes", name))?;
     let node: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let address = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
@@ -293,145 +183,7 @@ async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
     let host = host
         .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses: {addresses:?}")))?;
     let own = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64).filter(|p| *p != 0);
-    let port = port.or(own).unwrap_or(KUBELET_PORT);
+    let port = own.unwrap_or(KUBELET_PORT);
     let port = u16::try_from(port).map_err(|_| ApiError::internal(format!("{port} is no port")))?;
     Ok(Backend { host: host.to_owned(), port, scheme: Scheme::Kubelet, path: String::new() })
-}
-
-/// `[scheme:]name[:port]`
-fn split_name(text: &str) -> (Scheme, String, Option<u64>) {
-    let mut parts: Vec<&str> = text.split(':').collect();
-    let mut scheme = Scheme::Http;
-    if parts.len() > 1 && matches!(parts[0], "http" | "https") && parts.remove(0) == "https" {
-        scheme = Scheme::Https;
-    }
-    let port = parts.get(1).and_then(|port| port.parse().ok());
-    (scheme, parts.first().copied().unwrap_or_default().to_owned(), port)
-}
-
-async fn pod_proxy(call: &Call) -> ApiResult<Backend> {
-    let (scheme, name, port) = split_name(&call.info.name);
-    let key = call.resource.key(&call.info.namespace, &name);
-    let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
-    let host = text(&pod, "/status/podIP");
-    if host.is_empty() {
-        return Err(ApiError::bad_request("address not allowed"));
-    }
-    let first = || pod.pointer("/spec/containers/0/ports/0/containerPort").and_then(Value::as_u64);
-    let port = port.or_else(first).unwrap_or(if scheme == Scheme::Https { 443 } else { 80 });
-    let port = u16::try_from(port).map_err(|_| ApiError::bad_request(format!("{port} is no port")))?;
-    Ok(Backend { host: host.to_owned(), port, scheme, path: format!("/{}", call.info.rest) })
-}
-
-/// An endpoint of the Service, from its EndpointSlices.
-async fn service_proxy(call: &Call) -> ApiResult<Backend> {
-    let namespace = &call.info.namespace;
-    let mut parts: Vec<&str> = call.info.name.split(':').collect();
-    let https = parts.len() > 1 && parts[0] == "https";
-    if parts.len() > 1 && matches!(parts[0], "http" | "https" | "") {
-        parts.remove(0);
-    }
-    let name = parts.first().copied().unwrap_or_default().to_owned();
-    let wanted = parts.get(1).copied().unwrap_or_default().to_owned();
-    let key = call.resource.key(namespace, &name);
-    let service = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
-    let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let chosen = ports
-        .iter()
-        .find(|p| wanted.is_empty() || text(p, "/name") == wanted || p["port"].as_u64() == wanted.parse().ok());
-    let missing = || ApiError::unavailable(format!("no endpoints available for service {:?}", call.info.name));
-    let port_name = text(chosen.ok_or_else(missing)?, "/name").to_owned();
-    let slices = call.app.resource("discovery.k8s.io", "endpointslices")?;
-    let prefix = slices.range(namespace);
-    let filter = |object: &store::cache::Object| object.label("kubernetes.io/service-name") == Some(&name);
-    let query = store::cache::ListQuery {
-        at: store::cache::At::Latest,
-        prefix: &prefix,
-        start: None,
-        limit: 0,
-        filter: Some(&filter),
-    };
-    let list = call.app.caches.of(&slices).list(query).await?;
-    for item in &list.items {
-        let slice = super::answer::value_of(&slices, item)?;
-        let port = slice["ports"].as_array().into_iter().flatten().find(|p| text(p, "/name") == port_name);
-        let port = port.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok());
-        let ready = |e: &&Value| e["conditions"]["ready"].as_bool().unwrap_or(true);
-        let endpoint = slice["endpoints"].as_array().into_iter().flatten().find(ready);
-        let host = endpoint.and_then(|e| e["addresses"][0].as_str());
-        if let (Some(port), Some(host)) = (port, host) {
-            let scheme = if https { Scheme::Https } else { Scheme::Http };
-            return Ok(Backend { host: host.to_owned(), port, scheme, path: format!("/{}", call.info.rest) });
-        }
-    }
-    Err(missing())
-}
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-async fn connect(app: &App, backend: &Backend) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = tokio::time::timeout(CONNECT, TcpStream::connect((backend.host.as_str(), backend.port)))
-        .await
-        .map_err(|_| anyhow::anyhow!("dial tcp {}:{}: i/o timeout", backend.host, backend.port))?
-        .with_context(|| format!("dial tcp {}:{}", backend.host, backend.port))?;
-    stream.set_nodelay(true)?;
-    let connector = match backend.scheme {
-        Scheme::Http => return Ok(Box::new(stream)),
-        Scheme::Https => &app.kubelets.unchecked,
-        Scheme::Kubelet => &app.kubelets.tls,
-    };
-    let name = ServerName::try_from(backend.host.clone())?;
-    let stream =
-        tokio::time::timeout(CONNECT, connector.connect(name, stream)).await.context("TLS handshake timeout")??;
-    Ok(Box::new(stream))
-}
-
-async fn forward(
-    app: &Arc<App>,
-    backend: Backend,
-    query: &str,
-    request: Request,
-    call: &Call,
-) -> ApiResult<Response<Body>> {
-    let failed = |error: &dyn std::fmt::Display| ApiError::internal(format!("error dialing backend: {error:#}"));
-    let stream = connect(app, &backend).await.map_err(|e| failed(&format!("{e:#}")))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
-    tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(%error, "a connection to a backend ended with an error");
-        }
-    });
-    let upgrade = request.headers().get(UPGRADE).cloned();
-    let (mut parts, body) = request.into_parts();
-    let client = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
-    let path = if backend.path.is_empty() { "/" } else { &backend.path };
-    let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
-    parts.uri = target.parse::<Uri>().map_err(|e| ApiError::bad_request(e.to_string()))?;
-    parts.version = http::Version::HTTP_11;
-    if call.info.subresource == "log" {
-        parts.method = Method::GET;
-    }
-    clean(&mut parts.headers);
-    if backend.scheme == Scheme::Kubelet {
-        forget_impersonation(&mut parts.headers);
-    }
-    let host = format!("{}:{}", backend.host, backend.port);
-    parts.headers.insert(HOST, host.parse().map_err(|_| failed(&"the backend's address is no host name"))?);
-    if let Some(protocol) = &upgrade {
-        parts.headers.insert(CONNECTION, http::HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(UPGRADE, protocol.clone());
-    }
-    let mut response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|e| failed(&e))?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let client = client.ok_or_else(|| ApiError::bad_request("the connection cannot be upgraded"))?;
-        let server = hyper::upgrade::on(&mut response);
-        splice(app.clone(), client, server);
-        let (parts, _) = response.into_parts();
-        return Ok(Response::from_parts(parts, Body::empty()));
-    }
-    let (mut parts, body) = response.into_parts();
-    clean(&mut parts.headers);
-    parts.headers.remove(TRANSFER_ENCODING);
-    Ok(Response::from_parts(parts, Body::new(body)))
 }

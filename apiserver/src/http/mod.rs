@@ -1,6 +1,7 @@
 //! HTTP: listeners and TLS, what a request is about, which representation it wants, and the paths that are no resources.
 
 pub mod answer;
+pub mod backend;
 pub mod discovery;
 pub mod forward;
 pub mod health;
@@ -10,9 +11,11 @@ mod kubelet_words;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
+pub mod proxy;
 pub mod request_info;
 pub mod route;
 pub mod server;
+pub mod socket;
 pub mod status;
 pub mod subresource;
 pub mod websocket;

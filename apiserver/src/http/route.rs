@@ -17,7 +17,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, subresource, websocket};
+use super::{discovery, health, metrics, openapi, proxy, subresource, websocket};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -187,6 +187,9 @@ async fn admit(
     *admitted = decision;
     seat?;
     access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
+    if let Some(address) = peer.address {
+        request.extensions_mut().insert(proxy::From(address));
+    }
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
         return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
     }
@@ -292,7 +295,9 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     if !info.subresource.is_empty() {
         let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
         let verb = if info.verb == "watch" { "get" } else { info.verb };
-        if !sub.verbs.iter().any(|v| v == verb) {
+        // A verb of its own HTTP's OPTIONS is not; a proxied server may know it.
+        let options = info.subresource == "proxy" && *request.method() == Method::OPTIONS;
+        if !options && !sub.verbs.iter().any(|v| v == verb) {
             return Err(not_allowed());
         }
         return subresource::answer(call, sub, request).await;

@@ -70,6 +70,15 @@ impl Caches {
     }
 }
 
+/// What stands at a path, as field selectors compare it; empty where nothing does.
+pub fn text_at<'a>(object: &Value, mut path: impl Iterator<Item = &'a str>) -> String {
+    match path.try_fold(object, |value, step| value.get(step)) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
 /// How to read each selectable field of a resource.
 fn readers(resource: &Resource) -> Vec<(Arc<str>, Reader)> {
     match &resource.source {
@@ -87,14 +96,7 @@ fn readers(resource: &Resource) -> Vec<(Arc<str>, Reader)> {
             names.dedup();
             let reader = |name: &String| {
                 let path: Vec<String> = name.split('.').map(str::to_owned).collect();
-                let read = move |object: &Value| {
-                    let found = path.iter().try_fold(object, |value, step| value.get(step));
-                    match found {
-                        Some(Value::String(text)) => text.clone(),
-                        Some(Value::Null) | None => String::new(),
-                        Some(other) => other.to_string(),
-                    }
-                };
+                let read = move |object: &Value| text_at(object, path.iter().map(String::as_str));
                 (Arc::from(name.as_str()), Box::new(read) as Reader)
             };
             names.into_iter().map(reader).collect()

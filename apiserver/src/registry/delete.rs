@@ -305,7 +305,8 @@ pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
     let filter = |object: &store::cache::Object| selection.matches(object);
     let prefix = resource.range(&call.info.namespace);
     let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
-    let list = call.app.caches.of(resource).list(query).await?;
+    let mut list = call.app.caches.of(resource).list(query).await?;
+    list.items = selection.converted(&call.app, resource, list.items).await?;
     let delete_one = |item: std::sync::Arc<store::cache::Object>| async move {
         let one = call.about(item.namespace(), item.name());
         let deleted = delete(&one, options).await;

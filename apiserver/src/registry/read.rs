@@ -59,7 +59,8 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
     let prefix = resource.range(&call.info.namespace);
     let everything = selection.is_everything();
     let filter = |object: &store::cache::Object| selection.matches(object);
-    let page = call
+    let late = selection.needs_conversion();
+    let mut page = call
         .app
         .caches
         .of(resource)
@@ -67,7 +68,8 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             at,
             prefix: &prefix,
             start: start.as_deref(),
-            limit,
+            // How many make a page is known only when the last word on each is.
+            limit: if late { 0 } else { limit },
             filter: if everything { None } else { Some(&filter) },
         })
         .await
@@ -79,6 +81,13 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             }
             (error, _) => ApiError::from(error),
         })?;
+    if late {
+        page.items = selection.converted(&call.app, resource, page.items).await?;
+        if limit > 0 && page.items.len() > limit {
+            page.next = Some(page.items[limit].key.to_string());
+            page.items.truncate(limit);
+        }
+    }
     let mut metadata = json!({ "resourceVersion": page.revision.to_string() });
     if let Some(next) = &page.next {
         metadata["continue"] = Token::encode(page.revision, next.strip_prefix(&resource.prefix).unwrap_or(next)).into();

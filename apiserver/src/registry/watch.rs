@@ -143,7 +143,15 @@ impl Frames {
         let filter: Option<&(dyn Fn(&Object) -> bool + Send + Sync)> =
             if selection.is_everything() { None } else { Some(&filter) };
         let query = ListQuery { at, prefix: &self.prefix, start: None, limit: 0, filter };
-        let (list, watch) = cache.list_and_watch(query).await?;
+        let (mut list, watch) = cache.list_and_watch(query).await?;
+        let (app, resource) = (&self.encoder.app, &self.encoder.resource);
+        match self.selection.converted(app, resource, list.items).await {
+            Ok(items) => list.items = items,
+            Err(error) => {
+                self.fail(&error);
+                return Ok(());
+            }
+        }
         for object in &list.items {
             self.encoder.object(&mut self.first, Change::Added, object).await;
         }
@@ -195,11 +203,19 @@ impl Frames {
         if !event.object.key.starts_with(&self.prefix) {
             return;
         }
-        let now = event.change != Change::Deleted && self.selection.matches(&event.object);
-        let before = match (&event.old, event.change) {
-            (Some(old), _) => self.selection.matches(old),
-            (None, Change::Deleted) => self.selection.matches(&event.object),
-            (None, _) => false,
+        let verdicts = async {
+            let holds = |object| self.selection.holds(&self.app, &self.encoder.resource, object);
+            let now = event.change != Change::Deleted && holds(&event.object).await?;
+            let before = match (&event.old, event.change) {
+                (Some(old), _) => holds(old).await?,
+                (None, Change::Deleted) => holds(&event.object).await?,
+                (None, _) => false,
+            };
+            Ok((before, now))
+        };
+        let (before, now) = match verdicts.await {
+            Ok(verdicts) => verdicts,
+            Err(error) => return self.encoder.error(&mut self.first, &error),
         };
         let out = &mut self.first;
         match (before, now) {

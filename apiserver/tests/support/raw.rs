@@ -21,6 +21,8 @@ pub struct Raw {
 pub struct Reply {
     pub code: u16,
     pub text: String,
+    /// What `text` was read from.
+    pub bytes: Vec<u8>,
 }
 
 impl Raw {
@@ -64,6 +66,6 @@ impl Raw {
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let code = text.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        Reply { code, text }
+        Reply { code, text, bytes }
     }
 }

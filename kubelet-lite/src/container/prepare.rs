@@ -289,7 +289,8 @@ pub fn limits(node: &Node, container: &Container, id: &str) -> Option<Limits> {
         swap: group.limits_swap,
         memory: resources::find(limits, "memory").and_then(resources::units),
         cpu: cpu(limits),
-        cpu_request: cpu(requests).or_else(|| cpu(limits)),
+        // Who asks for nothing gets the least there is, beside those who ask for something.
+        cpu_request: cpu(requests).or_else(|| cpu(limits)).or(Some(0)),
         pids: None,
     })
 }

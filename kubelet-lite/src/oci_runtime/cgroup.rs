@@ -59,6 +59,14 @@ impl Cgroup {
         format!("{}/{}", self.name, short(id))
     }
 
+    /// What the container's group uses now, bytes; `None` when there is no such group.
+    #[must_use]
+    pub fn memory_usage(&self, id: &str) -> Option<i64> {
+        let dir = self.folder(id);
+        let text = |file: &str| std::fs::read_to_string(dir.join(file)).ok();
+        text("memory.current").or_else(|| text("memory.usage_in_bytes"))?.trim().parse().ok()
+    }
+
     /// The folder of a container's group, in version 1 the memory controller's.
     #[must_use]
     pub fn folder(&self, id: &str) -> PathBuf {

@@ -215,6 +215,10 @@ fn mounts(c: &Container) -> Vec<Value> {
         Sysfs::Own => mount("sysfs", "sysfs", "/sys", &["nosuid", "noexec", "nodev", writable]),
         Sysfs::Bind => mount("bind", "/sys", "/sys", &["rbind", "nosuid", "noexec", "nodev", writable]),
     });
+    if c.limits.is_some() {
+        // A container sees its own group, as with containerd.
+        list.push(mount("cgroup", "cgroup", "/sys/fs/cgroup", &["nosuid", "noexec", "nodev", "relatime", writable]));
+    }
     if c.privileged {
         for device in ["/dev/net/tun", "/dev/fuse"] {
             if std::path::Path::new(device).exists() {

@@ -3,7 +3,7 @@
 use std::io::{IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -94,7 +94,9 @@ impl Streams {
         };
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         if tty {
-            let path = bundle.join("console.sock");
+            let path = console_path(bundle);
+            // A name left by a pause that was killed in between is nobody's.
+            let _ = std::fs::remove_file(&path);
             streams.console = Some(UnixListener::bind(&path)?);
             command.arg("--console-socket").arg(path);
             return Ok(streams);
@@ -122,6 +124,9 @@ impl Streams {
     pub fn accept_terminal(&mut self) -> std::io::Result<()> {
         let Some(console) = self.console.take() else { return Ok(()) };
         let (socket, _) = console.accept()?;
+        if let Some(path) = console.local_addr()?.as_pathname() {
+            std::fs::remove_file(path)?;
+        }
         let master = receive_descriptor(&socket)?;
         nonblocking(&master)?;
         self.input = Some(master.try_clone()?);
@@ -210,6 +215,14 @@ pub fn nonblocking(fd: &impl AsFd) -> std::io::Result<()> {
     let flags = OFlag::from_bits_truncate(fcntl(fd.as_fd(), FcntlArg::F_GETFL)?);
     fcntl(fd.as_fd(), FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
+}
+
+/// Where the runtime hands over a terminal: in the pod's folder, since a bundle's own path, two IDs long, is longer than the
+/// 107 bytes that a socket's name may have.
+fn console_path(bundle: &Path) -> PathBuf {
+    let id = bundle.file_name().unwrap_or_default().to_string_lossy();
+    let short: String = id.chars().take(16).collect();
+    bundle.ancestors().nth(2).unwrap_or(bundle).join(format!("{short}.tty"))
 }
 
 /// Receives one descriptor (SCM_RIGHTS), as runc's console socket sends it.

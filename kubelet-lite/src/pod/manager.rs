@@ -16,6 +16,7 @@ use scheduler::core::pod::PodInfo;
 
 use super::actor::{Actor, Event};
 use super::admit::{self, Rejection};
+use super::allocation::{self, Allocated};
 use super::registry::Registry;
 use super::setup;
 use crate::node::{Node, RUN};
@@ -26,6 +27,12 @@ struct Running {
     name: (String, String),
     /// What it takes of the node; `None` when it is over.
     info: Option<Arc<PodInfo>>,
+    /// The object as it is.
+    wanted: Arc<Pod>,
+    /// What of it the node has granted.
+    given: Allocated,
+    /// Since when a resize is pending, milliseconds.
+    since: i64,
 }
 
 /// Runs until the process ends. Pods keep running when it does.
@@ -64,9 +71,11 @@ pub async fn run(node: Arc<Node>, registry: Registry) -> anyhow::Result<()> {
             }
             watcher::Event::Apply(pod) => apply(&node, &registry, &mut actors, pod),
             watcher::Event::Delete(pod) => {
-                if let Some(running) = actors.get(&pod.uid().unwrap_or_default()) {
+                if let Some(running) = actors.get_mut(&pod.uid().unwrap_or_default()) {
+                    running.info = None;
                     let _ = running.events.send(Event::Gone);
                 }
+                retry_pending(&node, &mut actors);
             }
         }
     }
@@ -80,19 +89,70 @@ fn apply(node: &Arc<Node>, registry: &Registry, actors: &mut HashMap<String, Run
         let _ = old.events.send(Event::Gone);
     }
     let pod = Arc::new(pod);
-    let info = (!is_over(&pod)).then(|| Arc::new(PodInfo::new(&pod)));
-    match actors.get_mut(&uid) {
-        Some(running) => {
-            running.info = info;
-            let _ = running.events.send(Event::Pod(pod));
+    if let Some(running) = actors.get_mut(&uid) {
+        running.wanted = pod;
+        let before = running.info.clone();
+        settle(node, actors, &uid);
+        let after = actors.get(&uid).and_then(|running| running.info.clone());
+        if frees(before.as_deref(), after.as_deref()) {
+            retry_pending(node, actors);
         }
-        None => {
-            let others = actors.values().filter_map(|running| running.info.clone());
-            let rejected = reject(&pod, &node.object.borrow(), others);
-            let info = info.filter(|_| rejected.is_none());
-            let (events, task) = Actor::spawn(node.clone(), registry.clone(), pod, rejected);
-            actors.insert(uid, Running { events, task, name, info });
-        }
+        return;
+    }
+    let others = actors.values().filter_map(|running| running.info.clone());
+    let rejected = reject(&pod, &node.object.borrow(), others);
+    let given = allocation::recall(&node.pod_dir(&uid), &pod);
+    let info = (!is_over(&pod) && rejected.is_none()).then(|| Arc::new(PodInfo::new(&given)));
+    let (events, task) = Actor::spawn(node.clone(), registry.clone(), given.clone(), rejected);
+    let recalled = !Arc::ptr_eq(&given, &pod);
+    let given = Allocated::whole(given);
+    actors.insert(uid.clone(), Running { events, task, name, info, wanted: pod, given, since: now() });
+    if recalled {
+        settle(node, actors, &uid);
+    }
+}
+
+fn now() -> i64 {
+    k8s_openapi::jiff::Timestamp::now().as_millisecond()
+}
+
+/// Decides what the pod is given of what it wants, and tells its actor.
+fn settle(node: &Arc<Node>, actors: &mut HashMap<String, Running>, uid: &str) {
+    let others: Vec<Arc<PodInfo>> =
+        actors.iter().filter(|(other, _)| *other != uid).filter_map(|(_, running)| running.info.clone()).collect();
+    let Some(running) = actors.get_mut(uid) else { return };
+    let given = allocation::decide(&running.wanted, &running.given.pod, &node.object.borrow(), others);
+    if running.given.pending != given.pending {
+        allocation::remember(&node.pod_dir(uid), &given);
+        running.since = now();
+    }
+    // One that was rejected takes nothing, whatever becomes of it.
+    let takes = running.info.is_some() && !is_over(&given.pod);
+    running.info = takes.then(|| Arc::new(PodInfo::new(&given.pod)));
+    running.given = given.clone();
+    let _ = running.events.send(Event::Pod(given));
+}
+
+/// Whether a pod takes less of the node than before.
+fn frees(before: Option<&PodInfo>, after: Option<&PodInfo>) -> bool {
+    let amounts = |info: &PodInfo| (info.requests.cpu, info.requests.memory);
+    match (before.map(amounts), after.map(amounts)) {
+        (Some((cpu, memory)), Some((now_cpu, now_memory))) => now_cpu < cpu || now_memory < memory,
+        (Some(_), None) => true,
+        (None, _) => false,
+    }
+}
+
+/// Tries the pending resizes again, each in its turn.
+fn retry_pending(node: &Arc<Node>, actors: &mut HashMap<String, Running>) {
+    let mut pending: Vec<_> = actors
+        .iter()
+        .filter(|(_, running)| running.given.pending.is_some())
+        .map(|(uid, running)| (allocation::turn(&running.wanted, &running.given.pod, running.since), uid.clone()))
+        .collect();
+    pending.sort();
+    for (_, uid) in pending {
+        settle(node, actors, &uid);
     }
 }
 

@@ -10,6 +10,7 @@
 
 pub mod actor;
 pub mod admit;
+pub mod allocation;
 pub mod manager;
 pub mod plan;
 pub mod probing;

@@ -66,8 +66,12 @@ pub struct Tracked {
     pub stopping: bool,
     pub image: String,
     pub image_id: String,
-    /// The resources that the running container has, when they are not those of its start.
+    /// The resources that the running container has, while they are not those of its pod.
     pub resized: Option<ResourceRequirements>,
+    /// They are being changed.
+    pub resizing: bool,
+    /// It is being ended only to be started with other resources.
+    pub replaced: bool,
 }
 
 impl Tracked {
@@ -102,6 +106,17 @@ impl Tracked {
     }
 }
 
+/// What a condition about a resize says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResizeCondition {
+    pub reason: String,
+    pub message: String,
+    /// The generation of the object that asked for it.
+    pub generation: Option<i64>,
+    /// Since when it has this reason.
+    pub since: i64,
+}
+
 /// A pod's state.
 #[derive(Clone, Debug, Default)]
 pub struct State {
@@ -117,6 +132,10 @@ pub struct State {
     pub torn_down: bool,
     /// Ended from outside: phase reason and message, such as DeadlineExceeded.
     pub failed: Option<(String, String)>,
+    /// A resize that the node has no room for.
+    pub resize_pending: Option<ResizeCondition>,
+    /// A resize that was granted and is not true of all containers yet.
+    pub resize_progress: Option<ResizeCondition>,
 }
 
 impl State {

@@ -8,11 +8,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use super::plan::comes_back;
-use super::state::{Ended, Run, State, Tracked, as_container, is_sidecar};
+use super::state::{Ended, ResizeCondition, Run, State, Tracked, as_container, is_sidecar};
 use crate::container::resources::qos_class;
 
 /// Conditions that are the kubelet's to write; all others are left as they are.
-const OWN: &[&str] = &["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+pub const OWN: &[&str] = &[
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    RESIZE_PENDING,
+    RESIZE_PROGRESS,
+];
+const RESIZE_PENDING: &str = "PodResizePending";
+const RESIZE_PROGRESS: &str = "PodResizeInProgress";
 
 /// Computes the status to write; `last` is what this computed before, which the API may not show yet.
 #[must_use]
@@ -39,6 +49,8 @@ pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str,
     for condition in &mut conditions {
         condition.observed_generation = generation;
     }
+    let resizes = [(RESIZE_PENDING, &state.resize_pending), (RESIZE_PROGRESS, &state.resize_progress)];
+    conditions.extend(resizes.into_iter().filter_map(|(type_, told)| Some(resize(type_, told.as_ref()?))));
     for old in before.conditions.into_iter().flatten().filter(|old| !OWN.contains(&old.type_.as_str())) {
         conditions.push(old);
     }
@@ -60,6 +72,19 @@ pub fn status(pod: &Pod, state: &State, last: Option<&PodStatus>, host_ip: &str,
         start_time: Some(time(state.start_time)),
         observed_generation: generation,
         ..PodStatus::default()
+    }
+}
+
+fn resize(type_: &str, told: &ResizeCondition) -> PodCondition {
+    let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+    PodCondition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: text(&told.reason),
+        message: text(&told.message),
+        last_probe_time: Some(time(told.since)),
+        last_transition_time: Some(time(told.since)),
+        observed_generation: told.generation,
     }
 }
 
@@ -108,7 +133,11 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         started: Some(is_running && tracked.started),
         state: Some(now),
         last_state: Some(last.map(terminated).unwrap_or_default()),
-        resources: tracked.resized.clone().or_else(|| container.resources.clone()),
+        // Both are told of what the runtime knows, never of what it has not seen yet.
+        resources: tracked
+            .id()
+            .map(|_| tracked.resized.clone().or_else(|| container.resources.clone()).unwrap_or_default()),
+        allocated_resources: tracked.id().and(container.resources.as_ref()).and_then(|all| all.requests.clone()),
         ..Default::default()
     }
 }

@@ -9,6 +9,8 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
 use tokio::sync::watch;
 
+use super::status::OWN;
+
 /// Between tries while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,21 @@ async fn write(
     netns: Option<&str>,
 ) -> kube::Result<Option<Pod>> {
     let mut body = serde_json::json!({ "metadata": { "uid": uid }, "status": status });
-    // A merge patch keeps what it does not name: fields that went away are named.
+    // Conditions are merged by their type: of others' we may not have heard yet, so that ours alone are sent, those that
+    // are over among them.
+    if let Some(conditions) = body["status"]["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"].as_str().is_some_and(|name| OWN.contains(&name)));
+        for name in OWN {
+            if !conditions.iter().any(|condition| condition["type"] == *name) {
+                conditions.push(serde_json::json!({ "$patch": "delete", "type": name }));
+            }
+        }
+    }
+    // Addresses would be merged, too, and an old one would stay.
+    if let Some(addresses) = body["status"]["podIPs"].as_array_mut() {
+        addresses.insert(0, serde_json::json!({ "$patch": "replace" }));
+    }
+    // A patch keeps what it does not name: fields that went away are named.
     for field in ["podIP", "podIPs", "reason", "message"] {
         if body["status"].get(field).is_none() {
             body["status"][field] = serde_json::Value::Null;
@@ -93,7 +109,7 @@ async fn write(
     if let Some(netns) = netns {
         body["metadata"]["annotations"] = serde_json::json!({ NETNS_ANNOTATION: netns });
     }
-    match api.patch_status(name, &PatchParams::default(), &Patch::Merge(body)).await {
+    match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await {
         Ok(pod) => Ok(Some(pod)),
         Err(kube::Error::Api(error)) if error.code == 404 || error.code == 409 => Ok(None),
         Err(error) => Err(error),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -12,14 +12,17 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
+use super::channels::Codec;
 use super::negotiate::{Protocol, negotiate};
 use super::spdy::{self, Stream, StreamWriter};
 use super::{Body, QUEUE, websocket};
 
-const V5: &str = "v5.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
+/// The subprotocols of WebSockets. Those before v4 tell an error as plain text, and success by silence.
+const WEBSOCKET: &[&str] = &["v5.channel.k8s.io", V4, "v4.base64.channel.k8s.io", V1, "base64.channel.k8s.io"];
+/// The first of all, which is also spoken with a client that names none.
+const V1: &str = "channel.k8s.io";
 
 /// Channel numbers (upstream's `remotecommand` constants).
 const STDIN: u8 = 0;
@@ -92,6 +95,17 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// What the error channel says in a WebSocket's subprotocol, if anything.
+    fn told(&self, protocol: &str) -> Option<String> {
+        if protocol.starts_with('v') {
+            return Some(self.status().to_string());
+        }
+        match self {
+            Self::Exited(0) => None,
+            _ => self.status()["message"].as_str().map(str::to_owned),
+        }
+    }
+
     /// The Status on the error channel (upstream's `remotecommand.WriteStatus` and `ExecInContainer` results).
     fn status(&self) -> Value {
         match self {
@@ -123,14 +137,14 @@ pub fn exec<F>(
 where
     F: Future<Output = Ended> + Send + 'static,
 {
-    let (protocol, answer) = match negotiate(request.headers(), &[V5, V4], &[V4]) {
+    let (protocol, answer) = match negotiate(request.headers(), WEBSOCKET, V1, &[V4]) {
         Ok(agreed) => agreed,
         Err(refusal) => return *refusal,
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let result = match protocol {
-            Protocol::WebSocket(_) => over_websocket(upgrade, wanted, run).await,
+            Protocol::WebSocket(protocol) => over_websocket(upgrade, protocol, wanted, run).await,
             Protocol::Spdy(_) => over_spdy(upgrade, wanted, run).await,
         };
         if let Err(error) = result {
@@ -155,27 +169,38 @@ fn session(wanted: Wanted) -> (Session, Ends) {
     (session, Ends { stdin: wanted.stdin.then_some(stdin_in), resize: resize_in, out: out_end })
 }
 
-async fn over_websocket<F>(upgrade: OnUpgrade, wanted: Wanted, run: impl FnOnce(Session) -> F) -> anyhow::Result<()>
+async fn over_websocket<F>(
+    upgrade: OnUpgrade,
+    protocol: &'static str,
+    wanted: Wanted,
+    run: impl FnOnce(Session) -> F,
+) -> anyhow::Result<()>
 where
     F: Future<Output = Ended> + Send + 'static,
 {
+    let codec = Codec::of(protocol);
     let (mut sink, mut source) = websocket::accept(upgrade).await?.split();
+    // An empty message on the first channel there is tells the client that it is connected. Clients of v4 and v5 are not told:
+    // kubectl before 1.33 complains of messages that come before it has made its streams.
+    let first = [(wanted.stdout, STDOUT), (wanted.stderr, STDERR), (true, ERROR)];
+    if let Some((_, channel)) = first.into_iter().find(|(asked, _)| *asked && !protocol.starts_with('v')) {
+        sink.send(codec.encode(channel, &[])).await?;
+    }
     let (session, Ends { mut stdin, resize, mut out }) = session(wanted);
     let mut reader = tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
-            let Message::Binary(data) = message else { continue };
-            match data.first() {
-                Some(&STDIN) => {
+            match codec.decode(message) {
+                Some((STDIN, data)) => {
                     if let Some(sender) = &stdin
-                        && data.len() > 1
-                        && sender.send(data.slice(1..)).await.is_err()
+                        && !data.is_empty()
+                        && sender.send(data).await.is_err()
                     {
                         stdin = None;
                     }
                 }
-                Some(&CLOSE) if data.get(1) == Some(&STDIN) => stdin = None,
-                Some(&RESIZE) => {
-                    if let Some(size) = parse_size(&data[1..]) {
+                Some((CLOSE, data)) if data.first() == Some(&STDIN) => stdin = None,
+                Some((RESIZE, data)) => {
+                    if let Some(size) = parse_size(&data) {
                         let _ = resize.send(size).await;
                     }
                 }
@@ -185,27 +210,27 @@ where
     });
     let writer = async move {
         while let Some((channel, data)) = out.recv().await {
-            let number = if channel == Channel::Stdout { STDOUT } else { STDERR };
-            sink.send(message(number, &data)).await?;
+            let (asked, number) = match channel {
+                Channel::Stdout => (wanted.stdout, STDOUT),
+                Channel::Stderr => (wanted.stderr, STDERR),
+            };
+            if asked {
+                sink.send(codec.encode(number, &data)).await?;
+            }
         }
         anyhow::Ok(sink)
     };
     let (ended, sink) = tokio::join!(run(session), writer);
     let mut sink = sink?;
-    sink.send(message(ERROR, ended.status().to_string().as_bytes())).await?;
+    if let Some(text) = ended.told(protocol) {
+        sink.send(codec.encode(ERROR, text.as_bytes())).await?;
+    }
     sink.send(websocket::goodbye()).await?;
     // The client answers the close when it has read all before it; only then is the connection dropped.
     if tokio::time::timeout(STREAM_PATIENCE, &mut reader).await.is_err() {
         reader.abort();
     }
     Ok(())
-}
-
-fn message(channel: u8, data: &[u8]) -> Message {
-    let mut bytes = BytesMut::with_capacity(data.len() + 1);
-    bytes.put_u8(channel);
-    bytes.put_slice(data);
-    Message::Binary(bytes.freeze())
 }
 
 async fn over_spdy<F>(upgrade: OnUpgrade, wanted: Wanted, run: impl FnOnce(Session) -> F) -> anyhow::Result<()>
@@ -289,6 +314,12 @@ mod tests {
         assert_eq!(seven["reason"], "NonZeroExitCode");
         assert_eq!(seven["details"]["causes"][0], json!({ "reason": "ExitCode", "message": "7" }));
         assert_eq!(Ended::Failed("no such file".into()).status()["code"], 500);
+        let words = "command terminated with non-zero exit code: exit status 7".to_owned();
+        assert_eq!(Ended::Exited(7).told("channel.k8s.io"), Some(words));
+        assert_eq!(Ended::Exited(0).told("base64.channel.k8s.io"), None);
+        let status =
+            serde_json::from_str::<Value>(&Ended::Exited(0).told("v4.base64.channel.k8s.io").unwrap()).unwrap();
+        assert_eq!(status["status"], "Success");
     }
 
     #[test]

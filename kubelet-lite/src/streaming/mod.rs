@@ -1,7 +1,7 @@
 //! Streams between a client and a container: exec, attach and port-forward, over WebSocket or SPDY/3.1.
 //!
 //! ```text
-//! request ─ negotiate ─┬─ WebSocket: v5.channel.k8s.io, v4.channel.k8s.io ───────────┐
+//! request ─ negotiate ─┬─ WebSocket: [v5.|v4.][base64.]channel.k8s.io ───────────────┐
 //!                      │    one byte of every message says which channel it is       ├─ exec: a Session for the command
 //!                      ├─ SPDY/3.1: a stream a channel (kubectl before 1.31) ────────┤
 //!                      └─ WebSocket carrying SPDY/3.1 (port-forward since 1.31) ─────┴─ port_forward: a TCP connection each
@@ -11,6 +11,7 @@
 //! the error channel's Status is always written before the connection ends. Upstream: `apimachinery/pkg/util/httpstream`,
 //! `cri-streaming`'s `remotecommand` and `portforward`, KEP-4006.
 
+mod channels;
 mod exec;
 mod negotiate;
 mod port_forward;

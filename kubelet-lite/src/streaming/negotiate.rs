@@ -16,13 +16,14 @@ pub enum Protocol {
     Spdy(&'static str),
 }
 
-/// Picks the client's first protocol that we offer. Without a subprotocol a WebSocket client speaks the first of ours.
+/// Picks the client's first protocol that we offer. A WebSocket client that names no subprotocol speaks `unnamed`.
 ///
 /// # Errors
 /// The answer to give instead: 400 when this is no upgrade, 403 (as upstream) when no protocol is common to both.
 pub fn negotiate(
     headers: &HeaderMap,
     websocket: &[&'static str],
+    unnamed: &'static str,
     spdy: &[&'static str],
 ) -> Result<(Protocol, Response<Body>), Box<Response<Body>>> {
     let upgrade = headers.get(UPGRADE).and_then(|v| v.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
@@ -30,7 +31,7 @@ pub fn negotiate(
         let key =
             headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "no Sec-WebSocket-Key"))?;
         let asked = values(headers, SEC_WEBSOCKET_PROTOCOL.as_str());
-        let chosen = pick(&asked, websocket).or(if asked.is_empty() { websocket.first().copied() } else { None });
+        let chosen = pick(&asked, websocket).or(asked.is_empty().then_some(unnamed));
         let chosen = chosen.ok_or_else(|| no_common(&asked, websocket))?;
         let mut answer = switching("websocket").header(SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes()));
         if !asked.is_empty() {
@@ -100,16 +101,23 @@ mod tests {
             ("v5.channel.k8s.io", "v5.channel.k8s.io"),
             ("v9.channel.k8s.io, v4.channel.k8s.io, v5.channel.k8s.io", "v4.channel.k8s.io"),
         ] {
-            let (protocol, answer) = negotiate(&websocket(asked), &CHANNELS, &STREAMS).unwrap();
+            let (protocol, answer) = negotiate(&websocket(asked), &CHANNELS, "channel.k8s.io", &STREAMS).unwrap();
             assert_eq!(protocol, Protocol::WebSocket(got));
             assert_eq!(answer.headers()[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         }
-        let refused = negotiate(&websocket("v9.channel.k8s.io"), &CHANNELS, &STREAMS).unwrap_err();
+        let nothing = headers(&[("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")]);
+        let (protocol, answer) = negotiate(&nothing, &CHANNELS, "channel.k8s.io", &STREAMS).unwrap();
+        assert_eq!(protocol, Protocol::WebSocket("channel.k8s.io"));
+        assert!(!answer.headers().contains_key(SEC_WEBSOCKET_PROTOCOL), "nothing was asked, nothing is answered");
+        let refused = negotiate(&websocket("v9.channel.k8s.io"), &CHANNELS, "channel.k8s.io", &STREAMS).unwrap_err();
         assert_eq!(refused.status(), StatusCode::FORBIDDEN);
         let spdy = headers(&[("upgrade", "SPDY/3.1"), ("x-stream-protocol-version", "v4.channel.k8s.io")]);
-        let (protocol, answer) = negotiate(&spdy, &CHANNELS, &STREAMS).unwrap();
+        let (protocol, answer) = negotiate(&spdy, &CHANNELS, "channel.k8s.io", &STREAMS).unwrap();
         assert_eq!(protocol, Protocol::Spdy("v4.channel.k8s.io"));
         assert_eq!(answer.headers()[UPGRADE], "SPDY/3.1");
-        assert_eq!(negotiate(&HeaderMap::new(), &CHANNELS, &STREAMS).unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            negotiate(&HeaderMap::new(), &CHANNELS, "channel.k8s.io", &STREAMS).unwrap_err().status(),
+            StatusCode::BAD_REQUEST
+        );
     }
 }

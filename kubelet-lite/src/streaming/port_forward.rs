@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio_tungstenite::tungstenite::Message;
 
+use super::channels::Codec;
 use super::negotiate::{Protocol, negotiate};
 use super::spdy::{self, Stream, StreamWriter};
 use super::{Body, QUEUE, websocket};
@@ -24,6 +24,7 @@ use super::{Body, QUEUE, websocket};
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
 /// Two channels a port, given in the request.
 const CHANNELS: &str = "v4.channel.k8s.io";
+const BASE64: &str = "v4.base64.channel.k8s.io";
 /// On SPDY itself.
 const SPDY: &str = "portforward.k8s.io";
 
@@ -37,7 +38,7 @@ where
     C: Fn(u16) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<TcpStream>> + Send + 'static,
 {
-    let (protocol, answer) = match negotiate(request.headers(), &[TUNNEL, CHANNELS], &[SPDY]) {
+    let (protocol, answer) = match negotiate(request.headers(), &[TUNNEL, CHANNELS, BASE64], CHANNELS, &[SPDY]) {
         Ok(agreed) => agreed,
         Err(refusal) => return *refusal,
     };
@@ -53,7 +54,7 @@ where
                 Ok(socket) => over_spdy(spdy::serve(websocket::as_bytes(socket)), connect).await,
                 Err(error) => Err(error.into()),
             },
-            Protocol::WebSocket(_) => over_channels(upgrade, ports, connect).await,
+            Protocol::WebSocket(protocol) => over_channels(upgrade, Codec::of(protocol), ports, connect).await,
         };
         if let Err(error) = result {
             tracing::debug!(%error, "port forwarding broke off");
@@ -131,7 +132,7 @@ async fn copy(tcp: TcpStream, mut from_client: mpsc::Receiver<Bytes>, to_client:
 }
 
 /// Channel 2n carries the data of the n-th port, 2n+1 its errors; each begins with the port's number.
-async fn over_channels<C, F>(upgrade: OnUpgrade, ports: Vec<u16>, connect: Arc<C>) -> anyhow::Result<()>
+async fn over_channels<C, F>(upgrade: OnUpgrade, codec: Codec, ports: Vec<u16>, connect: Arc<C>) -> anyhow::Result<()>
 where
     C: Fn(u16) -> F + Send + Sync + 'static,
     F: Future<Output = io::Result<TcpStream>> + Send + 'static,
@@ -142,7 +143,7 @@ where
     for (index, port) in ports.into_iter().enumerate() {
         let data = u8::try_from(index * 2)?;
         for channel in [data, data + 1] {
-            sink.send(framed(channel, &port.to_le_bytes())).await?;
+            sink.send(codec.encode(channel, &port.to_le_bytes())).await?;
         }
         let (upload, mut from_client) = mpsc::channel::<Bytes>(QUEUE);
         uploads.push(upload);
@@ -176,27 +177,19 @@ where
     drop(out);
     let reader = tokio::spawn(async move {
         while let Some(Ok(message)) = source.next().await {
-            let Message::Binary(data) = message else { continue };
-            let Some(channel) = data.first() else { continue };
+            let Some((channel, data)) = codec.decode(message) else { continue };
             if channel % 2 == 0
-                && let Some(upload) = uploads.get(usize::from(*channel) / 2)
-                && data.len() > 1
+                && let Some(upload) = uploads.get(usize::from(channel) / 2)
+                && !data.is_empty()
             {
-                let _ = upload.send(data.slice(1..)).await;
+                let _ = upload.send(data).await;
             }
         }
     });
     while let Some((channel, data)) = outgoing.recv().await {
-        sink.send(framed(channel, &data)).await?;
+        sink.send(codec.encode(channel, &data)).await?;
     }
     sink.close().await?;
     reader.abort();
     Ok(())
-}
-
-fn framed(channel: u8, data: &[u8]) -> Message {
-    let mut bytes = BytesMut::with_capacity(data.len() + 1);
-    bytes.put_u8(channel);
-    bytes.put_slice(data);
-    Message::Binary(bytes.freeze())
 }

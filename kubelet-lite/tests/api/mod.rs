@@ -79,7 +79,26 @@ impl Fake {
     }
 }
 
+/// A strategic merge, as far as pods' statuses need it: conditions by their type, lists that say so replaced.
 fn merge(target: &mut Value, patch: &Value) {
+    if let (Some(list), Some(items)) = (target.as_array_mut(), patch.as_array())
+        && items.iter().all(|item| item["type"].is_string())
+    {
+        list.retain(|known| !items.iter().any(|item| item["$patch"] == "delete" && item["type"] == known["type"]));
+        for item in items.iter().filter(|item| item["$patch"].is_null()) {
+            match list.iter_mut().find(|known| known["type"] == item["type"]) {
+                Some(known) => *known = item.clone(),
+                None => list.push(item.clone()),
+            }
+        }
+        return;
+    }
+    if let Some([first, items @ ..]) = patch.as_array().map(Vec::as_slice)
+        && first["$patch"] == "replace"
+    {
+        *target = items.into();
+        return;
+    }
     let (true, Value::Object(fields)) = (target.is_object(), patch) else {
         *target = patch.clone();
         return;

@@ -9,8 +9,8 @@ const NAME: &str = "web-of-c0";
 
 /// Sites in both clusters, linked by a token that c0 grants and c1 redeems.
 pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
-    emulator.kubectl("c0", &["apply", "-f", &emulator.demo("40-skupper-c0.yaml")])?;
-    emulator.kubectl("c1", &["apply", "-f", &emulator.demo("50-skupper-c1.yaml")])?;
+    emulator.apply("c0", &emulator.demo("40-skupper-c0.yaml"))?;
+    emulator.apply("c1", &emulator.demo("50-skupper-c1.yaml"))?;
     for context in ["c0", "c1"] {
         emulator.kubectl(
             context,

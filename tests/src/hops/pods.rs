@@ -15,7 +15,7 @@ const NS: [&str; 2] = ["-n", "demo"];
 
 /// Applies the manifests.
 pub fn apply(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let apply = emulator.kubectl("c0", &["apply", "-f", &emulator.demo("10-web.yaml")])?;
+    let apply = emulator.apply("c0", &emulator.demo("10-web.yaml"))?;
     let what: Vec<_> = apply.lines().filter_map(|line| line.split(' ').next()).collect();
     seen("kubectl --context c0 apply -f manifests/demo/10-web.yaml", what.join(" "))
 }

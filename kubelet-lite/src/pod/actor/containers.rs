@@ -78,6 +78,7 @@ impl Actor {
                 tracked.image_id.clone_from(&prepared.image.id);
                 tracked.attempt = attempt;
                 tracked.resized = None;
+                tracked.resizing = false;
                 tracked.refusals = 0;
                 tracked.waiting = None;
                 tracked.run = Run::Starting { id: prepared.start.id.clone() };
@@ -313,8 +314,14 @@ impl Actor {
         if ended.finished_at - ended.started_at >= LONG_RUN {
             tracked.crashes = 0;
         }
+        let replaced = std::mem::take(&mut tracked.replaced) && !ending;
         let delay = backoff.after(tracked.crashes);
-        let again = plan::comes_back(&policy, ended.code) && !ending;
+        let again = plan::comes_back(&policy, ended.code) && !ending && !replaced;
+        if replaced {
+            // Not for what it did: it starts anew whatever its policy, and at once.
+            tracked.last = Some(ended.clone());
+            tracked.run = Run::Idle;
+        }
         let mut said = Vec::new();
         if ended.reason == "StartError" {
             let text = ended.message.clone().unwrap_or_default();

@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::admit::Rejection;
+use super::allocation::Allocated;
 use super::plan::{self, Action};
 use super::probing::Workers;
 use super::registry::{Registry, View};
@@ -39,8 +40,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Everything that can happen to a pod.
 #[derive(Debug)]
 pub enum Event {
-    /// The object changed (or was first seen).
-    Pod(Arc<Pod>),
+    /// The object changed (or was first seen), or what it was given did.
+    Pod(Allocated),
     /// The object is gone from the API.
     Gone,
     Notice(Notice),
@@ -53,7 +54,7 @@ pub enum Event {
     Resized {
         name: String,
         id: String,
-        resources: Option<ResourceRequirements>,
+        resources: ResourceRequirements,
         result: Result<(), String>,
     },
     Prepared {
@@ -110,6 +111,8 @@ pub struct Actor {
     setup_failures: u32,
     setup_at: Option<i64>,
     refresh_at: Option<i64>,
+    /// When limits that could not be set are tried again.
+    resize_at: Option<i64>,
     tearing_down: bool,
     gone: bool,
     /// When the watched object told us to end, by which time.
@@ -166,6 +169,7 @@ impl Actor {
             setup_failures: 0,
             setup_at: None,
             refresh_at: None,
+            resize_at: None,
             tearing_down: false,
             gone: false,
             deadline: None,
@@ -186,7 +190,7 @@ impl Actor {
     async fn run(mut self) {
         self.recall();
         self.adopt().await;
-        self.take_pod(self.pod.clone());
+        self.take_pod(Allocated::whole(self.pod.clone()));
         loop {
             let wake_at = self.step().await;
             self.publish();
@@ -249,12 +253,13 @@ impl Actor {
         self.node.events.pod(&self.pod, path, kind, reason, message.into());
     }
 
-    fn take_pod(&mut self, pod: Arc<Pod>) {
+    fn take_pod(&mut self, Allocated { pod, pending }: Allocated) {
         let (old, new) = (&self.pod.metadata, &pod.metadata);
         if (&old.labels, &old.annotations) != (&new.labels, &new.annotations) && ground::shows_itself(self.spec()) {
             self.refresh_at = Some(now());
         }
         let old = std::mem::replace(&mut self.pod, pod);
+        self.take_pending(pending);
         self.resize(&old);
         if let Some(at) = &self.pod.metadata.deletion_timestamp {
             let first = !self.state.terminating;
@@ -360,6 +365,9 @@ impl Actor {
                 Some(time) if time > at => later(time),
                 _ => self.set_up(),
             }
+        }
+        if let Some(time) = self.follow_resize(at) {
+            later(time);
         }
         if let Some(time) = self.refresh_at.filter(|_| self.state.sandbox_ready) {
             if time <= at { self.refresh() } else { later(time) }
