@@ -71,7 +71,9 @@ fn pod(name: &str, claims: &[&str], selector: Value) -> Arc<PodInfo> {
 }
 
 /// The node, and what is to be done there; or the Event's message.
-fn place(cluster: &Cluster, pod: &Arc<PodInfo>) -> Result<(String, Vec<String>), String> {
+type Placed = Result<(String, Vec<String>), String>;
+
+fn place(cluster: &Cluster, pod: &Arc<PodInfo>) -> Placed {
     match decide(pod, cluster) {
         Decision::Place(node, bindings) => {
             let name = |name: &Option<String>| name.clone().unwrap_or_default();
@@ -112,7 +114,7 @@ fn claims_say_where_a_pod_can_go() {
     let (w1, anywhere) = (json!({ "host": "w1" }), none);
     let conflict = "1 node(s) didn't match PersistentVolume's node affinity, 1 node(s) didn't match Pod's node \
                     affinity/selector";
-    let cases: Vec<(&[&str], &Value, Result<(String, Vec<String>), String>)> = vec![
+    let cases: [(&[&str], &Value, Placed); 15] = [
         (&["on-w2"], &anywhere, to("w2", &[])),
         (&["on-w2"], &w1, general(conflict)),
         (
