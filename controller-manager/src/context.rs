@@ -15,7 +15,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
-use k8s_openapi::api::storage::v1::VolumeAttributesClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Client, Resource};
@@ -73,6 +73,7 @@ kinds! {
     quotas: ResourceQuota,
     volumes: PersistentVolume,
     attributes_classes: VolumeAttributesClass,
+    storage_classes: StorageClass,
     cluster_info: ConfigMap,
     bootstrap_tokens: Secret,
     account_tokens: Secret,
@@ -162,6 +163,7 @@ impl Context {
         kinds.quotas.watch(all());
         kinds.volumes.watch(all());
         kinds.attributes_classes.watch(all());
+        kinds.storage_classes.watch(all());
         let info = format!("metadata.name={CLUSTER_INFO},metadata.namespace=kube-public");
         kinds.cluster_info.watch(all().fields(&info));
         let tokens = format!("type={}", crate::bootstrap::SECRET_TYPE);

@@ -29,6 +29,7 @@ pub mod root_ca;
 pub mod service_account;
 pub mod service_cidr;
 pub mod statefulset;
+pub mod volumes;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -115,6 +116,7 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("pod-garbage-collector-controller", &|| node::podgc::start(context));
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
+    on("persistentvolume-binder-controller", &|| volumes::start(context));
     on("persistentvolumeclaim-protection-controller", &|| protection::start_claims(context));
     on("persistentvolume-protection-controller", &|| protection::start_volumes(context));
     on("volumeattributesclass-protection-controller", &|| protection::start_classes(context));

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub const FIRST_API_PORT: u16 = 16440;
 
 /// Add-ons in the order they are applied; each is a file of manifests/system.
-pub const ADD_ONS: [&str; 6] =
-    ["kube-flannel", "kube-proxy", "coredns", "network-policies", "ingress-nginx", "skupper"];
+pub const ADD_ONS: [&str; 7] =
+    ["kube-flannel", "kube-proxy", "local-storage", "coredns", "network-policies", "ingress-nginx", "skupper"];
 
 /// What a topology file says. Every field may be left out.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -333,7 +333,7 @@ mod tests {
             ("clusters: [{apiPort: 1}, {apiPort: 1}]", "clusters[1].apiPort: 1 is used twice"),
             (
                 "addOns: [calico]",
-                "addOns: there is no \"calico\"; there are kube-flannel, kube-proxy, coredns, network-policies, ingress-nginx, skupper",
+                "addOns: there is no \"calico\"; there are kube-flannel, kube-proxy, local-storage, coredns, network-policies, ingress-nginx, skupper",
             ),
         ];
         for (text, message) in cases {

@@ -47,6 +47,7 @@ fn main() {
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             volumes_follow_what_they_mirror(&node).await;
+            claims_outlive_their_pods(&node).await;
             resizes_are_granted_and_told(&node).await;
             nothing_is_left();
         };
@@ -373,6 +374,95 @@ async fn volumes_follow_what_they_mirror(world: &World) {
     assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 7);
     world.delete("mirror", 0, &events);
     world.fake.until(&path("mirror"), "gone", |pod| pod.is_none()).await;
+}
+
+/// What one pod writes to a claim's volume the next one reads, below a sub-path too; a claim that is not bound holds its
+/// pod back, in upstream's words.
+async fn claims_outlive_their_pods(world: &World) {
+    let folder = "/run/test/volumes/pvc-1";
+    let volume = |name: &str, source: Value, claim: &str| {
+        let mut volume = json!({
+            "apiVersion": "v1", "kind": "PersistentVolume",
+            "metadata": { "name": name, "annotations": { "pv.kubernetes.io/provisioned-by": "knetsim.dev/local" } },
+            "spec": { "claimRef": { "name": claim, "namespace": "default", "uid": claim } },
+        });
+        volume["spec"].as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+        world.fake.put(&format!("/api/v1/persistentvolumes/{name}"), volume);
+    };
+    let claim = |name: &str, volume: &str, phase: &str| {
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "name": name, "namespace": "default", "uid": name },
+            "spec": { "volumeName": volume }, "status": { "phase": phase },
+        });
+        world.fake.put(&format!("/api/v1/namespaces/default/persistentvolumeclaims/{name}"), claim);
+    };
+    let pod = |claim: &str, read_only: bool, script: &str| {
+        json!({
+            "terminationGracePeriodSeconds": 0, "restartPolicy": "Never",
+            "volumes": [{ "name": "v", "persistentVolumeClaim": { "claimName": claim, "readOnly": read_only } }],
+            "containers": [{ "name": "app", "image": "busybox", "command": ["sh", "-c", script], "volumeMounts": [
+                { "name": "v", "mountPath": "/v" }, { "name": "v", "mountPath": "/sub", "subPath": "deep/er" }] }],
+        })
+    };
+    let run = async |name: &str, spec: Value| {
+        let events = world.run(name, spec);
+        let over = |pod: &Value| matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let pod = world.until(name, "over", over).await;
+        world.delete(name, 0, &events);
+        world.fake.until(&path(name), "gone", |pod| pod.is_none()).await;
+        state(&pod, 0)["terminated"]["exitCode"].as_i64()
+    };
+    volume("pvc-1", json!({ "hostPath": { "path": folder, "type": "DirectoryOrCreate" } }), "data");
+    claim("data", "pvc-1", "Bound");
+    assert_eq!(run("writer", pod("data", false, "echo kept > /v/file && echo deep > /sub/file")).await, Some(0));
+    let look = "grep -q kept /v/file && grep -q deep /v/deep/er/file && ! touch /v/new 2>/dev/null";
+    assert_eq!(run("reader", pod("data", true, look)).await, Some(0));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(folder).expect("kept").permissions());
+    assert_eq!(mode & 0o777, 0o777);
+
+    // A disk is there already, and its files are the group's that the pod asks for.
+    let disk = "/run/test/disk";
+    volume("disk", json!({ "local": { "path": disk } }), "disk");
+    claim("disk", "disk", "Bound");
+    volume("far", json!({ "csi": { "driver": "d", "volumeHandle": "h" } }), "far");
+    claim("far", "far", "Bound");
+    claim("later", "", "Pending");
+    let complaints = [
+        (
+            "disk",
+            "MountVolume.NewMounter initialization failed for volume \"disk\" : path \"/run/test/disk\" does not exist",
+        ),
+        ("far", "MountVolume.SetUp failed for volume \"far\" : volume type csi is not supported by knetsim"),
+        (
+            "later",
+            "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process \
+             volumes=[v]: error processing PVC default/later: PVC is not bound",
+        ),
+        (
+            "none",
+            "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process \
+             volumes=[v]: error processing PVC default/none: failed to fetch PVC from API server: not found",
+        ),
+    ];
+    let waiting: Vec<_> =
+        complaints.iter().map(|(name, _)| (*name, world.run(name, pod(name, false, "exit 7")))).collect();
+    for (_, words) in complaints {
+        let said = |event: &Value| event["reason"] == "FailedMount" && event["message"] == words;
+        world.fake.until("/none", words, |_| world.fake.events().iter().any(said)).await;
+    }
+    std::fs::create_dir_all(disk).expect("made");
+    claim("later", "pvc-1", "Bound");
+    volume("pvc-1", json!({ "hostPath": { "path": folder, "type": "DirectoryOrCreate" } }), "later");
+    for (name, events) in waiting {
+        if matches!(name, "disk" | "later") {
+            let pod = world.until(name, "over", |pod| pod["status"]["phase"] == "Failed").await;
+            assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 7, "{name}");
+        }
+        world.delete(name, 0, &events);
+        world.fake.until(&path(name), "gone", |pod| pod.is_none()).await;
+    }
+    assert!(std::fs::read_to_string(format!("{folder}/file")).is_ok_and(|text| text == "kept\n"), "the data stays");
 }
 
 async fn resizes_are_granted_and_told(world: &World) {

@@ -1,16 +1,36 @@
 //! What the scheduler tells the API server: bindings, evictions, conditions, Events.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Request;
+use kube::runtime::wait::await_condition;
 use kube::{Client, Resource};
 use runtime::events::{EventType, Recorder};
 use serde_json::{Value, json};
 
 use crate::core::pod::PodInfo;
+use crate::core::volumes::Assumed;
+use crate::core::volumes::matching::{BOUND_BY_CONTROLLER, SELECTED_NODE, annotation, claim_ref, is_bound};
+
+/// How long a pod's claims may take to be bound (upstream's `bindTimeoutSeconds`).
+const BIND_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Why a pod was not bound after all.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// Its claims were not, and why.
+    #[error("{0}")]
+    Volumes(String),
+    /// It is gone.
+    #[error("the pod is gone")]
+    CalledOff,
+}
 
 #[derive(Clone)]
 pub struct Writer {
@@ -58,6 +78,68 @@ impl Writer {
         let message = format!("Successfully assigned {} to {node}", pod.key());
         self.recorder.record(&reference(pod), EventType::Normal, "Scheduled", &message).await;
         Ok(())
+    }
+
+    /// Reserves volumes for claims, and asks for volumes to be made.
+    ///
+    /// # Errors
+    /// The API server's refusal, a conflict above all, or a transport error.
+    pub async fn bind_volumes(&self, assumed: &Assumed) -> Result<(), kube::Error> {
+        let params = PatchParams::default();
+        for (volume, _) in &assumed.volumes {
+            let meta = &volume.metadata;
+            let patch = json!({
+                "metadata": { "resourceVersion": meta.resource_version, "annotations":
+                    annotation(meta, BOUND_BY_CONTROLLER).map(|value| json!({ BOUND_BY_CONTROLLER: value })) },
+                "spec": { "claimRef": claim_ref(volume) },
+            });
+            let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+            volumes.patch(meta.name.as_deref().unwrap_or_default(), &params, &Patch::Strategic(patch)).await?;
+        }
+        for (claim, _) in &assumed.claims {
+            let meta = &claim.metadata;
+            let patch = json!({ "metadata": { "resourceVersion": meta.resource_version,
+                "annotations": { SELECTED_NODE: annotation(meta, SELECTED_NODE) } } });
+            let claims = self.claims(meta.namespace.as_deref());
+            claims.patch(meta.name.as_deref().unwrap_or_default(), &params, &Patch::Strategic(patch)).await?;
+        }
+        Ok(())
+    }
+
+    fn claims(&self, namespace: Option<&str>) -> Api<PersistentVolumeClaim> {
+        Api::namespaced(self.client.clone(), namespace.unwrap_or_default())
+    }
+
+    /// Waits until the controller has bound the claims.
+    ///
+    /// # Errors
+    /// When it will not: a claim is gone, its node is no longer wanted, or time is up.
+    pub async fn await_volumes(&self, assumed: &Assumed, node: &str) -> Result<(), BindError> {
+        let all = async {
+            for claim in &assumed.awaited {
+                let meta = &claim.metadata;
+                let provisioned = annotation(meta, SELECTED_NODE).is_some();
+                let name = meta.name.as_deref().unwrap_or_default();
+                let is_off = move |claim: &PersistentVolumeClaim| {
+                    provisioned && annotation(&claim.metadata, SELECTED_NODE) != Some(node)
+                };
+                let decided = move |claim: Option<&PersistentVolumeClaim>| {
+                    claim.is_none_or(|claim| claim.metadata.uid != meta.uid || is_bound(claim) || is_off(claim))
+                };
+                let claims = self.claims(meta.namespace.as_deref());
+                match await_condition(claims, name, decided).await {
+                    Ok(Some(claim)) if claim.metadata.uid == meta.uid && !is_off(&claim) => {}
+                    Ok(Some(claim)) if claim.metadata.uid == meta.uid => {
+                        return Err(BindError::Volumes(format!("provisioning failed for PVC {name:?}")));
+                    }
+                    Ok(_) => return Err(BindError::Volumes(format!("persistentvolumeclaim {name:?} not found"))),
+                    Err(error) => return Err(BindError::Volumes(error.to_string())),
+                }
+            }
+            Ok(())
+        };
+        let late = |_| Err(BindError::Volumes("context deadline exceeded".to_owned()));
+        tokio::time::timeout(BIND_TIMEOUT, all).await.unwrap_or_else(late)
     }
 
     /// Tells why the pod waits: Event and condition; and where it will go once its victims are gone.

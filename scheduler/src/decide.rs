@@ -8,9 +8,11 @@ use crate::core::filter::Prepared;
 use crate::core::pod::PodInfo;
 use crate::core::preempt::{Preemption, preempt};
 use crate::core::score;
+use crate::core::volumes::plan::Bindings;
 
 pub enum Decision {
-    Place(String),
+    /// On this node, after this has been done for its claims.
+    Place(String, Bindings),
     /// There will be room once these are gone.
     Evict(Box<Diagnosis>, Preemption),
     Impossible(Box<Diagnosis>),
@@ -25,7 +27,7 @@ pub fn decide(pod: &Arc<PodInfo>, cluster: &Cluster) -> Decision {
         Ok(prepared) => {
             let promised = pod.nominated.as_ref().and_then(|name| cluster.nodes.get(name));
             if let Some(node) = promised.filter(|node| prepared.refuse(node).is_none()) {
-                return Decision::Place(node.name.clone());
+                return Decision::Place(node.name.clone(), prepared.bindings(node));
             }
             let mut feasible = Vec::new();
             for (name, node) in &cluster.nodes {
@@ -35,7 +37,7 @@ pub fn decide(pod: &Arc<PodInfo>, cluster: &Cluster) -> Decision {
                 }
             }
             if let Some(node) = score::best(pod, &feasible, cluster) {
-                return Decision::Place(node.name.clone());
+                return Decision::Place(node.name.clone(), prepared.bindings(node));
             }
         }
     }

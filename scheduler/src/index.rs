@@ -4,14 +4,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::core::cluster::Claim;
 use crate::core::pod::PodInfo;
 
 /// How many messages may wait; a watch that is faster than the loop is slowed down by this.
@@ -23,7 +23,12 @@ pub enum Message {
     PodGone(String),
     Node(Arc<Node>),
     NodeGone(String),
-    Claim(String, Option<Claim>),
+    Claim(Arc<PersistentVolumeClaim>),
+    ClaimGone(String),
+    Volume(Arc<PersistentVolume>),
+    VolumeGone(String),
+    Class(Arc<StorageClass>),
+    ClassGone(String),
     Namespace(Box<Namespace>),
     NamespaceGone(String),
     /// A kind has been listed completely; these are all that exist (uids of pods, names of nodes and others).
@@ -42,11 +47,13 @@ pub enum Kind {
     Pods,
     Nodes,
     Claims,
+    Volumes,
+    Classes,
     Namespaces,
 }
 
 /// Every kind there must be a first list of before anything is decided.
-pub const KINDS: [Kind; 4] = [Kind::Pods, Kind::Nodes, Kind::Claims, Kind::Namespaces];
+pub const KINDS: [Kind; 6] = [Kind::Pods, Kind::Nodes, Kind::Claims, Kind::Volumes, Kind::Classes, Kind::Namespaces];
 
 /// Starts all watches.
 pub fn watch(client: &Client) -> mpsc::Receiver<Message> {
@@ -71,9 +78,25 @@ pub fn watch(client: &Client) -> mpsc::Receiver<Message> {
         client,
         &sender,
         Kind::Claims,
-        |claim| Message::Claim(key(&claim), Some(Claim::new(&claim))),
-        |claim| Message::Claim(key(claim), None),
+        |claim| Message::Claim(trimmed(claim)),
+        |claim| Message::ClaimGone(key(claim)),
         key,
+    );
+    feed::<PersistentVolume>(
+        client,
+        &sender,
+        Kind::Volumes,
+        |volume| Message::Volume(trimmed(volume)),
+        |volume| Message::VolumeGone(volume.name_any()),
+        |volume| volume.name_any(),
+    );
+    feed::<StorageClass>(
+        client,
+        &sender,
+        Kind::Classes,
+        |class| Message::Class(trimmed(class)),
+        |class| Message::ClassGone(class.name_any()),
+        |class| class.name_any(),
     );
     feed::<Namespace>(
         client,
@@ -88,6 +111,12 @@ pub fn watch(client: &Client) -> mpsc::Receiver<Message> {
 
 fn key(claim: &PersistentVolumeClaim) -> String {
     format!("{}/{}", claim.namespace().unwrap_or_default(), claim.name_any())
+}
+
+/// Without what nobody here reads.
+fn trimmed<K: Resource>(mut object: K) -> Arc<K> {
+    object.meta_mut().managed_fields = None;
+    Arc::new(object)
 }
 
 fn pod_message(pod: Pod) -> Message {

@@ -32,17 +32,19 @@ pub enum News {
     PodPlaced,
     /// A pod left its node: resources, ports, distance.
     PodLeft,
-    ClaimChanged,
+    /// A claim, a volume or a class.
+    StorageChanged,
     NamespaceChanged,
 }
 
 impl News {
     fn concerns(self, plugin: Plugin) -> bool {
         match self {
-            Self::NodeAdded => plugin != Plugin::VolumeBinding,
+            Self::NodeAdded => true,
             Self::NodeChanged => matches!(
                 plugin,
                 Plugin::NodeUnschedulable
+                    | Plugin::VolumeBinding
                     | Plugin::TaintToleration
                     | Plugin::NodeAffinity
                     | Plugin::NodeResourcesFit
@@ -54,7 +56,7 @@ impl News {
                 plugin,
                 Plugin::NodeResourcesFit | Plugin::NodePorts | Plugin::InterPodAffinity | Plugin::PodTopologySpread
             ),
-            Self::ClaimChanged => plugin == Plugin::VolumeBinding,
+            Self::StorageChanged => plugin == Plugin::VolumeBinding,
             Self::NamespaceChanged => plugin == Plugin::InterPodAffinity,
         }
     }
@@ -252,7 +254,7 @@ mod tests {
         queue.put(pod("a", 0));
         let (waiting, moment) = queue.pop(now).unwrap();
         queue.refused(waiting, [Plugin::NodeResourcesFit].into(), moment, now);
-        queue.tell(News::ClaimChanged, now);
+        queue.tell(News::StorageChanged, now);
         assert_eq!(queue.next_due(), Some(now + LONGEST_WAIT));
         queue.tell(News::PodLeft, now);
         assert_eq!(next(&mut queue, now), None, "its back-off is not over");

@@ -1,14 +1,16 @@
 //! The loop: takes news in, decides on one pod at a time, sends the decisions off.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::apply::Writer;
+use crate::apply::{BindError, Writer};
 use crate::core::cluster::Cluster;
 use crate::core::pod::PodInfo;
+use crate::core::volumes::Assumed;
+use crate::core::volumes::plan::Bindings;
 use crate::decide::{Decision, decide};
 use crate::index::{KINDS, Kind, Message, PodNews};
 use crate::queue::{News, Queue, Waiting};
@@ -19,7 +21,8 @@ const BINDINGS: usize = 32;
 struct Outcome {
     waiting: Waiting,
     since: u64,
-    bound: Result<(), kube::Error>,
+    assumed: Assumed,
+    bound: Result<(), BindError>,
 }
 
 pub struct Scheduler {
@@ -32,8 +35,8 @@ pub struct Scheduler {
     pods: HashSet<String>,
     /// Pods told to wait for their gates, so that they are told once.
     gated: HashSet<String>,
-    /// Pods being bound right now: news of them must not queue them again.
-    binding: HashSet<String>,
+    /// Pods being bound right now: news of them must not queue them again. Dropping the sender calls it off.
+    binding: HashMap<String, oneshot::Sender<()>>,
     slots: Arc<Semaphore>,
 }
 
@@ -48,7 +51,7 @@ impl Scheduler {
             listed: HashSet::new(),
             pods: HashSet::new(),
             gated: HashSet::new(),
-            binding: HashSet::new(),
+            binding: HashMap::new(),
             slots: Arc::new(Semaphore::new(BINDINGS)),
         }
     }
@@ -112,13 +115,21 @@ impl Scheduler {
                 }
             }
             Message::NodeGone(name) => self.cluster.remove_node(&name),
-            Message::Claim(key, claim) => {
-                match claim {
-                    Some(claim) => drop(self.cluster.claims.insert(key, claim)),
-                    None => drop(self.cluster.claims.remove(&key)),
-                }
-                self.tell(News::ClaimChanged);
+            Message::Claim(claim) => {
+                self.cluster.storage.set_claim(claim);
+                self.tell(News::StorageChanged);
             }
+            Message::Volume(volume) => {
+                self.cluster.storage.set_volume(volume);
+                self.tell(News::StorageChanged);
+            }
+            Message::Class(class) => {
+                self.cluster.storage.set_class(class);
+                self.tell(News::StorageChanged);
+            }
+            Message::ClaimGone(key) => self.cluster.storage.remove_claim(&key),
+            Message::VolumeGone(name) => self.cluster.storage.remove_volume(&name),
+            Message::ClassGone(name) => self.cluster.storage.remove_class(&name),
             Message::Namespace(namespace) => {
                 let name = namespace.metadata.name.unwrap_or_default();
                 let labels = namespace.metadata.labels.unwrap_or_default();
@@ -143,7 +154,9 @@ impl Scheduler {
                 let gone: Vec<_> = self.cluster.nodes.keys().filter(|name| !all.contains(*name)).cloned().collect();
                 gone.iter().for_each(|name| self.cluster.remove_node(name));
             }
-            Kind::Claims => self.cluster.claims.retain(|key, _| all.contains(key)),
+            Kind::Claims => self.cluster.storage.keep_claims(|key| all.contains(key)),
+            Kind::Volumes => self.cluster.storage.keep_volumes(|name| all.contains(name)),
+            Kind::Classes => self.cluster.storage.keep_classes(|name| all.contains(name)),
             Kind::Namespaces => self.cluster.namespaces.retain(|name, _| all.contains(name)),
         }
         self.listed.insert(kind);
@@ -178,7 +191,7 @@ impl Scheduler {
             return;
         }
         let freed = self.gated.remove(&uid);
-        if self.binding.contains(&uid) || self.cluster.is_assumed(&uid) {
+        if self.binding.contains_key(&uid) || self.cluster.is_assumed(&uid) {
             return;
         }
         // News of a waiting pod is mostly the condition we wrote ourselves: that is no reason to try again.
@@ -190,6 +203,7 @@ impl Scheduler {
     fn lose_pod(&mut self, uid: &str) {
         self.pods.remove(uid);
         self.gated.remove(uid);
+        self.binding.remove(uid);
         self.queue.remove(uid);
         if self.cluster.remove_pod(uid) {
             self.tell(News::PodLeft);
@@ -199,18 +213,7 @@ impl Scheduler {
     fn schedule(&mut self, waiting: Waiting, since: u64, outcomes: &mpsc::Sender<Outcome>) {
         let pod = waiting.pod.clone();
         match decide(&pod, &self.cluster) {
-            Decision::Place(node) => {
-                self.cluster.nominate(&pod, None);
-                self.cluster.assume(&pod, &node);
-                self.binding.insert(pod.uid.clone());
-                let (writer, outcomes) = (self.writer.clone(), outcomes.clone());
-                let slot = self.slots.clone().try_acquire_owned();
-                tokio::spawn(async move {
-                    let bound = writer.bind(&pod, &node).await;
-                    drop(slot);
-                    let _ = outcomes.send(Outcome { waiting, since, bound }).await;
-                });
-            }
+            Decision::Place(node, bindings) => self.bind(waiting, since, node, &bindings, outcomes.clone()),
             Decision::Evict(diagnosis, preemption) => {
                 let mut waiting = waiting;
                 let mut hopeful = (*pod).clone();
@@ -235,24 +238,65 @@ impl Scheduler {
         }
     }
 
+    fn bind(
+        &mut self,
+        waiting: Waiting,
+        since: u64,
+        node: String,
+        bindings: &Bindings,
+        outcomes: mpsc::Sender<Outcome>,
+    ) {
+        let pod = waiting.pod.clone();
+        self.cluster.nominate(&pod, None);
+        self.cluster.assume(&pod, &node);
+        let assumed = self.cluster.storage.assume(bindings, &node);
+        let (alive, called_off) = oneshot::channel();
+        self.binding.insert(pod.uid.clone(), alive);
+        let (writer, slots) = (self.writer.clone(), self.slots.clone());
+        let mut slot = slots.clone().try_acquire_owned().ok();
+        tokio::spawn(async move {
+            let work = async {
+                if !assumed.awaited.is_empty() {
+                    writer.bind_volumes(&assumed).await?;
+                    // Volumes take their time: others are bound meanwhile.
+                    slot = None;
+                    writer.await_volumes(&assumed, &node).await?;
+                    slot = slots.acquire_owned().await.ok();
+                }
+                Ok(writer.bind(&pod, &node).await?)
+            };
+            let bound = tokio::select! {
+                bound = work => bound,
+                _ = called_off => Err(BindError::CalledOff),
+            };
+            drop(slot);
+            let _ = outcomes.send(Outcome { waiting, since, assumed, bound }).await;
+        });
+    }
+
     fn complain(&self, pod: Arc<PodInfo>, message: String) {
         let writer = self.writer.clone();
         tokio::spawn(async move { writer.refuse(&pod, &message, None).await });
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        let Outcome { waiting, since, bound } = outcome;
+        let Outcome { waiting, since, assumed, bound } = outcome;
         let uid = waiting.pod.uid.clone();
         self.binding.remove(&uid);
         let Err(error) = bound else { return };
         let pod = waiting.pod.key();
         self.cluster.forget(&uid);
+        self.cluster.storage.forget(assumed);
         self.tell(News::PodLeft);
-        let gone = matches!(&error, kube::Error::Api(status) if status.code == 404);
+        let gone = matches!(&error, BindError::Api(kube::Error::Api(status)) if status.code == 404);
         if gone || !self.pods.contains(&uid) {
             return;
         }
         tracing::warn!(pod, %error, "binding failed, will try again");
+        if let BindError::Volumes(why) = &error {
+            let message = format!("running PreBind plugin \"VolumeBinding\": binding volumes: {why}");
+            self.complain(waiting.pod.clone(), message);
+        }
         self.queue.refused(waiting, BTreeSet::new(), since, Instant::now());
     }
 }

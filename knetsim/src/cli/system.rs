@@ -18,9 +18,10 @@ use crate::layout::Layout;
 use crate::topology::{ClusterPlan, Plan};
 
 /// The manifests are part of the binary, so that it is all one needs.
-const MANIFESTS: [(&str, &str); 6] = [
+const MANIFESTS: [(&str, &str); 7] = [
     ("kube-flannel", include_str!("../../../manifests/system/kube-flannel.yaml")),
     ("kube-proxy", include_str!("../../../manifests/system/kube-proxy.yaml")),
+    ("local-storage", include_str!("../../../manifests/system/local-storage.yaml")),
     ("coredns", include_str!("../../../manifests/system/coredns.yaml")),
     ("network-policies", include_str!("../../../manifests/system/network-policies.yaml")),
     ("ingress-nginx", include_str!("../../../manifests/system/ingress-nginx.yaml")),

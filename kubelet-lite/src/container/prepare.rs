@@ -194,7 +194,7 @@ fn binds(side: &PodSide, container: &Container, declared: &Environment) -> Resul
         binds.push(Bind {
             source,
             target: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true),
+            read_only: mount.read_only == Some(true) || is_read_only(&side.pod, &mount.name),
             propagation: match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => Propagation::Bidirectional,
                 Some("HostToContainer") => Propagation::HostToContainer,
@@ -203,6 +203,15 @@ fn binds(side: &PodSide, container: &Container, declared: &Environment) -> Resul
         });
     }
     Ok(binds)
+}
+
+/// A claim that the pod as a whole only reads.
+fn is_read_only(pod: &Pod, volume: &str) -> bool {
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|known| {
+        known.name == volume
+            && known.persistent_volume_claim.as_ref().is_some_and(|claim| claim.read_only == Some(true))
+    })
 }
 
 fn sub_path(mount: &VolumeMount, declared: &Environment) -> Result<Option<String>, String> {

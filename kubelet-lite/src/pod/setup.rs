@@ -98,7 +98,8 @@ pub async fn make_volumes(
     let uid = pod.uid().unwrap_or_default();
     let sources = Sources::watched(&node.objects, &pod.namespace().unwrap_or_default());
     let (known, dir) = (known(node, ips), node.pod_dir(&uid));
-    let context = volumes::Context { pod, known: &known, client: &node.client, tokens, dir: &dir };
+    let object = node.object.borrow().clone();
+    let context = volumes::Context { pod, known: &known, client: &node.client, node: &object, tokens, dir: &dir };
     Ok(volumes::prepare(&context, sources).await?)
 }
 

@@ -4,6 +4,7 @@
 //! all of an update or nothing.
 
 pub mod atomic;
+mod claim;
 pub mod host_path;
 pub mod owner;
 pub mod payload;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use k8s_openapi::api::core::v1::{Node, Pod, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::container::fields::Known;
@@ -29,6 +30,16 @@ pub type Volumes = HashMap<String, PathBuf>;
 pub enum Error {
     #[error("MountVolume.SetUp failed for volume \"{volume}\" : {message}")]
     SetUp { volume: String, message: String },
+    #[error("MountVolume.NewMounter initialization failed for volume \"{volume}\" : {message}")]
+    Mounter { volume: String, message: String },
+    #[error("MountVolume.NodeAffinity check failed for volume \"{volume}\" : no matching NodeSelectorTerms")]
+    Affinity { volume: String },
+    /// It is not even known yet what the volume is.
+    #[error(
+        "Unable to attach or mount volumes: unmounted volumes=[{volume}], unattached volumes=[], failed to process \
+         volumes=[{volume}]: {message}"
+    )]
+    Processing { volume: String, message: String },
 }
 
 /// What a look at a pod's volumes found out.
@@ -46,6 +57,8 @@ pub struct Context<'a> {
     pub pod: &'a Pod,
     pub known: &'a Known,
     pub client: &'a kube::Client,
+    /// The node, as it was seen last.
+    pub node: &'a Node,
     /// Tokens that are in the volumes already.
     pub tokens: &'a Tokens,
     /// The pod's folder.
@@ -59,9 +72,12 @@ pub struct Context<'a> {
 pub async fn prepare(context: &Context<'_>, mut sources: Sources<'_>) -> Result<Prepared, Error> {
     let mut prepared = Prepared { volumes: Volumes::new(), tokens: Tokens::new(), followed: Vec::new() };
     for volume in context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-        let (path, tokens) = one(context, volume, &mut sources)
-            .await
-            .map_err(|message| Error::SetUp { volume: volume.name.clone(), message })?;
+        let (path, tokens) = match &volume.persistent_volume_claim {
+            Some(source) => (claim::set_up(context, volume, source).await?, Tokens::new()),
+            None => one(context, volume, &mut sources)
+                .await
+                .map_err(|message| Error::SetUp { volume: volume.name.clone(), message })?,
+        };
         prepared.volumes.insert(volume.name.clone(), path);
         prepared.tokens.extend(tokens);
     }

@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::Node;
 
 use super::node::NodeInfo;
 use super::pod::PodInfo;
+use super::volumes::Storage;
 
 #[derive(Default)]
 pub struct Cluster {
@@ -22,26 +23,7 @@ pub struct Cluster {
     pub objectors: BTreeMap<String, (String, Arc<PodInfo>)>,
     /// Labels of namespaces, for affinity terms that select by them.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// Claims by `namespace/name`: bound, or not yet.
-    pub claims: HashMap<String, Claim>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Claim {
-    pub bound: bool,
-    pub deleting: bool,
-}
-
-impl Claim {
-    #[must_use]
-    pub fn new(claim: &PersistentVolumeClaim) -> Self {
-        let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default();
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-        Self {
-            bound: phase == Some("Bound") || !volume.is_empty(),
-            deleting: claim.metadata.deletion_timestamp.is_some(),
-        }
-    }
+    pub storage: Storage,
 }
 
 impl Cluster {

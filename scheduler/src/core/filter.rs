@@ -8,6 +8,7 @@ use super::matching::{untolerated, wants_node};
 use super::node::NodeInfo;
 use super::pod::PodInfo;
 use super::spread::SpreadState;
+use super::volumes::plan::{Bindings, Claims};
 
 /// The plugins that can refuse a node. An event wakes those pods only that a plugin it concerns has refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,6 +43,7 @@ impl Refusal {
 /// What is computed once a pod, before its nodes are looked at.
 pub struct Prepared {
     pub pod: Arc<PodInfo>,
+    claims: Claims,
     interpod: InterPod,
     spread: SpreadState,
 }
@@ -50,8 +52,13 @@ impl Prepared {
     /// # Errors
     /// A refusal that holds for all nodes.
     pub fn new(pod: &Arc<PodInfo>, cluster: &Cluster) -> Result<Self, Refusal> {
-        volumes(pod, cluster)?;
-        Ok(Self { pod: pod.clone(), interpod: InterPod::new(pod, cluster), spread: SpreadState::new(pod, cluster) })
+        let claims = Claims::of(pod, &cluster.storage)?;
+        Ok(Self {
+            pod: pod.clone(),
+            claims,
+            interpod: InterPod::new(pod, cluster),
+            spread: SpreadState::new(pod, cluster),
+        })
     }
 
     /// The verdict on one node: nothing, or the first plugin that refuses it, in upstream's order.
@@ -64,8 +71,20 @@ impl Prepared {
             .or_else(|| affinity(pod, node))
             .or_else(|| ports(pod, node))
             .or_else(|| fit(pod, node))
+            .or_else(|| self.volumes(node))
             .or_else(|| self.spread.refuse(node))
             .or_else(|| self.interpod.refuse(node))
+    }
+
+    fn volumes(&self, node: &NodeInfo) -> Option<Refusal> {
+        let reasons = self.claims.on(&node.node).err()?;
+        Some(Refusal { plugin: Plugin::VolumeBinding, reasons, resolvable: false })
+    }
+
+    /// What is to be done for the pod's claims on a node that does not refuse it.
+    #[must_use]
+    pub fn bindings(&self, node: &NodeInfo) -> Bindings {
+        self.claims.on(&node.node).unwrap_or_default()
     }
 }
 
@@ -141,21 +160,4 @@ fn fit(pod: &PodInfo, node: &NodeInfo) -> Option<Refusal> {
         }
     }
     (!reasons.is_empty()).then_some(Refusal { plugin: Plugin::NodeResourcesFit, reasons, resolvable })
-}
-
-fn volumes(pod: &PodInfo, cluster: &Cluster) -> Result<(), Refusal> {
-    for name in &pod.claims {
-        let refuse = |reason: String| Err(Refusal::new(Plugin::VolumeBinding, reason, false));
-        match cluster.claims.get(&format!("{}/{name}", pod.namespace)) {
-            None => return refuse(format!("persistentvolumeclaim \"{name}\" not found")),
-            Some(claim) if claim.deleting => {
-                return refuse(format!("persistentvolumeclaim \"{name}\" is being deleted"));
-            }
-            Some(claim) if !claim.bound => {
-                return refuse("pod has unbound immediate PersistentVolumeClaims".to_owned());
-            }
-            Some(_) => {}
-        }
-    }
-    Ok(())
 }

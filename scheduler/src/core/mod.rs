@@ -22,3 +22,4 @@ pub mod score;
 pub mod spread;
 #[cfg(test)]
 mod tests;
+pub mod volumes;

@@ -97,7 +97,7 @@ impl Trial {
             || !cluster.objectors.is_empty();
         let mut copy = Cluster::default();
         copy.namespaces.clone_from(&cluster.namespaces);
-        copy.claims.clone_from(&cluster.claims);
+        copy.storage.clone_from(&cluster.storage);
         for other in cluster.nodes.values().filter(|other| wide || other.name == node.name) {
             copy.set_node(other.node.clone());
             for (uid, waiting) in &other.nominated {

@@ -46,7 +46,8 @@ fn cluster() -> Cluster {
 
 fn place(cluster: &mut Cluster, pod: &Arc<PodInfo>) -> Result<String, Box<Diagnosis>> {
     match decide(pod, cluster) {
-        Decision::Place(node) => {
+        Decision::Place(node, bindings) => {
+            cluster.storage.assume(&bindings, &node);
             cluster.assume(pod, &node);
             Ok(node)
         }

@@ -143,6 +143,11 @@ pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
     if old.text("spec.volumeName").is_empty() {
         body.take_from("volumeName", old.at("spec"));
     }
+    // A claim from before there was a default class gets it from the controller.
+    let legacy = &old.at("metadata.annotations")["volume.beta.kubernetes.io/storage-class"];
+    if !old.has("spec.storageClassName") && legacy.as_str().unwrap_or_default().is_empty() {
+        body.take_from("storageClassName", old.at("spec"));
+    }
     let bound = old.text("status.phase") == "Bound";
     if bound {
         body.take_from("resources.requests.storage", old.at("spec"));
@@ -254,6 +259,11 @@ mod tests {
         let mut new = old.clone();
         new["spec"]["volumeName"] = json!("v");
         assert_eq!(claim_update(&new, &old), vec![]);
+        new["spec"]["storageClassName"] = json!("standard");
+        assert_eq!(claim_update(&new, &old), vec![], "there was no default class before");
+        let mut classed = old.clone();
+        classed["spec"]["storageClassName"] = json!("");
+        assert_eq!(claim_update(&new, &classed).len(), 1, "it said that it wants none");
         new["spec"]["accessModes"] = json!(["ReadOnlyMany"]);
         assert_eq!(claim_update(&new, &old).len(), 1);
     }

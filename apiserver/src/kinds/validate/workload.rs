@@ -3,7 +3,7 @@
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use schema::selector::LabelSelector;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::json::Json;
 use super::{
@@ -153,11 +153,32 @@ pub fn stateful_set(object: &Value) -> ErrorList {
     not_negative(&mut errors, body, "replicas", &path);
     not_negative(&mut errors, body, "minReadySeconds", &path);
     selector(&mut errors, &path, body, "statefulset");
-    template(&mut errors, &path, body, "StatefulSet");
+    template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
     if !body.text("serviceName").is_empty() {
         super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_subdomain);
     }
     errors
+}
+
+/// A spec whose template is what the controller makes of it: with the volumes of its claims, and without the names it
+/// replaces.
+fn as_controller_has_it(body: &Value) -> Value {
+    let mut body = body.clone();
+    let claims: Vec<Value> = body
+        .list("volumeClaimTemplates")
+        .iter()
+        .map(|claim| claim.text("metadata.name"))
+        .map(|name| json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }))
+        .collect();
+    body.remove("template.spec.subdomain");
+    body.remove("template.spec.hostname");
+    if !claims.is_empty() {
+        let own = body.list("template.spec.volumes").iter();
+        let others = own.filter(|volume| claims.iter().all(|claim| claim.text("name") != volume.text("name"))).cloned();
+        let all: Vec<Value> = claims.iter().cloned().chain(others).collect();
+        body.put("template.spec.volumes", json!(all));
+    }
+    body
 }
 
 /// What of a StatefulSet's spec may change.
@@ -299,8 +320,6 @@ fn bounds(errors: &mut ErrorList, path: &Path, rolling: &Value) -> (Option<i64>,
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::super::strategy::deployment::DEPLOYMENT;
     use super::super::texts;
     use super::*;
@@ -357,5 +376,20 @@ mod tests {
             texts(&deployment_update(&new, &old)),
             ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable"]
         );
+    }
+
+    #[test]
+    fn a_stateful_set_mounts_its_claims() {
+        let mut set = example();
+        set["spec"]["podManagementPolicy"] = json!("OrderedReady");
+        set["spec"]["updateStrategy"] = json!({"type": "RollingUpdate"});
+        set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
+        set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/d"}]);
+        let missing = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
+        assert_eq!(texts(&stateful_set(&set)), [missing]);
+        set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
+        assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
+        set["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
+        assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
     }
 }
