@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod backend;
 pub mod discovery;
+mod eviction;
 pub mod forward;
 pub mod health;
 pub mod idle;

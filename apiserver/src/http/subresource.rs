@@ -4,9 +4,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use http::Response;
 use serde_json::{Value, json};
-use store::cache::{At, ListQuery};
 
-use super::answer::value_of;
+use super::eviction;
 use super::kubelet;
 use super::negotiate::content_type;
 use super::route::{collect, one, plain, updated};
@@ -16,7 +15,7 @@ use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
-use crate::registry::{body, delete, object, read, scale, write};
+use crate::registry::{body, object, read, scale, write};
 
 pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Response<Body>> {
     let media = content_type(request.headers());
@@ -48,7 +47,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             let schema = schema::builtin("policy/v1", "Eviction");
             let mut eviction = body::object(call, &media, &bytes, schema.as_ref(), "policy/v1", "Eviction")?;
             admission::admit(&Attributes::create(call, &eviction), &mut eviction).await?;
-            plain(call, 201, &evict(call, &eviction).await?)
+            plain(call, 201, &eviction::evict(call, &eviction).await?)
         }
         ("token", "create") => {
             let bytes = collect(request).await?;
@@ -72,7 +71,8 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
     }
 }
 
-fn success() -> Value {
+/// A Status that says so.
+pub fn success() -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 })
 }
 
@@ -149,76 +149,4 @@ fn scheduled(pod: &mut Value) {
         "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": object::now(),
     }));
     pod["status"]["conditions"] = Value::Array(conditions);
-}
-
-/// Deletes a pod unless a PodDisruptionBudget forbids it.
-async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
-    let name = call.info.name.clone();
-    let key = call.resource.key(&call.info.namespace, &name);
-    let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(&name))?.value;
-    let mut options = delete::Options::default();
-    options.merge(&eviction["deleteOptions"]);
-    options.propagation = None;
-    if options.dry_run {
-        call.only_try();
-    }
-    let finished = matches!(text(&pod, "/status/phase"), "Succeeded" | "Failed" | "Pending");
-    if !finished && !object::is_deleting(&pod) {
-        disrupt(call, &pod).await?;
-    }
-    delete::delete(call, &options).await?;
-    Ok(success())
-}
-
-/// Takes one disruption from the budget that covers the pod.
-async fn disrupt(call: &Call, pod: &Value) -> ApiResult<()> {
-    let budgets = call.app.resource("policy", "poddisruptionbudgets")?;
-    let prefix = budgets.range(&call.info.namespace);
-    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: None };
-    let list = call.app.caches.of(&budgets).list(query).await?;
-    let mut covering = Vec::new();
-    for item in &list.items {
-        let budget = value_of(&budgets, item)?;
-        let selector = schema::selector::LabelSelector::from_object(&budget["spec"]["selector"]);
-        if selector.is_ok_and(|selector| selector.matches(&pod["metadata"]["labels"])) {
-            covering.push(item.name().to_owned());
-        }
-    }
-    let name = match covering.as_slice() {
-        [] => return Ok(()),
-        [only] => only,
-        _ => {
-            return Err(ApiError::internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            ));
-        }
-    };
-    let inner = Call::internal(&call.app, "policy", "poddisruptionbudgets", &call.info.namespace, name)?;
-    let key = budgets.key(&call.info.namespace, name);
-    for _ in 0..write::ATTEMPTS {
-        let Some(live) = write::load(&inner, &key).await? else { return Ok(()) };
-        let mut budget = live.value;
-        let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
-        if allowed <= 0 {
-            let mut refusal =
-                ApiError::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 10);
-            let healthy = budget["status"]["currentHealthy"].as_i64().unwrap_or(0);
-            let needed = budget["status"]["desiredHealthy"].as_i64().unwrap_or(0);
-            refusal.details["causes"] = json!([{ "reason": "DisruptionBudget",
-                "message": format!("The disruption budget {name} needs {needed} healthy pods and has {healthy} currently") }]);
-            return Err(refusal);
-        }
-        if call.dry_run() {
-            return Ok(());
-        }
-        budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
-        if !budget["status"]["disruptedPods"].is_object() {
-            budget["status"]["disruptedPods"] = json!({});
-        }
-        budget["status"]["disruptedPods"][text(pod, "/metadata/name")] = object::now().into();
-        if write::commit(&inner, &key, &budget, live.revision).await?.is_some() {
-            return Ok(());
-        }
-    }
-    Err(inner.modified(name))
 }

@@ -187,7 +187,11 @@ fn success(call: &Call, object: &Value) -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details })
 }
 
-fn preconditions(call: &Call, name: &str, options: &Options, live: &Value) -> ApiResult<()> {
+/// Whether the options are about this very object.
+///
+/// # Errors
+/// 409 when they are not.
+pub fn preconditions(call: &Call, name: &str, options: &Options, live: &Value) -> ApiResult<()> {
     let conflict = |what: &str, wanted: &str, have: &str| {
         let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
         ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why)

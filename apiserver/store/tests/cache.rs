@@ -234,6 +234,11 @@ async fn slow_watchers_and_old_revisions_expire() {
     let mut within = fixture.cache.watch(last - 8).await.unwrap();
     assert_eq!(next(&mut within).await.len(), 8);
     assert_eq!(fixture.cache.list(all(At::Exact(last - 8))).await.unwrap().items[0].label("app"), Some("11"));
+    // What the store has compacted is over, also where the ring would still have it.
+    fixture.store.compact(last - 2).await.unwrap();
+    let compacted = fixture.cache.list(all(At::Exact(last - 3))).await;
+    assert!(matches!(compacted, Err(CacheError::Store(StoreError::Compacted { .. }))), "{compacted:?}");
+    assert_eq!(fixture.cache.list(all(At::Exact(last - 2))).await.unwrap().items[0].label("app"), Some("17"));
 }
 
 #[tokio::test]

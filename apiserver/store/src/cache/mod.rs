@@ -163,6 +163,11 @@ impl WatchCache {
             (Err(CacheError::Expired { .. }), At::Exact(revision)) => {
                 Ok(past::list(&self.shared, &query, revision).await?)
             }
+            // What the store has compacted is over, though a quiet kind's ring may still reach back that far.
+            (Ok(list), At::Exact(revision)) if revision < self.revision() => {
+                self.shared.store.range(query.prefix, None, 1, Some(revision)).await?;
+                Ok(list)
+            }
             (listed, _) => listed,
         }
     }
