@@ -9,6 +9,7 @@ use crate::{expect, specs};
 
 specs! { Pods;
     "[sig-apps] Job should adopt matching orphans and release non-matching pods [Conformance]" => adopt_and_release,
+    "[sig-apps] Job should allow to use a pod failure policy to ignore failure matching on DisruptionTarget condition [Conformance]" => disruptions_ignored,
     "[sig-apps] Job should allow to use the pod failure policy on exit code to fail the job early [Conformance]" => failure_policy,
     "[sig-apps] Job should apply changes to a job status [Conformance]" => status,
     "[sig-apps] Job should create pods for an Indexed job with completion indexes and specified hostname [Conformance]" => indexed,
@@ -102,6 +103,36 @@ async fn failure_policy(t: Test) -> anyhow::Result<()> {
         .await?;
     condition(&t, "Failed", "PodFailurePolicy").await?;
     Ok(())
+}
+
+/// Pods that are evicted do not count as failures, though they end with an error.
+async fn disruptions_ignored(t: Test) -> anyhow::Result<()> {
+    const COUNT: u64 = 3;
+    let rules = json!([{ "action": "Ignore", "onPodConditions": [{ "type": "DisruptionTarget", "status": "True" }] }]);
+    let spec = json!({ "completionMode": "Indexed", "parallelism": COUNT, "completions": COUNT, "backoffLimit": 0,
+        "podFailurePolicy": { "rules": rules } });
+    jobs(&t).create(&job("trap 'exit 1' TERM; until [ -e /done ]; do sleep 0.1; done", &spec)).await?;
+    jobs(&t).wait("job", "three ready pods", |job| job["status"]["ready"] == COUNT).await?;
+    let pods = t.objects("v1", "pods");
+    let ours = "labelSelector=batch.kubernetes.io%2Fjob-name%3Djob";
+    let names = |list: &[Value]| -> Vec<String> { list.iter().map(|pod| expect::name(pod).to_owned()).collect() };
+    let first = names(&pods.wait_list(ours, "three pods", |list| list.len() == 3).await?);
+    for name in &first {
+        let eviction = json!({ "apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": { "name": name, "namespace": t.namespace } });
+        let path = pods.path_of(name, "eviction");
+        t.cluster.kubectl(&["create", "--raw", &path, "-f", "-"], &eviction.to_string()).await?.success()?;
+    }
+    let running = |pod: &Value| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null();
+    let others = |list: &[Value]| {
+        list.len() == 3 && list.iter().all(|pod| running(pod) && !first.iter().any(|name| name == expect::name(pod)))
+    };
+    for name in names(&pods.wait_list(ours, "three others", others).await?) {
+        crate::pods::exec(&t, &name, "c", "touch /done").await?;
+    }
+    let done = condition(&t, "Complete", "CompletionsReached").await?;
+    expect::at(&done, "/status/succeeded", COUNT)?;
+    expect::same("the failures", &done["status"]["failed"].as_u64().unwrap_or(0), &0)
 }
 
 async fn backoff_per_index(t: Test) -> anyhow::Result<()> {
