@@ -210,7 +210,8 @@ impl Store for Embedded {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        Ok(self.hub.published())
+        // Not what has been published: between a commit and its publication [`Store::get`] sees what the commit wrote already.
+        Ok(Snapshot::take(&self.database)?.revision())
     }
 }
 
