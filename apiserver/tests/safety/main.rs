@@ -122,14 +122,22 @@ impl Run {
     }
 }
 
-/// Writes the last object of a run; its revision.
+/// Writes the last object of a run; its revision. A store that is choosing a leader yet is asked again.
 async fn end(shared: &Shared) -> i64 {
     let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "end-" } });
-    let mut connection = shared.targets[0].http1().await.unwrap();
-    let ask = Ask::new(Method::POST, NAMESPACE, object.to_string());
-    let answer = shared.targets[0].send(&mut connection, ask).await.unwrap();
-    let body = answer.json();
-    body["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{body}"))
+    let begin = Instant::now();
+    loop {
+        let mut connection = shared.targets[0].http1().await.unwrap();
+        let ask = Ask::new(Method::POST, NAMESPACE, object.to_string());
+        let body = shared.targets[0].send(&mut connection, ask).await.unwrap().json();
+        match body["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse().ok()) {
+            Some(revision) => return revision,
+            None if body["code"] == 503 && begin.elapsed() < Duration::from_secs(30) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            None => panic!("{body}"),
+        }
+    }
 }
 
 fn embedded(dir: &Path) -> Vec<String> {
