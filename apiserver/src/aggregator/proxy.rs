@@ -6,13 +6,13 @@ use std::sync::Arc;
 use auth::UserInfo;
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING, UPGRADE};
-use http::{Response, StatusCode, Uri, Version};
+use http::header::{CONNECTION, HOST, HeaderValue, UPGRADE};
+use http::{Response, Uri, Version};
 
 use super::Remote;
 use crate::app::App;
 use crate::http::answer;
-use crate::http::forward::{clean, forget_impersonation, splice};
+use crate::http::forward::{clean, finish, forget_impersonation};
 use crate::outbound::{explain, resolve};
 
 /// Passes a request on and answers with what comes back; 503 when nobody is there.
@@ -58,17 +58,6 @@ async fn forward(app: &Arc<App>, remote: &Remote, user: &UserInfo, request: Requ
     }
     let http = app.clients.of(&remote.peer).map_err(|error| format!("{error:#}"))?;
     let response = http.request(Request::from_parts(parts, body)).await;
-    let mut response =
-        response.map_err(|error| format!("error trying to reach service: {}", explain(&error, &address)))?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let client = client.ok_or("the connection cannot be upgraded")?;
-        let server = hyper::upgrade::on(&mut response);
-        splice(app.clone(), client, server);
-        let (parts, _) = response.into_parts();
-        return Ok(Response::from_parts(parts, Body::empty()));
-    }
-    let (mut parts, body) = response.into_parts();
-    clean(&mut parts.headers);
-    parts.headers.remove(TRANSFER_ENCODING);
-    Ok(Response::from_parts(parts, Body::new(body)))
+    let response = response.map_err(|error| format!("error trying to reach service: {}", explain(&error, &address)))?;
+    Ok(finish(app, client, response)?)
 }

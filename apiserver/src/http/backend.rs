@@ -4,10 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use auth::trust::{Identity, Trust, client_config};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -36,85 +34,19 @@ impl Kubelets {
     /// # Errors
     /// A file cannot be read or holds no certificate or key.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = || ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
-        let unchecked = || -> anyhow::Result<_> {
-            Ok(builder()?.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(provider.clone()))))
+        let read = |path: &Option<std::path::PathBuf>| {
+            let read =
+                |path: &std::path::PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+            path.as_ref().map(read).transpose()
         };
+        let (certificate, key) = (read(&options.kubelet_client_certificate)?, read(&options.kubelet_client_key)?);
+        let identity = certificate.as_deref().zip(key.as_deref());
+        let identity = identity.map(|(certificate, key)| Identity { certificate, key });
+        let authority = read(&options.kubelet_certificate_authority)?;
         // As upstream, kubelets' certificates are checked only when an authority is given for them.
-        let checked = match &options.kubelet_certificate_authority {
-            None => unchecked()?,
-            Some(path) => {
-                let mut roots = RootCertStore::empty();
-                for certificate in
-                    CertificateDer::pem_file_iter(path).with_context(|| format!("read {}", path.display()))?
-                {
-                    roots.add(certificate?)?;
-                }
-                builder()?.with_root_certificates(roots)
-            }
-        };
-        let config = match (&options.kubelet_client_certificate, &options.kubelet_client_key) {
-            (Some(certificate), Some(key)) => {
-                let chain = CertificateDer::pem_file_iter(certificate)
-                    .and_then(Iterator::collect)
-                    .with_context(|| format!("read {}", certificate.display()))?;
-                let key = PrivateKeyDer::from_pem_file(key).with_context(|| format!("read {}", key.display()))?;
-                checked.with_client_auth_cert(chain, key)?
-            }
-            _ => checked.with_no_client_auth(),
-        };
-        let unchecked = unchecked()?.with_no_client_auth();
-        Ok(Self { tls: Arc::new(config).into(), unchecked: Arc::new(unchecked).into() })
-    }
-}
-
-/// Accepts any certificate.
-#[derive(Debug)]
-struct Unchecked(Arc<rustls::crypto::CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let trust = authority.as_deref().map_or(Trust::Anyone, Trust::Bundle);
+        let connector = |trust, identity| anyhow::Ok(TlsConnector::from(Arc::new(client_config(trust, identity)?)));
+        Ok(Self { tls: connector(trust, identity)?, unchecked: connector(Trust::Anyone, None)? })
     }
 }
 

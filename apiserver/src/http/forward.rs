@@ -111,9 +111,21 @@ pub async fn pass(
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         parts.headers.insert(UPGRADE, protocol.clone());
     }
-    let mut response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|e| failed(&e))?;
+    let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|e| failed(&e))?;
+    finish(app, client, response).map_err(|why| failed(&why))
+}
+
+/// A backend's answer as the client gets it; where both sides switch protocols, what follows is spliced.
+///
+/// # Errors
+/// The backend switches protocols, and the client's connection cannot.
+pub fn finish(
+    app: &Arc<App>,
+    client: Option<hyper::upgrade::OnUpgrade>,
+    mut response: Response<hyper::body::Incoming>,
+) -> Result<Response<Body>, &'static str> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let client = client.ok_or_else(|| failed(&"the connection cannot be upgraded"))?;
+        let client = client.ok_or("the connection cannot be upgraded")?;
         let server = hyper::upgrade::on(&mut response);
         splice(app.clone(), client, server);
         let (parts, _) = response.into_parts();
