@@ -15,11 +15,13 @@ pub enum Sysfs {
 }
 
 /// One bind mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bind {
     pub source: PathBuf,
     pub target: String,
     pub read_only: bool,
+    /// No program in it can be run.
+    pub no_exec: bool,
     /// `None`, `HostToContainer`, `Bidirectional`, as in a volumeMount.
     pub propagation: Propagation,
 }
@@ -236,6 +238,7 @@ fn mounts(c: &Container) -> Vec<Value> {
             Propagation::HostToContainer => "rslave",
             Propagation::Bidirectional => "rshared",
         });
+        options.extend(bind.no_exec.then_some("noexec"));
         list.push(json!({ "destination": bind.target, "type": "bind", "source": bind.source, "options": options }));
     }
     list
@@ -258,14 +261,10 @@ mod tests {
                     source: "/b".into(),
                     target: "/data/inner".into(),
                     read_only: true,
-                    propagation: Propagation::Private,
+                    no_exec: true,
+                    ..Default::default()
                 },
-                Bind {
-                    source: "/a".into(),
-                    target: "/data".into(),
-                    read_only: false,
-                    propagation: Propagation::Private,
-                },
+                Bind { source: "/a".into(), target: "/data".into(), ..Default::default() },
             ],
             ..Default::default()
         }

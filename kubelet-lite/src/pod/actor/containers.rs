@@ -15,6 +15,11 @@ use crate::pod::setup;
 use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
 use crate::probes::{self, Kind, Verdict};
+use crate::volumes::image;
+
+fn present(image: &str) -> String {
+    format!("Container image \"{image}\" already present on machine")
+}
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
@@ -27,11 +32,12 @@ impl Actor {
         let ephemeral = self.spec().ephemeral_containers.iter().flatten().find(|container| container.name == name);
         let target = ephemeral.and_then(|container| container.target_container_name.as_deref());
         let target = target.filter(|name| !name.is_empty()).and_then(|name| self.pids.get(name).copied());
-        let side = PodSide {
+        let mut side = PodSide {
             pod: self.pod.clone(),
             known: setup::known(&self.node, &self.state.pod_ips),
             hostname: setup::hostname(&self.node, &self.pod),
             volumes: self.volumes.clone(),
+            images: Vec::new(),
             pause: ground.sandbox.pid,
             shared_pid: ground.sandbox.shared_pid.or(target),
             etc: setup::etc_dir(&self.node, &self.uid()),
@@ -47,9 +53,31 @@ impl Actor {
         tracked.retry_at = None;
         let (node, events, name) = (self.node.clone(), self.events.clone(), name.to_owned());
         tokio::spawn(async move {
+            let (images, pod) = (node.images.clone(), side.pod.clone());
+            let find = tokio::task::spawn_blocking(move || image::find(&images, &pod));
+            side.images = find.await.expect("resolving does not panic");
             let result = Box::new(prepare::prepare(&node, &side, &container, attempt).await);
-            let _ = events.send(Event::Prepared { name, attempt, result });
+            let _ = events.send(Event::Prepared { name, attempt, images: side.images, result });
         });
+    }
+
+    /// What became of the images that are volumes is said of the pod, whoever mounts them.
+    pub(super) fn tell_images(&self, images: &[image::Found]) {
+        for found in images {
+            match &found.image {
+                Ok(image) => {
+                    if let Some(text) = &image.stand_in {
+                        self.event(None, EventType::Normal, "ImageFromCatalogue", text.clone());
+                    }
+                    self.event(None, EventType::Normal, "Pulled", present(&found.reference));
+                }
+                Err(refused) => {
+                    for (kind, reason, text) in refused.events() {
+                        self.event(None, kind, reason, text);
+                    }
+                }
+            }
+        }
     }
 
     pub(super) async fn take_prepared(&mut self, name: &str, attempt: u32, result: Result<Prepared, prepare::Error>) {
@@ -65,8 +93,7 @@ impl Actor {
                 if let Some(text) = &prepared.image.stand_in {
                     self.event(Some(name), EventType::Normal, "ImageFromCatalogue", text.clone());
                 }
-                let present = format!("Container image \"{image}\" already present on machine");
-                self.event(Some(name), EventType::Normal, "Pulled", present);
+                self.event(Some(name), EventType::Normal, "Pulled", present(&image));
                 if let Some(uid) = prepared.instead_of {
                     let text = format!(
                         "user {uid} is not mapped into this user namespace: the container runs as root of it instead"
@@ -90,34 +117,28 @@ impl Actor {
                 tracked.run = tracked.last.take().map_or(Run::Idle, Run::Ended);
                 let first = tracked.refusals == 0;
                 tracked.refusals += 1;
-                let is_image = matches!(error, prepare::Error::Image(_));
-                let delay = if is_image {
+                let refused = match &error {
+                    prepare::Error::Image(refused) | prepare::Error::Volume(refused) => Some(refused),
+                    prepare::Error::Config(_) | prepare::Error::Create(_) => None,
+                };
+                let delay = if refused.is_some() {
                     self.node.backoff.after(tracked.refusals)
                 } else {
                     Duration::from_millis(250 << tracked.refusals.min(5))
                 };
                 tracked.retry_at = Some(now() + millis(delay));
                 let text = error.to_string();
-                tracked.waiting = Some(match (is_image, first) {
-                    (true, false) if error.reason() == "ErrImagePull" => Waiting {
-                        reason: "ImagePullBackOff".into(),
-                        message: Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {text}")),
-                    },
-                    _ => Waiting { reason: error.reason().into(), message: Some(text.clone()) },
-                });
-                if is_image {
-                    self.event(Some(name), EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
-                    self.event(
-                        Some(name),
-                        EventType::Warning,
-                        "Failed",
-                        format!("Failed to pull image \"{image}\": {text}"),
-                    );
-                    self.event(Some(name), EventType::Warning, "Failed", format!("Error: {}", error.reason()));
-                    self.event(Some(name), EventType::Normal, "BackOff", format!("Back-off pulling image \"{image}\""));
-                } else {
-                    self.event(Some(name), EventType::Warning, "Failed", format!("Error: {text}"));
+                let (reason, message) =
+                    refused.map_or_else(|| (error.reason(), text.clone()), |refused| refused.waiting(first));
+                tracked.waiting = Some(Waiting { reason: reason.into(), message: Some(message) });
+                // Of a volume's image it is said already.
+                if let prepare::Error::Image(refused) = &error {
+                    for (kind, reason, text) in refused.events() {
+                        self.event(Some(name), kind, reason, text);
+                    }
                 }
+                let why = if refused.is_some() { error.reason().to_owned() } else { text };
+                self.event(Some(name), EventType::Warning, "Failed", format!("Error: {why}"));
             }
         }
     }

@@ -60,6 +60,8 @@ pub enum Event {
     Prepared {
         name: String,
         attempt: u32,
+        /// The pod's volumes that are images.
+        images: Vec<volumes::image::Found>,
         result: Box<Result<Prepared, prepare::Error>>,
     },
     PostStarted {
@@ -295,7 +297,10 @@ impl Actor {
             Event::Resized { name, id, resources, result } => self.take_resized(&name, &id, resources, result),
             Event::Outdated => self.refresh_at = Some(now()),
             Event::Refreshed(None) => self.refresh_at = Some(now() + millis(ground::RETRY)),
-            Event::Prepared { name, attempt, result } => self.take_prepared(&name, attempt, *result).await,
+            Event::Prepared { name, attempt, images, result } => {
+                self.tell_images(&images);
+                self.take_prepared(&name, attempt, *result).await;
+            }
             Event::PostStarted { id, result } => self.take_post_start(&id, result),
             Event::Probed { id, kind, verdict } => self.take_probe(&id, kind, verdict),
             Event::HookFailed { name, hook, message } => {
