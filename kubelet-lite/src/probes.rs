@@ -119,19 +119,44 @@ async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) ->
                 .map(drop)
                 .map_err(|error| format!("dial tcp {host}:{}: {}", address.1, connect_words(&error)));
         }
-        if let Some(grpc) = &probe.grpc {
-            let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
-            return crate::grpc_health::check(&target.pod_ip, port, grpc.service.as_deref().unwrap_or_default()).await;
-        }
         Ok(())
     };
+    if let Some(grpc) = &probe.grpc {
+        // It says itself how far it came in time.
+        let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
+        let service = grpc.service.as_deref().unwrap_or_default();
+        return crate::grpc_health::check(&target.pod_ip, port, service, timeout).await;
+    }
     match tokio::time::timeout(timeout, work).await {
         Ok(result) => result,
-        Err(_) if probe.http_get.is_some() => {
-            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
-        }
-        Err(_) => Err(format!("command timed out after {}s", timeout.as_secs())),
+        Err(_) => Err(late(probe, target, timeout)),
     }
+}
+
+/// Upstream's words for a probe whose time is over.
+fn late(probe: &Probe, target: &Target, timeout: Duration) -> String {
+    if let Some(get) = &probe.http_get {
+        let url = port(&get.port, &target.container).map(|port| url(get, &target.pod_ip, port)).unwrap_or_default();
+        return format!("Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)");
+    }
+    if let Some(socket) = &probe.tcp_socket {
+        let host = socket.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&target.pod_ip);
+        let port = port(&socket.port, &target.container).unwrap_or_default();
+        return format!("dial tcp {host}:{port}: i/o timeout");
+    }
+    let command = probe.exec.as_ref().and_then(|exec| exec.command.as_ref()).map(|command| command.join(" "));
+    format!("command timed out: {:?} timed out after {timeout:?}", command.unwrap_or_default())
+}
+
+fn url(get: &HTTPGetAction, pod_ip: &str, port: u16) -> String {
+    let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
+    format!("{scheme}://{host}:{port}{}", path(get))
+}
+
+fn path(get: &HTTPGetAction) -> String {
+    let path = get.path.as_deref().unwrap_or_default();
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 fn connect_words(error: &std::io::Error) -> String {
@@ -168,10 +193,7 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
 async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<(), String> {
     let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
     let port = port(&get.port, container)?;
-    let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
-    let url = format!("{scheme}://{host}:{port}{path}");
+    let (path, url) = (path(get), url(get, pod_ip, port));
     let failed = |error: &std::io::Error| format!("Get \"{url}\": dial tcp {host}:{port}: {}", connect_words(error));
     let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
     let mut headers = String::new();
@@ -193,7 +215,7 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n{headers}Connection: close\r\n\r\n"
     );
-    let code = if scheme == "https" {
+    let code = if url.starts_with("https:") {
         let stream =
             crate::tls::connect_unverified(stream, host).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
         exchange(stream, &request).await
@@ -259,6 +281,37 @@ mod tests {
         assert_eq!(counter.take(Err("no".into())), bad(true));
         assert_eq!(counter.take(Ok(())), None);
         assert_eq!(counter.take(Ok(())), Some(Verdict::Good));
+    }
+
+    #[test]
+    fn what_is_said_when_the_time_is_over() {
+        let target = Target {
+            container: Container {
+                ports: serde_json::from_value(serde_json::json!([{ "name": "web", "containerPort": 80 }]))
+                    .expect("ports"),
+                ..Default::default()
+            },
+            id: String::new(),
+            pod_ip: "11.0.0.2".to_owned(),
+        };
+        let cases = [
+            (
+                serde_json::json!({ "httpGet": { "port": "web", "path": "x" } }),
+                "Get \"http://11.0.0.2:80/x\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            ),
+            (
+                serde_json::json!({ "tcpSocket": { "port": 81, "host": "10.0.0.1" } }),
+                "dial tcp 10.0.0.1:81: i/o timeout",
+            ),
+            (
+                serde_json::json!({ "exec": { "command": ["sleep", "9"] } }),
+                "command timed out: \"sleep 9\" timed out after 1s",
+            ),
+        ];
+        for (probe, words) in cases {
+            let probe: Probe = serde_json::from_value(probe).expect("a probe");
+            assert_eq!(late(&probe, &target, Duration::from_secs(1)), words);
+        }
     }
 
     #[test]
