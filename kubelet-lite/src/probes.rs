@@ -145,7 +145,7 @@ fn late(probe: &Probe, target: &Target, timeout: Duration) -> String {
         return format!("dial tcp {host}:{port}: i/o timeout");
     }
     let command = probe.exec.as_ref().and_then(|exec| exec.command.as_ref()).map(|command| command.join(" "));
-    format!("command timed out: {:?} timed out after {timeout:?}", command.unwrap_or_default())
+    crate::oci_runtime::exec::Error::TimedOut(command.unwrap_or_default(), timeout).to_string()
 }
 
 fn url(get: &HTTPGetAction, pod_ip: &str, port: u16) -> String {

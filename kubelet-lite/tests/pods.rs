@@ -44,6 +44,7 @@ fn main() {
             a_pod_lives_and_dies(&node).await;
             exit_codes_restarts_and_messages(&node).await;
             a_terminal_is_one(&node).await;
+            a_probe_that_takes_too_long_leaves_nothing(&node).await;
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             image_volumes_are_folders_that_nobody_changes(&node).await;
@@ -300,6 +301,38 @@ async fn a_terminal_is_one(world: &World) {
     assert!(left.is_empty(), "{left:?}");
     world.delete("terminal", 0, &events);
     world.until_gone("terminal").await;
+}
+
+/// A probe's program does not live on in the container when its time is over.
+async fn a_probe_that_takes_too_long_leaves_nothing(world: &World) {
+    let events = world.run(
+        "slow-probe",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "app", "image": "busybox", "command": ["sh", "-c", "exec sleep 100"],
+                "readinessProbe": { "exec": { "command": ["sh", "-c", "exec sleep 4321"] },
+                    "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1 },
+            }],
+        }),
+    );
+    let words = "Readiness probe failed: command timed out: \"sh -c exec sleep 4321\" timed out after 1s";
+    let thrice = |event: &Value| event["message"] == words && event["count"].as_u64().is_some_and(|count| count >= 3);
+    world.fake.until("/none", words, |_| world.fake.events().iter().any(thrice)).await;
+    let is_it = |path: std::path::PathBuf| std::fs::read(path).is_ok_and(|line| line == b"sleep\x004321\x00");
+    let alive = || {
+        let all = std::fs::read_dir("/proc").expect("it is there").flatten();
+        all.filter(|process| is_it(process.path().join("cmdline"))).count()
+    };
+    // The next one may have begun; those before are gone as soon as the kernel has ended them.
+    let gone = async {
+        while alive() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nothing is left of earlier probes");
+    world.delete("slow-probe", 0, &events);
+    world.until_gone("slow-probe").await;
 }
 
 async fn pods_outlive_the_kubelet(world: &World) {
