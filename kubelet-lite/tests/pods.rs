@@ -48,6 +48,7 @@ fn main() {
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             image_volumes_are_folders_that_nobody_changes(&node).await;
+            read_only_as_far_as_asked(&node).await;
             volumes_follow_what_they_mirror(&node).await;
             claims_outlive_their_pods(&node).await;
             resizes_are_granted_and_told(&node).await;
@@ -505,6 +506,36 @@ async fn image_volumes_are_folders_that_nobody_changes(world: &World) {
     said("iv-pull", container, "Failed", "Error: ErrImagePull");
     said("iv-never", container, "Failed", "Error: ErrImageNeverPull");
     said("iv-sub", container, "Failed", "Error: ImageVolumeMountFailed");
+}
+
+/// What is mounted below a read-only mount can be written to, unless the mount is recursively read-only (KEP-3857).
+async fn read_only_as_far_as_asked(world: &World) {
+    std::fs::create_dir_all("/run/test/tree/inner").expect("made");
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), "/run/test/tree/inner", Some("tmpfs"), flags, None::<&str>).expect("mounted");
+    let script = "! touch /tree/new && touch /tree/inner/new && ! touch /all/new && ! touch /all/inner/new && exit 7";
+    let events = world.run(
+        "read-only",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "volumes": [{ "name": "v", "hostPath": { "path": "/run/test/tree" } }],
+            "containers": [{ "name": "app", "image": "busybox", "command": ["sh", "-c", script], "volumeMounts": [
+                { "name": "v", "mountPath": "/tree", "readOnly": true },
+                { "name": "v", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
+            ] }],
+        }),
+    );
+    let pod = world.until("read-only", "over", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 7, "{pod:#}");
+    let mounts = json!([
+        { "name": "v", "mountPath": "/tree", "readOnly": true, "recursiveReadOnly": "Disabled" },
+        { "name": "v", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
+    ]);
+    assert_eq!(pod["status"]["containerStatuses"][0]["volumeMounts"], mounts);
+    world.delete("read-only", 0, &events);
+    world.until_gone("read-only").await;
+    nix::mount::umount("/run/test/tree/inner").expect("unmounted");
 }
 
 /// A changed ConfigMap is in the pod's volume as soon as the watch tells of it.

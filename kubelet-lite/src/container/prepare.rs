@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use super::env::{self, Environment};
 use super::expand::expand;
 use super::fields::Known;
-use super::{resources, user};
+use super::{read_only, resources, user};
 use crate::images::pull::Refused;
 use crate::images::{Image, rootfs};
 use crate::node::Node;
@@ -205,6 +205,8 @@ fn binds(side: &PodSide, container: &Container, declared: &Environment, bundle: 
             target: mount.mount_path.clone(),
             read_only: shown.is_some() || mount.read_only == Some(true) || is_read_only(&side.pod, &mount.name),
             no_exec: shown.is_some(),
+            recursive: read_only::is_recursive(mount, read_only::supported())
+                .map_err(|why| Error::Config(format!("failed to resolve recursive read-only mode: {why}")))?,
             propagation: match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => Propagation::Bidirectional,
                 Some("HostToContainer") => Propagation::HostToContainer,

@@ -20,6 +20,8 @@ pub struct Bind {
     pub source: PathBuf,
     pub target: String,
     pub read_only: bool,
+    /// What is mounted below it is as read-only as itself.
+    pub recursive: bool,
     /// No program in it can be run.
     pub no_exec: bool,
     /// `None`, `HostToContainer`, `Bidirectional`, as in a volumeMount.
@@ -232,7 +234,12 @@ fn mounts(c: &Container) -> Vec<Value> {
     let mut binds: Vec<&Bind> = c.binds.iter().collect();
     binds.sort_by_key(|bind| bind.target.matches('/').count());
     for bind in binds {
-        let mut options = vec!["rbind", if bind.read_only { "ro" } else { "rw" }];
+        let access = match (bind.read_only, bind.recursive) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
+        let mut options = vec!["rbind", access];
         options.push(match bind.propagation {
             Propagation::Private => "rprivate",
             Propagation::HostToContainer => "rslave",
@@ -265,6 +272,13 @@ mod tests {
                     ..Default::default()
                 },
                 Bind { source: "/a".into(), target: "/data".into(), ..Default::default() },
+                Bind {
+                    source: "/c".into(),
+                    target: "/tree".into(),
+                    read_only: true,
+                    recursive: true,
+                    ..Default::default()
+                },
             ],
             ..Default::default()
         }

@@ -274,6 +274,28 @@ mod tests {
     }
 
     #[test]
+    fn recursively_read_only_mounts_are_read_only() {
+        let with = |mount: Value| {
+            let mut mount = mount;
+            mount["name"] = "v".into();
+            mount["mountPath"] = "/v".into();
+            let container = json!({"name": "a", "image": "i", "volumeMounts": [mount]});
+            json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]})
+        };
+        check(with(json!({"readOnly": true, "recursiveReadOnly": "Enabled"})), &[]);
+        check(with(json!({"recursiveReadOnly": "Disabled"})), &[]);
+        let path = "spec.containers[0].volumeMounts[0].recursiveReadOnly";
+        let not_read_only = format!("{path}: Forbidden: may only be specified when readOnly is true");
+        let propagated =
+            format!("{path}: Forbidden: may only be specified when mountPropagation is None or not specified");
+        let both = json!({"recursiveReadOnly": "IfPossible", "mountPropagation": "HostToContainer"});
+        check(with(both), &[&not_read_only, &propagated]);
+        let unknown =
+            format!("{path}: Unsupported value: \"Yes\": supported values: \"Disabled\", \"Enabled\", \"IfPossible\"");
+        check(with(json!({"recursiveReadOnly": "Yes"})), &[&unknown]);
+    }
+
+    #[test]
     fn image_volumes_name_their_image_in_pods() {
         let container = json!([{"name": "a", "image": "i"}]);
         let volumes =

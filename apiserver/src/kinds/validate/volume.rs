@@ -167,6 +167,23 @@ fn no_back_steps(errors: &mut ErrorList, path: &Path, value: &str) {
     }
 }
 
+/// KEP-3857.
+fn recursive_read_only(errors: &mut ErrorList, path: &Path, mount: &Value) {
+    match mount.text("recursiveReadOnly") {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !mount.yes("readOnly") {
+                errors.push(Error::forbidden(path, "may only be specified when readOnly is true"));
+            }
+            if !matches!(mount.text("mountPropagation"), "" | "None") {
+                let why = "may only be specified when mountPropagation is None or not specified";
+                errors.push(Error::forbidden(path, why));
+            }
+        }
+        other => one_of(errors, path, other, &["Disabled", "Enabled", "IfPossible"]),
+    }
+}
+
 /// Mounts of one container.
 pub fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>) {
     let mut seen = BTreeSet::new();
@@ -212,6 +229,7 @@ pub fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &
                 ));
             }
         }
+        recursive_read_only(errors, &path.child("recursiveReadOnly"), mount);
     }
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let path = path.child("volumeDevices").index(i);
