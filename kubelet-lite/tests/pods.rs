@@ -499,7 +499,12 @@ async fn image_volumes_are_folders_that_nobody_changes(world: &World) {
         assert!(found, "{pod} {path:?} {reason} {message}: {:#?}", world.fake.events());
     };
     let container = Some("spec.containers{app}");
-    said("image-volumes", None, "Pulled", "Container image \"example.com/files:1\" already present on machine");
+    said(
+        "image-volumes",
+        None,
+        "Pulled",
+        "Container image \"example.com/files:1\" already present on machine and can be accessed by the pod",
+    );
     said("image-volumes", None, "ErrImageNeverPull", "Container image \"example.com/none:1\" is not present");
     said("iv-pull", None, "Pulling", "Pulling image \"example.com/none:1\"");
     said("iv-pull", None, "Failed", "Failed to pull image \"example.com/none:1\"");

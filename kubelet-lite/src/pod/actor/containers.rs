@@ -18,7 +18,7 @@ use crate::probes::{self, Kind, Verdict};
 use crate::volumes::image;
 
 fn present(image: &str) -> String {
-    format!("Container image \"{image}\" already present on machine")
+    format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
 }
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
