@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Lifecycle
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::node::Node;
@@ -84,18 +85,27 @@ pub struct Target {
     pub pod_ip: String,
 }
 
-/// Probes for as long as the returned future lives, and hands every verdict to `say`.
-pub async fn work(node: &Node, probe: &Probe, target: &Target, mut say: impl FnMut(Verdict)) {
+/// Probes for as long as the returned future lives, each period and whenever `bell` rings after the initial delay, and hands
+/// every verdict to `say`.
+pub async fn work(node: &Node, probe: &Probe, target: &Target, bell: &Notify, mut say: impl FnMut(Verdict)) {
     let seconds = |value: Option<i32>, default: i32| {
         Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0))
     };
     let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
     let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let mut counter = Counter::new(probe);
-    let mut turns = tokio::time::interval_at(Instant::now() + seconds(probe.initial_delay_seconds, 0), period);
+    let first = Instant::now() + seconds(probe.initial_delay_seconds, 0);
+    let mut turns = tokio::time::interval_at(first, period);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turns.tick().await;
+        tokio::select! {
+            _ = turns.tick() => {}
+            () = bell.notified() => {
+                if Instant::now() < first {
+                    continue;
+                }
+            }
+        }
         let result = once(node, probe, target, timeout).await;
         if let Some(verdict) = counter.take(result) {
             say(verdict);

@@ -45,6 +45,7 @@ fn main() {
             exit_codes_restarts_and_messages(&node).await;
             a_terminal_is_one(&node).await;
             a_probe_that_takes_too_long_leaves_nothing(&node).await;
+            who_is_not_ready_is_asked_again_soon(&node).await;
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
             image_volumes_are_folders_that_nobody_changes(&node).await;
@@ -334,6 +335,33 @@ async fn a_probe_that_takes_too_long_leaves_nothing(world: &World) {
     tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nothing is left of earlier probes");
     world.delete("slow-probe", 0, &events);
     world.until_gone("slow-probe").await;
+}
+
+/// A container that is ready a moment after its start does not wait for its probe's next period, which is never here.
+async fn who_is_not_ready_is_asked_again_soon(world: &World) {
+    let events = world.run(
+        "slow-start",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                // It is ready only after the first probe.
+                "name": "app", "image": "busybox",
+                "command": ["sh", "-c", "until test -e /tmp/asked; do sleep 0.1; done; touch /tmp/up; exec sleep 100"],
+                "readinessProbe": {
+                    "exec": { "command": ["sh", "-c", "test -e /tmp/up || { touch /tmp/asked; exit 1; }"] },
+                    "periodSeconds": 3600, "timeoutSeconds": 10,
+                },
+            }, {
+                // Every end of this one is a reason to look again, however slow the machine is.
+                "name": "crash", "image": "busybox", "command": ["sh", "-c", "exit 1"],
+            }],
+        }),
+    );
+    let failed = |event: &Value| event["reason"] == "Unhealthy" && event["involvedObject"]["name"] == "slow-start";
+    world.fake.until("/none", "a probe too early", |_| world.fake.events().iter().any(failed)).await;
+    world.until("slow-start", "ready", |pod| pod["status"]["containerStatuses"][0]["ready"] == true).await;
+    world.delete("slow-start", 0, &events);
+    world.until_gone("slow-start").await;
 }
 
 async fn pods_outlive_the_kubelet(world: &World) {

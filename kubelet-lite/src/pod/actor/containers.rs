@@ -12,7 +12,7 @@ use crate::pause::protocol::{Container as Reported, Phase, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
 use crate::pod::setup;
-use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
+use crate::pod::state::{Run, Waiting, all, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
 use crate::probes::{self, Kind, Verdict};
 use crate::volumes::image;
@@ -20,6 +20,10 @@ use crate::volumes::image;
 fn present(image: &str) -> String {
     format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
 }
+
+/// Upstream looks at its containers so often. A pod of which one started or ended is gone through then, and containers of it
+/// that are not ready are probed at once, not at their period's end (`UpdatePodStatus` of `pkg/kubelet/prober`).
+const RELIST: Duration = Duration::from_secs(1);
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
@@ -161,6 +165,19 @@ impl Actor {
             tracing::debug!(pod = self.pod.name_any(), container = container.name, "the container runs");
             self.began(&container, &reported.id);
         }
+        if all(self.spec()).any(|container| container.readiness_probe.is_some()) {
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(RELIST).await;
+                let _ = events.send(Event::Settled);
+            });
+        }
+    }
+
+    /// Probes all containers that are not ready, in case they are by now.
+    pub(super) fn ring_unready(&self) {
+        let unready = self.state.containers.values().filter(|one| one.is_running() && one.started && !one.ready);
+        unready.filter_map(|tracked| tracked.id()).for_each(|id| self.probes.ring(id));
     }
 
     pub(super) fn began(&mut self, container: &Container, id: &str) {

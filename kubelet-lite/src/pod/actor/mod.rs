@@ -85,6 +85,8 @@ pub enum Event {
     },
     TornDown(Result<(), libcni::Error>),
     NetworkReady,
+    /// A moment has passed since a container started or ended.
+    Settled,
     /// Only look again.
     Wake,
 }
@@ -325,6 +327,7 @@ impl Actor {
                 self.setup_at = Some(now() + millis(self.retry_delay()));
             }
             Event::NetworkReady => self.awaits_network = false,
+            Event::Settled => self.ring_unready(),
             Event::Wake => {}
         }
     }
