@@ -1,4 +1,4 @@
-//! One container: starting, probing, stopping it, and what follows from its end.
+//! One container: starting and stopping it, and what follows from its end.
 
 use std::time::Duration;
 
@@ -7,23 +7,15 @@ use kube::ResourceExt;
 use runtime::events::EventType;
 
 use super::{Actor, Event, millis, now};
-use crate::container::prepare::{self, PodSide, Prepared};
+use crate::container::prepare::{self, PodSide};
 use crate::pause::protocol::{Container as Reported, Phase, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
 use crate::pod::setup;
-use crate::pod::state::{Run, Waiting, all, is_ephemeral, is_sidecar, named};
+use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
-use crate::probes::{self, Kind, Verdict};
+use crate::probes::{self, Kind};
 use crate::volumes::image;
-
-fn present(image: &str) -> String {
-    format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
-}
-
-/// Upstream looks at its containers so often. A pod of which one started or ended is gone through then, and containers of it
-/// that are not ready are probed at once, not at their period's end (`UpdatePodStatus` of `pkg/kubelet/prober`).
-const RELIST: Duration = Duration::from_secs(1);
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
@@ -65,88 +57,6 @@ impl Actor {
         });
     }
 
-    /// What became of the images that are volumes is said of the pod, whoever mounts them.
-    pub(super) fn tell_images(&self, images: &[image::Found]) {
-        for found in images {
-            match &found.image {
-                Ok(image) => {
-                    if let Some(text) = &image.stand_in {
-                        self.event(None, EventType::Normal, "ImageFromCatalogue", text.clone());
-                    }
-                    self.event(None, EventType::Normal, "Pulled", present(&found.reference));
-                }
-                Err(refused) => {
-                    for (kind, reason, text) in refused.events() {
-                        self.event(None, kind, reason, text);
-                    }
-                }
-            }
-        }
-    }
-
-    pub(super) async fn take_prepared(&mut self, name: &str, attempt: u32, result: Result<Prepared, prepare::Error>) {
-        let image = named(self.spec(), name).and_then(|container| container.image.clone()).unwrap_or_default();
-        match result {
-            Ok(prepared) => {
-                if self.ground.is_none() || self.state.terminating {
-                    self.state.entry(name).run = Run::Idle;
-                    let (node, start) = (self.node.clone(), prepared.start);
-                    tokio::spawn(async move { setup::free_container(&node, &start.bundle, &start.id).await });
-                    return;
-                }
-                if let Some(text) = &prepared.image.stand_in {
-                    self.event(Some(name), EventType::Normal, "ImageFromCatalogue", text.clone());
-                }
-                self.event(Some(name), EventType::Normal, "Pulled", present(&image));
-                if let Some(uid) = prepared.instead_of {
-                    let text = format!(
-                        "user {uid} is not mapped into this user namespace: the container runs as root of it instead"
-                    );
-                    self.event(Some(name), EventType::Warning, "UserNotMapped", text);
-                }
-                let tracked = self.state.entry(name);
-                tracked.image.clone_from(&prepared.image.name);
-                tracked.image_id.clone_from(&prepared.image.id);
-                tracked.attempt = attempt;
-                tracked.resized = None;
-                tracked.resizing = false;
-                tracked.refusals = 0;
-                tracked.waiting = None;
-                tracked.run = Run::Starting { id: prepared.start.id.clone() };
-                self.event(Some(name), EventType::Normal, "Created", "Container created");
-                self.request(&Request::Start(prepared.start)).await;
-            }
-            Err(error) => {
-                let tracked = self.state.entry(name);
-                tracked.run = tracked.last.take().map_or(Run::Idle, Run::Ended);
-                let first = tracked.refusals == 0;
-                tracked.refusals += 1;
-                let refused = match &error {
-                    prepare::Error::Image(refused) | prepare::Error::Volume(refused) => Some(refused),
-                    prepare::Error::Config(_) | prepare::Error::Create(_) => None,
-                };
-                let delay = if refused.is_some() {
-                    self.node.backoff.after(tracked.refusals)
-                } else {
-                    Duration::from_millis(250 << tracked.refusals.min(5))
-                };
-                tracked.retry_at = Some(now() + millis(delay));
-                let text = error.to_string();
-                let (reason, message) =
-                    refused.map_or_else(|| (error.reason(), text.clone()), |refused| refused.waiting(first));
-                tracked.waiting = Some(Waiting { reason: reason.into(), message: Some(message) });
-                // Of a volume's image it is said already.
-                if let prepare::Error::Image(refused) = &error {
-                    for (kind, reason, text) in refused.events() {
-                        self.event(Some(name), kind, reason, text);
-                    }
-                }
-                let why = if refused.is_some() { error.reason().to_owned() } else { text };
-                self.event(Some(name), EventType::Warning, "Failed", format!("Error: {why}"));
-            }
-        }
-    }
-
     pub(super) async fn take_report(&mut self, reported: &Reported) {
         let known = self.state.get(&reported.name);
         if known.is_some_and(|tracked| reported.attempt < tracked.attempt) {
@@ -165,19 +75,7 @@ impl Actor {
             tracing::debug!(pod = self.pod.name_any(), container = container.name, "the container runs");
             self.began(&container, &reported.id);
         }
-        if all(self.spec()).any(|container| container.readiness_probe.is_some()) {
-            let events = self.events.clone();
-            tokio::spawn(async move {
-                tokio::time::sleep(RELIST).await;
-                let _ = events.send(Event::Settled);
-            });
-        }
-    }
-
-    /// Probes all containers that are not ready, in case they are by now.
-    pub(super) fn ring_unready(&self) {
-        let unready = self.state.containers.values().filter(|one| one.is_running() && one.started && !one.ready);
-        unready.filter_map(|tracked| tracked.id()).for_each(|id| self.probes.ring(id));
+        self.look_again_soon();
     }
 
     pub(super) fn began(&mut self, container: &Container, id: &str) {
@@ -210,18 +108,6 @@ impl Actor {
         }
     }
 
-    pub(super) fn start_probes(&mut self, container: &Container, id: &str) {
-        let ip = self.state.pod_ips.first().cloned().unwrap_or_default();
-        let kinds: &[Kind] = if self.state.entry(&container.name).started {
-            &[Kind::Readiness, Kind::Liveness]
-        } else {
-            &[Kind::Startup]
-        };
-        for kind in kinds {
-            self.probes.start(&self.node, container, *kind, id, &ip, &self.events);
-        }
-    }
-
     pub(super) fn running(&self, id: &str) -> Option<Container> {
         let (name, _) =
             self.state.containers.iter().find(|(_, tracked)| tracked.is_running() && tracked.id() == Some(id))?;
@@ -243,36 +129,6 @@ impl Actor {
                     format!("PostStartHook failed: {message}"),
                 );
                 self.stop(&container.name, Some("FailedPostStartHook".to_owned()));
-            }
-        }
-    }
-
-    pub(super) fn take_probe(&mut self, id: &str, kind: Kind, verdict: Verdict) {
-        let Some(container) = self.running(id) else { return };
-        let name = container.name.clone();
-        match verdict {
-            Verdict::Good => match kind {
-                Kind::Startup => {
-                    self.state.entry(&name).started = true;
-                    self.probes.end(id, Kind::Startup);
-                    self.start_probes(&container, id);
-                }
-                Kind::Readiness => self.state.entry(&name).ready = true,
-                Kind::Liveness => {}
-            },
-            Verdict::Bad { message, over } => {
-                let text = format!("{} probe failed: {message}", kind.word());
-                self.event(Some(&name), EventType::Warning, "Unhealthy", text);
-                if !over {
-                    return;
-                }
-                if kind == Kind::Readiness {
-                    self.state.entry(&name).ready = false;
-                } else if !self.state.entry(&name).stopping {
-                    let word = if kind == Kind::Liveness { "liveness" } else { "startup" };
-                    let text = format!("Container {name} failed {word} probe, will be restarted");
-                    self.stop(&name, Some(text));
-                }
             }
         }
     }

@@ -1,9 +1,12 @@
 //! The actor of one pod: takes events one at a time, changes the state, and does what the plan says.
 //!
-//! [`ground`] makes and frees what the pod stands on, [`containers`] takes its containers through their lives.
+//! [`ground`] makes and frees what the pod stands on, [`containers`] takes its containers through their lives: [`images`] with what
+//! they are made of, [`probing`] with what is asked of them, [`resize`] with what they may take.
 
 mod containers;
 mod ground;
+mod images;
+mod probing;
 mod resize;
 
 use std::borrow::Cow;
