@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use clap::Parser;
@@ -36,6 +36,7 @@ use kube::api::Api;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use runtime::listing::{Change, Listing};
+use runtime::ready::Ready;
 use tokio::net::{TcpListener, UdpSocket};
 
 use forward::Forwarder;
@@ -100,24 +101,33 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     let udp = UdpSocket::bind(address).await.with_context(|| format!("listening on {address}/udp"))?;
     let tcp = TcpListener::bind(address).await.with_context(|| format!("listening on {address}/tcp"))?;
 
-    let ready = Arc::new(AtomicBool::new(false));
+    let ready = Arc::new(Ready::default());
     let is_ready = ready.clone();
     let counted = server.clone();
     tokio::select! {
         outcome = follow(client, &server, &ready) => outcome,
         outcome = server.clone().serve_udp(udp) => Ok(outcome?),
         outcome = server.clone().serve_tcp(tcp) => Ok(outcome?),
-        outcome = probes::serve(flags.health_address, "/health", || (StatusCode::OK, "OK".to_owned())) => outcome,
-        outcome = probes::serve(flags.ready_address, "/ready", move || match is_ready.load(Ordering::Relaxed) {
-            true => (StatusCode::OK, "OK".to_owned()),
-            false => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes".to_owned()),
+        outcome = probes::serve(flags.health_address, "/health", || ok("OK".to_owned())) => outcome,
+        outcome = probes::serve(flags.ready_address, "/ready", move || {
+            let ready = is_ready.clone();
+            async move {
+                match ready.soon().await {
+                    true => (StatusCode::OK, "OK".to_owned()),
+                    false => (StatusCode::SERVICE_UNAVAILABLE, "kubernetes".to_owned()),
+                }
+            }
         }) => outcome,
         outcome = probes::serve(flags.metrics_address, "/metrics", move || {
             let requests = counted.requests.load(Ordering::Relaxed);
             let name = "coredns_dns_requests_total";
-            (StatusCode::OK, format!("# HELP {name} Counter of DNS requests made.\n# TYPE {name} counter\n{name} {requests}\n"))
+            ok(format!("# HELP {name} Counter of DNS requests made.\n# TYPE {name} counter\n{name} {requests}\n"))
         }) => outcome,
     }
+}
+
+async fn ok(text: String) -> (StatusCode, String) {
+    (StatusCode::OK, text)
 }
 
 fn upstreams(flags: &Flags) -> anyhow::Result<Vec<SocketAddr>> {
@@ -134,7 +144,7 @@ fn upstreams(flags: &Flags) -> anyhow::Result<Vec<SocketAddr>> {
 }
 
 /// Keeps the records those of the API; ready once both kinds have been listed.
-async fn follow(client: Client, server: &Server, ready: &AtomicBool) -> anyhow::Result<()> {
+async fn follow(client: Client, server: &Server, ready: &Ready) -> anyhow::Result<()> {
     let mut services = watch(Api::<Service>::all(client.clone()), watcher::Config::default()).default_backoff().boxed();
     let mut slices = watch(Api::<EndpointSlice>::all(client), watcher::Config::default()).default_backoff().boxed();
     let (mut service_list, mut slice_list) = (Listing::default(), Listing::default());
@@ -160,7 +170,7 @@ async fn follow(client: Client, server: &Server, ready: &AtomicBool) -> anyhow::
         }
         let now = k8s_openapi::jiff::Timestamp::now().as_second();
         server.serial.store(now.unsigned_abs(), Ordering::Relaxed);
-        if service_list.complete() && slice_list.complete() && !ready.swap(true, Ordering::Relaxed) {
+        if service_list.complete() && slice_list.complete() && ready.set() {
             tracing::info!("ready: all Services and EndpointSlices are known");
         }
     }

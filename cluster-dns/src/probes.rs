@@ -14,11 +14,14 @@ use tokio::net::TcpListener;
 ///
 /// # Errors
 /// When `address` cannot be listened on.
-pub async fn serve(
+pub async fn serve<F>(
     address: String,
     path: &'static str,
-    report: impl Fn() -> (StatusCode, String) + Send + Sync + 'static,
-) -> anyhow::Result<()> {
+    report: impl Fn() -> F + Send + Sync + 'static,
+) -> anyhow::Result<()>
+where
+    F: Future<Output = (StatusCode, String)> + Send + 'static,
+{
     if address.is_empty() {
         return std::future::pending().await;
     }
@@ -34,13 +37,16 @@ pub async fn serve(
         let report = report.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let (code, body) = match request.uri().path() == path {
-                    true => report(),
-                    false => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
-                };
-                let mut response = Response::new(Full::new(Bytes::from(body)));
-                *response.status_mut() = code;
-                async { Ok::<_, Infallible>(response) }
+                let asked = (request.uri().path() == path).then(|| report());
+                async {
+                    let (code, body) = match asked {
+                        Some(report) => report.await,
+                        None => (StatusCode::NOT_FOUND, "not found\n".to_owned()),
+                    };
+                    let mut response = Response::new(Full::new(Bytes::from(body)));
+                    *response.status_mut() = code;
+                    Ok::<_, Infallible>(response)
+                }
             });
             let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = connection.await {

@@ -84,29 +84,88 @@ pub struct Target {
     pub pod_ip: String,
 }
 
+/// Why a probe failed.
+#[derive(Debug)]
+struct Failure {
+    /// As upstream's Event says it.
+    message: String,
+    /// Nobody listens: the container has not seen this probe.
+    refused: bool,
+}
+
+impl From<String> for Failure {
+    fn from(message: String) -> Self {
+        Self { message, refused: false }
+    }
+}
+
+impl Failure {
+    /// A connection that was not made.
+    fn of_connect(what: &str, error: &std::io::Error) -> Self {
+        let refused = error.kind() == std::io::ErrorKind::ConnectionRefused;
+        let why = if refused { "connection refused".to_owned() } else { error.to_string() };
+        Self { message: format!("{what}: connect: {why}"), refused }
+    }
+}
+
+/// How long after a refused connection the first further attempt of the same turn comes; the pauses double.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Until somebody listens for the first time, a turn of a startup or readiness probe lasts as long as its period: a refused
+/// connection is tried again meanwhile. The container cannot tell, but is started or ready as soon as it listens, not a
+/// period later. Pure, so that it is tested without time.
+#[derive(Debug)]
+struct Attempts {
+    /// Somebody has listened, or nobody asks.
+    listens: bool,
+    period: Duration,
+    pause: Duration,
+}
+
+impl Attempts {
+    fn new(kind: Kind, period: Duration) -> Self {
+        Self { listens: kind == Kind::Liveness, period, pause: FIRST_PAUSE }
+    }
+
+    /// What an attempt means that ended `into` its turn: the pause before the next of this turn, or none if it is its last.
+    fn again(&mut self, refused: bool, into: Duration) -> Option<Duration> {
+        self.listens |= !refused;
+        let pause = self.pause;
+        let again = !self.listens && into + pause < self.period;
+        self.pause = if again { pause * 2 } else { FIRST_PAUSE };
+        again.then_some(pause)
+    }
+}
+
 /// Probes for as long as the returned future lives, and hands every verdict to `say`.
-pub async fn work(node: &Node, probe: &Probe, target: &Target, mut say: impl FnMut(Verdict)) {
+pub async fn work(node: &Node, probe: &Probe, kind: Kind, target: &Target, mut say: impl FnMut(Verdict)) {
     let seconds = |value: Option<i32>, default: i32| {
         Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0))
     };
     let period = seconds(probe.period_seconds, 10).max(Duration::from_secs(1));
     let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let mut counter = Counter::new(probe);
+    let mut attempts = Attempts::new(kind, period);
     let mut turns = tokio::time::interval_at(Instant::now() + seconds(probe.initial_delay_seconds, 0), period);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        turns.tick().await;
-        let result = once(node, probe, target, timeout).await;
-        if let Some(verdict) = counter.take(result) {
+        let turn = turns.tick().await;
+        let result = loop {
+            let result = once(node, probe, target, timeout).await;
+            let refused = result.as_ref().is_err_and(|failure| failure.refused);
+            let Some(pause) = attempts.again(refused, turn.elapsed()) else { break result };
+            tokio::time::sleep(pause).await;
+        };
+        if let Some(verdict) = counter.take(result.map_err(|failure| failure.message)) {
             say(verdict);
         }
     }
 }
 
-async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) -> Result<(), String> {
+async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) -> Result<(), Failure> {
     let work = async {
         if let Some(exec) = &probe.exec {
-            return run_exec(node, exec, &target.id, timeout).await;
+            return Ok(run_exec(node, exec, &target.id, timeout).await?);
         }
         if let Some(get) = &probe.http_get {
             return http_get(get, &target.container, &target.pod_ip).await;
@@ -117,27 +176,21 @@ async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) ->
             return TcpStream::connect(address)
                 .await
                 .map(drop)
-                .map_err(|error| format!("dial tcp {host}:{}: {}", address.1, connect_words(&error)));
+                .map_err(|error| Failure::of_connect(&format!("dial tcp {host}:{}", address.1), &error));
         }
         if let Some(grpc) = &probe.grpc {
             let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
-            return crate::grpc_health::check(&target.pod_ip, port, grpc.service.as_deref().unwrap_or_default()).await;
+            let service = grpc.service.as_deref().unwrap_or_default();
+            return Ok(crate::grpc_health::check(&target.pod_ip, port, service).await?);
         }
         Ok(())
     };
     match tokio::time::timeout(timeout, work).await {
         Ok(result) => result,
         Err(_) if probe.http_get.is_some() => {
-            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned())
+            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned().into())
         }
-        Err(_) => Err(format!("command timed out after {}s", timeout.as_secs())),
-    }
-}
-
-fn connect_words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        _ => format!("connect: {error}"),
+        Err(_) => Err(format!("command timed out after {}s", timeout.as_secs()).into()),
     }
 }
 
@@ -165,15 +218,15 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
 }
 
 /// One HTTP/1.1 request; 200 to 399 is good. Certificates are not checked with `scheme: HTTPS`, as upstream.
-async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<(), String> {
+async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<(), Failure> {
     let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
     let port = port(&get.port, container)?;
     let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
     let url = format!("{scheme}://{host}:{port}{path}");
-    let failed = |error: &std::io::Error| format!("Get \"{url}\": dial tcp {host}:{port}: {}", connect_words(error));
-    let stream = TcpStream::connect((host, port)).await.map_err(|error| failed(&error))?;
+    let failed = |error| Failure::of_connect(&format!("Get \"{url}\": dial tcp {host}:{port}"), &error);
+    let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     let mut headers = String::new();
     let mut host_header = format!("{host}:{port}");
     let mut agent = format!(
@@ -182,7 +235,7 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
     );
     for header in get.http_headers.iter().flatten() {
         if header.value.contains(['\r', '\n']) || header.name.contains(['\r', '\n']) {
-            return Err(format!("invalid header {:?}", header.name));
+            return Err(format!("invalid header {:?}", header.name).into());
         }
         match header.name.to_ascii_lowercase().as_str() {
             "host" => host_header.clone_from(&header.value),
@@ -202,7 +255,7 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
     };
     match code.map_err(|error| format!("Get \"{url}\": {error}"))? {
         200..400 => Ok(()),
-        code => Err(format!("HTTP probe failed with statuscode: {code}")),
+        code => Err(format!("HTTP probe failed with statuscode: {code}").into()),
     }
 }
 
@@ -235,7 +288,7 @@ pub async fn hook(
         return run_exec(node, exec, id, timeout).await;
     }
     if let Some(get) = &hook.http_get {
-        return http_get(get, container, pod_ip).await;
+        return http_get(get, container, pod_ip).await.map_err(|failure| failure.message);
     }
     if let Some(sleep) = &hook.sleep {
         tokio::time::sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0))).await;
@@ -259,6 +312,28 @@ mod tests {
         assert_eq!(counter.take(Err("no".into())), bad(true));
         assert_eq!(counter.take(Ok(())), None);
         assert_eq!(counter.take(Ok(())), Some(Verdict::Good));
+    }
+
+    /// When the attempts of a turn of two seconds come, in ms, if nobody listens before `listens_at`; attempts take no time.
+    fn attempts_of_a_turn(attempts: &mut Attempts, listens_at: u64) -> Vec<u64> {
+        let mut at = vec![0];
+        while let Some(pause) = attempts.again(at[at.len() - 1] < listens_at, Duration::from_millis(at[at.len() - 1])) {
+            at.push(at[at.len() - 1] + u64::try_from(pause.as_millis()).expect("short"));
+        }
+        at
+    }
+
+    #[test]
+    fn who_begins_to_listen_is_ready_at_once() {
+        let period = Duration::from_secs(2);
+        for kind in [Kind::Startup, Kind::Readiness] {
+            let mut attempts = Attempts::new(kind, period);
+            // The last attempt is the one that counts.
+            assert_eq!(attempts_of_a_turn(&mut attempts, u64::MAX), [0, 10, 30, 70, 150, 310, 630, 1270], "{kind:?}");
+            assert_eq!(attempts_of_a_turn(&mut attempts, 200), [0, 10, 30, 70, 150, 310], "{kind:?}");
+            assert_eq!(attempts_of_a_turn(&mut attempts, u64::MAX), [0], "somebody listened once: {kind:?}");
+        }
+        assert_eq!(attempts_of_a_turn(&mut Attempts::new(Kind::Liveness, period), u64::MAX), [0]);
     }
 
     #[test]

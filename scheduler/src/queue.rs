@@ -7,7 +7,8 @@
 //!  due ── back-off ◄─event── unschedulable ──(5 min)──► active
 //! ```
 //!
-//! An event wakes only pods that a plugin it concerns has refused. Time is handed in.
+//! An event wakes only pods that a plugin it concerns has refused. Their back-off lets others go first; when there are no
+//! others it need not be over (KEP-5142). A pod whose binding failed waits it out. Time is handed in.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::core::pod::PodInfo;
 
 const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+/// Pods whose back-off ends within the same window go in the order of the active ones.
+const WINDOW: Duration = Duration::from_secs(1);
 /// After this a pod is tried again although nothing happened, in case an event was missed.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -84,7 +87,12 @@ type Rank = (std::cmp::Reverse<i32>, u64);
 pub struct Queue {
     active: BTreeMap<Rank, String>,
     ranks: HashMap<String, Rank>,
-    backoff: BTreeMap<(Instant, String), ()>,
+    /// By the beginning of the window in which the back-off ends.
+    backoff: BTreeMap<(Instant, Rank), String>,
+    /// Pods that no plugin refused, by the end of their back-off.
+    failed: BTreeMap<(Instant, Rank), String>,
+    /// Where windows are counted from.
+    begun: Option<Instant>,
     unschedulable: HashMap<String, Instant>,
     pods: HashMap<String, Waiting>,
     arrivals: u64,
@@ -116,10 +124,28 @@ impl Queue {
         self.activate(uid);
     }
 
-    fn activate(&mut self, uid: String) {
-        let Some(waiting) = self.pods.get(&uid) else { return };
+    fn rank(&mut self, priority: i32) -> Rank {
         self.arrivals += 1;
-        let rank = (std::cmp::Reverse(waiting.pod.priority), self.arrivals);
+        (std::cmp::Reverse(priority), self.arrivals)
+    }
+
+    fn back_off(&mut self, uid: String, now: Instant) {
+        let Some(waiting) = self.pods.get(&uid) else { return };
+        let due = waiting.last_try.map_or(now, |tried| tried + waiting.backoff());
+        let (priority, failed) = (waiting.pod.priority, waiting.refused_by.is_empty());
+        let rank = self.rank(priority);
+        if failed {
+            self.failed.insert((due, rank), uid);
+        } else {
+            let begun = *self.begun.get_or_insert(now);
+            let windows = due.duration_since(begun).as_secs() / WINDOW.as_secs();
+            self.backoff.insert((begun + Duration::from_secs(windows * WINDOW.as_secs()), rank), uid);
+        }
+    }
+
+    fn activate(&mut self, uid: String) {
+        let Some(priority) = self.pods.get(&uid).map(|waiting| waiting.pod.priority) else { return };
+        let rank = self.rank(priority);
         self.ranks.insert(uid.clone(), rank);
         self.active.insert(rank, uid);
     }
@@ -129,7 +155,8 @@ impl Queue {
             self.active.remove(&rank);
         }
         self.unschedulable.remove(uid);
-        self.backoff.retain(|(_, other), ()| other != uid);
+        self.backoff.retain(|_, other| other != uid);
+        self.failed.retain(|_, other| other != uid);
     }
 
     /// Whether `pod` waits here and asks for the same as before.
@@ -146,9 +173,11 @@ impl Queue {
     /// The next pod to decide on, and the moment to give back to [`refused`](Self::refused).
     pub fn pop(&mut self, now: Instant) -> Option<(Waiting, u64)> {
         self.wake(now);
-        let (rank, uid) = self.active.pop_first()?;
+        let uid = match self.active.pop_first() {
+            Some((_, uid)) => uid,
+            None => self.backoff.pop_first()?.1,
+        };
         self.ranks.remove(&uid);
-        debug_assert!(rank.1 <= self.arrivals);
         let mut waiting = self.pods.remove(&uid)?;
         waiting.attempts += 1;
         Some((waiting, self.moment))
@@ -161,10 +190,9 @@ impl Queue {
             || self.news.iter().any(|(at, news)| *at > since && by.iter().any(|plugin| news.concerns(*plugin)));
         waiting.refused_by = by;
         waiting.last_try = Some(now);
-        let due = now + waiting.backoff();
         self.pods.insert(uid.clone(), waiting);
         if hopeful {
-            self.backoff.insert((due, uid), ());
+            self.back_off(uid, now);
         } else {
             self.unschedulable.insert(uid, now);
         }
@@ -186,18 +214,19 @@ impl Queue {
             .collect();
         for uid in woken {
             self.unschedulable.remove(&uid);
-            let Some(waiting) = self.pods.get(&uid) else { continue };
-            let due = waiting.last_try.map_or(now, |tried| tried + waiting.backoff());
-            self.backoff.insert((due, uid), ());
+            self.back_off(uid, now);
         }
     }
 
     fn wake(&mut self, now: Instant) {
-        while let Some(entry) = self.backoff.first_entry() {
-            if entry.key().0 > now {
-                break;
+        let mut due = Vec::new();
+        // A window is over with its last moment.
+        for (queue, rest) in [(&mut self.backoff, WINDOW), (&mut self.failed, Duration::ZERO)] {
+            while let Some(entry) = queue.first_entry().filter(|entry| entry.key().0 + rest <= now) {
+                due.push(entry.remove());
             }
-            let ((_, uid), ()) = entry.remove_entry();
+        }
+        for uid in due {
             self.activate(uid);
         }
         let stale: Vec<_> = self
@@ -215,9 +244,11 @@ impl Queue {
     /// When to look again if nothing happens until then.
     #[must_use]
     pub fn next_due(&self) -> Option<Instant> {
-        let backoff = self.backoff.first_key_value().map(|((due, _), ())| *due);
+        // Who only lets others go first is due when there are none.
+        let backoff = self.backoff.first_key_value().map(|((window, _), _)| *window);
+        let failed = self.failed.first_key_value().map(|((due, _), _)| *due);
         let stale = self.unschedulable.values().min().map(|since| *since + LONGEST_WAIT);
-        backoff.into_iter().chain(stale).min()
+        backoff.into_iter().chain(failed).chain(stale).min()
     }
 }
 
@@ -257,8 +288,33 @@ mod tests {
         queue.tell(News::StorageChanged, now);
         assert_eq!(queue.next_due(), Some(now + LONGEST_WAIT));
         queue.tell(News::PodLeft, now);
-        assert_eq!(next(&mut queue, now), None, "its back-off is not over");
-        assert_eq!(next(&mut queue, now + Duration::from_secs(1)).as_deref(), Some("a"));
+        queue.put(pod("b", -5));
+        assert_eq!(next(&mut queue, now).as_deref(), Some("b"), "who backs off lets others go first");
+        assert_eq!(next(&mut queue, now).as_deref(), Some("a"), "there are none");
+    }
+
+    #[test]
+    fn a_failed_binding_waits_out_its_back_off() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.put(pod("a", 0));
+        let (waiting, moment) = queue.pop(now).unwrap();
+        queue.refused(waiting, BTreeSet::new(), moment, now);
+        assert_eq!(next(&mut queue, now), None);
+        assert_eq!(queue.next_due(), Some(now + FIRST_BACKOFF));
+        assert_eq!(next(&mut queue, now + FIRST_BACKOFF).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn back_offs_that_end_together_go_by_priority() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for (name, priority, at) in [("a", 0, 100), ("vip", 9, 300), ("later", 99, 1_200)] {
+            queue.put(pod(name, priority));
+            let (waiting, moment) = queue.pop(now).unwrap();
+            queue.refused(waiting, [Plugin::NodeResourcesFit].into(), moment, now + Duration::from_millis(at));
+        }
+        queue.tell(News::NodeAdded, now);
+        let order: Vec<_> = std::iter::from_fn(|| next(&mut queue, now)).collect();
+        assert_eq!(order, ["vip", "a", "later"]);
     }
 
     #[test]
@@ -269,6 +325,7 @@ mod tests {
         queue.tell(News::NodeAdded, now);
         queue.refused(waiting, [Plugin::NodeResourcesFit].into(), moment, now);
         assert_eq!(queue.next_due(), Some(now + FIRST_BACKOFF));
+        assert_eq!(next(&mut queue, now).as_deref(), Some("a"));
         queue.remove("a");
         assert_eq!(queue.next_due(), None);
     }

@@ -118,9 +118,10 @@ impl Peers {
             self.by_node.insert(node.to_owned(), wanted.clone())
         }
         .unwrap_or_default();
+        let missing = wanted.into_iter().filter(|entry| !had.contains(entry)).collect();
         // What another node also wants stays: a subnet may have moved to a node that announced itself first.
         let lost: Vec<Entry> = had.into_iter().filter(|entry| !self.wants(entry)).collect();
-        difference(lost, wanted)
+        difference(lost, missing)
     }
 
     /// Takes the complete list of leases; `found` is what the kernel holds now. Forgets nodes not listed.
@@ -192,6 +193,7 @@ mod tests {
     fn a_peer_comes_as_neighbour_fdb_route_and_goes_in_reverse() {
         let mut peers = peers(None);
         assert_eq!(peers.update("w2", Some(&lease(2))), set(tunnel(&lease(2))));
+        assert_eq!(peers.update("w2", Some(&lease(2))), [], "a Node that only beats");
         assert_eq!(peers.update("w1", Some(&lease(1))), [], "ourselves");
         let gone: Vec<Change> = tunnel(&lease(2)).into_iter().rev().map(Change::Remove).collect();
         assert_eq!(peers.update("w2", None), gone);

@@ -9,13 +9,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use runtime::ready::Ready;
 use tokio::net::TcpListener;
 
 /// What the metrics tell.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// A first configuration is being served.
-    pub serving: AtomicBool,
+    pub serving: Ready,
     pub last_load_successful: AtomicBool,
     pub loads: AtomicU64,
     pub load_errors: AtomicU64,
@@ -24,7 +25,7 @@ pub struct Metrics {
 
 impl Metrics {
     pub fn loaded(&self, took: Duration) {
-        self.serving.store(true, Ordering::Relaxed);
+        self.serving.set();
         self.last_load_successful.store(true, Ordering::Relaxed);
         self.loads.fetch_add(1, Ordering::Relaxed);
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -74,7 +75,7 @@ pub async fn spawn(address: SocketAddr, metrics: Arc<Metrics>) -> std::io::Resul
 }
 
 async fn healthz(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str) {
-    if metrics.serving.load(Ordering::Relaxed) {
+    if metrics.serving.soon().await {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "no configuration is being served yet")

@@ -110,14 +110,15 @@ pub async fn mark_control_plane(client: &Client, cluster: &ClusterPlan) -> anyho
 /// What is still being waited for, in the user's words; empty when everything is there.
 pub type Pending = Vec<String>;
 
-/// Follows nodes and Deployments until all nodes are Ready and all Deployments of the add-ons are available. `tell` is
-/// called whenever what is pending has changed.
+/// Follows nodes and Deployments until all nodes are Ready and, with `add_ons`, all Deployments of the add-ons are
+/// available. `tell` is called whenever what is pending has changed.
 ///
 /// # Errors
 /// When the watches fail for good, or `patience` has passed; the error says what was still pending.
 pub async fn wait(
     client: &Client,
     cluster: &ClusterPlan,
+    add_ons: bool,
     patience: Duration,
     mut tell: impl FnMut(&Pending),
 ) -> anyhow::Result<()> {
@@ -148,7 +149,7 @@ pub async fn wait(
                     Some(WatchEvent::Added(deployment) | WatchEvent::Modified(deployment)) => {
                         let name = deployment.metadata.name.clone().unwrap_or_default();
                         let own = deployment.metadata.labels.as_ref().is_some_and(|l| l.get("knetsim.dev/add-on").is_some());
-                        if own {
+                        if own && add_ons {
                             deployments.insert(name, deployment_available(&deployment));
                         }
                     }

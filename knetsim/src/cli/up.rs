@@ -30,12 +30,23 @@ pub struct Args {
     /// Where clusters that do not say otherwise keep their objects
     #[arg(long, value_enum, default_value = "embedded")]
     store: Store,
-    /// How long to wait for everything, in seconds
+    /// What to wait for before returning
+    #[arg(long, value_enum, default_value = "all")]
+    wait: Wait,
+    /// How long to wait for it, in seconds
     #[arg(long, default_value_t = 120)]
     timeout: u64,
-    /// Return as soon as the API servers answer
-    #[arg(long)]
-    no_wait: bool,
+}
+
+/// What `up` waits for; each value includes those above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Wait {
+    /// The API servers answer; nothing is applied
+    Api,
+    /// All nodes are Ready, and the add-ons are applied
+    Nodes,
+    /// All add-ons are available
+    All,
 }
 
 /// # Errors
@@ -71,9 +82,9 @@ pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
         }
         return Err(error);
     }
-    if !args.no_wait {
+    if args.wait > Wait::Api {
         let patience = Duration::from_secs(args.timeout);
-        runtime::block_on(bring_up(layout, &plan, patience, &mut show)).with_context(|| {
+        runtime::block_on(bring_up(layout, &plan, args.wait, patience, &mut show)).with_context(|| {
             format!(
                 "the emulator runs, but is not complete (see `knetsim status`, `knetsim logs`; data folder {})",
                 layout.root().display()
@@ -193,8 +204,14 @@ fn start(layout: &Layout, plan: &Plan, sockets: Vec<OwnedFd>, show: &mut Display
     bail!("the launcher ended: {last} (its log is {})", layout.launcher_log().display())
 }
 
-/// Applies the add-ons of all clusters at once, and waits for nodes and Deployments.
-async fn bring_up(layout: &Layout, plan: &Plan, patience: Duration, show: &mut Display) -> anyhow::Result<()> {
+/// Applies the add-ons of all clusters at once, and waits for nodes and, where asked to, Deployments.
+async fn bring_up(
+    layout: &Layout,
+    plan: &Plan,
+    wait: Wait,
+    patience: Duration,
+    show: &mut Display,
+) -> anyhow::Result<()> {
     let show = std::cell::RefCell::new(show);
     let waiting = std::cell::RefCell::new(std::collections::BTreeMap::<&str, system::Pending>::new());
     let each = plan.clusters.iter().map(|cluster| {
@@ -204,7 +221,7 @@ async fn bring_up(layout: &Layout, plan: &Plan, patience: Duration, show: &mut D
             system::apply(&client, cluster, plan).await.with_context(|| format!("in cluster {}", cluster.name))?;
             show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
             let marked = system::mark_control_plane(&client, cluster);
-            let usable = system::wait(&client, cluster, patience, |pending| {
+            let usable = system::wait(&client, cluster, wait == Wait::All, patience, |pending| {
                 let mut all = waiting.borrow_mut();
                 let before = all.insert(&cluster.name, pending.clone()).unwrap_or_default();
                 let mut show = show.borrow_mut();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject};
+use k8s_openapi::api::core::v1::{ContainerImage, Node as NodeObject, NodeCondition, NodeStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -24,7 +24,9 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Only for flags that make no Node.
 pub async fn register(node: &Node) -> Result<NodeObject, status::Error> {
     let api: Api<NodeObject> = Api::all(node.client.clone());
-    let object = status::object(&node.name, &node.flags, &node.machine)?;
+    let mut object = status::object(&node.name, &node.flags, &node.machine)?;
+    // With its status: the scheduler takes a node for what its first version says.
+    object.status = Some(status_now(node, &[]));
     let mut said = false;
     loop {
         match attempt(&api, &node.name, &object).await {
@@ -90,17 +92,8 @@ pub async fn report(node: Arc<Node>) {
     let api: Api<NodeObject> = Api::all(node.client.clone());
     let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
     loop {
-        let not_ready = readiness.borrow_and_update().clone();
-        let images = images(&node);
-        let status = status::status(
-            &node.name,
-            &node.flags,
-            &node.machine,
-            images,
-            not_ready.as_deref(),
-            &before,
-            Timestamp::now(),
-        );
+        readiness.mark_unchanged();
+        let status = status_now(&node, &before);
         let was_ready = is_ready(&before);
         let conditions = status.conditions.clone().unwrap_or_default();
         let mut wait = REPORT;
@@ -108,7 +101,7 @@ pub async fn report(node: Arc<Node>) {
         match api.patch_status(&node.name, &PatchParams::default(), &Patch::Strategic(patch)).await {
             Ok(_) => {
                 before = conditions;
-                if not_ready.is_none() != was_ready {
+                if is_ready(&before) != was_ready {
                     let (reason, text) =
                         if was_ready { ("NodeNotReady", "NodeNotReady") } else { ("NodeReady", "NodeReady") };
                     node.events.node(
@@ -139,7 +132,14 @@ pub async fn report(node: Arc<Node>) {
     }
 }
 
-fn is_ready(conditions: &[k8s_openapi::api::core::v1::NodeCondition]) -> bool {
+/// The status as it is now; `before` keeps transition times.
+fn status_now(node: &Node, before: &[NodeCondition]) -> NodeStatus {
+    let not_ready = node.network.borrow().clone();
+    let (name, images) = (&node.name, images(node));
+    status::status(name, &node.flags, &node.machine, images, not_ready.as_deref(), before, Timestamp::now())
+}
+
+fn is_ready(conditions: &[NodeCondition]) -> bool {
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 

@@ -43,7 +43,7 @@ impl Workers {
             tokio::spawn(async move {
                 let id = target.id.clone();
                 let say = |verdict| drop(events.send(Event::Probed { id: id.clone(), kind, verdict }));
-                probes::work(&node, &probe, &target, say).await;
+                probes::work(&node, &probe, kind, &target, say).await;
             })
         });
     }

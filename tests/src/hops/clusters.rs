@@ -7,16 +7,21 @@ use crate::emulator::Emulator;
 
 const NAME: &str = "web-of-c0";
 
-/// Sites in both clusters, linked by a token that c0 grants and c1 redeems.
-pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
+/// A site in each cluster; in c0 one that can be linked to.
+pub fn sites(emulator: &Emulator) -> anyhow::Result<Seen> {
     emulator.apply("c0", &emulator.demo("40-skupper-c0.yaml"))?;
     emulator.apply("c1", &emulator.demo("50-skupper-c1.yaml"))?;
+    let mut commands = Vec::new();
     for context in ["c0", "c1"] {
-        emulator.kubectl(
-            context,
-            &["-n", "demo", "wait", "--for=condition=Ready", &format!("site/{context}"), "--timeout=80s"],
-        )?;
+        let site = format!("site/{context}");
+        let ready = ["-n", "demo", "wait", "--for=condition=Ready", &site, "--timeout=80s"];
+        commands.push(emulator.kubectl(context, &ready)?.command);
     }
+    seen(commands.remove(0), "both sites Ready")
+}
+
+/// The sites are linked by a token that c0 grants and c1 redeems.
+pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
     let exists = emulator.try_kubectl("c1", &["-n", "demo", "get", "link"])?;
     if !exists.stdout.contains("c0") {
         emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "accessgrant/c1", "--timeout=60s"])?;
@@ -43,7 +48,7 @@ pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
         emulator.kubectl("c1", &redeemed)?;
     }
     let ready = emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "--timeout=60s"])?;
-    seen(ready.command, "both sites Ready, the link is operational")
+    seen(ready.command, "the link is operational")
 }
 
 /// A pod of c1 asks the Deployment of c0 by the Listener's name, though pod ranges are the same on both sides.

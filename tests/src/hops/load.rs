@@ -8,9 +8,9 @@ use anyhow::{Context, bail, ensure};
 use crate::emulator::Emulator;
 use crate::shell::{self, PATIENCE};
 
-/// Requests go out one after the other until the input ends; each answer or failure is a line. Bounded in any case. The end of
-/// input is what is waited for, not a line: bash loses what it has read when its timeout comes in between.
-const LOOP: &str = r#"n=0; while [ $n -lt 20000 ]; do n=$((n+1)); if a=$(curl -sS -m3 -o - -w ' %{http_code}' "$URL" 2>&1); then echo "${a//$'\n'/}"; else echo "LOST ${a//$'\n'/ }"; fi; read -t 0.005 _; [ $? -gt 128 ] || break; done"#;
+/// Requests go out one after the other, each on a connection of its own, until the input ends; each answer or failure
+/// ends with a line of its status, 000 where there is none. Bounded in any case.
+const LOOP: &str = r#"curl -sS -m3 --rate 100/s -H 'Connection: close' -w ' %{http_code}\n' "$URL?[1-20000]" 2>&1 & p=$!; read -r _; kill $p; wait $p 2>/dev/null; true"#;
 
 /// A running load.
 pub struct Load {
@@ -47,9 +47,9 @@ impl Load {
     /// Reads answers until one fulfils `enough`, which also gets their count since this call.
     pub fn until(&mut self, mut enough: impl FnMut(&str, usize) -> bool) -> anyhow::Result<()> {
         for count in 1..=5_000 {
-            let line = self.lines.next().context("the client ended by itself")??;
-            let done = enough(&line, count);
-            self.answers.push(line);
+            let answer = self.answer()?.context("the client ended by itself")?;
+            let done = enough(&answer, count);
+            self.answers.push(answer);
             if done {
                 return Ok(());
             }
@@ -57,11 +57,23 @@ impl Load {
         bail!("5000 answers, and still not what was waited for; the last: {:?}", self.answers.last())
     }
 
+    /// The next answer, up to its status and in one line; none at the end, where one may have been under way.
+    fn answer(&mut self) -> anyhow::Result<Option<String>> {
+        let mut answer = String::new();
+        for line in self.lines.by_ref() {
+            answer.push_str(&line?);
+            if answer.rsplit_once(' ').is_some_and(|(_, code)| code.len() == 3 && code.parse::<u16>().is_ok()) {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
     /// Ends the loop. How many requests were made; an error when one was lost.
     pub fn finish(mut self) -> anyhow::Result<usize> {
         drop(self.stdin.take());
-        for line in self.lines.by_ref() {
-            self.answers.push(line?);
+        while let Some(answer) = self.answer()? {
+            self.answers.push(answer);
         }
         if shell::wait(&mut self.child, PATIENCE)?.is_none() {
             self.child.kill()?;

@@ -48,6 +48,8 @@ pub const HOPS: &[Hop] = &[
     hop("node to node", &[], nodes::ping),
     // Cuts c0 off from the WAN for a moment: nothing that comes from outside may be under way.
     hop("cluster to cluster", &[], nodes::by_way_of_wan),
+    hop("add-ons of c0", &[], |e| nodes::add_ons(e, "c0")),
+    hop("add-ons of c1", &[], |e| nodes::add_ons(e, "c1")),
     hop("apply", &[], pods::apply),
     hop("roll out", &["apply"], pods::roll_out),
     hop("one pod a worker", &["roll out"], pods::spread),
@@ -61,7 +63,7 @@ pub const HOPS: &[Hop] = &[
     hop("cp", &["roll out"], pods::copy),
     hop("port-forward", &["roll out"], pods::port_forward),
     hop("describe", &["roll out"], pods::describe),
-    hop("Service by name", &["roll out"], services::by_name),
+    hop("Service by name", &["roll out", "add-ons of c0"], services::by_name),
     hop(
         "scale under load",
         &[
@@ -77,10 +79,11 @@ pub const HOPS: &[Hop] = &[
     ),
     hop("delete under load", &["scale under load"], services::delete),
     hop("NodePort from outside", &["cluster to cluster", "roll out"], services::node_port),
-    hop("Ingress from outside", &["cluster to cluster", "apply"], ingress::paths),
+    hop("Ingress from outside", &["cluster to cluster", "apply", "add-ons of c0"], ingress::paths),
     hop("Ingress edited", &["Ingress from outside"], ingress::edit),
-    hop("sites linked", &["cluster to cluster", "apply"], clusters::link),
-    hop("c1 asks c0", &["sites linked", "roll out"], clusters::ask),
+    hop("sites", &["apply"], clusters::sites),
+    hop("sites linked", &["cluster to cluster", "sites"], clusters::link),
+    hop("c1 asks c0", &["sites linked", "roll out", "add-ons of c1"], clusters::ask),
     hop("WAN cut", &["c1 asks c0", "NodePort from outside", "Ingress edited"], clusters::cut),
     hop("WAN mended", &["WAN cut"], clusters::mend),
     hop("a kind of one's own", &["apply"], extending::custom_kind),

@@ -22,6 +22,16 @@ pub fn ready(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
     seen(wide.command.clone(), format!("4 Ready, {}", addresses.into_iter().collect::<Vec<_>>().join(" ")))
 }
 
+/// Cluster DNS, the ingress controller and the Skupper controller serve.
+pub fn add_ons(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
+    let wait = ["wait", "-A", "--for=condition=Available", "deployment", "-l", "knetsim.dev/add-on", "--timeout=80s"];
+    let said = emulator.kubectl(context, &wait)?;
+    let names: Vec<_> =
+        said.lines().filter_map(|line| line.strip_prefix("deployment.apps/")?.split(' ').next()).collect();
+    ensure!(names.contains(&"coredns"), "{}", said.stdout);
+    seen(said.command.clone(), names.join(" "))
+}
+
 /// Every worker of c0 pings the next one.
 pub fn ping(emulator: &Emulator) -> anyhow::Result<Seen> {
     for (from, to) in [("c0w1", "10.0.0.12"), ("c0w2", "10.0.0.13"), ("c0w3", "10.0.0.11"), ("c0w1", "10.0.0.10")] {

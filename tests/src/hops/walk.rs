@@ -30,11 +30,13 @@ pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
     println!("{:<24} {:<7} {:>6}  COMMAND  =>  WHAT CAME BACK", "HOP", "RESULT", "TIME");
     let mut outcomes: HashMap<&'static str, Outcome> = HashMap::new();
     let mut waiting: Vec<&'static Hop> = hops.iter().collect();
+    waiting.sort_by_key(|hop| std::cmp::Reverse(chain(hops, hop)));
     let mut told = 0;
     let mut running = 0;
     let (report, reports) = mpsc::channel();
     while told < hops.len() {
-        // Rows come after those they need, so one pass finds also what is missing because something else is.
+        // A hop starts a longer chain than those that need it, so one pass finds also what is missing because something
+        // else is.
         waiting.retain(|hop| {
             let missing = hop.after.iter().find(|name| outcomes.get(*name).is_some_and(|o| !o.went_well()));
             if let Some(name) = missing {
@@ -70,6 +72,13 @@ pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
     let took = begun.elapsed().as_secs_f32();
     println!("{} hops in {took:.1} s, {} ok, {failed} failed", hops.len(), hops.len() - failed);
     failed
+}
+
+/// How many hops come one after the other from this one on: the longest chain is begun first, for it decides how long all
+/// of it takes.
+fn chain(hops: &[Hop], hop: &Hop) -> usize {
+    let next = hops.iter().filter(|next| next.after.contains(&hop.name));
+    1 + next.map(|next| chain(hops, next)).max().unwrap_or(0)
 }
 
 fn tell(name: &str, outcome: &Outcome) {
