@@ -129,7 +129,7 @@ pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
         if new == live.value {
             break;
         }
-        if write::commit(&call, &key, &new, live.revision).await?.is_some() {
+        if write::commit(&call, &key, new, live.revision).await?.is_some() {
             break;
         }
     }

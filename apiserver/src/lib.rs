@@ -51,6 +51,7 @@ const LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let options = Options::parse_from(args);
     runtime::log::init("apiserver");
+    kernel::memory::share_heap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
 }

@@ -225,7 +225,7 @@ pub async fn authenticate(
         if let Some(user) = app.access.tokens.get(bearer, now) {
             return Ok(user);
         }
-        let (user, _) = token(app, bearer, &[], notes).await.map_err(|why| {
+        let (user, _) = Box::pin(token(app, bearer, &[], notes)).await.map_err(|why| {
             tracing::debug!(why, "a bearer token was refused");
             ApiError::unauthorized()
         })?;

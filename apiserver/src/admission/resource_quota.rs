@@ -114,5 +114,5 @@ async fn charge(call: &Call, loaded: &write::Loaded, used: &Amounts) -> ApiResul
     quota["status"]["used"] = used.to_json();
     create::track(&inner, Some(&loaded.value), &mut quota);
     let key = inner.resource.key(&inner.info.namespace, &inner.info.name);
-    Ok(write::commit(&inner, &key, &quota, loaded.revision).await?.is_some())
+    Ok(write::commit(&inner, &key, quota, loaded.revision).await?.is_some())
 }

@@ -177,7 +177,7 @@ async fn tell(app: &Arc<App>, name: &str, verdict: &Verdict) -> ApiResult<()> {
     for _ in 0..write::ATTEMPTS {
         let Some(live) = write::load(&call, &key).await? else { return Ok(()) };
         let mut new = live.value.clone();
-        if !set(&mut new, verdict) || write::commit(&call, &key, &new, live.revision).await?.is_some() {
+        if !set(&mut new, verdict) || write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
     }

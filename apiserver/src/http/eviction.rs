@@ -64,7 +64,7 @@ pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
         }
         if !call.dry_run() {
             target(&mut pod);
-            let Some(written) = write::commit(call, &key, &pod, live.revision).await? else {
+            let Some(written) = write::commit(call, &key, pod, live.revision).await? else {
                 match free {
                     // It was judged as it was then.
                     Some(budget) => return Err(refusal(true, &pending(&budget))),
@@ -133,7 +133,7 @@ async fn disrupt(call: &Call, pod: &Value) -> ApiResult<Option<String>> {
             Verdict::Refuse { later, why } => return Err(refusal(later, &why)),
             Verdict::Charge(_) if call.dry_run() => return Ok(None),
             Verdict::Charge(budget) => {
-                if write::commit(&inner, &key, &budget, live.revision).await?.is_some() {
+                if write::commit(&inner, &key, budget, live.revision).await?.is_some() {
                     return Ok(None);
                 }
             }

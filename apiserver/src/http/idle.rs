@@ -7,35 +7,45 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::time::Instant;
 
-/// How many requests of a connection are under way.
+/// How many requests of a connection are under way, and when the last one ended. Nobody is woken by either: a request costs a
+/// count, and who waits for the end of all looks again when it could have come.
 #[derive(Clone)]
-pub struct Uses(Arc<watch::Sender<usize>>);
+pub struct Uses(Arc<Mutex<Count>>);
+
+struct Count {
+    under_way: usize,
+    ended: Instant,
+}
 
 /// One of them; it ends when this is dropped.
 pub struct Use(Uses);
 
 impl Default for Uses {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
+        Self(Arc::new(Mutex::new(Count { under_way: 0, ended: Instant::now() })))
     }
 }
 
 impl Uses {
     #[must_use]
     pub fn begin(&self) -> Use {
-        self.0.send_modify(|uses| *uses += 1);
+        self.0.lock().under_way += 1;
         Use(self.clone())
     }
 
     /// Waits until there has been no use for `patience`.
     pub async fn idle(&self, patience: Duration) {
-        let mut uses = self.0.subscribe();
-        // The sender is this one's own, so it cannot be gone.
-        while uses.wait_for(|uses| *uses == 0).await.is_ok() {
-            if tokio::time::timeout(patience, uses.changed()).await.is_err() {
-                return;
+        loop {
+            let quiet = {
+                let count = self.0.lock();
+                if count.under_way > 0 { Duration::ZERO } else { count.ended.elapsed() }
+            };
+            match patience.checked_sub(quiet).filter(|left| !left.is_zero()) {
+                Some(left) => tokio::time::sleep(left).await,
+                None => return,
             }
         }
     }
@@ -43,7 +53,9 @@ impl Uses {
 
 impl Drop for Use {
     fn drop(&mut self) {
-        self.0.0.send_modify(|uses| *uses -= 1);
+        let mut count = self.0.0.lock();
+        count.under_way -= 1;
+        count.ended = Instant::now();
     }
 }
 

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::answer;
 use super::negotiate::{Accept, Media, content_type};
@@ -191,12 +191,12 @@ async fn admit(
         request.extensions_mut().insert(proxy::From(address));
     }
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
-        return Ok(aggregator::proxy::answer(app, &remote, &user, request).await);
+        return Ok(Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await);
     }
     if info.is_resource {
         resource(app, user, request, info, query).await
     } else {
-        other(app, &user, request, &info, &query).await
+        Box::pin(other(app, &user, request, &info, &query)).await
     }
 }
 
@@ -289,7 +289,16 @@ pub async fn collect(request: Request) -> ApiResult<Bytes> {
     }
 }
 
+/// A GET of an object is answered here. What takes longer has a future of its own: that of a request is made and moved into a
+/// task for each, so it should be small.
 async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
+    match (call.info.verb, call.info.subresource.as_str()) {
+        ("get", "") if call.resource.has_verb("get") => read::get(call).await,
+        _ => Box::pin(dispatch_rest(call, request)).await,
+    }
+}
+
+async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     let (resource, info) = (&call.resource, &call.info);
     let not_allowed = || ApiError::method_not_allowed(&resource.group, &resource.plural, info.verb);
     if !info.subresource.is_empty() {
@@ -307,7 +316,6 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     }
     let media = content_type(request.headers());
     match info.verb {
-        "get" => read::get(call).await,
         "list" => read::list(call).await,
         "watch" => watch::watch(call, request).await,
         "create" if resource.prefix.is_empty() => {
@@ -359,7 +367,10 @@ async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
         "deletecollection" => {
             let bytes = collect(request).await?;
             let options = delete::Options::parse(call, &media, &bytes)?;
-            plain(call, 200, &delete::collection(call, &options).await?)
+            let list = delete::collection(call, &options).await?;
+            let metadata = json!({ "resourceVersion": list.revision.to_string() });
+            let include = Include::parse(call.query.get("includeObject"));
+            answer::list(&call.app, resource, call.accept, include, list, &metadata).await
         }
         _ => Err(not_allowed()),
     }

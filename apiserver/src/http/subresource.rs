@@ -134,7 +134,7 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
         if call.dry_run() {
             return Ok(success());
         }
-        if write::commit(&pods, &key, &pod, live.revision).await?.is_some() {
+        if write::commit(&pods, &key, pod, live.revision).await?.is_some() {
             return Ok(success());
         }
     }

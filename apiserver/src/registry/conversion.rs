@@ -115,7 +115,7 @@ pub async fn convert(app: &App, resource: &Resource, mut value: Value, to: &str)
             Ok(value)
         }
         Some(webhook) => {
-            let mut list = webhook.convert(app, resource, vec![value], to).await?;
+            let mut list = Box::pin(webhook.convert(app, resource, vec![value], to)).await?;
             Ok(list.pop().unwrap_or(Value::Null))
         }
     }
@@ -170,7 +170,7 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
     if let Some(webhook) = webhook {
         for batch in missing.chunks(BATCH) {
             let asked = batch.iter().map(|at| std::mem::take(&mut values[*at])).collect();
-            let converted = webhook.convert(app, resource, asked, &to).await?;
+            let converted = Box::pin(webhook.convert(app, resource, asked, &to)).await?;
             for (at, mut value) in batch.iter().zip(converted) {
                 settle(resource, &mut value);
                 let object = objects[*at];

@@ -42,7 +42,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     let attributes = Attributes::create(call, &value);
     admission::mutate(&attributes, &mut value).await?;
     for attempt in 1.. {
-        let mut object = value.clone();
+        let mut object = if generated { value.clone() } else { std::mem::take(&mut value) };
         if generated {
             object::set(&mut object, "name", object::generate(&prefix).into());
         }
@@ -56,7 +56,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         admission::validate(&attributes, &object).await?;
         warn(call, &object);
         let namespace = text(&object, "/metadata/namespace").to_owned();
-        match commit(call, &resource.key(&namespace, &name), &object, 0).await {
+        match commit(call, &resource.key(&namespace, &name), object, 0).await {
             Ok(Some(done)) => {
                 reserved.keep();
                 hooks::after_create(call, &done).await?;
@@ -118,12 +118,12 @@ fn prepare(call: &Call, object: &mut Value) {
         object::set(object, "generation", 1.into());
     }
     fill(call, object);
+    super::hooks::sign_with_user(call, object);
     if let Some(prepare) = strategy.prepare_create {
         prepare(object);
+        // Preparing may have dropped what was defaulted.
+        fill(call, object);
     }
-    super::hooks::sign_with_user(call, object);
-    // Preparing may have dropped what was defaulted.
-    fill(call, object);
 }
 
 /// Defaults: the schema's, then what no schema can say, then what Go's encoding always shows.

@@ -4,11 +4,11 @@ use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
 use schema::field::{Error, Path};
 use serde_json::{Map, Value, json};
-use store::cache::{At, ListQuery};
+use store::cache::{At, List, ListQuery};
 
 use super::selection::Selection;
 use super::write::{ATTEMPTS, commit, load, remove};
-use super::{body, conversion, hooks, object};
+use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::Query;
@@ -140,7 +140,7 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
         match doomed(call, &live.value, options) {
             Fate::Unchanged => return Ok(Deleted::Object(live.value)),
             Fate::Marked(marked) => {
-                if let Some(value) = commit(call, &key, &marked, live.revision).await? {
+                if let Some(value) = commit(call, &key, marked, live.revision).await? {
                     hooks::after_update(call, &value, &live.value).await?;
                     return Ok(Deleted::Object(value));
                 }
@@ -302,8 +302,8 @@ fn finalizers(call: &Call, live: &Value, options: &Options) -> Vec<String> {
 /// `--delete-collection-workers`.)
 const AT_ONCE: usize = 16;
 
-/// Deletes all that the selectors choose; answers with what was deleted.
-pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
+/// Deletes all that the selectors choose; what was deleted, as it was.
+pub async fn collection(call: &Call, options: &Options) -> ApiResult<List> {
     let resource = &call.resource;
     let selection = Selection::parse(resource, &call.query)?;
     let filter = |object: &store::cache::Object| selection.matches(object);
@@ -316,16 +316,13 @@ pub async fn collection(call: &Call, options: &Options) -> ApiResult<Value> {
         let deleted = delete(&one, options).await;
         one.take_warnings().into_iter().for_each(|warning| call.warn(warning));
         match deleted {
-            Ok(_) => conversion::read(&call.app, resource, &item).await.map(Some),
+            Ok(_) => Ok(Some(item)),
             // Somebody else deleted it first.
             Err(error) if error.code == 404 => Ok(None),
             Err(error) => Err(error),
         }
     };
-    let deleted = futures::stream::iter(list.items.iter().cloned()).map(delete_one).buffered(AT_ONCE);
-    let items: Vec<Value> = deleted.try_filter_map(|item| std::future::ready(Ok(item))).try_collect().await?;
-    Ok(json!({
-        "kind": resource.list_kind, "apiVersion": resource.api_version(),
-        "metadata": { "resourceVersion": list.revision.to_string() }, "items": items,
-    }))
+    let deleted = futures::stream::iter(std::mem::take(&mut list.items)).map(delete_one).buffered(AT_ONCE);
+    list.items = deleted.try_filter_map(|item| std::future::ready(Ok(item))).try_collect().await?;
+    Ok(list)
 }

@@ -135,7 +135,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
                 hooks::after_delete(call, &new).await?;
                 return Ok(Updated { value: new, created: false });
             }
-        } else if let Some(value) = commit(call, &key, &new, live.revision).await? {
+        } else if let Some(value) = commit(call, &key, new, live.revision).await? {
             reserved.keep();
             hooks::after_update(call, &value, &live.value).await?;
             return Ok(Updated { value, created: false });

@@ -87,6 +87,7 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
             include: Include::parse(query.get("includeObject")),
             headers: true,
         },
+        alike: None,
         selection,
         prefix: resource.range(&call.info.namespace),
         app: call.app.clone(),
@@ -98,6 +99,9 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         first: BytesMut::new(),
         over: false,
     };
+    if frames.selection.is_everything() && frames.encoder.is_plain() {
+        frames.alike = Some(format!("{:?} {}", call.accept.media, frames.prefix));
+    }
     if let Err(error) = frames.begin(&cache, super::read::revision(query)?, initial).await {
         // As upstream, a watch that cannot begin is a stream of one ERROR event.
         frames.fail(&error.into());
@@ -108,6 +112,8 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
 /// The state of one watch under way.
 struct Frames {
     encoder: Encoder,
+    /// What makes this watch send the same bytes as others do; none where it has a selector or a view of its own.
+    alike: Option<String>,
     selection: Selection,
     prefix: String,
     app: Arc<App>,
@@ -178,8 +184,10 @@ impl Frames {
             }
             let watch = self.watch.as_mut()?;
             tokio::select! {
-                events = watch.next() => match events {
-                    Ok(events) => {
+                news = news(watch, self.alike.as_deref(), &self.encoder, &self.prefix) => match news {
+                    Ok(News::Joined(bytes)) if bytes.is_empty() => {}
+                    Ok(News::Joined(bytes)) => return Some(bytes),
+                    Ok(News::Events(events)) => {
                         for event in events {
                             self.event(&event).await;
                         }
@@ -232,6 +240,23 @@ impl Frames {
     }
 }
 
+enum News {
+    Joined(Bytes),
+    Events(Vec<Arc<CacheEvent>>),
+}
+
+/// The next events: ready to be sent where others get the same.
+async fn news(watch: &mut Watch, alike: Option<&str>, encoder: &Encoder, prefix: &str) -> Result<News, CacheError> {
+    let Some(form) = alike else { return watch.next().await.map(News::Events) };
+    let join = |events: &[Arc<CacheEvent>]| {
+        let events = events.iter().filter(|event| event.object.key.starts_with(prefix));
+        let mut out = BytesMut::with_capacity(events.clone().map(|event| event.object.bytes().len() + 40).sum());
+        events.for_each(|event| encoder.plain(&mut out, event));
+        out.freeze()
+    };
+    watch.next_joined(form, join).await.map(News::Joined)
+}
+
 /// Turns events into frames of one representation.
 struct Encoder {
     app: Arc<App>,
@@ -260,16 +285,28 @@ fn json_frame(out: &mut BytesMut, kind: &str, object: &[u8]) {
 }
 
 impl Encoder {
-    /// An event as it is; what is more work than copying the object's bytes is done once for all watchers.
+    /// Events are made of the bytes the cache has.
+    fn is_plain(&self) -> bool {
+        self.accept.media != Media::Yaml && self.accept.shape == Shape::Object && self.resource.stored_as_served
+    }
+
+    /// An event as it is, of a plain representation; what is more work than copying is done once for all watchers.
+    fn plain(&self, out: &mut BytesMut, event: &CacheEvent) {
+        if self.accept.media == Media::Json {
+            return json_frame(out, word(event.change), event.object.bytes());
+        }
+        let frame = event.encoded(PROTOBUF, || {
+            let mut frame = BytesMut::new();
+            self.message(&mut frame, event.change, &event.object);
+            frame.freeze()
+        });
+        out.put_slice(&frame);
+    }
+
+    /// An event as it is.
     async fn shared(&mut self, out: &mut BytesMut, event: &CacheEvent) {
-        if self.accept.media == Media::Protobuf && self.accept.shape == Shape::Object && self.resource.stored_as_served
-        {
-            let frame = event.encoded(PROTOBUF, || {
-                let mut frame = BytesMut::new();
-                self.message(&mut frame, event.change, &event.object);
-                frame.freeze()
-            });
-            out.put_slice(&frame);
+        if self.is_plain() {
+            self.plain(out, event);
         } else {
             self.object(out, event.change, &event.object).await;
         }

@@ -35,8 +35,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 }
 
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
-pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> ApiResult<Option<Value>> {
-    let mut value = value.clone();
+pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Value>> {
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
         if revision != 0 {
@@ -45,14 +44,14 @@ pub async fn commit(call: &Call, key: &str, value: &Value, revision: i64) -> Api
         return Ok(Some(value));
     }
     let stored = stored(call, &value).await?;
-    let bytes = to_json(&stored);
+    let bytes = to_json(stored.as_ref().unwrap_or(&value));
     let written = match life(call) {
         Some(life) => call.app.store.put_for(key, bytes, revision, life).await?,
         None => call.app.store.put(key, bytes, revision).await?,
     };
     match written {
         WriteOutcome::Done(revision) => {
-            if conversion::is_foreign(&call.resource) {
+            if let Some(stored) = stored.filter(|_| conversion::is_foreign(&call.resource)) {
                 // What was written is what a reader would get, which only the webhook knows.
                 let version = call.resource.api_version();
                 value = conversion::convert(&call.app, &call.resource, stored, &version).await?;
@@ -83,9 +82,13 @@ pub async fn remove(call: &Call, key: &str, revision: i64) -> ApiResult<Option<i
     }
 }
 
-/// What is stored: the storage version. `value` has no resourceVersion.
-async fn stored(call: &Call, value: &Value) -> ApiResult<Value> {
-    conversion::convert(&call.app, &call.resource, value.clone(), &call.resource.storage_api_version).await
+/// The storage version of `value`, `None` where it is one already. `value` has no resourceVersion.
+async fn stored(call: &Call, value: &Value) -> ApiResult<Option<Value>> {
+    let to = &call.resource.storage_api_version;
+    if value["apiVersion"] == to.as_str() {
+        return Ok(None);
+    }
+    conversion::convert(&call.app, &call.resource, value.clone(), to).await.map(Some)
 }
 
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.

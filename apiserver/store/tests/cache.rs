@@ -215,6 +215,37 @@ async fn a_watch_of_the_present_misses_nothing() {
 }
 
 #[tokio::test]
+async fn watchers_of_one_form_share_what_one_of_them_made() {
+    let fixture = fixture(Limits::default());
+    let before = fixture.put("p0", "a", 0).await;
+    let mut watches = Vec::new();
+    for _ in 0..4 {
+        watches.push(fixture.cache.watch(before).await.unwrap());
+    }
+    fixture.put("p1", "a", 0).await;
+    fixture.put("p2", "a", 0).await;
+    // Once one has been told of both, so are all.
+    let mut first = fixture.cache.watch(before).await.unwrap();
+    let mut told = 0;
+    while told < 2 {
+        told += next(&mut first).await.len();
+    }
+    let (mut made, mut places) = (0, Vec::new());
+    for (watch, form) in watches.iter_mut().zip(["names", "names", "names", "others"]) {
+        let join = |events: &[Arc<CacheEvent>]| {
+            made += 1;
+            events.iter().map(|event| event.object.name()).collect::<String>().into()
+        };
+        let bytes = watch.next_joined(form, join).await.unwrap();
+        assert_eq!(bytes, "p1p2", "each event once and in order");
+        assert_eq!(watch.revision(), before + 2);
+        places.push(bytes.as_ptr());
+    }
+    let shared: Vec<bool> = places.iter().map(|place| *place == places[0]).collect();
+    assert_eq!((shared, made), (vec![true, true, true, false], 2), "made once for each form");
+}
+
+#[tokio::test]
 async fn slow_watchers_and_old_revisions_expire() {
     let limits = Limits { min: 4, max: 8, fresh: Duration::from_secs(3600), ..Limits::default() };
     let fixture = fixture(limits);

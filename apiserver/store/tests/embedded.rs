@@ -62,6 +62,29 @@ fn a_second_open_is_refused() {
     assert!(Embedded::open(dir.path(), Options::default()).is_ok());
 }
 
+/// Between a commit and its publication, too.
+#[test]
+fn what_one_read_saw_the_next_one_knows_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    runtime().block_on(async {
+        let writer = store.clone();
+        let writes = tokio::spawn(async move {
+            for round in 0..500 {
+                put(&*writer, &format!("/registry/{round}"), "x", 0).await;
+            }
+        });
+        while !writes.is_finished() {
+            let (_, seen) = store.get("/registry/0", None).await.unwrap();
+            let newest = store.revision().await.unwrap();
+            assert!(newest >= seen, "{newest} after {seen}");
+            tokio::task::yield_now().await;
+        }
+        writes.await.unwrap();
+        assert_eq!(store.revision().await.unwrap(), store.get("/registry/0", None).await.unwrap().1);
+    });
+}
+
 #[test]
 fn the_history_window_moves_along() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The policy in memory: roles by name, bindings by subject. One change costs as much as the changed object is large.
+//! The policy in memory: roles by name, bindings by subject. One change costs as much as the changed object is large, a
+//! question as much as there are bindings for the one who asks, up to the one that says yes; it copies no names.
 
 use super::model::{Binding, Role, RoleKind, SubjectKey};
 use super::rule::{PolicyRule, join_verbs, quoted, uncovered};
@@ -8,55 +9,95 @@ use crate::user::{MASTERS, UserInfo};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// (namespace, name); the namespace is empty for the whole cluster.
-type Id = (String, String);
-/// Bindings by id, so that reasons do not depend on the order of arrival.
-type Bindings = BTreeMap<Id, Arc<Binding>>;
+/// By namespace (empty for the whole cluster) and name, so that reasons do not depend on the order of arrival.
+type ByName<T> = BTreeMap<String, BTreeMap<String, T>>;
+/// Bindings that name a subject, each with which of its subjects that is.
+type Bound = ByName<(Arc<Binding>, usize)>;
 
 /// Roles and bindings; empty at first, fed by the `apply_` and `remove_` functions.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
-    roles: HashMap<Id, Arc<Role>>,
-    bindings: Bindings,
-    by_subject: HashMap<SubjectKey, Bindings>,
+    roles: ByName<Arc<Role>>,
+    bindings: ByName<Arc<Binding>>,
+    users: HashMap<String, Bound>,
+    groups: HashMap<String, Bound>,
+    /// By namespace and name.
+    accounts: HashMap<String, HashMap<String, Bound>>,
 }
 
-/// A rule that applies to a user, and why.
+/// Rules that apply to a user, and why.
 struct Grant<'a> {
     binding: &'a Binding,
     subject: &'a SubjectKey,
     rules: &'a [PolicyRule],
 }
 
+fn put<T>(map: &mut ByName<T>, namespace: &str, name: &str, value: T) {
+    map.entry(namespace.to_owned()).or_default().insert(name.to_owned(), value);
+}
+
+fn take<T>(map: &mut ByName<T>, namespace: &str, name: &str) -> Option<T> {
+    let within = map.get_mut(namespace)?;
+    let value = within.remove(name);
+    if within.is_empty() {
+        map.remove(namespace);
+    }
+    value
+}
+
 impl Index {
     /// Adds or replaces a Role or ClusterRole.
     pub fn apply_role(&mut self, role: Role) {
-        self.roles.insert((role.namespace.clone(), role.name.clone()), Arc::new(role));
+        let role = Arc::new(role);
+        put(&mut self.roles, &role.namespace, &role.name, role.clone());
     }
 
     pub fn remove_role(&mut self, namespace: &str, name: &str) {
-        self.roles.remove(&(namespace.to_owned(), name.to_owned()));
+        take(&mut self.roles, namespace, name);
     }
 
     /// Adds or replaces a RoleBinding or ClusterRoleBinding.
     pub fn apply_binding(&mut self, binding: Binding) {
         self.remove_binding(&binding.namespace, &binding.name);
-        let id = (binding.namespace.clone(), binding.name.clone());
         let binding = Arc::new(binding);
-        for subject in &binding.subjects {
-            self.by_subject.entry(subject.clone()).or_default().insert(id.clone(), binding.clone());
+        for (at, subject) in binding.subjects.iter().enumerate() {
+            put(self.bound(subject), &binding.namespace, &binding.name, (binding.clone(), at));
         }
-        self.bindings.insert(id, binding);
+        put(&mut self.bindings, &binding.namespace, &binding.name, binding.clone());
     }
 
     pub fn remove_binding(&mut self, namespace: &str, name: &str) {
-        let id = (namespace.to_owned(), name.to_owned());
-        let Some(binding) = self.bindings.remove(&id) else { return };
+        let Some(binding) = take(&mut self.bindings, namespace, name) else { return };
         for subject in &binding.subjects {
-            if let Some(bindings) = self.by_subject.get_mut(subject) {
-                bindings.remove(&id);
-                if bindings.is_empty() {
-                    self.by_subject.remove(subject);
+            let bound = self.bound(subject);
+            take(bound, namespace, name);
+            if bound.is_empty() {
+                self.forget(subject);
+            }
+        }
+    }
+
+    /// What is bound to a subject.
+    fn bound(&mut self, subject: &SubjectKey) -> &mut Bound {
+        match subject {
+            SubjectKey::User(name) => self.users.entry(name.clone()).or_default(),
+            SubjectKey::Group(name) => self.groups.entry(name.clone()).or_default(),
+            SubjectKey::ServiceAccount { namespace, name } => {
+                self.accounts.entry(namespace.clone()).or_default().entry(name.clone()).or_default()
+            }
+        }
+    }
+
+    fn forget(&mut self, subject: &SubjectKey) {
+        match subject {
+            SubjectKey::User(name) => drop(self.users.remove(name)),
+            SubjectKey::Group(name) => drop(self.groups.remove(name)),
+            SubjectKey::ServiceAccount { namespace, name } => {
+                if let Some(within) = self.accounts.get_mut(namespace) {
+                    within.remove(name);
+                    if within.is_empty() {
+                        self.accounts.remove(namespace);
+                    }
                 }
             }
         }
@@ -64,12 +105,12 @@ impl Index {
 
     /// The role of this name; `namespace` is empty for a ClusterRole.
     pub fn role(&self, namespace: &str, name: &str) -> Option<&Role> {
-        self.roles.get(&(namespace.to_owned(), name.to_owned())).map(|role| &**role)
+        self.roles.get(namespace)?.get(name).map(|role| &**role)
     }
 
-    /// The ClusterRoles, in no order.
+    /// The ClusterRoles by name.
     pub fn cluster_roles(&self) -> impl Iterator<Item = &Role> {
-        self.roles.values().map(|role| &**role).filter(|role| role.namespace.is_empty())
+        self.roles.get("").into_iter().flat_map(BTreeMap::values).map(|role| &**role)
     }
 
     /// Whether the request is permitted. Members of `system:masters` may do anything.
@@ -82,9 +123,13 @@ impl Index {
             Target::Path(_) => "",
         };
         let mut missing = Vec::new();
-        for grant in self.grants(request.user, namespace, &mut missing) {
-            if grant.rules.iter().any(|rule| rule.allows(request)) {
-                return Decision::Allow(grant.reason());
+        for grant in self.grants(request.user, namespace) {
+            match grant {
+                Ok(grant) if grant.rules.iter().any(|rule| rule.allows(request)) => {
+                    return Decision::Allow(grant.reason());
+                }
+                Ok(_) => {}
+                Err(message) => missing.push(message),
             }
         }
         match missing.is_empty() {
@@ -96,9 +141,14 @@ impl Index {
     /// All rules that apply to the user in the namespace (empty: only those of the whole cluster), and the bindings'
     /// roles that do not exist.
     pub fn rules_for(&self, user: &UserInfo, namespace: &str) -> (Vec<PolicyRule>, Vec<String>) {
-        let mut missing = Vec::new();
-        let grants = self.grants(user, namespace, &mut missing);
-        (grants.iter().flat_map(|grant| grant.rules).cloned().collect(), missing)
+        let (mut rules, mut missing) = (Vec::new(), Vec::new());
+        for grant in self.grants(user, namespace) {
+            match grant {
+                Ok(grant) => rules.extend_from_slice(grant.rules),
+                Err(message) => missing.push(message),
+            }
+        }
+        (rules, missing)
     }
 
     /// That the user has all `rules` already, so that granting them is no escalation. Members of `system:masters` have all.
@@ -137,29 +187,24 @@ impl Index {
         role.map(|role| &*role.rules).ok_or_else(|| not_found(binding))
     }
 
-    /// The grants of the whole cluster first, then those of the namespace.
-    fn grants<'a>(&'a self, user: &UserInfo, namespace: &str, missing: &mut Vec<String>) -> Vec<Grant<'a>> {
-        let mut keys = vec![SubjectKey::User(user.username.clone())];
-        keys.extend(user.groups.iter().cloned().map(SubjectKey::Group));
-        if let Some((namespace, name)) = serviceaccount::split_username(&user.username) {
-            keys.push(SubjectKey::ServiceAccount { namespace: namespace.into(), name: name.into() });
-        }
-        let mut grants = Vec::new();
-        let mut scopes = vec![""];
-        scopes.extend((!namespace.is_empty()).then_some(namespace));
-        for scope in scopes {
-            for key in &keys {
-                let Some((subject, bindings)) = self.by_subject.get_key_value(key) else { continue };
-                let first = (scope.to_owned(), String::new());
-                for (_, binding) in bindings.range(first..).take_while(|((namespace, _), _)| namespace == scope) {
-                    match self.referenced_rules(binding) {
-                        Ok(rules) => grants.push(Grant { binding, subject, rules }),
-                        Err(message) => missing.push(message),
-                    }
-                }
-            }
-        }
-        grants
+    /// The grants of the whole cluster first, then those of the namespace; or which role does not exist.
+    fn grants<'a>(
+        &'a self,
+        user: &UserInfo,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = Result<Grant<'a>, String>> + use<'a> {
+        let account = serviceaccount::split_username(&user.username);
+        let account = account.and_then(|(namespace, name)| self.accounts.get(namespace)?.get(name));
+        let groups = user.groups.iter().filter_map(|group| self.groups.get(group));
+        let bound: Vec<&Bound> = self.users.get(&user.username).into_iter().chain(groups).chain(account).collect();
+        let scopes = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
+        scopes.into_iter().flatten().flat_map(move |scope| {
+            let within: Vec<_> = bound.iter().filter_map(|bound| bound.get(scope)).collect();
+            within.into_iter().flat_map(BTreeMap::values).map(|(binding, subject)| {
+                let rules = self.referenced_rules(binding)?;
+                Ok(Grant { binding, subject: &binding.subjects[*subject], rules })
+            })
+        })
     }
 }
 

@@ -46,7 +46,7 @@ pub async fn check(app: &Arc<App>, group: &str, plural: &str, name: &str) -> Api
         let checked = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
         new["status"]["typeChecking"] = checked;
         new["status"]["observedGeneration"] = new["metadata"]["generation"].clone();
-        if write::commit(&call, &key, &new, live.revision).await?.is_some() {
+        if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
     }

@@ -2,6 +2,7 @@
 
 use super::object::Object;
 use super::state::Applied;
+use super::turns::Turns;
 use super::{Pulse, Shared};
 use crate::{Event, KeyValue, Revision, StoreError};
 use futures::{FutureExt, StreamExt};
@@ -44,12 +45,22 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
     {
         let mut state = shared.state.write();
         state.reset(objects, revision);
-        shared.pulse.send_modify(|pulse| {
-            *pulse = Pulse { ready: true, revision, generation: pulse.generation + 1, end: state.end() };
-        });
+        let generation = shared.pulse.borrow().generation + 1;
+        let pulse = Pulse { ready: true, revision, generation, end: state.end() };
+        shared.pulse.send_replace(pulse);
+        shared.turn.send_replace(pulse);
     }
     *retry = FIRST_RETRY;
-    while let Some(first) = events.next().await {
+    let mut turns = Turns::new(tokio::time::Instant::now());
+    loop {
+        let first = tokio::select! {
+            event = events.next() => event,
+            () = turns.due() => {
+                wake(shared, &mut turns);
+                continue;
+            }
+        };
+        let Some(first) = first else { break };
         // Objects are read before the lock is taken; whatever else is there already goes along.
         let mut changes = vec![read(shared, first?)];
         let mut failed = None;
@@ -71,11 +82,20 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
         let (revision, end) = (state.revision(), state.end());
         shared.pulse.send_modify(|pulse| (pulse.revision, pulse.end) = (revision, end));
         drop(state);
+        wake(shared, &mut turns);
         if let Some(error) = failed {
             return Err(error);
         }
     }
     Err(StoreError::Unavailable(anyhow::anyhow!("the store's watch ended")))
+}
+
+/// Tells the watchers how far the cache is, when it is their turn.
+fn wake(shared: &Shared, turns: &mut Turns) {
+    let pulse = *shared.pulse.borrow();
+    if shared.turn.borrow().end < pulse.end && turns.news(tokio::time::Instant::now(), shared.turn.receiver_count()) {
+        shared.turn.send_replace(pulse);
+    }
 }
 
 /// A stored value as an object. What cannot be read is left out, and said so in the log.

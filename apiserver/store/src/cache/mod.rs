@@ -19,6 +19,7 @@ mod feed;
 mod object;
 mod past;
 mod state;
+mod turns;
 mod watch;
 
 pub use object::{CacheEvent, Change, Extract, Indexed, Object};
@@ -97,8 +98,12 @@ struct Shared {
     extract: Box<Extract>,
     catch_up: std::time::Duration,
     state: RwLock<State>,
-    /// Told after each change of `state`; the wake-up of readers and watchers.
+    /// Told after each change of `state`; the wake-up of readers.
     pulse: tokio::sync::watch::Sender<Pulse>,
+    /// The same for watchers, who are woken all at once and not for each change; see [`turns`].
+    turn: tokio::sync::watch::Sender<Pulse>,
+    /// What a watcher made of the newest events, for those who are told of the same.
+    joined: parking_lot::Mutex<Option<watch::Joined>>,
 }
 
 /// How far the cache is.
@@ -133,6 +138,8 @@ impl WatchCache {
             catch_up: limits.catch_up,
             state: RwLock::new(State::new(limits)),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
+            turn: tokio::sync::watch::Sender::new(Pulse::default()),
+            joined: parking_lot::Mutex::default(),
         });
         let feed = Arc::new(feed::spawn(shared.clone()));
         Self { shared, _feed: feed }

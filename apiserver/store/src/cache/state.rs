@@ -138,11 +138,12 @@ impl State {
         Ok(self.first + self.ring.partition_point(|slot| slot.event.revision <= revision) as u64)
     }
 
-    /// At most `limit` events from `cursor` on; `None` when they are no longer there.
-    pub fn events_from(&self, cursor: u64, limit: usize) -> Option<Vec<Arc<CacheEvent>>> {
-        let skip = cursor.checked_sub(self.first)?;
-        let skip = usize::try_from(skip).ok()?;
-        Some(self.ring.iter().skip(skip).take(limit).map(|slot| slot.event.clone()).collect())
+    /// The events from `cursor` on and before `end`; `None` when they are no longer, or not yet, all there.
+    pub fn events(&self, cursor: u64, end: u64) -> Option<Vec<Arc<CacheEvent>>> {
+        let at = |cursor: u64| usize::try_from(cursor.checked_sub(self.first)?).ok();
+        let (from, to) = (at(cursor)?, at(end)?);
+        (from <= to && to <= self.ring.len())
+            .then(|| self.ring.range(from..to).map(|slot| slot.event.clone()).collect())
     }
 
     /// Lists the present, or for [`At::Exact`] an earlier revision.

@@ -3,36 +3,39 @@
 use super::object::CacheEvent;
 use super::{CacheError, Pulse, WatchCache};
 use crate::Revision;
+use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::time::Instant;
 
 /// So many events are handed out at once, so that the lock is not taken for each.
-const BATCH: usize = 128;
-/// About what it costs to wake a watcher and send it something, whatever that is. No watcher is woken again before all of
-/// them could have been: then a burst reaches many watchers in a few large pieces instead of many small ones.
-const ROUND: Duration = Duration::from_micros(40);
-/// A single event never waits, a burst no longer than this. Rounds shorter than the least are not worth a timer.
-const LEAST_PAUSE: Duration = Duration::from_millis(1);
-const LONGEST_PAUSE: Duration = Duration::from_millis(8);
+const BATCH: u64 = 256;
+/// What is joined is kept for the others up to this size.
+const KEPT: usize = 256 * 1024;
+
+/// The events between two cursors in one piece; see [`Watch::next_joined`].
+pub(super) struct Joined {
+    at: (u64, u64),
+    form: String,
+    /// Of the last event.
+    revision: Revision,
+    bytes: Bytes,
+}
 
 /// The events of a cache from some revision on.
 pub struct Watch {
     cache: WatchCache,
-    pulse: tokio::sync::watch::Receiver<Pulse>,
+    /// When it is the watchers' turn; see [`super::turns`].
+    turn: tokio::sync::watch::Receiver<Pulse>,
     generation: u64,
     cursor: u64,
     revision: Revision,
-    /// When events were handed out last.
-    woken: Option<Instant>,
 }
 
 impl Watch {
     /// The caller holds the state's lock, so that `cursor` and the generation belong together.
     pub(super) fn new(cache: WatchCache, cursor: u64, revision: Revision) -> Self {
-        let pulse = cache.shared.pulse.subscribe();
-        let generation = pulse.borrow().generation;
-        Self { cache, pulse, generation, cursor, revision, woken: None }
+        let turn = cache.shared.turn.subscribe();
+        let generation = turn.borrow().generation;
+        Self { cache, turn, generation, cursor, revision }
     }
 
     /// The next events, at least one, in order. It can be dropped and called again without losing any.
@@ -41,43 +44,65 @@ impl Watch {
     /// [`CacheError::Expired`] when this watcher was too slow, [`CacheError::NotReady`] when the cache lost its store. Both
     /// end the watch.
     pub async fn next(&mut self) -> Result<Vec<Arc<CacheEvent>>, CacheError> {
-        loop {
-            let cursor = self.cursor;
-            let pulse = *self.pulse.wait_for(|pulse| pulse.end != cursor).await.map_err(|_| CacheError::NotReady)?;
-            if pulse.generation != self.generation {
-                return Err(CacheError::NotReady);
-            }
-            self.pause().await;
-            let state = self.cache.shared.state.read();
-            let Some(events) = state.events_from(self.cursor, BATCH) else {
-                return Err(CacheError::Expired { requested: self.revision, oldest: state.floor() });
-            };
-            if let Some(last) = events.last() {
-                self.cursor += events.len() as u64;
-                self.woken = Some(Instant::now());
-                self.revision = last.revision;
-                return Ok(events);
-            }
-        }
+        let end = self.turn().await?;
+        let events = self.events(end)?;
+        self.advance(end, events.last().map(|event| event.revision));
+        Ok(events)
     }
 
-    /// Waits until it is this watcher's turn again; see [`ROUND`].
-    async fn pause(&self) {
-        let watchers = u32::try_from(self.cache.shared.pulse.receiver_count()).unwrap_or(u32::MAX);
-        let round = ROUND.saturating_mul(watchers).min(LONGEST_PAUSE);
-        if let Some(woken) = self.woken.filter(|_| round >= LEAST_PAUSE) {
-            let turn = woken + round;
-            if turn > Instant::now() {
-                tokio::time::sleep_until(turn).await;
-            }
+    /// The same as one piece, which `join` makes of the events. Watchers of one `form` (which says what `join` does) that are
+    /// told of the same events share what the first of them made.
+    ///
+    /// # Errors
+    /// See [`Watch::next`].
+    pub async fn next_joined(
+        &mut self,
+        form: &str,
+        join: impl FnOnce(&[Arc<CacheEvent>]) -> Bytes,
+    ) -> Result<Bytes, CacheError> {
+        let end = self.turn().await?;
+        let shared = self.cache.shared.clone();
+        // While one makes it the others wait: they need the same.
+        let mut kept = shared.joined.lock();
+        if let Some(joined) = kept.as_ref().filter(|have| have.at == (self.cursor, end) && have.form == form) {
+            let (bytes, revision) = (joined.bytes.clone(), joined.revision);
+            self.advance(end, Some(revision));
+            return Ok(bytes);
         }
+        let events = self.events(end)?;
+        let bytes = join(&events);
+        let at = (self.cursor, end);
+        self.advance(end, events.last().map(|event| event.revision));
+        if bytes.len() <= KEPT {
+            *kept = Some(Joined { at, form: form.to_owned(), revision: self.revision, bytes: bytes.clone() });
+        }
+        Ok(bytes)
+    }
+
+    /// Waits until there are events for this watcher: the cursor behind those it is to have now.
+    async fn turn(&mut self) -> Result<u64, CacheError> {
+        let cursor = self.cursor;
+        // Cursors only grow, also when the cache begins anew.
+        let turn = *self.turn.wait_for(|turn| turn.end > cursor).await.map_err(|_| CacheError::NotReady)?;
+        if turn.generation == self.generation { Ok(turn.end.min(cursor + BATCH)) } else { Err(CacheError::NotReady) }
+    }
+
+    fn events(&self, end: u64) -> Result<Vec<Arc<CacheEvent>>, CacheError> {
+        let state = self.cache.shared.state.read();
+        let events = state.events(self.cursor, end);
+        events.ok_or_else(|| CacheError::Expired { requested: self.revision, oldest: state.floor() })
+    }
+
+    fn advance(&mut self, end: u64, revision: Option<Revision>) {
+        self.cursor = end;
+        self.revision = revision.unwrap_or(self.revision);
     }
 
     /// Everything up to this revision has been handed out: what a bookmark may say. It grows without events too, when the
     /// cache learns that nothing happened (see [`WatchCache::sync`]).
     pub fn revision(&mut self) -> Revision {
         let state = self.cache.shared.state.read();
-        if state.end() == self.cursor && self.pulse.borrow().generation == self.generation {
+        if state.end() == self.cursor && self.turn.borrow().generation == self.generation {
             self.revision = self.revision.max(state.revision());
         }
         self.revision

@@ -27,6 +27,7 @@ use snapshot::{Snapshot, unavailable};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Command, Write, Writer};
@@ -57,6 +58,8 @@ impl Default for Options {
 pub struct Embedded {
     database: Arc<Database>,
     hub: Arc<Hub>,
+    /// The newest revision that a read has seen: a commit can be read before it is published.
+    seen: AtomicI64,
     commands: Option<mpsc::Sender<Command>>,
     writer: Option<std::thread::JoinHandle<()>>,
 }
@@ -86,7 +89,13 @@ impl Embedded {
             .name("store-writer".into())
             .spawn(move || writer.run(queue))
             .context("start the store's writer")?;
-        Ok(Self { database, hub, commands: Some(commands), writer: Some(writer) })
+        Ok(Self { database, hub, seen: revision.into(), commands: Some(commands), writer: Some(writer) })
+    }
+
+    fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let snapshot = Snapshot::take(&self.database)?;
+        self.seen.fetch_max(snapshot.revision(), Ordering::AcqRel);
+        Ok(snapshot)
     }
 
     async fn write(&self, write: Write) -> Result<WriteOutcome, StoreError> {
@@ -138,7 +147,7 @@ fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision, Option<u6
 impl Store for Embedded {
     async fn get(&self, key: &str, revision: Option<Revision>) -> Result<(Option<KeyValue>, Revision), StoreError> {
         // A single key is a few pages from redb's or the kernel's cache: not worth another thread.
-        let snapshot = Snapshot::take(&self.database)?;
+        let snapshot = self.snapshot()?;
         Ok((snapshot.get(key, revision)?, snapshot.revision()))
     }
 
@@ -149,7 +158,7 @@ impl Store for Embedded {
         limit: usize,
         revision: Option<Revision>,
     ) -> Result<RangeResult, StoreError> {
-        let snapshot = Snapshot::take(&self.database)?;
+        let snapshot = self.snapshot()?;
         let (prefix, start) = (prefix.to_owned(), start.map(str::to_owned));
         tokio::task::spawn_blocking(move || snapshot.range(&prefix, start.as_deref(), limit, revision))
             .await
@@ -187,7 +196,7 @@ impl Store for Embedded {
         after: Revision,
     ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
         let live = self.hub.subscribe(prefix, after);
-        Snapshot::take(&self.database)?.check(after)?;
+        self.snapshot()?.check(after)?;
         let replay = Replay {
             database: self.database.clone(),
             prefix: prefix.to_owned(),
@@ -210,8 +219,8 @@ impl Store for Embedded {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        // Not what has been published: between a commit and its publication [`Store::get`] sees what the commit wrote already.
-        Ok(Snapshot::take(&self.database)?.revision())
+        // What has been answered: writes are when they are published, reads may be before, when they are committed.
+        Ok(self.hub.published().max(self.seen.load(Ordering::Acquire)))
     }
 }
 
