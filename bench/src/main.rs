@@ -17,7 +17,8 @@ fn main() -> anyhow::Result<()> {
     runtime::log::init("bench");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
-    let wanted = |half: &str| !arguments.iter().any(|word| word != half && ["emulator", "api"].contains(&word.as_str()));
+    let wanted =
+        |half: &str| !arguments.iter().any(|word| word != half && ["emulator", "api"].contains(&word.as_str()));
     if wanted("emulator") {
         emulator(runs)?;
     }
