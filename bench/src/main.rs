@@ -2,7 +2,7 @@
 //!
 //! The figures are those of issue-sized marks: how long until a cluster is usable, what it weighs, how fast pods start and
 //! Services reach the kernel, what the data path costs compared with the same links built by hand, and what the API server
-//! costs over each store (`knetsim-bench api` measures that alone).
+//! costs over each store (`knetsim-bench emulator` and `knetsim-bench api` measure one half alone).
 
 mod api;
 mod datapath;
@@ -17,18 +17,24 @@ fn main() -> anyhow::Result<()> {
     runtime::log::init("bench");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
-    let only_api = arguments.iter().any(|word| word == "api");
-    if only_api {
-        return api::measure(runs);
+    let wanted = |half: &str| !arguments.iter().any(|word| word != half && ["emulator", "api"].contains(&word.as_str()));
+    if wanted("emulator") {
+        emulator(runs)?;
     }
+    if wanted("api") {
+        api::measure(runs)?;
+    }
+    Ok(())
+}
+
+fn emulator(runs: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
     let emulator = Emulator::beside_us(&dir.path().join("knetsim"))?;
     println!("{runs} runs each; medians; times in ms unless said otherwise\n");
     startup::measure(&emulator, runs)?;
     let result = everything_else(&emulator, runs);
     emulator.knetsim(&["down", "--delete-data"])?;
-    result?;
-    api::measure(runs)
+    result
 }
 
 fn everything_else(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {

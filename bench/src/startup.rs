@@ -34,6 +34,10 @@ pub fn measure(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {
             "until nslookup -timeout=1 kubernetes.default.svc.cluster.local 10.96.0.10 >/dev/null; do :; done",
         ])?;
         dns.push(begun.elapsed().as_secs_f64() * 1000.0);
+        // As `make demo` does it.
+        emulator.knetsim(&["down", "--delete-data"])?;
+        let begun = Instant::now();
+        emulator.knetsim(&["up", "--wait=nodes"])?;
         anyhow::ensure!(walk(emulator, HOPS) == 0, "the demo is not green");
         demo.push(begun.elapsed().as_secs_f64() * 1000.0);
     }
@@ -41,7 +45,7 @@ pub fn measure(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {
     row("up: all 8 nodes Ready", &ready, "ms");
     row("up: system Deployments available", &total, "ms");
     row("up: cluster DNS answers", &dns, "ms");
-    row("up: every hop of the demo green", &demo, "ms");
+    row("up and every hop of the demo green", &demo, "ms");
     Ok(())
 }
 

@@ -115,11 +115,10 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Lets the descriptors `keep` of this process be open in `command`'s process, under the same numbers.
+/// Lets the descriptors `keep` of this process be open in `command`'s process, under the same numbers, and none else but the
+/// standard streams: one that this process was handed (a lock that a script holds, say) would stay open with the child.
 pub fn keep_in_child(command: &mut Command, keep: Vec<RawFd>) {
-    if keep.is_empty() {
-        return;
-    }
+    only_standard_streams(command);
     // SAFETY: between fork and exec only fcntl is called, which is async-signal-safe and allocates nothing.
     unsafe {
         command.pre_exec(move || {
@@ -165,5 +164,37 @@ pub fn end_with_the_pipe() {
     // SAFETY: setting a signal to its default action runs no code of ours.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_child_has_what_it_is_to_keep_and_nothing_else() {
+        let file = || {
+            let file = std::fs::File::open("/dev/null").expect("it is there");
+            nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).expect("set");
+            file
+        };
+        let (handed, kept) = (file(), file());
+        let open = |keep: &[RawFd]| {
+            let mut command = Command::new("ls");
+            command.arg("/proc/self/fd");
+            keep_in_child(&mut command, keep.to_vec());
+            let output = command.output().expect("ls runs");
+            let list = String::from_utf8(output.stdout).expect("numbers");
+            list.lines().map(|line| line.parse::<RawFd>().expect("a number")).collect::<Vec<_>>()
+        };
+        for keep in [&[][..], &[kept.as_raw_fd()][..]] {
+            let found = open(keep);
+            assert_eq!(found.contains(&kept.as_raw_fd()), !keep.is_empty(), "{found:?}");
+            // The number may be that of the folder which ls itself has opened.
+            let many = found.len();
+            assert_eq!(many, 4 + keep.len(), "{found:?}, beside {}", handed.as_raw_fd());
+        }
     }
 }

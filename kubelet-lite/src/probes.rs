@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, Lifecycle
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::node::Node;
@@ -137,8 +138,16 @@ impl Attempts {
     }
 }
 
-/// Probes for as long as the returned future lives, and hands every verdict to `say`.
-pub async fn work(node: &Node, probe: &Probe, kind: Kind, target: &Target, mut say: impl FnMut(Verdict)) {
+/// Probes for as long as the returned future lives, each period and whenever `bell` rings after the initial delay, and hands
+/// every verdict to `say`.
+pub async fn work(
+    node: &Node,
+    probe: &Probe,
+    kind: Kind,
+    target: &Target,
+    bell: &Notify,
+    mut say: impl FnMut(Verdict),
+) {
     let seconds = |value: Option<i32>, default: i32| {
         Duration::from_secs(u64::try_from(value.unwrap_or(default).max(0)).unwrap_or(0))
     };
@@ -146,10 +155,17 @@ pub async fn work(node: &Node, probe: &Probe, kind: Kind, target: &Target, mut s
     let timeout = seconds(probe.timeout_seconds, 1).max(Duration::from_secs(1));
     let mut counter = Counter::new(probe);
     let mut attempts = Attempts::new(kind, period);
-    let mut turns = tokio::time::interval_at(Instant::now() + seconds(probe.initial_delay_seconds, 0), period);
+    let first = Instant::now() + seconds(probe.initial_delay_seconds, 0);
+    let mut turns = tokio::time::interval_at(first, period);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let turn = turns.tick().await;
+        let turn = tokio::select! {
+            turn = turns.tick() => turn,
+            () = bell.notified() => Instant::now(),
+        };
+        if turn < first {
+            continue;
+        }
         let result = loop {
             let result = once(node, probe, target, timeout).await;
             let refused = result.as_ref().is_err_and(|failure| failure.refused);
@@ -178,20 +194,44 @@ async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) ->
                 .map(drop)
                 .map_err(|error| Failure::of_connect(&format!("dial tcp {host}:{}", address.1), &error));
         }
-        if let Some(grpc) = &probe.grpc {
-            let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
-            let service = grpc.service.as_deref().unwrap_or_default();
-            return Ok(crate::grpc_health::check(&target.pod_ip, port, service).await?);
-        }
         Ok(())
     };
+    if let Some(grpc) = &probe.grpc {
+        // It says itself how far it came in time.
+        let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
+        let service = grpc.service.as_deref().unwrap_or_default();
+        return Ok(crate::grpc_health::check(&target.pod_ip, port, service, timeout).await?);
+    }
     match tokio::time::timeout(timeout, work).await {
         Ok(result) => result,
-        Err(_) if probe.http_get.is_some() => {
-            Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned().into())
-        }
-        Err(_) => Err(format!("command timed out after {}s", timeout.as_secs()).into()),
+        Err(_) => Err(late(probe, target, timeout).into()),
     }
+}
+
+/// Upstream's words for a probe whose time is over.
+fn late(probe: &Probe, target: &Target, timeout: Duration) -> String {
+    if let Some(get) = &probe.http_get {
+        let url = port(&get.port, &target.container).map(|port| url(get, &target.pod_ip, port)).unwrap_or_default();
+        return format!("Get \"{url}\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)");
+    }
+    if let Some(socket) = &probe.tcp_socket {
+        let host = socket.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(&target.pod_ip);
+        let port = port(&socket.port, &target.container).unwrap_or_default();
+        return format!("dial tcp {host}:{port}: i/o timeout");
+    }
+    let command = probe.exec.as_ref().and_then(|exec| exec.command.as_ref()).map(|command| command.join(" "));
+    crate::oci_runtime::exec::Error::TimedOut(command.unwrap_or_default(), timeout).to_string()
+}
+
+fn url(get: &HTTPGetAction, pod_ip: &str, port: u16) -> String {
+    let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
+    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
+    format!("{scheme}://{host}:{port}{}", path(get))
+}
+
+fn path(get: &HTTPGetAction) -> String {
+    let path = get.path.as_deref().unwrap_or_default();
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
 async fn run_exec(node: &Node, exec: &ExecAction, id: &str, timeout: Duration) -> Result<(), String> {
@@ -221,10 +261,7 @@ fn port(port: &IntOrString, container: &Container) -> Result<u16, String> {
 async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> Result<(), Failure> {
     let host = get.host.as_deref().filter(|host| !host.is_empty()).unwrap_or(pod_ip);
     let port = port(&get.port, container)?;
-    let path = get.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let scheme = get.scheme.as_deref().unwrap_or("HTTP").to_ascii_lowercase();
-    let url = format!("{scheme}://{host}:{port}{path}");
+    let (path, url) = (path(get), url(get, pod_ip, port));
     let failed = |error| Failure::of_connect(&format!("Get \"{url}\": dial tcp {host}:{port}"), &error);
     let stream = TcpStream::connect((host, port)).await.map_err(failed)?;
     let mut headers = String::new();
@@ -246,7 +283,7 @@ async fn http_get(get: &HTTPGetAction, container: &Container, pod_ip: &str) -> R
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host_header}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n{headers}Connection: close\r\n\r\n"
     );
-    let code = if scheme == "https" {
+    let code = if url.starts_with("https:") {
         let stream =
             crate::tls::connect_unverified(stream, host).await.map_err(|error| format!("Get \"{url}\": {error}"))?;
         exchange(stream, &request).await
@@ -334,6 +371,37 @@ mod tests {
             assert_eq!(attempts_of_a_turn(&mut attempts, u64::MAX), [0], "somebody listened once: {kind:?}");
         }
         assert_eq!(attempts_of_a_turn(&mut Attempts::new(Kind::Liveness, period), u64::MAX), [0]);
+    }
+
+    #[test]
+    fn what_is_said_when_the_time_is_over() {
+        let target = Target {
+            container: Container {
+                ports: serde_json::from_value(serde_json::json!([{ "name": "web", "containerPort": 80 }]))
+                    .expect("ports"),
+                ..Default::default()
+            },
+            id: String::new(),
+            pod_ip: "11.0.0.2".to_owned(),
+        };
+        let cases = [
+            (
+                serde_json::json!({ "httpGet": { "port": "web", "path": "x" } }),
+                "Get \"http://11.0.0.2:80/x\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)",
+            ),
+            (
+                serde_json::json!({ "tcpSocket": { "port": 81, "host": "10.0.0.1" } }),
+                "dial tcp 10.0.0.1:81: i/o timeout",
+            ),
+            (
+                serde_json::json!({ "exec": { "command": ["sleep", "9"] } }),
+                "command timed out: \"sleep 9\" timed out after 1s",
+            ),
+        ];
+        for (probe, words) in cases {
+            let probe: Probe = serde_json::from_value(probe).expect("a probe");
+            assert_eq!(late(&probe, &target, Duration::from_secs(1)), words);
+        }
     }
 
     #[test]

@@ -44,8 +44,12 @@ fn main() {
             a_pod_lives_and_dies(&node).await;
             exit_codes_restarts_and_messages(&node).await;
             a_terminal_is_one(&node).await;
+            a_probe_that_takes_too_long_leaves_nothing(&node).await;
+            who_is_not_ready_is_asked_again_soon(&node).await;
             pods_outlive_the_kubelet(&node).await;
             bad_images_and_missing_configuration(&node).await;
+            image_volumes_are_folders_that_nobody_changes(&node).await;
+            read_only_as_far_as_asked(&node).await;
             volumes_follow_what_they_mirror(&node).await;
             claims_outlive_their_pods(&node).await;
             resizes_are_granted_and_told(&node).await;
@@ -301,6 +305,65 @@ async fn a_terminal_is_one(world: &World) {
     world.until_gone("terminal").await;
 }
 
+/// A probe's program does not live on in the container when its time is over.
+async fn a_probe_that_takes_too_long_leaves_nothing(world: &World) {
+    let events = world.run(
+        "slow-probe",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                "name": "app", "image": "busybox", "command": ["sh", "-c", "exec sleep 100"],
+                "readinessProbe": { "exec": { "command": ["sh", "-c", "exec sleep 4321"] },
+                    "periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1 },
+            }],
+        }),
+    );
+    let words = "Readiness probe failed: command timed out: \"sh -c exec sleep 4321\" timed out after 1s";
+    let thrice = |event: &Value| event["message"] == words && event["count"].as_u64().is_some_and(|count| count >= 3);
+    world.fake.until("/none", words, |_| world.fake.events().iter().any(thrice)).await;
+    let is_it = |path: std::path::PathBuf| std::fs::read(path).is_ok_and(|line| line == b"sleep\x004321\x00");
+    let alive = || {
+        let all = std::fs::read_dir("/proc").expect("it is there").flatten();
+        all.filter(|process| is_it(process.path().join("cmdline"))).count()
+    };
+    // The next one may have begun; those before are gone as soon as the kernel has ended them.
+    let gone = async {
+        while alive() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("nothing is left of earlier probes");
+    world.delete("slow-probe", 0, &events);
+    world.until_gone("slow-probe").await;
+}
+
+/// A container that is ready a moment after its start does not wait for its probe's next period, which is never here.
+async fn who_is_not_ready_is_asked_again_soon(world: &World) {
+    let events = world.run(
+        "slow-start",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{
+                // It is ready only after the first probe.
+                "name": "app", "image": "busybox",
+                "command": ["sh", "-c", "until test -e /tmp/asked; do sleep 0.1; done; touch /tmp/up; exec sleep 100"],
+                "readinessProbe": {
+                    "exec": { "command": ["sh", "-c", "test -e /tmp/up || { touch /tmp/asked; exit 1; }"] },
+                    "periodSeconds": 3600, "timeoutSeconds": 10,
+                },
+            }, {
+                // Every end of this one is a reason to look again, however slow the machine is.
+                "name": "crash", "image": "busybox", "command": ["sh", "-c", "exit 1"],
+            }],
+        }),
+    );
+    let failed = |event: &Value| event["reason"] == "Unhealthy" && event["involvedObject"]["name"] == "slow-start";
+    world.fake.until("/none", "a probe too early", |_| world.fake.events().iter().any(failed)).await;
+    world.until("slow-start", "ready", |pod| pod["status"]["containerStatuses"][0]["ready"] == true).await;
+    world.delete("slow-start", 0, &events);
+    world.until_gone("slow-start").await;
+}
+
 async fn pods_outlive_the_kubelet(world: &World) {
     let spec = json!({
         "shareProcessNamespace": true,
@@ -352,6 +415,160 @@ async fn bad_images_and_missing_configuration(world: &World) {
     world.until("config", "running", |pod| state(pod, 0)["running"].is_object()).await;
     world.delete("config", 0, &events);
     world.until_gone("config").await;
+}
+
+/// An image of one file and a link, in the node's store as `knetsim image load` puts it there.
+fn store_image(name: &str) {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (root, top) = (dir.path().join("root"), dir.path().join("top"));
+    std::fs::create_dir_all(root.join("etc/inner")).expect("made");
+    std::fs::create_dir_all(&top).expect("made");
+    std::fs::write(root.join("etc/inner/data"), "of the image\n").expect("written");
+    std::fs::write(root.join("run.sh"), "#!/bin/sh\necho ran\n").expect("written");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root.join("run.sh"), mode).expect("set");
+    std::os::unix::fs::symlink("/etc/inner", root.join("link")).expect("linked");
+    let pack = |from: &Path, to: &Path| {
+        let status = std::process::Command::new("tar").arg("-cf").arg(to).arg("-C").arg(from).arg(".").status();
+        assert!(status.expect("tar runs").success());
+    };
+    pack(&root, &top.join("layer.tar"));
+    std::fs::write(top.join("config.json"), r#"{"config":{}}"#).expect("written");
+    let manifest = json!([{ "Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"] }]);
+    std::fs::write(top.join("manifest.json"), manifest.to_string()).expect("written");
+    let archive = dir.path().join("image.tar");
+    pack(&top, &archive);
+    knetsim_kubelet_lite::images::load(Path::new("/run/test/images"), &archive).expect("loads");
+}
+
+/// Image volumes (KEP-4639): read-only, not executable, all of an image or a path in it; of stored images and of the
+/// catalogue's. One that cannot be had holds up only who mounts it, in upstream's words.
+async fn image_volumes_are_folders_that_nobody_changes(world: &World) {
+    store_image("example.com/files:1");
+    let image = |name: &str, policy: &str| json!({ "reference": name, "pullPolicy": policy });
+    let script = "grep -q 'of the image' /whole/etc/inner/data && grep -q 'of the image' /sub/data && \
+                  grep -q 'of the image' /one && ! touch /whole/new && ! /whole/run.sh && \
+                  grep -q localhost /stand-in/etc/hosts && test -x /stand-in/usr/bin/env && ! /stand-in/usr/bin/env && \
+                  ! touch /stand-in/etc/new && test ! -e /never && exit 7";
+    let events = world.run(
+        "image-volumes",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "volumes": [{ "name": "stored", "image": image("example.com/files:1", "Always") },
+                { "name": "stand-in", "image": image("busybox", "IfNotPresent") },
+                { "name": "unused", "image": image("example.com/none:1", "Never") }],
+            "containers": [{
+                "name": "app", "image": "busybox", "command": ["sh", "-c", script],
+                "volumeMounts": [{ "name": "stored", "mountPath": "/whole" },
+                    { "name": "stored", "mountPath": "/sub", "subPath": "link" },
+                    { "name": "stored", "mountPath": "/one", "subPath": "etc/inner/data" },
+                    { "name": "stand-in", "mountPath": "/stand-in" }],
+            }],
+        }),
+    );
+    let pod = world.until("image-volumes", "over", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 7, "{pod:#}");
+    world.delete("image-volumes", 0, &events);
+    world.until_gone("image-volumes").await;
+
+    let missing = |name: &str, volume: Value, sub: &str| {
+        world.run(
+            name,
+            json!({
+                "terminationGracePeriodSeconds": 0,
+                "volumes": [{ "name": "v", "image": volume }],
+                "containers": [{ "name": "app", "image": "busybox", "command": ["sleep", "100"],
+                    "volumeMounts": [{ "name": "v", "mountPath": "/v", "subPath": sub }] }],
+            }),
+        )
+    };
+    let cases = [
+        (
+            "iv-pull",
+            image("example.com/none:1", "Always"),
+            "",
+            "ImagePullBackOff",
+            "Back-off pulling image \"example.com/none:1\": ErrImagePull: failed to pull image \"example.com/none:1\"",
+        ),
+        (
+            "iv-never",
+            image("example.com/none:1", "Never"),
+            "",
+            "ErrImageNeverPull",
+            "Container image \"example.com/none:1\" is not present with pull policy of Never",
+        ),
+        ("iv-name", image("A b", "Always"), "", "InvalidImageName", "Failed to apply default image tag \"A b\""),
+        (
+            "iv-sub",
+            image("example.com/files:1", "Always"),
+            "not-existing",
+            "CreateContainerError",
+            "ImageVolumeMountFailed: image volume \"v\": subPath \"not-existing\": ENOENT",
+        ),
+    ];
+    for (name, volume, sub, reason, words) in cases {
+        let events = missing(name, volume, sub);
+        let pod = world.until(name, reason, |pod| state(pod, 0)["waiting"]["reason"] == reason).await;
+        let message = state(&pod, 0)["waiting"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.starts_with(words), "{name}: {message}");
+        world.delete(name, 0, &events);
+        world.until_gone(name).await;
+    }
+    // The image is spoken of as the pod's, what comes of it as the container's.
+    let said = |pod: &str, path: Option<&str>, reason: &str, message: &str| {
+        let found = world.fake.events().iter().any(|event| {
+            let about = &event["involvedObject"];
+            about["name"] == pod
+                && about["fieldPath"].as_str() == path
+                && event["reason"] == reason
+                && event["message"].as_str().is_some_and(|text| text.starts_with(message))
+        });
+        assert!(found, "{pod} {path:?} {reason} {message}: {:#?}", world.fake.events());
+    };
+    let container = Some("spec.containers{app}");
+    said(
+        "image-volumes",
+        None,
+        "Pulled",
+        "Container image \"example.com/files:1\" already present on machine and can be accessed by the pod",
+    );
+    said("image-volumes", None, "ErrImageNeverPull", "Container image \"example.com/none:1\" is not present");
+    said("iv-pull", None, "Pulling", "Pulling image \"example.com/none:1\"");
+    said("iv-pull", None, "Failed", "Failed to pull image \"example.com/none:1\"");
+    said("iv-pull", container, "Failed", "Error: ErrImagePull");
+    said("iv-never", container, "Failed", "Error: ErrImageNeverPull");
+    said("iv-sub", container, "Failed", "Error: ImageVolumeMountFailed");
+}
+
+/// What is mounted below a read-only mount can be written to, unless the mount is recursively read-only (KEP-3857).
+async fn read_only_as_far_as_asked(world: &World) {
+    std::fs::create_dir_all("/run/test/tree/inner").expect("made");
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(Some("tmpfs"), "/run/test/tree/inner", Some("tmpfs"), flags, None::<&str>).expect("mounted");
+    let script = "! touch /tree/new && touch /tree/inner/new && ! touch /all/new && ! touch /all/inner/new && exit 7";
+    let events = world.run(
+        "read-only",
+        json!({
+            "terminationGracePeriodSeconds": 0,
+            "restartPolicy": "Never",
+            "volumes": [{ "name": "v", "hostPath": { "path": "/run/test/tree" } }],
+            "containers": [{ "name": "app", "image": "busybox", "command": ["sh", "-c", script], "volumeMounts": [
+                { "name": "v", "mountPath": "/tree", "readOnly": true },
+                { "name": "v", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
+            ] }],
+        }),
+    );
+    let pod = world.until("read-only", "over", |pod| pod["status"]["phase"] == "Failed").await;
+    assert_eq!(state(&pod, 0)["terminated"]["exitCode"], 7, "{pod:#}");
+    let mounts = json!([
+        { "name": "v", "mountPath": "/tree", "readOnly": true, "recursiveReadOnly": "Disabled" },
+        { "name": "v", "mountPath": "/all", "readOnly": true, "recursiveReadOnly": "Enabled" },
+    ]);
+    assert_eq!(pod["status"]["containerStatuses"][0]["volumeMounts"], mounts);
+    world.delete("read-only", 0, &events);
+    world.until_gone("read-only").await;
+    nix::mount::umount("/run/test/tree/inner").expect("unmounted");
 }
 
 /// A changed ConfigMap is in the pod's volume as soon as the watch tells of it.

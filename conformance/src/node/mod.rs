@@ -4,6 +4,7 @@ pub mod config_maps;
 pub mod containers;
 pub mod dra;
 pub mod environment;
+pub mod image_volumes;
 pub mod leases;
 pub mod nodes;
 pub mod pod_lifecycle;

@@ -14,6 +14,8 @@ specs! { Pods;
     "[sig-node] Probing container should *not* be restarted with a tcp:8080 liveness probe [NodeConformance] [Conformance]" => |t| stays(t, json!({ "tcpSocket": { "port": 8080 } })),
     "[sig-node] Probing container should be restarted with a /healthz http liveness probe [NodeConformance] [Conformance]" => |t| restarted(t, json!({ "httpGet": { "path": "/no-such-page", "port": 80 } }), 1),
     "[sig-node] Probing container should be restarted with a exec \"cat /tmp/health\" liveness probe [NodeConformance] [Conformance]" => |t| restarted(t, json!({ "exec": { "command": ["cat", "/tmp/health"] } }), 1),
+    "[sig-node] Probing container should *not* be restarted with a GRPC liveness probe [NodeConformance] [Conformance]" => |t| grpc(t, 5000, false),
+    "[sig-node] Probing container should be restarted with a GRPC liveness probe [NodeConformance] [Conformance]" => |t| grpc(t, 2333, true),
     "[sig-node] Probing container should have monotonically increasing restart count [NodeConformance] [Conformance]" => |t| restarted(t, json!({ "exec": { "command": ["cat", "/tmp/health"] } }), 2),
     "[sig-node] Probing container with readiness probe should not be ready before initial delay and never restart [NodeConformance] [Conformance]" => ready_later,
     "[sig-node] Probing container with readiness probe that fails should never be ready and never restart [NodeConformance] [Conformance]" => never_ready,
@@ -72,6 +74,29 @@ async fn restarted(t: Test, how: Value, times: i64) -> anyhow::Result<()> {
         })?;
         last = restarts(&event.object);
     }
+    Ok(())
+}
+
+/// A gRPC server that is healthy until it is told not to be; nobody listens on another port of it.
+async fn grpc(t: Test, port: u16, restarts_at_once: bool) -> anyhow::Result<()> {
+    let mut test = json!({
+        "name": "test", "image": "registry.k8s.io/e2e-test-images/agnhost:2.53",
+        "args": ["grpc-health-checking", "--port=5000", "--http-port=8080"],
+    });
+    test["livenessProbe"] = probe(&json!({ "grpc": { "port": port } }), 1);
+    let mut pod = pod("liveness", &[test]);
+    pod["spec"]["restartPolicy"] = "Always".into();
+    let pods = t.objects("v1", "pods");
+    if !restarts_at_once {
+        pods::start(&t, &pod).await?;
+        tokio::time::sleep(WHILE).await;
+        expect::same("the number of restarts", &restarts(&pods.get("liveness").await?), &0)?;
+        let path = format!("{}/make-not-serving", pods.path_of("liveness:8080", "proxy"));
+        t.api().raw(http::Method::GET, &path, &[], Vec::new()).await?.ok()?;
+    } else {
+        pods.create(&pod).await?;
+    }
+    pods.wait("liveness", "a restart", |pod| restarts(pod) > 0).await?;
     Ok(())
 }
 

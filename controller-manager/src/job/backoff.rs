@@ -1,6 +1,7 @@
 //! How long a Job waits before it replaces failed pods: 10 s, doubled at each failure, counted from the last failure on
 //! and forgotten after a success (upstream `pkg/controller/job/backoff_utils.go`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,27 +15,31 @@ const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(600);
 
 /// Failures since the last success. Kept in memory only: a restart forgives, as upstream's does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     pub failures: u32,
     pub last: Option<Timestamp>,
+    /// The pods of the last round, by UID: one that could not be released comes again in the next, and counts once.
+    pub counted: HashSet<String>,
 }
 
 impl Record {
     /// The record after pods that ended since it was made.
-    pub fn after(self, succeeded: &[Arc<Pod>], failed: &[Arc<Pod>]) -> Self {
-        let success = succeeded.iter().map(|pod| finished_at(pod)).max();
-        let mut record = if success.is_some() { Self::default() } else { self };
-        let counted =
-            failed.iter().map(|pod| finished_at(pod)).filter(|at| success.is_none_or(|success| *at > success));
-        for at in counted {
+    pub fn after(&self, succeeded: &[Arc<Pod>], failed: &[Arc<Pod>]) -> Self {
+        let uid = |pod: &Pod| pod.metadata.uid.clone().unwrap_or_default();
+        let fresh = |pod: &&Arc<Pod>| !self.counted.contains(&uid(pod));
+        let success = succeeded.iter().filter(fresh).map(|pod| finished_at(pod)).max();
+        let mut record = if success.is_some() { Self::default() } else { self.clone() };
+        record.counted = succeeded.iter().chain(failed).map(|pod| uid(pod)).collect();
+        let ends = failed.iter().filter(fresh).map(|pod| finished_at(pod));
+        for at in ends.filter(|at| success.is_none_or(|success| *at > success)) {
             record.failures += 1;
             record.last = record.last.max(Some(at));
         }
         record
     }
 
-    pub fn remaining(self, now: Timestamp) -> Option<Duration> {
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
         remaining(self.failures, self.last?, now)
     }
 }
@@ -72,13 +77,16 @@ mod tests {
     use super::*;
 
     fn ended(at: i64) -> Arc<Pod> {
-        let at = Timestamp::from_second(at).unwrap().to_string();
-        let state = json!({ "terminated": { "exitCode": 1, "finishedAt": at } });
+        let end = Timestamp::from_second(at).unwrap().to_string();
+        let state = json!({ "terminated": { "exitCode": 1, "finishedAt": end } });
         let container = json!({
             "name": "c", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
         });
         Arc::new(
-            serde_json::from_value(json!({ "metadata": {}, "status": { "containerStatuses": [container] } })).unwrap(),
+            serde_json::from_value(
+                json!({ "metadata": { "uid": format!("uid-{at}") }, "status": { "containerStatuses": [container] } }),
+            )
+            .unwrap(),
         )
     }
 
@@ -96,9 +104,20 @@ mod tests {
     #[test]
     fn a_success_forgets_the_failures_before_it() {
         let record = Record::default().after(&[], &[ended(5), ended(3)]);
-        assert_eq!(record, Record { failures: 2, last: Timestamp::from_second(5).ok() });
+        assert_eq!((record.failures, record.last), (2, Timestamp::from_second(5).ok()));
         assert_eq!(record.after(&[], &[ended(9)]).failures, 3);
         assert_eq!(record.after(&[ended(8)], &[ended(7), ended(9)]).failures, 1);
-        assert_eq!(record.after(&[ended(8)], &[]), Record::default());
+        assert_eq!(record.after(&[ended(8)], &[]).failures, 0);
+    }
+
+    #[test]
+    fn a_pod_that_comes_again_counts_once() {
+        let record = Record::default().after(&[], &[ended(5), ended(3)]);
+        let again = record.after(&[], &[ended(5), ended(7)]);
+        assert_eq!((again.failures, again.last), (3, Timestamp::from_second(7).ok()));
+        assert_eq!(again.after(&[], &[]).failures, 3);
+        // Nor does a success that was forgotten for forget what failed since.
+        let success = again.after(&[ended(8)], &[]);
+        assert_eq!(success.after(&[ended(8)], &[ended(9)]).after(&[ended(8)], &[ended(9)]).failures, 1);
     }
 }

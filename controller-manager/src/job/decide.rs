@@ -111,7 +111,7 @@ pub struct Action {
 }
 
 /// Either deletes or creates, never both in one round.
-pub fn action(view: &View, record: Record, now: Timestamp) -> Action {
+pub fn action(view: &View, record: &Record, now: Timestamp) -> Action {
     let spec = view.spec;
     let active = count(view.active.len());
     let delete = |least: i32| Action { delete: removable(view, least, now), ..Action::default() };

@@ -97,13 +97,13 @@ impl Controller for Jobs {
         if view.status.start_time.is_none() && !is_suspended(spec) {
             view.status.start_time = Some(to_seconds(now));
         }
-        let record = self.records.lock().get(key).copied().unwrap_or_default();
+        let record = self.records.lock().get(key).cloned().unwrap_or_default();
         let record = record.after(&view.new_succeeded, &view.new_failed);
         let mut ending = decide::ending(&view, now);
         let action = match &ending {
             Some(_) => Action { delete: view.active.clone(), ..Action::default() },
             None if is_deleting(&job.metadata) => Action::default(),
-            None => decide::action(&view, record, now),
+            None => decide::action(&view, &record, now),
         };
         let done = self.carry_out(&job, &view, &action).await;
         let active = count(view.active.len()) + done.created - done.deleted;

@@ -79,7 +79,7 @@ fn pods_are_made_up_to_the_completions_that_lack() {
     for (spec, texts, expected) in cases {
         let (job, pods) = (job(spec.clone(), json!({})), pods(texts));
         let view = View::new(&job, job.spec.as_ref().unwrap(), &pods);
-        assert_eq!(steps(&decide::action(&view, Record::default(), now())), *expected, "{spec} {texts:?}");
+        assert_eq!(steps(&decide::action(&view, &Record::default(), now())), *expected, "{spec} {texts:?}");
     }
 }
 
@@ -87,7 +87,7 @@ fn pods_are_made_up_to_the_completions_that_lack() {
 fn failed_pods_are_replaced_after_a_back_off() {
     let (job, pods) = (job(json!({}), json!({})), pods(&["a Failed"]));
     let view = View::new(&job, job.spec.as_ref().unwrap(), &pods);
-    let action = decide::action(&view, Record { failures: 1, last: Some(now()) }, now());
+    let action = decide::action(&view, &Record { failures: 1, last: Some(now()), ..Record::default() }, now());
     assert!(action.create.is_empty());
     assert_eq!(action.wait.map(|wait| wait.as_secs()), Some(10));
 }

@@ -1,12 +1,15 @@
 //! What the test servers answer.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
+use super::guestbook::Guestbook;
+use super::health::Health;
 use super::webhook::{self, Wait};
 
 /// Which server this is.
@@ -18,6 +21,8 @@ pub enum Answers {
     Echo { text: String },
     Admission,
     Conversion,
+    Guestbook(Arc<Guestbook>),
+    Health(Arc<Health>),
 }
 
 /// The pod's name, in most pods.
@@ -40,6 +45,14 @@ impl Answers {
             Self::Admission | Self::Conversion if parts.uri.path() == "/readyz" => ok("ok"),
             Self::Admission => admission(parts.uri.path(), body).await,
             Self::Conversion => conversion(parts.uri.path(), body),
+            Self::Guestbook(book) => {
+                let (code, text) = book.answer(&parts.uri).await;
+                with(code, text)
+            }
+            Self::Health(health) => match health.turn(parts.uri.path()) {
+                Some(text) => ok(text),
+                None => with(StatusCode::NOT_FOUND, format!("{}: no such page\n", parts.uri.path())),
+            },
         }
     }
 }

@@ -3,6 +3,8 @@
 
 mod answers;
 mod connect;
+mod guestbook;
+mod health;
 mod issuer;
 mod webhook;
 
@@ -103,6 +105,27 @@ enum Command {
         #[arg(long)]
         audience: String,
     },
+    /// The guestbook of tutorials: a frontend, or with `--replicaof` a replica of the server of that name.
+    Guestbook {
+        #[arg(long, default_value_t = 80)]
+        http_port: u16,
+        #[arg(long, default_value_t = 6379)]
+        backend_port: u16,
+        #[arg(long, default_value = "")]
+        replicaof: String,
+    },
+    /// The gRPC health check, and a page each for changing its answer.
+    GrpcHealthChecking {
+        #[arg(long, default_value_t = 5000)]
+        port: u16,
+        #[arg(long, default_value_t = 8080)]
+        http_port: u16,
+        /// Healthy for so many seconds; negative is for ever.
+        #[arg(long, default_value_t = -1, allow_negative_numbers = true)]
+        delay_unhealthy_sec: i64,
+        #[arg(long, default_value = "")]
+        service: String,
+    },
     /// Waits for a signal.
     Pause,
 }
@@ -134,6 +157,22 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
             Command::Mounttest { file_content } => contents(&file_content),
             Command::TestServiceAccountIssuerDiscovery { token_path, audience } => {
                 issuer::run(&token_path, &audience).await
+            }
+            Command::Guestbook { http_port, backend_port, replicaof } => {
+                let book = Arc::new(guestbook::Guestbook::new(backend_port));
+                let registered = {
+                    let book = book.clone();
+                    async move { book.register(&replicaof).await }
+                };
+                tokio::try_join!(http(any(http_port), None, Answers::Guestbook(book)), registered).map(drop)
+            }
+            Command::GrpcHealthChecking { port, http_port, delay_unhealthy_sec, service } => {
+                let health = Arc::new(health::Health::new(service, delay_unhealthy_sec));
+                let listener = bind(any(port)).await.with_context(|| format!("listening on port {port}"))?;
+                tokio::select! {
+                    served = http(any(http_port), None, Answers::Health(health.clone())) => served,
+                    () = health::serve(listener, health) => Ok(()),
+                }
             }
             Command::Pause => Ok(runtime::shutdown::signal().await?),
         }

@@ -9,14 +9,15 @@ use kube::ResourceExt;
 use super::env::{self, Environment};
 use super::expand::expand;
 use super::fields::Known;
-use super::{resources, user};
-use crate::images::{self, Image, rootfs};
+use super::{read_only, resources, user};
+use crate::images::pull::Refused;
+use crate::images::{Image, rootfs};
 use crate::node::Node;
 use crate::oci_runtime::capabilities;
 use crate::oci_runtime::spec::{self, Bind, Limits, Namespaces, Propagation};
 use crate::pause::protocol::Start;
 use crate::sources::Sources;
-use crate::volumes::Volumes;
+use crate::volumes::{Volumes, image};
 
 /// What the pod gives to each of its containers.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct PodSide {
     pub known: Known,
     pub hostname: String,
     pub volumes: Volumes,
+    /// Those that are images.
+    pub images: Vec<image::Found>,
     pub pause: i32,
     pub shared_pid: Option<i32>,
     /// The pod's own /etc/hosts and /etc/resolv.conf.
@@ -44,7 +47,10 @@ pub struct Prepared {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
-    Image(#[from] images::Error),
+    Image(Refused),
+    /// The image of a volume.
+    #[error(transparent)]
+    Volume(Refused),
     #[error("{0}")]
     Config(String),
     #[error("{0}")]
@@ -56,9 +62,7 @@ impl Error {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Image(images::Error::NeverPull(_)) => "ErrImageNeverPull",
-            Self::Image(images::Error::InvalidName(_)) => "InvalidImageName",
-            Self::Image(_) => "ErrImagePull",
+            Self::Image(refused) | Self::Volume(refused) => refused.reason,
             Self::Config(_) => "CreateContainerConfigError",
             Self::Create(_) => "CreateContainerError",
         }
@@ -79,9 +83,11 @@ pub fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
 /// When the image, the configuration or the root cannot be had.
 pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt: u32) -> Result<Prepared, Error> {
     let begun = std::time::Instant::now();
-    let name = container.image.clone().unwrap_or_default();
+    image::check(container, &side.images).map_err(Error::Volume)?;
+    let (name, policy) = (container.image.clone().unwrap_or_default(), container.image_pull_policy.clone());
     let images = node.images.clone();
-    let image = tokio::task::spawn_blocking(move || images.resolve(&name)).await.expect("resolving does not panic")?;
+    let pull = move || images.pull(&name, policy.as_deref().unwrap_or_default());
+    let image = tokio::task::spawn_blocking(pull).await.expect("resolving does not panic").map_err(Error::Image)?;
     let pod = &*side.pod;
     let tty = container.tty == Some(true);
     let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
@@ -102,7 +108,7 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
         .map_err(|error| Error::Config(error.to_string()))?;
     let id = crate::files::new_id();
     let bundle = node.sandbox_dir(&pod.uid().unwrap_or_default()).join("containers").join(&id);
-    let mut binds = binds(side, container, &declared).map_err(Error::Config)?;
+    let mut binds = binds(side, container, &declared, &bundle)?;
     binds.extend(own_files(node, side, container, attempt, &image).map_err(|error| Error::Create(error.to_string()))?);
     let root =
         rootfs::mount_root(&image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
@@ -178,23 +184,29 @@ fn arguments(container: &Container, image: &Image, declared: &Environment) -> Re
     if all.is_empty() { Err("no command specified".to_owned()) } else { Ok(all) }
 }
 
-fn binds(side: &PodSide, container: &Container, declared: &Environment) -> Result<Vec<Bind>, String> {
+fn binds(side: &PodSide, container: &Container, declared: &Environment, bundle: &Path) -> Result<Vec<Bind>, Error> {
     let mut binds = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
-        let Some(volume) = side.volumes.get(&mount.name) else {
-            return Err(format!(
-                "cannot find volume \"{}\" to mount into container \"{}\"",
-                mount.name, container.name
-            ));
-        };
-        let source = match sub_path(mount, declared)? {
-            Some(sub) => within(volume, &sub, &container.name)?,
-            None => volume.clone(),
+        let sub = sub_path(mount, declared).map_err(Error::Config)?;
+        let shown = side.images.iter().find(|one| one.volume == mount.name);
+        let shown = shown.and_then(|one| one.image.as_ref().ok());
+        let source = match (shown, side.volumes.get(&mount.name), &sub) {
+            (Some(image), ..) => image::show(image, &mount.name, sub.as_deref(), bundle).map_err(Error::Create)?,
+            (None, Some(volume), Some(sub)) => within(volume, sub, mount, &container.name).map_err(Error::Config)?,
+            (None, Some(volume), None) => volume.clone(),
+            (None, None, _) => {
+                let (volume, container) = (&mount.name, &container.name);
+                let why = format!("cannot find volume \"{volume}\" to mount into container \"{container}\"");
+                return Err(Error::Config(why));
+            }
         };
         binds.push(Bind {
             source,
             target: mount.mount_path.clone(),
-            read_only: mount.read_only == Some(true) || is_read_only(&side.pod, &mount.name),
+            read_only: shown.is_some() || mount.read_only == Some(true) || is_read_only(&side.pod, &mount.name),
+            no_exec: shown.is_some(),
+            recursive: read_only::is_recursive(mount, read_only::supported())
+                .map_err(|why| Error::Config(format!("failed to resolve recursive read-only mode: {why}")))?,
             propagation: match mount.mount_propagation.as_deref() {
                 Some("Bidirectional") => Propagation::Bidirectional,
                 Some("HostToContainer") => Propagation::HostToContainer,
@@ -215,26 +227,35 @@ fn is_read_only(pod: &Pod, volume: &str) -> bool {
 }
 
 fn sub_path(mount: &VolumeMount, declared: &Environment) -> Result<Option<String>, String> {
-    if let Some(text) = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty()) {
-        return Ok(Some(expand(text, |name| declared.get(name))));
+    let expression = mount.sub_path_expr.as_deref().filter(|text| !text.is_empty());
+    let sub = match expression {
+        Some(text) => Some(expand(text, |name| declared.get(name))),
+        None => mount.sub_path.clone().filter(|text| !text.is_empty()),
+    };
+    match &sub {
+        Some(sub) if sub.starts_with('/') => Err(format!("error SubPath `{sub}` must not be an absolute path")),
+        Some(sub) if sub.split('/').any(|part| part == "..") => {
+            Err(format!("unable to provision SubPath `{sub}`: must not contain '..'"))
+        }
+        _ => Ok(sub),
     }
-    Ok(mount.sub_path.clone().filter(|text| !text.is_empty()))
 }
 
-/// A sub-path, made when it is missing, that no link leads out of its volume.
-fn within(volume: &Path, sub: &str, container: &str) -> Result<PathBuf, String> {
-    let failed = |why: String| format!("failed to prepare subPath for volumeMount of container \"{container}\": {why}");
-    if sub.starts_with('/') || sub.split('/').any(|part| part == "..") {
-        return Err(failed(format!("{sub} leaves the volume")));
-    }
+/// A sub-path, made when it is missing, that no link leads out of its volume. Why it is not says nothing of the node's disk.
+fn within(volume: &Path, sub: &str, mount: &VolumeMount, container: &str) -> Result<PathBuf, String> {
+    let failed =
+        |what: &str| format!("failed to {what} for volumeMount \"{}\" of container \"{container}\"", mount.name);
     let path = volume.join(sub);
-    if !path.exists() {
-        std::fs::create_dir_all(&path).map_err(|error| failed(error.to_string()))?;
+    if !path.exists()
+        && let Err(error) = std::fs::create_dir_all(&path)
+    {
+        tracing::warn!(path = %path.display(), %error, "a sub-path is not made");
+        return Err(failed("create subPath directory"));
     }
     let (real, base) = (path.canonicalize(), volume.canonicalize());
     match (real, base) {
         (Ok(real), Ok(base)) if real.starts_with(&base) => Ok(real),
-        _ => Err(failed(format!("{sub} leaves the volume"))),
+        _ => Err(failed("prepare subPath")),
     }
 }
 
@@ -251,12 +272,12 @@ fn own_files(
     for name in ["hosts", "hostname", "resolv.conf"] {
         let (source, target) = (side.etc.join(name), format!("/etc/{name}"));
         if source.exists() && !taken(&target) {
-            binds.push(Bind { source, target, read_only: false, propagation: Propagation::Private });
+            binds.push(Bind { source, target, ..Bind::default() });
         }
     }
     for (source, target) in &image.binds {
         let target = target.display().to_string();
-        binds.push(Bind { source: source.clone(), target, read_only: true, propagation: Propagation::Private });
+        binds.push(Bind { source: source.clone(), target, read_only: true, ..Bind::default() });
     }
     let message = termination_file(node, &side.pod, &container.name, attempt);
     if let Some(folder) = message.parent() {
@@ -266,7 +287,7 @@ fn own_files(
     // Whoever the container runs as may leave a message.
     std::fs::set_permissions(&message, std::os::unix::fs::PermissionsExt::from_mode(0o666))?;
     let target = container.termination_message_path.clone().unwrap_or_else(|| "/dev/termination-log".to_owned());
-    binds.push(Bind { source: message, target, read_only: false, propagation: Propagation::Private });
+    binds.push(Bind { source: message, target, ..Bind::default() });
     Ok(binds)
 }
 

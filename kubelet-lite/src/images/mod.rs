@@ -4,9 +4,11 @@
 //! name ──▶ store (D/images, `knetsim image load`) ──▶ catalogue (the host's own files) ──▶ ErrImagePull
 //! ```
 //!
-//! [`catalogue`] names the stand-ins, [`store`] holds what was loaded, [`rootfs`] mounts either for one container.
+//! [`catalogue`] names the stand-ins, [`store`] holds what was loaded, [`pull`] has either by a policy, [`rootfs`] mounts it
+//! for one container.
 
 pub mod catalogue;
+pub mod pull;
 pub mod reference;
 pub mod rootfs;
 pub mod skeleton;

@@ -9,6 +9,9 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Error, Image};
 
+/// The folder of a bundle with the images that are volumes.
+const VOLUMES: &str = "volumes";
+
 /// Where containers' writable layers are kept.
 #[derive(Clone, Debug)]
 pub struct Writable {
@@ -84,12 +87,47 @@ pub fn mount_root(image: &Image, bundle: &Path, id: &str, writable: &Writable) -
     Ok(Rootfs { path, usr })
 }
 
-/// Unmounts and deletes what [`mount_root`] made; what is already gone is fine.
+/// Shows the files of `image` read-only below `bundle`, under the name `volume`, and gives the folder. What is bound into
+/// containers of the image besides its layers is not part of it.
+///
+/// # Errors
+/// When the folder cannot be made or the kernel refuses the mount.
+pub fn show(image: &Image, bundle: &Path, volume: &str) -> Result<PathBuf, Error> {
+    if let ([only], []) = (&*image.layers, &*image.usr) {
+        return Ok(only.clone());
+    }
+    let path = bundle.join(VOLUMES).join(volume);
+    std::fs::create_dir_all(&path).map_err(Error::io(&path))?;
+    stack(&image.layers, &path)?;
+    if !image.usr.is_empty() {
+        stack(&image.usr, &path.join("usr"))?;
+    }
+    Ok(path)
+}
+
+/// Mounts folders over each other; nobody can write to them through it.
+fn stack(layers: &[PathBuf], path: &Path) -> Result<(), Error> {
+    let words = |error: nix::Error| Error::io(path)(error.into());
+    if let [only] = layers {
+        return mount(Some(only), path, None::<&str>, MsFlags::MS_BIND, None::<&str>).map_err(words);
+    }
+    let lower: Vec<String> = layers.iter().map(|path| path.display().to_string()).collect();
+    let options = format!("lowerdir={},userxattr", lower.join(":"));
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOEXEC;
+    mount(Some("overlay"), path, Some("overlay"), flags, Some(options.as_str())).map_err(words)
+}
+
+/// Unmounts and deletes what [`mount_root`] and [`show`] made; what is already gone is fine.
 pub fn unmount_root(bundle: &Path, id: &str, writable: &Writable) {
     let path = bundle.join("rootfs");
     if path.exists() {
         let _ = umount2(&path, MntFlags::MNT_DETACH);
         let _ = std::fs::remove_dir(&path);
+    }
+    for volume in std::fs::read_dir(bundle.join(VOLUMES)).into_iter().flatten().flatten() {
+        // With all that is mounted in it.
+        let _ = umount2(&volume.path(), MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir(volume.path());
     }
     remove_layer(&writable.of(id));
 }

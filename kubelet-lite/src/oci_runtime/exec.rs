@@ -26,8 +26,9 @@ pub struct Output {
 pub enum Error {
     #[error("cannot run runc (package runc): {0}")]
     Io(#[from] std::io::Error),
-    #[error("command timed out after {0:?}")]
-    TimedOut(Duration),
+    /// The command in one string, and how long it was given.
+    #[error("command timed out: {0:?} timed out after {1:?}")]
+    TimedOut(String, Duration),
 }
 
 /// Upstream keeps 10 KiB of a probe's output.
@@ -117,12 +118,19 @@ impl Runc {
         Ok((command.spawn()?, pair.master))
     }
 
-    /// Runs `program` to its end, for probes and hooks.
+    /// Runs `program` to its end, for probes and hooks. It is killed when this is dropped before.
     ///
     /// # Errors
     /// [`Error::TimedOut`] after `timeout`; the program is killed then.
     pub async fn run(&self, id: &str, program: &[String], timeout: Duration) -> Result<Output, Error> {
-        let mut child = self.exec(id, program, false)?;
+        let folder = self.root.with_extension("exec");
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join(uuid::Uuid::new_v4().simple().to_string());
+        let mut command = self.command();
+        command.args(["--log", "/dev/null", "exec", "--pid-file"]).arg(&file).arg(id).args(program);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process { runtime: command.spawn()?, file };
+        let child = &mut process.runtime;
         let (mut stdout, mut stderr) =
             (child.stdout.take().expect("stdout is piped"), child.stderr.take().expect("stderr is piped"));
         let work = async {
@@ -134,7 +142,29 @@ impl Runc {
             text.extend(errors);
             Ok::<_, Error>(Output { code: exit_code(status), text: String::from_utf8_lossy(&text).into_owned() })
         };
-        tokio::time::timeout(timeout, work).await.map_err(|_| Error::TimedOut(timeout))?
+        tokio::time::timeout(timeout, work).await.map_err(|_| Error::TimedOut(program.join(" "), timeout))?
+    }
+}
+
+/// A program in a container: the runtime that waits for it, and the file with its process ID. Killing the runtime leaves the
+/// program alone; so whoever lets go of it before its end kills the program, and the runtime ends with it.
+struct Process {
+    runtime: Child,
+    file: PathBuf,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // `id` is gone when the runtime has been waited for: the number may be somebody else's by now.
+        if self.runtime.id().is_some() {
+            let pid = std::fs::read_to_string(&self.file).ok().and_then(|text| text.trim().parse().ok());
+            match pid.filter(|pid| *pid > 1).map(nix::unistd::Pid::from_raw) {
+                Some(pid) => drop(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)),
+                // It has not been started yet.
+                None => drop(self.runtime.start_kill()),
+            }
+        }
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 

@@ -15,11 +15,15 @@ pub enum Sysfs {
 }
 
 /// One bind mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bind {
     pub source: PathBuf,
     pub target: String,
     pub read_only: bool,
+    /// What is mounted below it is as read-only as itself.
+    pub recursive: bool,
+    /// No program in it can be run.
+    pub no_exec: bool,
     /// `None`, `HostToContainer`, `Bidirectional`, as in a volumeMount.
     pub propagation: Propagation,
 }
@@ -230,12 +234,18 @@ fn mounts(c: &Container) -> Vec<Value> {
     let mut binds: Vec<&Bind> = c.binds.iter().collect();
     binds.sort_by_key(|bind| bind.target.matches('/').count());
     for bind in binds {
-        let mut options = vec!["rbind", if bind.read_only { "ro" } else { "rw" }];
+        let access = match (bind.read_only, bind.recursive) {
+            (true, true) => "rro",
+            (true, false) => "ro",
+            (false, _) => "rw",
+        };
+        let mut options = vec!["rbind", access];
         options.push(match bind.propagation {
             Propagation::Private => "rprivate",
             Propagation::HostToContainer => "rslave",
             Propagation::Bidirectional => "rshared",
         });
+        options.extend(bind.no_exec.then_some("noexec"));
         list.push(json!({ "destination": bind.target, "type": "bind", "source": bind.source, "options": options }));
     }
     list
@@ -258,13 +268,16 @@ mod tests {
                     source: "/b".into(),
                     target: "/data/inner".into(),
                     read_only: true,
-                    propagation: Propagation::Private,
+                    no_exec: true,
+                    ..Default::default()
                 },
+                Bind { source: "/a".into(), target: "/data".into(), ..Default::default() },
                 Bind {
-                    source: "/a".into(),
-                    target: "/data".into(),
-                    read_only: false,
-                    propagation: Propagation::Private,
+                    source: "/c".into(),
+                    target: "/tree".into(),
+                    read_only: true,
+                    recursive: true,
+                    ..Default::default()
                 },
             ],
             ..Default::default()

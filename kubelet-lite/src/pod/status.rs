@@ -9,6 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::plan::comes_back;
 use super::state::{Ended, ResizeCondition, Run, State, Tracked, as_container, is_sidecar};
+use crate::container::read_only;
 use crate::container::resources::qos_class;
 
 /// Conditions that are the kubelet's to write; all others are left as they are.
@@ -137,6 +138,7 @@ fn container_status(spec: &PodSpec, container: &Container, state: &State, init: 
         resources: tracked
             .id()
             .map(|_| tracked.resized.clone().or_else(|| container.resources.clone()).unwrap_or_default()),
+        volume_mounts: read_only::statuses(container, read_only::supported()),
         allocated_resources: tracked.id().and(container.resources.as_ref()).and_then(|all| all.requests.clone()),
         ..Default::default()
     }

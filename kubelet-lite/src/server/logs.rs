@@ -96,9 +96,8 @@ pub fn serve(view: &View, container: &str, query: &Query) -> Response<Body> {
         }
     } else if matches!(tracked.run, Run::Idle | Run::Preparing) && tracked.last.is_none() {
         let why = match &tracked.waiting {
-            Some(waiting) if waiting.reason == "ErrImagePull" || waiting.reason == "ImagePullBackOff" => {
-                "trying and failing to pull image".to_owned()
-            }
+            Some(waiting) if waiting.reason == "ErrImagePull" => "image can't be pulled".to_owned(),
+            Some(waiting) if waiting.reason == "ImagePullBackOff" => "trying and failing to pull image".to_owned(),
             Some(waiting) => waiting.reason.clone(),
             None => "ContainerCreating".to_owned(),
         };

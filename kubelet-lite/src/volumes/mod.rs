@@ -6,6 +6,7 @@
 pub mod atomic;
 mod claim;
 pub mod host_path;
+pub mod image;
 pub mod owner;
 pub mod payload;
 
@@ -65,13 +66,16 @@ pub struct Context<'a> {
     pub dir: &'a Path,
 }
 
-/// Makes all volumes, or brings them up to date.
+/// Makes all volumes, or brings them up to date; not those of images, which come with the containers ([`image`]).
 ///
 /// # Errors
 /// With the first volume that cannot be made, in upstream's words.
 pub async fn prepare(context: &Context<'_>, mut sources: Sources<'_>) -> Result<Prepared, Error> {
     let mut prepared = Prepared { volumes: Volumes::new(), tokens: Tokens::new(), followed: Vec::new() };
     for volume in context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        if volume.image.is_some() {
+            continue;
+        }
         let (path, tokens) = match &volume.persistent_volume_claim {
             Some(source) => (claim::set_up(context, volume, source).await?, Tokens::new()),
             None => one(context, volume, &mut sources)

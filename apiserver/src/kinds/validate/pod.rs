@@ -13,6 +13,7 @@ use super::{affinity, container, ip, meta, named, one_of, required, required_one
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     pod_spec(&mut errors, &spec(), pod.at("spec"));
+    volume::image_references(&mut errors, &spec().child("volumes"), pod.list("spec.volumes"));
     if !pod.list("spec.ephemeralContainers").is_empty() && !pod.has("metadata.deletionTimestamp") {
         ephemeral(&mut errors, &spec().child("ephemeralContainers"), pod.at("spec"));
     }
@@ -270,6 +271,42 @@ mod tests {
             json!({"containers": [{"name": "a", "image": "i"}], "volumes": [{"name": "v", "configMap": {}}]}),
             &["spec.volumes[0].configMap.name: Required value"],
         );
+    }
+
+    #[test]
+    fn recursively_read_only_mounts_are_read_only() {
+        let with = |mount: Value| {
+            let mut mount = mount;
+            mount["name"] = "v".into();
+            mount["mountPath"] = "/v".into();
+            let container = json!({"name": "a", "image": "i", "volumeMounts": [mount]});
+            json!({"containers": [container], "volumes": [{"name": "v", "emptyDir": {}}]})
+        };
+        check(with(json!({"readOnly": true, "recursiveReadOnly": "Enabled"})), &[]);
+        check(with(json!({"recursiveReadOnly": "Disabled"})), &[]);
+        let path = "spec.containers[0].volumeMounts[0].recursiveReadOnly";
+        let not_read_only = format!("{path}: Forbidden: may only be specified when readOnly is true");
+        let propagated =
+            format!("{path}: Forbidden: may only be specified when mountPropagation is None or not specified");
+        let both = json!({"recursiveReadOnly": "IfPossible", "mountPropagation": "HostToContainer"});
+        check(with(both), &[&not_read_only, &propagated]);
+        let unknown =
+            format!("{path}: Unsupported value: \"Yes\": supported values: \"Disabled\", \"Enabled\", \"IfPossible\"");
+        check(with(json!({"recursiveReadOnly": "Yes"})), &[&unknown]);
+    }
+
+    #[test]
+    fn image_volumes_name_their_image_in_pods() {
+        let container = json!([{"name": "a", "image": "i"}]);
+        let volumes =
+            json!([{"name": "v", "image": {}}, {"name": "w", "image": {"reference": "x", "pullPolicy": "No"}}]);
+        let policy = "spec.volumes[1].image.pullPolicy: Unsupported value: \"No\": supported values: \"Always\", \
+                      \"IfNotPresent\", \"Never\"";
+        let spec = json!({"containers": container, "volumes": volumes});
+        check(spec.clone(), &[policy, "spec.volumes[0].image.reference: Required value"]);
+        let mut errors = ErrorList::new();
+        template(&mut errors, &Path::new("template"), &defaulted(spec));
+        assert_eq!(texts(&errors), [format!("template.{policy}")]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{named, one_of, required, required_name, unique};
+use super::{named, one_of, required, required_name, required_one_of, unique};
 
 /// Checks the volumes and returns their names, for mounts to refer to.
 pub fn volumes<'a>(errors: &mut ErrorList, path: &Path, volumes: &'a [Value]) -> BTreeSet<&'a str> {
@@ -18,6 +18,13 @@ pub fn volumes<'a>(errors: &mut ErrorList, path: &Path, volumes: &'a [Value]) ->
     }
     unique(errors, volumes.iter().enumerate().map(|(i, v)| (path.index(i).child("name"), v.text("name"))));
     volumes.iter().map(|v| v.text("name")).collect()
+}
+
+/// Images must be named in a pod; a template may leave that to a controller.
+pub fn image_references(errors: &mut ErrorList, path: &Path, volumes: &[Value]) {
+    for (i, volume) in volumes.iter().enumerate().filter(|(_, volume)| volume.at("image").is_object()) {
+        required(errors, volume.at("image"), "reference", &path.index(i).child("image"));
+    }
 }
 
 fn source(errors: &mut ErrorList, path: &Path, volume: &Value) {
@@ -56,6 +63,10 @@ fn source(errors: &mut ErrorList, path: &Path, volume: &Value) {
             if !body.text("path").starts_with('/') {
                 errors.push(Error::invalid(&path.child("path"), body.text("path"), "must be an absolute path"));
             }
+        }
+        "image" => {
+            let policies = ["Always", "IfNotPresent", "Never"];
+            required_one_of(errors, &path.child("pullPolicy"), body.text("pullPolicy"), &policies);
         }
         "csi" => required(errors, body, "driver", &path),
         "emptyDir" if body.has("sizeLimit") => {
@@ -156,6 +167,23 @@ fn no_back_steps(errors: &mut ErrorList, path: &Path, value: &str) {
     }
 }
 
+/// KEP-3857.
+fn recursive_read_only(errors: &mut ErrorList, path: &Path, mount: &Value) {
+    match mount.text("recursiveReadOnly") {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !mount.yes("readOnly") {
+                errors.push(Error::forbidden(path, "may only be specified when readOnly is true"));
+            }
+            if !matches!(mount.text("mountPropagation"), "" | "None") {
+                let why = "may only be specified when mountPropagation is None or not specified";
+                errors.push(Error::forbidden(path, why));
+            }
+        }
+        other => one_of(errors, path, other, &["Disabled", "Enabled", "IfPossible"]),
+    }
+}
+
 /// Mounts of one container.
 pub fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>) {
     let mut seen = BTreeSet::new();
@@ -201,6 +229,7 @@ pub fn mounts(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &
                 ));
             }
         }
+        recursive_read_only(errors, &path.child("recursiveReadOnly"), mount);
     }
     for (i, device) in container.list("volumeDevices").iter().enumerate() {
         let path = path.child("volumeDevices").index(i);

@@ -1,4 +1,4 @@
-//! One container: starting, probing, stopping it, and what follows from its end.
+//! One container: starting and stopping it, and what follows from its end.
 
 use std::time::Duration;
 
@@ -7,14 +7,15 @@ use kube::ResourceExt;
 use runtime::events::EventType;
 
 use super::{Actor, Event, millis, now};
-use crate::container::prepare::{self, PodSide, Prepared};
+use crate::container::prepare::{self, PodSide};
 use crate::pause::protocol::{Container as Reported, Phase, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
 use crate::pod::setup;
 use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
-use crate::probes::{self, Kind, Verdict};
+use crate::probes::{self, Kind};
+use crate::volumes::image;
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
@@ -27,11 +28,12 @@ impl Actor {
         let ephemeral = self.spec().ephemeral_containers.iter().flatten().find(|container| container.name == name);
         let target = ephemeral.and_then(|container| container.target_container_name.as_deref());
         let target = target.filter(|name| !name.is_empty()).and_then(|name| self.pids.get(name).copied());
-        let side = PodSide {
+        let mut side = PodSide {
             pod: self.pod.clone(),
             known: setup::known(&self.node, &self.state.pod_ips),
             hostname: setup::hostname(&self.node, &self.pod),
             volumes: self.volumes.clone(),
+            images: Vec::new(),
             pause: ground.sandbox.pid,
             shared_pid: ground.sandbox.shared_pid.or(target),
             etc: setup::etc_dir(&self.node, &self.uid()),
@@ -47,79 +49,12 @@ impl Actor {
         tracked.retry_at = None;
         let (node, events, name) = (self.node.clone(), self.events.clone(), name.to_owned());
         tokio::spawn(async move {
+            let (images, pod) = (node.images.clone(), side.pod.clone());
+            let find = tokio::task::spawn_blocking(move || image::find(&images, &pod));
+            side.images = find.await.expect("resolving does not panic");
             let result = Box::new(prepare::prepare(&node, &side, &container, attempt).await);
-            let _ = events.send(Event::Prepared { name, attempt, result });
+            let _ = events.send(Event::Prepared { name, attempt, images: side.images, result });
         });
-    }
-
-    pub(super) async fn take_prepared(&mut self, name: &str, attempt: u32, result: Result<Prepared, prepare::Error>) {
-        let image = named(self.spec(), name).and_then(|container| container.image.clone()).unwrap_or_default();
-        match result {
-            Ok(prepared) => {
-                if self.ground.is_none() || self.state.terminating {
-                    self.state.entry(name).run = Run::Idle;
-                    let (node, start) = (self.node.clone(), prepared.start);
-                    tokio::spawn(async move { setup::free_container(&node, &start.bundle, &start.id).await });
-                    return;
-                }
-                if let Some(text) = &prepared.image.stand_in {
-                    self.event(Some(name), EventType::Normal, "ImageFromCatalogue", text.clone());
-                }
-                let present = format!("Container image \"{image}\" already present on machine");
-                self.event(Some(name), EventType::Normal, "Pulled", present);
-                if let Some(uid) = prepared.instead_of {
-                    let text = format!(
-                        "user {uid} is not mapped into this user namespace: the container runs as root of it instead"
-                    );
-                    self.event(Some(name), EventType::Warning, "UserNotMapped", text);
-                }
-                let tracked = self.state.entry(name);
-                tracked.image.clone_from(&prepared.image.name);
-                tracked.image_id.clone_from(&prepared.image.id);
-                tracked.attempt = attempt;
-                tracked.resized = None;
-                tracked.resizing = false;
-                tracked.refusals = 0;
-                tracked.waiting = None;
-                tracked.run = Run::Starting { id: prepared.start.id.clone() };
-                self.event(Some(name), EventType::Normal, "Created", "Container created");
-                self.request(&Request::Start(prepared.start)).await;
-            }
-            Err(error) => {
-                let tracked = self.state.entry(name);
-                tracked.run = tracked.last.take().map_or(Run::Idle, Run::Ended);
-                let first = tracked.refusals == 0;
-                tracked.refusals += 1;
-                let is_image = matches!(error, prepare::Error::Image(_));
-                let delay = if is_image {
-                    self.node.backoff.after(tracked.refusals)
-                } else {
-                    Duration::from_millis(250 << tracked.refusals.min(5))
-                };
-                tracked.retry_at = Some(now() + millis(delay));
-                let text = error.to_string();
-                tracked.waiting = Some(match (is_image, first) {
-                    (true, false) if error.reason() == "ErrImagePull" => Waiting {
-                        reason: "ImagePullBackOff".into(),
-                        message: Some(format!("Back-off pulling image \"{image}\": ErrImagePull: {text}")),
-                    },
-                    _ => Waiting { reason: error.reason().into(), message: Some(text.clone()) },
-                });
-                if is_image {
-                    self.event(Some(name), EventType::Normal, "Pulling", format!("Pulling image \"{image}\""));
-                    self.event(
-                        Some(name),
-                        EventType::Warning,
-                        "Failed",
-                        format!("Failed to pull image \"{image}\": {text}"),
-                    );
-                    self.event(Some(name), EventType::Warning, "Failed", format!("Error: {}", error.reason()));
-                    self.event(Some(name), EventType::Normal, "BackOff", format!("Back-off pulling image \"{image}\""));
-                } else {
-                    self.event(Some(name), EventType::Warning, "Failed", format!("Error: {text}"));
-                }
-            }
-        }
     }
 
     pub(super) async fn take_report(&mut self, reported: &Reported) {
@@ -140,6 +75,7 @@ impl Actor {
             tracing::debug!(pod = self.pod.name_any(), container = container.name, "the container runs");
             self.began(&container, &reported.id);
         }
+        self.look_again_soon();
     }
 
     pub(super) fn began(&mut self, container: &Container, id: &str) {
@@ -172,18 +108,6 @@ impl Actor {
         }
     }
 
-    pub(super) fn start_probes(&mut self, container: &Container, id: &str) {
-        let ip = self.state.pod_ips.first().cloned().unwrap_or_default();
-        let kinds: &[Kind] = if self.state.entry(&container.name).started {
-            &[Kind::Readiness, Kind::Liveness]
-        } else {
-            &[Kind::Startup]
-        };
-        for kind in kinds {
-            self.probes.start(&self.node, container, *kind, id, &ip, &self.events);
-        }
-    }
-
     pub(super) fn running(&self, id: &str) -> Option<Container> {
         let (name, _) =
             self.state.containers.iter().find(|(_, tracked)| tracked.is_running() && tracked.id() == Some(id))?;
@@ -205,36 +129,6 @@ impl Actor {
                     format!("PostStartHook failed: {message}"),
                 );
                 self.stop(&container.name, Some("FailedPostStartHook".to_owned()));
-            }
-        }
-    }
-
-    pub(super) fn take_probe(&mut self, id: &str, kind: Kind, verdict: Verdict) {
-        let Some(container) = self.running(id) else { return };
-        let name = container.name.clone();
-        match verdict {
-            Verdict::Good => match kind {
-                Kind::Startup => {
-                    self.state.entry(&name).started = true;
-                    self.probes.end(id, Kind::Startup);
-                    self.start_probes(&container, id);
-                }
-                Kind::Readiness => self.state.entry(&name).ready = true,
-                Kind::Liveness => {}
-            },
-            Verdict::Bad { message, over } => {
-                let text = format!("{} probe failed: {message}", kind.word());
-                self.event(Some(&name), EventType::Warning, "Unhealthy", text);
-                if !over {
-                    return;
-                }
-                if kind == Kind::Readiness {
-                    self.state.entry(&name).ready = false;
-                } else if !self.state.entry(&name).stopping {
-                    let word = if kind == Kind::Liveness { "liveness" } else { "startup" };
-                    let text = format!("Container {name} failed {word} probe, will be restarted");
-                    self.stop(&name, Some(text));
-                }
             }
         }
     }

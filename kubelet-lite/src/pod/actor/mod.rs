@@ -1,9 +1,12 @@
 //! The actor of one pod: takes events one at a time, changes the state, and does what the plan says.
 //!
-//! [`ground`] makes and frees what the pod stands on, [`containers`] takes its containers through their lives.
+//! [`ground`] makes and frees what the pod stands on, [`containers`] takes its containers through their lives: [`images`] with what
+//! they are made of, [`probing`] with what is asked of them, [`resize`] with what they may take.
 
 mod containers;
 mod ground;
+mod images;
+mod probing;
 mod resize;
 
 use std::borrow::Cow;
@@ -60,6 +63,8 @@ pub enum Event {
     Prepared {
         name: String,
         attempt: u32,
+        /// The pod's volumes that are images.
+        images: Vec<volumes::image::Found>,
         result: Box<Result<Prepared, prepare::Error>>,
     },
     PostStarted {
@@ -83,6 +88,8 @@ pub enum Event {
     },
     TornDown(Result<(), libcni::Error>),
     NetworkReady,
+    /// A moment has passed since a container started or ended.
+    Settled,
     /// Only look again.
     Wake,
 }
@@ -295,7 +302,10 @@ impl Actor {
             Event::Resized { name, id, resources, result } => self.take_resized(&name, &id, resources, result),
             Event::Outdated => self.refresh_at = Some(now()),
             Event::Refreshed(None) => self.refresh_at = Some(now() + millis(ground::RETRY)),
-            Event::Prepared { name, attempt, result } => self.take_prepared(&name, attempt, *result).await,
+            Event::Prepared { name, attempt, images, result } => {
+                self.tell_images(&images);
+                self.take_prepared(&name, attempt, *result).await;
+            }
             Event::PostStarted { id, result } => self.take_post_start(&id, result),
             Event::Probed { id, kind, verdict } => self.take_probe(&id, kind, verdict),
             Event::HookFailed { name, hook, message } => {
@@ -320,6 +330,7 @@ impl Actor {
                 self.setup_at = Some(now() + millis(self.retry_delay()));
             }
             Event::NetworkReady => self.awaits_network = false,
+            Event::Settled => self.ring_unready(),
             Event::Wake => {}
         }
     }
