@@ -7,6 +7,8 @@
 //!  Secret changed ────────────────────────────┴─> namespace/name ──> plan ──> fill | delete | forget its reference
 //! ```
 
+pub mod clean;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

@@ -28,6 +28,9 @@ pub struct Flags {
     /// The key of the tokens that are kept in Secrets; without it there are none
     #[arg(long)]
     pub service_account_private_key_file: Option<PathBuf>,
+    /// After so long without use an auto-generated token in a Secret is marked invalid, and after as long again removed
+    #[arg(long, default_value = "8760h", value_parser = duration)]
+    pub legacy_service_account_token_clean_up_period: Duration,
     /// The CA that signs certificate signing requests
     #[arg(long)]
     pub cluster_signing_cert_file: Option<PathBuf>,

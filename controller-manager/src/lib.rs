@@ -102,6 +102,9 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
             .map(|path| std::fs::read(path).with_context(|| format!("reading --root-ca-file {}", path.display())));
         account_tokens::start(context, account_tokens::signer(path)?, authority.transpose()?.unwrap_or_default());
     }
+    on("legacy-serviceaccount-token-cleaner-controller", &|| {
+        account_tokens::clean::start(context, flags.legacy_service_account_token_clean_up_period);
+    });
     on("certificatesigningrequest-approving-controller", &|| certificates::start_approving(context));
     on("certificatesigningrequest-cleaner-controller", &|| certificates::start_cleaning(context));
     if flags.enabled("certificatesigningrequest-signing-controller")

@@ -7,17 +7,12 @@ use crate::emulator::Emulator;
 
 const NAME: &str = "web-of-c0";
 
-/// A site in each cluster; in c0 one that can be linked to.
-pub fn sites(emulator: &Emulator) -> anyhow::Result<Seen> {
-    emulator.apply("c0", &emulator.demo("40-skupper-c0.yaml"))?;
-    emulator.apply("c1", &emulator.demo("50-skupper-c1.yaml"))?;
-    let mut commands = Vec::new();
-    for context in ["c0", "c1"] {
-        let site = format!("site/{context}");
-        let ready = ["-n", "demo", "wait", "--for=condition=Ready", &site, "--timeout=80s"];
-        commands.push(emulator.kubectl(context, &ready)?.command);
-    }
-    seen(commands.remove(0), "both sites Ready")
+/// A site; that of c0 can be linked to.
+pub fn site(emulator: &Emulator, context: &str, manifest: &str) -> anyhow::Result<Seen> {
+    emulator.apply(context, &emulator.demo(manifest))?;
+    let site = format!("site/{context}");
+    let ready = ["-n", "demo", "wait", "--for=condition=Ready", &site, "--timeout=80s"];
+    seen(emulator.kubectl(context, &ready)?.command, "Ready")
 }
 
 /// The sites are linked by a token that c0 grants and c1 redeems.

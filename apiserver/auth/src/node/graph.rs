@@ -68,6 +68,11 @@ impl Graph {
     }
 }
 
+/// The Secrets that a pod's spec refers to by name, each once.
+pub fn secrets(spec: &Value) -> impl Iterator<Item = String> + use<> {
+    references(spec).into_iter().filter(|(kind, _)| *kind == Referred::Secret).map(|(_, name)| name)
+}
+
 /// What a pod's spec refers to by name, each once.
 pub(super) fn references(spec: &Value) -> Vec<(Referred, String)> {
     let mut found = Vec::new();

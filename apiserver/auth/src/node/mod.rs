@@ -7,7 +7,7 @@
 mod graph;
 mod restriction;
 
-pub use graph::{Graph, Referred};
+pub use graph::{Graph, Referred, secrets};
 pub use restriction::{Operation, Write, restrict};
 
 use crate::rbac::PolicyRule;
