@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
@@ -12,6 +13,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
+use crate::core::budget::Budget;
 use crate::core::pod::PodInfo;
 
 /// How many messages may wait; a watch that is faster than the loop is slowed down by this.
@@ -31,6 +33,8 @@ pub enum Message {
     ClassGone(String),
     Namespace(Box<Namespace>),
     NamespaceGone(String),
+    Budget(String, Box<Budget>),
+    BudgetGone(String),
     /// A kind has been listed completely; these are all that exist (uids of pods, names of nodes and others).
     Listed(Kind, Vec<String>),
 }
@@ -50,10 +54,12 @@ pub enum Kind {
     Volumes,
     Classes,
     Namespaces,
+    Budgets,
 }
 
 /// Every kind there must be a first list of before anything is decided.
-pub const KINDS: [Kind; 6] = [Kind::Pods, Kind::Nodes, Kind::Claims, Kind::Volumes, Kind::Classes, Kind::Namespaces];
+pub const KINDS: [Kind; 7] =
+    [Kind::Pods, Kind::Nodes, Kind::Claims, Kind::Volumes, Kind::Classes, Kind::Namespaces, Kind::Budgets];
 
 /// Starts all watches.
 pub fn watch(client: &Client) -> mpsc::Receiver<Message> {
@@ -106,11 +112,19 @@ pub fn watch(client: &Client) -> mpsc::Receiver<Message> {
         |namespace| Message::NamespaceGone(namespace.name_any()),
         |namespace| namespace.name_any(),
     );
+    feed::<PodDisruptionBudget>(
+        client,
+        &sender,
+        Kind::Budgets,
+        |budget| Message::Budget(key(&budget), Box::new(Budget::new(&budget))),
+        |budget| Message::BudgetGone(key(budget)),
+        key,
+    );
     receiver
 }
 
-fn key(claim: &PersistentVolumeClaim) -> String {
-    format!("{}/{}", claim.namespace().unwrap_or_default(), claim.name_any())
+fn key(object: &impl ResourceExt) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Without what nobody here reads.

@@ -138,6 +138,8 @@ impl Scheduler {
                 }
             }
             Message::NamespaceGone(name) => drop(self.cluster.namespaces.remove(&name)),
+            Message::Budget(key, budget) => drop(self.cluster.budgets.insert(key, *budget)),
+            Message::BudgetGone(key) => drop(self.cluster.budgets.remove(&key)),
             Message::Listed(kind, all) => self.take_list(kind, all),
         }
     }
@@ -158,6 +160,7 @@ impl Scheduler {
             Kind::Volumes => self.cluster.storage.keep_volumes(|name| all.contains(name)),
             Kind::Classes => self.cluster.storage.keep_classes(|name| all.contains(name)),
             Kind::Namespaces => self.cluster.namespaces.retain(|name, _| all.contains(name)),
+            Kind::Budgets => self.cluster.budgets.retain(|key, _| all.contains(key)),
         }
         self.listed.insert(kind);
     }

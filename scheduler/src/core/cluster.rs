@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 
+use super::budget::Budget;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
 use super::volumes::Storage;
@@ -24,6 +25,8 @@ pub struct Cluster {
     /// Labels of namespaces, for affinity terms that select by them.
     pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
     pub storage: Storage,
+    /// By namespace and name; preemption spares them where it can.
+    pub budgets: BTreeMap<String, Budget>,
 }
 
 impl Cluster {

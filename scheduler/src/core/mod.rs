@@ -9,6 +9,7 @@
 //! Nothing here copies the cluster: a pod is judged against the live [`Cluster`](cluster::Cluster), whose cost per change is
 //! that of the one node it touches.
 
+pub mod budget;
 pub mod cluster;
 pub mod diagnosis;
 pub mod filter;

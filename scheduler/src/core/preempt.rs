@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::budget;
 use super::cluster::Cluster;
 use super::diagnosis::{Diagnosis, preemption_message};
 use super::filter::Prepared;
@@ -11,7 +12,10 @@ use super::pod::PodInfo;
 #[derive(Clone, Debug)]
 pub struct Preemption {
     pub node: String,
+    /// The most important one first.
     pub victims: Vec<Arc<PodInfo>>,
+    /// So many of them go against a PodDisruptionBudget.
+    pub violations: usize,
 }
 
 const NOT_HELPFUL: &str = "Preemption is not helpful for scheduling";
@@ -42,24 +46,30 @@ pub fn preempt(pod: &Arc<PodInfo>, cluster: &Cluster, diagnosis: &Diagnosis) -> 
             continue;
         }
         match victims(pod, node, cluster) {
-            Some(victims) if !victims.is_empty() => found.push(Preemption { node: name.clone(), victims }),
+            Some((victims, violations)) if !victims.is_empty() => {
+                found.push(Preemption { node: name.clone(), victims, violations });
+            }
             _ => reasons.push(NO_VICTIMS),
         }
     }
     found
         .into_iter()
         .min_by_key(|candidate| {
-            let priorities = || candidate.victims.iter().map(|victim| i64::from(victim.priority));
-            let earliest = candidate.victims.iter().map(|victim| victim.started).min().unwrap_or(0);
-            // Least important at worst, least important in sum, fewest, youngest.
-            (priorities().max(), priorities().sum::<i64>(), candidate.victims.len(), -earliest)
+            let victims = &candidate.victims;
+            let worst = victims.iter().map(|victim| victim.priority).max();
+            // None is below zero, so that a further victim never makes it less.
+            let sum: i64 = victims.iter().map(|victim| i64::from(victim.priority) - i64::from(i32::MIN)).sum();
+            let worst_ones = victims.iter().filter(|victim| Some(victim.priority) == worst);
+            let earliest = worst_ones.map(|victim| victim.started).min().unwrap_or(0);
+            // Fewest budgets broken, least important at worst, least important in sum, fewest, youngest.
+            (candidate.violations, worst, sum, victims.len(), std::cmp::Reverse(earliest))
         })
         .ok_or_else(|| preemption_message(cluster.nodes.len(), &reasons))
 }
 
-/// The fewest pods to evict from `node`: all less important ones go in thought, then come back in order of importance as
-/// long as there is room.
-fn victims(pod: &Arc<PodInfo>, node: &NodeInfo, cluster: &Cluster) -> Option<Vec<Arc<PodInfo>>> {
+/// The fewest pods to evict from `node`, and how many of them go against a budget: all less important ones go in thought, then
+/// come back as long as there is room, those that break a budget first, else in order of importance.
+fn victims(pod: &Arc<PodInfo>, node: &NodeInfo, cluster: &Cluster) -> Option<(Vec<Arc<PodInfo>>, usize)> {
     let mut lower: Vec<_> = node.pods.values().filter(|other| other.priority < pod.priority).cloned().collect();
     if lower.is_empty() {
         return None;
@@ -69,16 +79,22 @@ fn victims(pod: &Arc<PodInfo>, node: &NodeInfo, cluster: &Cluster) -> Option<Vec
     if !trial.fits() {
         return None;
     }
-    lower.sort_by_key(|other| (std::cmp::Reverse(other.priority), other.started, other.uid.clone()));
-    let mut victims = Vec::new();
-    for other in lower {
-        trial.add(&other);
-        if !trial.fits() {
-            trial.remove(&other);
-            victims.push(other);
+    let importance = |other: &Arc<PodInfo>| (std::cmp::Reverse(other.priority), other.started, other.uid.clone());
+    lower.sort_by_key(importance);
+    let mut stays = |other: &Arc<PodInfo>| {
+        trial.add(other);
+        let fits = trial.fits();
+        if !fits {
+            trial.remove(other);
         }
-    }
-    Some(victims)
+        fits
+    };
+    let (mut victims, others) = budget::split(lower, &cluster.budgets);
+    victims.retain(|other| !stays(other));
+    let violations = victims.len();
+    victims.extend(others.into_iter().filter(|other| !stays(other)));
+    victims.sort_by_key(importance);
+    Some((victims, violations))
 }
 
 /// One node in thought, the rest of the cluster as it is.

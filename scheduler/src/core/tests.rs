@@ -5,6 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{Value, json};
 
+use super::budget::Budget;
 use super::cluster::Cluster;
 use super::diagnosis::Diagnosis;
 use super::pod::PodInfo;
@@ -235,4 +236,60 @@ fn the_least_important_are_evicted_and_no_more_than_needed() {
     let Decision::Evict(_, found) = decide(&important, &cluster) else { panic!("there is room only by eviction") };
     assert_eq!((found.node.as_str(), found.victims.len()), ("w1", 1));
     assert_eq!(found.victims[0].name, "low-1");
+}
+
+#[test]
+fn budgets_are_spared_where_they_can_be() {
+    let budget = |allowed: i32, disrupted: Value| {
+        serde_json::from_value(json!({
+            "metadata": { "name": "b", "namespace": "default" },
+            "spec": { "selector": { "matchLabels": { "app": "kept" } } },
+            "status": { "disruptionsAllowed": allowed, "disruptedPods": disrupted, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0 },
+        }))
+        .map(|budget| Budget::new(&budget))
+        .unwrap()
+    };
+    let whole = |name: &str, node: &str, priority: i32| {
+        let containers = json!([{ "name": "c", "resources": { "requests": { "cpu": "2" } } }]);
+        pod(name, json!({ "nodeName": node, "priority": priority, "containers": containers }))
+    };
+    let evicted = |budget: Option<Budget>| {
+        let mut cluster = cluster();
+        cluster.budgets.extend(budget.map(|budget| ("default/b".to_owned(), budget)));
+        for (name, node, priority) in [("kept-1", "w1", 1), ("free-1", "w2", 5), ("high-1", "w3", 200)] {
+            cluster.set_pod(whole(name, node, priority));
+        }
+        let containers = json!([{ "name": "c", "resources": { "requests": { "cpu": "1" } } }]);
+        let important = pod("vip-0", json!({ "priority": 100, "containers": containers }));
+        let Decision::Evict(_, found) = decide(&important, &cluster) else { panic!("there is room only by eviction") };
+        (found.victims.iter().map(|victim| victim.name.clone()).collect::<Vec<_>>(), found.violations)
+    };
+    assert_eq!(evicted(None), (vec!["kept-1".to_owned()], 0));
+    assert_eq!(evicted(Some(budget(0, json!({})))), (vec!["free-1".to_owned()], 0), "more important, but no budget's");
+    assert_eq!(evicted(Some(budget(1, json!({})))), (vec!["kept-1".to_owned()], 0), "the budget allows one");
+    let counted = json!({ "kept-1": "2026-01-01T00:00:00Z" });
+    assert_eq!(evicted(Some(budget(0, counted))), (vec!["kept-1".to_owned()], 0), "it is counted already");
+}
+
+#[test]
+fn a_budget_is_used_up_in_order_and_is_broken_where_nothing_else_helps() {
+    let budget = json!({
+        "metadata": { "name": "b", "namespace": "default" }, "spec": { "selector": { "matchLabels": { "app": "kept" } } },
+        "status": { "disruptionsAllowed": 1, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0 },
+    });
+    let mut cluster = Cluster::default();
+    cluster.set_node(node("w1", "2", None));
+    cluster.budgets.insert("default/b".into(), Budget::new(&serde_json::from_value(budget).unwrap()));
+    for (name, priority) in [("kept-1", 3), ("kept-2", 2), ("free-1", 1), ("free-2", 1)] {
+        cluster.set_pod(pod(name, json!({ "nodeName": "w1", "priority": priority })));
+    }
+    let evicted = |cpu: &str| {
+        let containers = json!([{ "name": "c", "resources": { "requests": { "cpu": cpu } } }]);
+        let important = pod("vip-0", json!({ "priority": 100, "containers": containers }));
+        let Decision::Evict(_, found) = decide(&important, &cluster) else { panic!("there is room only by eviction") };
+        (found.victims.iter().map(|victim| victim.name.clone()).collect::<Vec<_>>().join(" "), found.violations)
+    };
+    // The first of the budget's pods may go, the second may not: it comes back before all others.
+    assert_eq!(evicted("1500m"), ("kept-1 free-1 free-2".to_owned(), 0));
+    assert_eq!(evicted("2"), ("kept-1 kept-2 free-1 free-2".to_owned(), 1));
 }
