@@ -41,8 +41,9 @@ pub const CHAPTER: Chapter = Chapter {
                   address at the end of that route, and behind which node's address that is.",
             needs: None,
             steps: &[
+                // ICMP only (the protocol in the inner header): other chapters' names are asked for across nodes meanwhile.
                 works(
-                    "knetsim exec c0w1 -- timeout 10 tcpdump -Z root -lnn -T vxlan -c2 -i eth0 'udp port 8472 and greater 140' > $TMP/dump 2>&1 & until grep -qs listening $TMP/dump; do :; done; kubectl exec here -- ping -c2 -i0.2 -s 120 -W2 $FAR > $TMP/ping; wait; cat $TMP/dump",
+                    "knetsim exec c0w1 -- timeout 10 tcpdump -Z root -lnn -T vxlan -c2 -i eth0 'udp port 8472 and udp[39] = 1 and greater 140' > $TMP/dump 2>&1 & until grep -qs listening $TMP/dump; do :; done; kubectl exec here -- ping -c2 -i0.2 -s 120 -W2 $FAR > $TMP/ping; wait; cat $TMP/dump",
                     &["~VXLAN, flags \\[I\\] \\(0x08\\), vni 1", "ICMP echo request", "10.0.0.12.8472"],
                 ),
                 works(
