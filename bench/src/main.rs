@@ -17,12 +17,11 @@ fn main() -> anyhow::Result<()> {
     runtime::log::init("bench");
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
-    let wanted =
-        |half: &str| !arguments.iter().any(|word| word != half && ["emulator", "api"].contains(&word.as_str()));
-    if wanted("emulator") {
+    let named = |half: &str| arguments.iter().any(|word| word == half);
+    if named("emulator") || !named("api") {
         emulator(runs)?;
     }
-    if wanted("api") {
+    if named("api") || !named("emulator") {
         api::measure(runs)?;
     }
     Ok(())

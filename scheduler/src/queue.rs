@@ -138,8 +138,9 @@ impl Queue {
             self.failed.insert((due, rank), uid);
         } else {
             let begun = *self.begun.get_or_insert(now);
-            let windows = due.duration_since(begun).as_secs() / WINDOW.as_secs();
-            self.backoff.insert((begun + Duration::from_secs(windows * WINDOW.as_secs()), rank), uid);
+            // Windows are whole seconds.
+            let window = Duration::from_secs(due.duration_since(begun).as_secs());
+            self.backoff.insert((begun + window, rank), uid);
         }
     }
 

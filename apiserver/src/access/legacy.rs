@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::UserInfo;
-use auth::serviceaccount::{LAST_USED_LABEL, LegacyClaims, last_used};
+use auth::serviceaccount::{LAST_USED_LABEL, LegacyClaims, TRACKING_CONFIG_MAP as TRACKING, last_used};
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -22,7 +22,6 @@ use crate::registry::follow::{self, Step};
 use crate::registry::update;
 
 const NAMESPACE: &str = "kube-system";
-const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 /// The ConfigMap is not created more often than this, for servers that do not want it may be deleting it.
 const CREATED_EVERY: Duration = Duration::from_secs(30 * 60);
 /// After this time what has failed is tried again.

@@ -34,12 +34,13 @@ impl Policy {
         let Some(node) = attributes.user.node() else { return Decision::NoOpinion(String::new()) };
         let depends = self.node.needs_graph(attributes, fields);
         if depends {
-            self.await_graph(app).await;
+            // Boxed, as the other wait is: most who ask are no nodes, and their requests' futures should be small.
+            Box::pin(self.await_graph(app)).await;
         }
         let decision = self.node.authorize(attributes, fields, &self.graph.read());
         if depends && !decision.allowed() {
             // The graph may be a moment behind the pod that the kubelet has just been given.
-            let now = graph_of(app, node).await.unwrap_or_default();
+            let now = Box::pin(graph_of(app, node)).await.unwrap_or_default();
             return self.node.authorize(attributes, fields, &now);
         }
         decision

@@ -4,11 +4,11 @@
 //!
 //! Days are compared as `2006-01-02` in UTC, as the labels have them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use auth::serviceaccount::{INVALID_SINCE_LABEL, LAST_USED_LABEL, SECRET_TYPE};
+use auth::serviceaccount::{INVALID_SINCE_LABEL, LAST_USED_LABEL, SECRET_TYPE, TRACKING_CONFIG_MAP, day};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, ServiceAccount};
 use k8s_openapi::jiff::civil::Date;
 use k8s_openapi::jiff::tz::TimeZone;
@@ -24,8 +24,6 @@ use crate::framework::{ApiError, Controller, Outcome, Queue, drive};
 
 /// So often all Secrets are gone through.
 const ROUND: Duration = Duration::from_secs(24 * 3600);
-/// Says since when the use of tokens has been noted (`pkg/controlplane/controller/legacytokentracking`).
-const TRACKING: &str = "kube-apiserver-legacy-service-account-token-tracking";
 
 struct Cleaner {
     context: Arc<Context>,
@@ -47,10 +45,6 @@ enum Fate {
     /// Its token is good no more from this day on.
     Invalid(String),
     Goes,
-}
-
-fn day(at: Timestamp) -> String {
-    at.to_zoned(TimeZone::UTC).date().to_string()
 }
 
 fn is_day(text: &str) -> bool {
@@ -110,16 +104,22 @@ impl Controller for Cleaner {
     async fn sync(&self, _all: &str) -> Outcome {
         let (context, kinds, now) = (&self.context, &self.context.kinds, self.context.now());
         let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), "kube-system");
-        let since = maps.get_opt(TRACKING).await?.and_then(|map| map.data?.remove("since")).unwrap_or_default();
+        let since =
+            maps.get_opt(TRACKING_CONFIG_MAP).await?.and_then(|map| map.data?.remove("since")).unwrap_or_default();
         if !tracked_long_enough(&since, now, self.period) {
             return Ok(Some(ROUND));
         }
+        // By namespace, where anything is asked of it.
+        let mut pods = HashMap::new();
         for secret in kinds.account_tokens.all() {
             let namespace = text(&secret.metadata.namespace);
             let account = annotation(&secret.metadata, NAME).map(|name| format!("{namespace}/{name}"));
             let account = account.and_then(|key| kinds.service_accounts.get(&key));
             let name = text(&secret.metadata.name);
-            let mounted = || mounted(&kinds.pods.in_namespace(namespace)).contains(name);
+            let mounted = || {
+                let found = || mounted(&kinds.pods.in_namespace(namespace));
+                pods.entry(namespace.to_owned()).or_insert_with(found).contains(name)
+            };
             let done = match fate(&secret, account.as_deref(), mounted, now, self.period) {
                 Fate::Stays => continue,
                 Fate::Invalid(today) => {

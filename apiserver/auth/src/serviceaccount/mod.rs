@@ -16,7 +16,10 @@ mod token;
 pub use claims::{BoundObjects, BoundRef, BoundState, Claims, TokenRequest, Verified};
 pub use jwks::{jwks, openid_configuration};
 pub use key::{PublicKey, SigningKey};
-pub use legacy::{INVALID_SINCE_LABEL, Judged, LAST_USED_LABEL, LEGACY_ISSUER, LegacyClaims, SECRET_TYPE, last_used};
+pub use legacy::{
+    INVALID_SINCE_LABEL, Judged, LAST_USED_LABEL, LEGACY_ISSUER, LegacyClaims, SECRET_TYPE, TRACKING_CONFIG_MAP, day,
+    last_used,
+};
 pub use token::{Signer, TokenError, Verifier};
 
 /// The default issuer, and the default audience of the API server itself.

@@ -120,8 +120,7 @@ impl Authorizers {
         let (mut reasons, mut errors) = (Vec::new(), Vec::new());
         for authorizer in chain.iter() {
             let outcome = match authorizer {
-                Authorizer::Node if attributes.user.node().is_none() => Decision::NoOpinion(String::new()).into(),
-                Authorizer::Node => Box::pin(policy.node(app, attributes, asked.fields)).await.into(),
+                Authorizer::Node => policy.node(app, attributes, asked.fields).await.into(),
                 Authorizer::Rbac => policy.rbac(attributes).into(),
                 Authorizer::AlwaysAllow => Decision::Allow(String::new()).into(),
                 Authorizer::AlwaysDeny => Decision::NoOpinion("Everything is forbidden.".to_owned()).into(),
