@@ -12,6 +12,9 @@ use crate::http::kubelet;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::write;
 
+/// What is said of addresses that are nowhere to go.
+const NOT_ALLOWED: &str = "address not allowed";
+
 /// `name`, `name:port` or `scheme:name:port` (`apimachinery/pkg/util/net.SplitSchemeNamePort`).
 struct Id<'a> {
     scheme: Scheme,
@@ -61,7 +64,7 @@ pub async fn pod(call: &Call) -> ApiResult<Backend> {
     let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(id.name))?.value;
     let host = text(&pod, "/status/podIP");
     if !host.parse().is_ok_and(|address| is_global_unicast(&address)) {
-        return Err(ApiError::bad_request("address not allowed"));
+        return Err(ApiError::bad_request(NOT_ALLOWED));
     }
     let containers = pod["spec"]["containers"].as_array();
     let first = || containers.into_iter().flatten().find_map(|c| c.pointer("/ports/0/containerPort")?.as_u64());
@@ -70,6 +73,7 @@ pub async fn pod(call: &Call) -> ApiResult<Backend> {
 
 /// Go's `net.IP.IsGlobalUnicast`.
 fn is_global_unicast(address: &IpAddr) -> bool {
+    let address = &address.to_canonical();
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -136,10 +140,28 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
 pub async fn node(call: &Call) -> ApiResult<Backend> {
     let id = Id::parse("node", &call.info.name)?;
     let kubelet = kubelet::node(&call.app, id.name).await?;
+    proxyable(&kubelet.host).await.map_err(ApiError::bad_request)?;
     if id.port.is_empty() || id.port.parse() == Ok(kubelet.port) {
         return Ok(kubelet);
     }
     Ok(id.backend(&kubelet.host, id.number(|| None)?))
+}
+
+/// That no address of a host leads to this machine itself or to its link: whoever may write a node's status would else reach
+/// what only this server can.
+async fn proxyable(host: &str) -> Result<(), String> {
+    let addresses: Vec<IpAddr> = match host.parse() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let found = tokio::net::lookup_host((host, 0)).await;
+            found.map_err(|error| format!("lookup {host}: {error}"))?.map(|socket| socket.ip()).collect()
+        }
+    };
+    match &addresses[..] {
+        [] => Err("no addresses for hostname".to_owned()),
+        all if all.iter().all(is_global_unicast) => Ok(()),
+        _ => Err(NOT_ALLOWED.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -177,8 +199,19 @@ mod tests {
             ("224.0.0.1", false),
             ("fd00::1", true),
             ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:11.0.1.2", true),
+            ("fe80::1", false),
         ] {
             assert_eq!(is_global_unicast(&address.parse().expect("an address")), good, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_are_elsewhere() {
+        assert_eq!(proxyable("10.0.0.10").await, Ok(()));
+        for host in ["127.0.0.1", "169.254.169.254", "localhost"] {
+            assert_eq!(proxyable(host).await, Err(NOT_ALLOWED.to_owned()), "{host}");
         }
     }
 }
