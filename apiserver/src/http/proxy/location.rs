@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use store::cache::{At, ListQuery, Object};
 
 use crate::app::{Call, text};
-use crate::http::answer::value_of;
 use crate::http::backend::{Backend, Scheme};
 use crate::http::kubelet;
 use crate::http::status::{ApiError, ApiResult};
+use crate::outbound::resolve;
 use crate::registry::write;
 
 /// What is said of addresses that are nowhere to go.
@@ -97,26 +96,15 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
         let key = call.resource.key(namespace, id.name);
         write::load(call, &key).await?.ok_or_else(|| call.not_found(id.name))?;
     }
-    let slices = call.app.resource("discovery.k8s.io", "endpointslices")?;
-    let prefix = slices.range(namespace);
-    let filter = |object: &Object| object.label("kubernetes.io/service-name") == Some(id.name);
-    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
-    let list = call.app.caches.of(&slices).list(query).await?;
-    let mut candidates: Vec<(String, String, u16)> = Vec::new();
-    for item in &list.items {
-        let slice = value_of(&slices, item)?;
-        let port = slice["ports"].as_array().into_iter().flatten().find(|p| text(p, "/name") == wanted);
-        let port = port.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok());
-        let Some(port) = port else { continue };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            let ready = endpoint["conditions"]["ready"].as_bool().unwrap_or(true);
-            let target = &endpoint["targetRef"];
-            if !ready || target["kind"] != "Pod" || target["namespace"] != namespace.as_str() {
-                continue;
-            }
-            if let (Some(address), Some(pod)) = (endpoint["addresses"][0].as_str(), target["name"].as_str()) {
-                candidates.push((pod.to_owned(), address.to_owned(), port));
-            }
+    let slices = resolve::slices(&call.app, namespace, id.name).await?;
+    let mut candidates: Vec<(&str, &str, u16)> = Vec::new();
+    for (endpoint, port) in slices.iter().flat_map(|slice| resolve::ready(slice, &wanted)) {
+        let target = &endpoint["targetRef"];
+        if target["kind"] != "Pod" || target["namespace"] != namespace.as_str() {
+            continue;
+        }
+        if let (Some(address), Some(pod)) = (endpoint["addresses"][0].as_str(), target["name"].as_str()) {
+            candidates.push((pod, address, port));
         }
     }
     let pods = call.app.resource("", "pods")?;
@@ -127,12 +115,12 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
         let (found, _) = call.app.store.get(&pods.key(namespace, pod), None).await?;
         let Some(kv) = found else { continue };
         let pod: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
-        let own = pod["status"]["podIPs"].as_array().into_iter().flatten().any(|ip| ip["ip"] == address.as_str());
+        let own = pod["status"]["podIPs"].as_array().into_iter().flatten().any(|ip| ip["ip"] == *address);
         if own {
             return Ok(id.backend(address, *port));
         }
     }
-    let name = if list.items.is_empty() { id.name } else { &call.info.name };
+    let name = if slices.is_empty() { id.name } else { &call.info.name };
     Err(ApiError::unavailable(format!("no endpoints available for service {name:?}")))
 }
 
