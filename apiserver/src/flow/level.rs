@@ -1,7 +1,8 @@
 //! One priority level: so many seats, and queues before them from which flows take turns.
 //!
 //! A flow is dealt a hand of queues and waits in the shortest of them (shuffle sharding), so that a flow that fills its own
-//! queues leaves nearly every other flow a queue that is not full. Freed seats go to the queues in turn.
+//! queues leaves nearly every other flow a queue that is not full. Freed seats go to the queues in turn; whose turn it is
+//! waits until there are as many as it needs. How many the level has changes with what it borrows and lends ([`super::lending`]).
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,7 +12,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use super::lending::{Demand, Share, Stats};
 use crate::app::text;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +22,19 @@ pub struct Settings {
     pub uid: String,
     pub exempt: bool,
     pub seats: u64,
+    /// What of them it does not lend, and how many it has with all it may borrow.
+    least: u64,
+    most: u64,
+    /// So many seats a request takes at most.
+    widest: u64,
     /// None: no queues, who finds no seat is refused.
     queues: Option<Queues>,
 }
+
+/// A request takes no more of a level's seats than this part of them (in percent), nor more than leave each hand its own.
+const WIDEST: u64 = 15;
+/// So many at most in any level.
+const WIDEST_OF_ALL: u64 = 100;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Queues {
@@ -31,15 +44,14 @@ struct Queues {
 }
 
 impl Settings {
-    /// The level's shares of all seats; none for exempt ones.
+    /// The level's shares of all seats.
     pub fn shares(object: &Value) -> u64 {
-        object["spec"]["limited"]["nominalConcurrencyShares"].as_u64().unwrap_or(match text(object, "/spec/type") {
-            "Limited" => 30,
-            _ => 0,
-        })
+        let (field, default) = if text(object, "/spec/type") == "Limited" { ("limited", 30) } else { ("exempt", 0) };
+        object["spec"][field]["nominalConcurrencyShares"].as_u64().unwrap_or(default)
     }
 
-    pub fn parse(object: &Value, seats: u64, shares: u64) -> Self {
+    /// `all` seats are divided by `shares`.
+    pub fn parse(object: &Value, all: u64, shares: u64) -> Self {
         let queuing = &object["spec"]["limited"]["limitResponse"]["queuing"];
         // The API's own bounds: 10 million queues would be a mistake, and so would be memory for them.
         let number = |field: &str, default: u64, most: u64| {
@@ -51,11 +63,21 @@ impl Settings {
             hand: number("handSize", 8, 16).min(count),
             length: number("queueLengthLimit", 50, 10_000),
         };
+        let exempt = text(object, "/spec/type") == "Exempt";
+        let own = &object["spec"][if exempt { "exempt" } else { "limited" }];
+        let seats = (all * Self::shares(object)).div_ceil(shares.max(1)).max(u64::from(!exempt));
+        let percent = |percent: u64| (seats * percent + 50) / 100;
+        let queues = (text(object, "/spec/limited/limitResponse/type") == "Queue").then_some(queues);
+        let widest =
+            queues.map_or(WIDEST_OF_ALL, |queues| (seats * WIDEST).div_ceil(100).min(seats / queues.hand as u64));
         Self {
             uid: text(object, "/metadata/uid").to_owned(),
-            exempt: text(object, "/spec/type") == "Exempt",
-            seats: (seats * Self::shares(object)).div_ceil(shares.max(1)).max(1),
-            queues: (text(object, "/spec/limited/limitResponse/type") == "Queue").then_some(queues),
+            exempt,
+            seats,
+            least: seats - percent(own["lendablePercent"].as_u64().unwrap_or(0).min(100)),
+            most: seats + own["borrowingLimitPercent"].as_u64().map_or(all, percent),
+            widest: widest.clamp(1, WIDEST_OF_ALL),
+            queues,
         }
     }
 }
@@ -65,91 +87,169 @@ pub struct Level {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    /// How many seats there are at present.
+    limit: u64,
     taken: u64,
-    queues: Vec<VecDeque<oneshot::Sender<Seat>>>,
+    queues: Vec<VecDeque<Waiting>>,
     waiting: usize,
     /// The queue whose turn it is.
     turn: usize,
+    demand: Demand,
+    stats: Stats,
 }
 
-/// Held while a request is served; the next in turn gets it.
-pub struct Seat(Option<Arc<Level>>);
+struct Waiting {
+    turn: oneshot::Sender<Hold>,
+    width: u64,
+}
 
-impl Drop for Seat {
+/// Held while a request is served; who is next in turn gets what is free then.
+pub struct Seat {
+    /// None where the level is exempt.
+    _hold: Option<Hold>,
+    _wish: Wish,
+}
+
+/// Seats that are taken.
+struct Hold {
+    level: Option<Arc<Level>>,
+    width: u64,
+}
+
+impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(level) = self.0.take() {
-            level.free();
+        if let Some(level) = self.level.take() {
+            level.state.lock().taken -= self.width;
+            level.dispatch();
         }
     }
 }
 
+/// Seats that are wanted, by who waits or is served.
+struct Wish {
+    level: Arc<Level>,
+    width: u64,
+}
+
+impl Wish {
+    fn new(level: &Arc<Level>, width: u64) -> Self {
+        level.state.lock().demand.more(width, Instant::now());
+        Self { level: level.clone(), width }
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        self.level.state.lock().demand.less(self.width, Instant::now());
+        // It may have been the one whose turn it was.
+        self.level.dispatch();
+    }
+}
+
 impl Level {
+    /// Half of what it can lend is lent, until somebody looks at who needs it.
     pub fn new(settings: Settings) -> Self {
         let queues = settings.queues.map_or(0, |queues| queues.count);
-        let state = State { queues: (0..queues).map(|_| VecDeque::new()).collect(), ..State::default() };
+        let state = State {
+            limit: settings.seats - (settings.seats - settings.least) / 2,
+            taken: 0,
+            queues: (0..queues).map(|_| VecDeque::new()).collect(),
+            waiting: 0,
+            turn: 0,
+            demand: Demand::new(Instant::now()),
+            stats: Stats::default(),
+        };
         Self { settings, state: Mutex::new(state) }
     }
 
-    /// A seat for a request of `flow`; `None` when there is no room to wait, or it waited in vain for as long as `patience`.
-    pub async fn seat(this: &Arc<Self>, flow: impl Hash, patience: Duration) -> Option<Seat> {
+    /// `width` seats for a request of `flow`; `None` when there is no room to wait, or it waited in vain for as long as
+    /// `patience`.
+    pub async fn seat(this: &Arc<Self>, flow: impl Hash, width: u64, patience: Duration) -> Option<Seat> {
+        let width = width.clamp(1, this.settings.widest);
+        let wish = Wish::new(this, width);
+        if this.settings.exempt {
+            return Some(Seat { _hold: None, _wish: wish });
+        }
         let turn = {
             let mut state = this.state.lock();
-            if state.taken < this.settings.seats && state.waiting == 0 {
-                state.taken += 1;
-                return Some(Seat(Some(this.clone())));
+            if state.waiting == 0 && state.fits(width) {
+                state.taken += width;
+                return Some(Seat { _hold: Some(Hold { level: Some(this.clone()), width }), _wish: wish });
             }
             let queues = this.settings.queues?;
             let queue = hand(flow, queues).min_by_key(|at| state.queues[*at].len())?;
             let queue = &mut state.queues[queue];
             // Those who went away make room.
-            queue.retain(|waiting| !waiting.is_closed());
+            queue.retain(|waiting| !waiting.turn.is_closed());
             if queue.len() >= queues.length {
                 return None;
             }
             let (seat, turn) = oneshot::channel();
-            queue.push_back(seat);
-            state.waiting += 1;
+            queue.push_back(Waiting { turn: seat, width });
+            state.waiting = state.queues.iter().map(VecDeque::len).sum();
             turn
         };
-        tokio::time::timeout(patience, turn).await.ok()?.ok()
+        let hold = tokio::time::timeout(patience, turn).await.ok()?.ok()?;
+        Some(Seat { _hold: Some(hold), _wish: wish })
     }
 
-    /// Hands a seat on, or puts it back.
-    fn free(self: &Arc<Self>) {
+    /// What decides how many seats it is to have; a period of its demand ends.
+    pub fn share(&self, now: Instant) -> Share {
+        let mut state = self.state.lock();
+        let observed = state.demand.take(now);
+        state.stats.update(observed);
+        let Settings { exempt, seats, least, most, .. } = self.settings;
+        Share { exempt, nominal: seats, least, most, stats: state.stats }
+    }
+
+    /// Has so many seats from now on; who is served stays so.
+    pub fn limit(self: &Arc<Self>, seats: u64) {
+        self.state.lock().limit = seats;
+        self.dispatch();
+    }
+
+    /// Hands out what is free.
+    fn dispatch(self: &Arc<Self>) {
         loop {
-            let next = {
-                let mut state = self.state.lock();
-                match state.next() {
-                    Some(next) => next,
-                    None => {
-                        state.taken -= 1;
-                        return;
-                    }
-                }
-            };
-            match next.send(Seat(Some(self.clone()))) {
-                Ok(()) => return,
-                // It went away: the seat is not freed but goes to the next.
-                Err(mut seat) => seat.0 = None,
+            let Some(Waiting { turn, width }) = self.state.lock().next() else { return };
+            if let Err(mut hold) = turn.send(Hold { level: Some(self.clone()), width }) {
+                // It went away meanwhile.
+                hold.level = None;
+                self.state.lock().taken -= width;
             }
         }
     }
 }
 
 impl State {
-    fn next(&mut self) -> Option<oneshot::Sender<Seat>> {
+    /// Who wants more than there are has its turn when it is alone.
+    fn fits(&self, width: u64) -> bool {
+        self.taken == 0 || self.taken + width <= self.limit
+    }
+
+    /// The next in turn, if there are seats enough, which are taken then.
+    fn next(&mut self) -> Option<Waiting> {
+        if self.waiting == 0 {
+            return None;
+        }
         let count = self.queues.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
-            if let Some(next) = self.queues[at].pop_front() {
-                self.turn = (at + 1) % count;
-                self.waiting = self.queues.iter().map(VecDeque::len).sum();
-                return Some(next);
+            while self.queues[at].front().is_some_and(|waiting| waiting.turn.is_closed()) {
+                self.queues[at].pop_front();
+                self.waiting -= 1;
             }
+            let Some(width) = self.queues[at].front().map(|waiting| waiting.width) else { continue };
+            self.turn = at;
+            if !self.fits(width) {
+                return None;
+            }
+            self.turn = (at + 1) % count;
+            self.waiting -= 1;
+            self.taken += width;
+            return self.queues[at].pop_front();
         }
-        self.waiting = 0;
         None
     }
 }
@@ -183,7 +283,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     fn level(seats: u64, queues: Option<Queues>) -> Arc<Level> {
-        Arc::new(Level::new(Settings { uid: String::new(), exempt: false, seats, queues }))
+        let uid = String::new();
+        Arc::new(Level::new(Settings { uid, exempt: false, seats, least: seats, most: seats, widest: 10, queues }))
     }
 
     #[test]
@@ -199,10 +300,11 @@ mod tests {
     #[tokio::test]
     async fn without_queues_who_finds_no_seat_is_refused() {
         let level = level(2, None);
-        let (_one, two) = (Level::seat(&level, 1, LONG).await.unwrap(), Level::seat(&level, 1, LONG).await.unwrap());
-        assert!(Level::seat(&level, 2, LONG).await.is_none());
+        let (_one, two) =
+            (Level::seat(&level, 1, 1, LONG).await.unwrap(), Level::seat(&level, 1, 1, LONG).await.unwrap());
+        assert!(Level::seat(&level, 2, 1, LONG).await.is_none());
         drop(two);
-        assert!(Level::seat(&level, 2, LONG).await.is_some());
+        assert!(Level::seat(&level, 2, 1, LONG).await.is_some());
     }
 
     #[tokio::test]
@@ -211,13 +313,13 @@ mod tests {
         // Two flows that were dealt different queues.
         let at = |flow: u32| hand(flow, Queues { count: 2, hand: 1, length: 3 }).next().unwrap();
         let (greedy, modest) = ((0..).find(|f| at(*f) == 0).unwrap(), (0..).find(|f| at(*f) == 1).unwrap());
-        let seat = Level::seat(&level, 9, LONG).await.unwrap();
-        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(Level::seat(&level, greedy, LONG))).collect();
-        waiting.push(Box::pin(Level::seat(&level, modest, LONG)));
+        let seat = Level::seat(&level, 9, 1, LONG).await.unwrap();
+        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(Level::seat(&level, greedy, 1, LONG))).collect();
+        waiting.push(Box::pin(Level::seat(&level, modest, 1, LONG)));
         for turn in &mut waiting {
             assert!(turn.as_mut().now_or_never().is_none());
         }
-        assert!(Level::seat(&level, greedy, LONG).await.is_none(), "its queue is full");
+        assert!(Level::seat(&level, greedy, 1, LONG).await.is_none(), "its queue is full");
         drop(seat);
         let first = waiting[0].as_mut().now_or_never().flatten().unwrap();
         drop(first);
@@ -230,7 +332,38 @@ mod tests {
         drop(third);
         assert_eq!(level.state.lock().taken, 0);
         // Who waits too long is refused.
-        let _seat = Level::seat(&level, 9, LONG).await.unwrap();
-        assert!(Level::seat(&level, modest, Duration::from_millis(1)).await.is_none());
+        let _seat = Level::seat(&level, 9, 1, LONG).await.unwrap();
+        assert!(Level::seat(&level, modest, 1, Duration::from_millis(1)).await.is_none());
+    }
+    #[tokio::test]
+    async fn a_wide_request_waits_for_as_many_seats_and_keeps_its_turn() {
+        let level = level(3, Some(Queues { count: 1, hand: 1, length: 5 }));
+        let seat = |width| Box::pin(Level::seat(&level, 1, width, LONG));
+        let (one, two) = (seat(1).await.unwrap(), seat(1).await.unwrap());
+        let (mut wide, mut narrow) = (seat(2), seat(1));
+        assert!(wide.as_mut().now_or_never().is_none(), "one is free, and it needs two");
+        assert!(narrow.as_mut().now_or_never().is_none(), "it is not its turn");
+        drop(one);
+        let held = wide.as_mut().now_or_never().flatten().unwrap();
+        assert!(narrow.as_mut().now_or_never().is_none());
+        level.limit(4);
+        let borrowed = narrow.as_mut().now_or_never().flatten().expect("another seat");
+        assert_eq!(level.state.lock().taken, 4);
+        drop((two, held, borrowed));
+        // More than there are, and more than a request may take.
+        let alone = seat(50).await.unwrap();
+        assert_eq!(level.state.lock().taken, 10);
+        let mut next = seat(1);
+        assert!(next.as_mut().now_or_never().is_none());
+        let mut wider = seat(4);
+        assert!(wider.as_mut().now_or_never().is_none());
+        // Who had its turn and went away leaves it to the others.
+        drop(next);
+        drop(alone);
+        let last = wider.as_mut().now_or_never().flatten().unwrap();
+        assert_eq!(level.state.lock().taken, 4);
+        assert_eq!(level.share(Instant::now()).stats.high, 15);
+        drop(last);
+        assert_eq!(level.state.lock().taken, 0);
     }
 }

@@ -5,12 +5,13 @@
 //! ```
 //!
 //! FlowSchemas and PriorityLevelConfigurations are followed and say who is in which level; a level has its share of all
-//! seats, and queues from which flows take turns. Unlike upstream's, levels do not lend seats to each other, and every
-//! request takes one.
+//! seats, and queues from which flows take turns. What levels do not use they lend to others; a long list takes several seats.
 
 mod classify;
 pub mod defaults;
+mod lending;
 mod level;
+pub mod work;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use http::HeaderMap;
 use http::header::HeaderValue;
 use serde_json::Value;
 use store::cache::{At, ListQuery, Watch};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::app::{App, text};
 use crate::http::answer::value_of;
@@ -37,6 +39,9 @@ const LEVELS: &str = "prioritylevelconfigurations";
 const SEATS: u64 = 600;
 /// How long a request may wait (upstream: a quarter of the request timeout of 60 s).
 const WAIT: Duration = Duration::from_secs(15);
+
+/// How often it is looked at who needs how many seats.
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// The present plan; replaced as a whole when an object of it changes.
 pub struct Flow(ArcSwap<Plan>);
@@ -88,14 +93,28 @@ impl Plan {
         };
         Self { schemas, levels: levels.iter().map(level).collect() }
     }
+
+    /// Gives each level as many seats as it needs and the others leave it.
+    fn lend(&self, now: Instant) {
+        let shares: Vec<_> = self.levels.values().map(|level| level.share(now)).collect();
+        for (level, seats) in self.levels.values().zip(lending::limits(&shares)) {
+            level.limit(seats);
+        }
+    }
 }
 
 impl Flow {
-    /// Waits for a seat if the request needs one (`long`-running ones do not), at most as long as upstream lets it wait.
+    /// Waits for `width` seats if the request needs any (`long`-running ones do not), at most as long as upstream lets it wait.
     ///
     /// # Errors
     /// 429 when the level's queues are full, or when it waited in vain.
-    pub async fn admit(&self, user: &UserInfo, info: &RequestInfo, long: bool) -> (ApiResult<()>, Option<Admitted>) {
+    pub async fn admit(
+        &self,
+        user: &UserInfo,
+        info: &RequestInfo,
+        long: bool,
+        width: u64,
+    ) -> (ApiResult<()>, Option<Admitted>) {
         let plan = self.0.load_full();
         let found =
             plan.schemas.iter().find(|schema| schema.matches(user, info) && plan.levels.contains_key(&schema.level));
@@ -103,10 +122,10 @@ impl Flow {
         let Some(schema) = found else { return (Ok(()), None) };
         let level = &plan.levels[&schema.level];
         let ids = [schema.uid.clone(), level.settings.uid.clone()];
-        if long || level.settings.exempt {
+        if long {
             return (Ok(()), Some(Admitted { ids, _seat: None }));
         }
-        match Level::seat(level, schema.flow(user, info), WAIT).await {
+        match Level::seat(level, schema.flow(user, info), width, WAIT).await {
             Some(seat) => (Ok(()), Some(Admitted { ids, _seat: Some(seat) })),
             None => {
                 let full = ApiError::too_many_requests("Too many requests, please try again later.", 1);
@@ -124,6 +143,7 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
     let (mut levels, mut schemas) = (begin(app, LEVELS).await?, begin(app, SCHEMAS).await?);
     replan(app).await?;
     let app = app.clone();
+    tokio::spawn(app.stop.clone().run_until_cancelled_owned(lend(app.clone())));
     tokio::spawn(async move {
         loop {
             let followed = async {
@@ -150,6 +170,15 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
     Ok(())
 }
 
+async fn lend(app: Arc<App>) {
+    let mut ticks = interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        app.flow.0.load().lend(Instant::now());
+    }
+}
+
 async fn begin(app: &App, plural: &str) -> ApiResult<Watch> {
     let cache = app.caches.of(&*app.resource(GROUP, plural)?);
     Ok(cache.watch(cache.sync().await?).await?)
@@ -164,7 +193,9 @@ async fn replan(app: &App) -> ApiResult<()> {
     };
     let (schemas, levels) = (all(SCHEMAS).await?, all(LEVELS).await?);
     let before = app.flow.0.load_full();
-    app.flow.0.store(Arc::new(Plan::new(&schemas, &levels, &before.levels)));
+    let plan = Plan::new(&schemas, &levels, &before.levels);
+    plan.lend(Instant::now());
+    app.flow.0.store(Arc::new(plan));
     Ok(())
 }
 

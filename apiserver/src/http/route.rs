@@ -23,7 +23,7 @@ use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
 use crate::audit::{self, Beginning, Level, Stage, Trail};
-use crate::flow::Admitted;
+use crate::flow::{self, Admitted};
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
 use crate::registry::{body, create, delete, read, update, watch};
@@ -183,7 +183,8 @@ async fn admit(
         return Ok(answer::text(500, text));
     }
     let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
-    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info)).await;
+    let width = flow::work::width(app, &info, &query);
+    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info), width).await;
     *admitted = decision;
     seat?;
     access::authorize(app, &user, &info, &query, trail.as_deref()).await?;

@@ -64,6 +64,11 @@ impl Caches {
         Ok(self.of(resource).get(&resource.key(namespace, name), At::NotOlderThan(0)).await?.0)
     }
 
+    /// The number of objects of a prefix and their bytes; `None` where nobody has read them yet.
+    pub fn size(&self, prefix: &str) -> Option<(usize, usize)> {
+        self.by_prefix.lock().get(prefix).map(WatchCache::size)
+    }
+
     /// For metrics: prefix and number of objects.
     pub fn sizes(&self) -> Vec<(String, usize)> {
         self.by_prefix.lock().iter().map(|(prefix, cache)| (prefix.clone(), cache.len())).collect()

@@ -108,6 +108,8 @@ async fn a_past_before_the_ring_is_the_stores() {
     let (e, _) = fixture.cache.get(&key("e"), At::Latest).await.unwrap();
     delete(&*fixture.store, &key("e"), e.unwrap().mod_revision).await;
     assert_eq!(fixture.names(all(At::Latest)).await, ["a", "b", "c", "d"]);
+    let now = fixture.cache.list(all(At::Latest)).await.unwrap();
+    assert_eq!(fixture.cache.size(), (4, now.items.iter().map(|object| object.bytes().len()).sum()));
 
     let past = all(At::Exact(last));
     let list = fixture.cache.list(past).await.unwrap();

@@ -235,6 +235,12 @@ impl WatchCache {
         self.shared.state.read().len()
     }
 
+    /// How many objects there are, and the bytes of all of them.
+    pub fn size(&self) -> (usize, usize) {
+        let state = self.shared.state.read();
+        (state.len(), state.bytes())
+    }
+
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -48,6 +48,8 @@ struct Slot {
 /// Objects and recent events of one prefix, as of [`State::revision`].
 pub(super) struct State {
     objects: BTreeMap<Arc<str>, Arc<Object>>,
+    /// The bytes of all objects.
+    bytes: usize,
     ring: VecDeque<Slot>,
     /// The position of the ring's first event, counted from the cache's beginning; never goes back.
     first: u64,
@@ -59,7 +61,7 @@ pub(super) struct State {
 
 impl State {
     pub fn new(limits: Limits) -> Self {
-        Self { objects: BTreeMap::new(), ring: VecDeque::new(), first: 0, floor: 0, revision: 0, limits }
+        Self { objects: BTreeMap::new(), bytes: 0, ring: VecDeque::new(), first: 0, floor: 0, revision: 0, limits }
     }
 
     /// Everything up to this revision is in.
@@ -81,10 +83,16 @@ impl State {
         self.objects.len()
     }
 
+    /// The bytes of all objects.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Begins anew with what a range found. Cursors into the old ring are invalid from now on.
     pub fn reset(&mut self, objects: Vec<Arc<Object>>, revision: Revision) {
         self.first = self.end() + 1;
         self.ring.clear();
+        self.bytes = objects.iter().map(|object| object.bytes().len()).sum();
         self.objects = objects.into_iter().map(|object| (object.key.clone(), object)).collect();
         self.floor = revision;
         self.revision = revision;
@@ -95,12 +103,15 @@ impl State {
             Applied::Put(object) => {
                 self.revision = self.revision.max(object.mod_revision);
                 let old = self.objects.insert(object.key.clone(), object.clone());
+                self.bytes += object.bytes().len();
+                self.bytes -= old.as_ref().map_or(0, |old| old.bytes().len());
                 let change = if old.is_some() { Change::Modified } else { Change::Added };
                 self.push(CacheEvent::new(change, object.mod_revision, object, old), now);
             }
             Applied::Delete { key, revision } => {
                 self.revision = self.revision.max(revision);
                 if let Some(old) = self.objects.remove(key.as_str()) {
+                    self.bytes -= old.bytes().len();
                     let last = Arc::new(old.restamped(revision));
                     self.push(CacheEvent::new(Change::Deleted, revision, last, Some(old)), now);
                 }
