@@ -95,3 +95,55 @@ fn answers_say_how_they_were_queued() {
         assert_eq!(response.headers()["x-kubernetes-pf-prioritylevel-uid"], level.as_str());
     });
 }
+
+/// Levels lend and borrow through the real server: a long list is seen in the demand of its level, and in what it is given.
+#[test]
+fn seats_are_lent() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
+        server.start();
+        server.ready().await;
+        let target = &server.target;
+        let connection = target.http2().await.unwrap();
+        let long = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "a" }, "data": { "x": "x".repeat(200_000) } });
+        for _ in 0..3 {
+            assert_eq!(ask(target, &connection, Ask::new(Method::POST, MAPS, long.to_string())).await.0, 201);
+        }
+        let level = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations/workload-low";
+        let begun = std::time::Instant::now();
+        // Periods of demand end by themselves, too: then what was wanted in the one before is not seen.
+        for round in 0.. {
+            // This test's requests are those of the exempt level: three maps are seven seats wide.
+            assert_eq!(ask(target, &connection, Ask::get(MAPS)).await.0, 200);
+            // A change of any level ends the period.
+            let patch = json!({ "spec": { "limited": { "borrowingLimitPercent": round } } }).to_string();
+            let patch = Ask { content_type: "application/merge-patch+json", ..Ask::new(Method::PATCH, level, patch) };
+            assert_eq!(ask(target, &connection, patch).await.0, 200);
+            let (nominal, upper) = (245, 245 + (245 * round + 50) / 100);
+            let line = |name: &str, level: &str| format!("apiserver_flowcontrol_{name}{{priority_level=\"{level}\"}} ");
+            let changed = format!("{}{upper}\n", line("upper_limit_seats", "workload-low"));
+            let metrics = loop {
+                let answer = target.send(&mut connection.clone(), Ask::get("/metrics")).await.unwrap();
+                let text = String::from_utf8(answer.body.to_vec()).unwrap();
+                if text.contains(&changed) {
+                    break text;
+                }
+                assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{text}");
+            };
+            let value = |name: &str, level: &str| -> u64 {
+                let line = line(name, level);
+                metrics.lines().find_map(|known| known.strip_prefix(&line)).unwrap().parse().unwrap()
+            };
+            assert_eq!(value("nominal_limit_seats", "workload-low"), nominal);
+            assert_eq!(value("lower_limit_seats", "workload-low"), 24);
+            assert!(value("current_limit_seats", "workload-low") <= upper, "{metrics}");
+            assert!(value("current_limit_seats", "catch-all") >= 13, "it lends nothing: {metrics}");
+            if value("demand_seats_high_watermark", "exempt") >= 7 {
+                return;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{metrics}");
+        }
+    });
+}

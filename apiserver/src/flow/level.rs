@@ -203,6 +203,19 @@ impl Level {
         Share { exempt, nominal: seats, least, most, stats: state.stats }
     }
 
+    /// Upstream's series about seats, of this moment: name and value.
+    pub fn gauges(&self) -> [(&'static str, u64); 6] {
+        let (state, settings) = (self.state.lock(), &self.settings);
+        [
+            ("nominal_limit_seats", settings.seats),
+            ("lower_limit_seats", settings.least),
+            ("upper_limit_seats", settings.most),
+            ("current_limit_seats", state.limit),
+            ("current_executing_seats", state.taken),
+            ("demand_seats_high_watermark", state.stats.high),
+        ]
+    }
+
     /// Has so many seats from now on; who is served stays so.
     pub fn limit(self: &Arc<Self>, seats: u64) {
         self.state.lock().limit = seats;

@@ -14,6 +14,7 @@ mod level;
 pub mod work;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,6 +105,24 @@ impl Plan {
 }
 
 impl Flow {
+    /// Upstream's series about seats.
+    pub fn write_metrics(&self, text: &mut String) {
+        let plan = self.0.load();
+        let mut series: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
+        for (level, (name, value)) in
+            plan.levels.iter().flat_map(|(name, level)| level.gauges().map(|gauge| (name, gauge)))
+        {
+            series.entry(name).or_default().push((level, value));
+        }
+        for (name, values) in series {
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "# TYPE apiserver_flowcontrol_{name} gauge");
+            for (level, value) in values {
+                let _ = writeln!(text, "apiserver_flowcontrol_{name}{{priority_level=\"{level}\"}} {value}");
+            }
+        }
+    }
+
     /// Waits for `width` seats if the request needs any (`long`-running ones do not), at most as long as upstream lets it wait.
     ///
     /// # Errors

@@ -56,6 +56,7 @@ pub fn answer(app: &App) -> Response<Body> {
     }
     app.webhooks.metrics.write(&mut text);
     app.audit.write_metrics(&mut text);
+    app.flow.write_metrics(&mut text);
     text.push_str("# TYPE apiserver_storage_objects gauge\n");
     for (prefix, count) in app.caches.sizes() {
         let resource = prefix.trim_start_matches("/registry/").trim_end_matches('/');
