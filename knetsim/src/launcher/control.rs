@@ -141,18 +141,20 @@ impl Control {
             let state = if on { "already cut" } else { "not cut" };
             bail!("{} and {} are {state}", cut.0, cut.1);
         }
-        let (netns, bridge) =
-            match means {
-                Means::Port(port) => {
-                    Links::within(&network.root, async |links| {
-                        if on { links.set_down(&port).await } else { links.set_up(&port).await }
-                    })?;
-                    *cuts = wanted;
-                    return Ok(Answer::Done);
-                }
-                Means::Bridge(..) => (&network.root, true),
-                Means::Router(..) => (&network.hosts[WAN], false),
-            };
+        let bridge = matches!(means, Means::Bridge(..));
+        if let Means::Port(port, _) = &means {
+            Links::within(
+                &network.root,
+                async |links| {
+                    if on { links.set_down(port).await } else { links.set_up(port).await }
+                },
+            )?;
+        }
+        if matches!(&means, Means::Port(_, behind) if behind.is_empty()) {
+            *cuts = wanted;
+            return Ok(Answer::Done);
+        }
+        let netns = if bridge { &network.root } else { &network.hosts[WAN] };
         let place = Namespaces::open(Path::new("/proc/self/ns"), &[])?.with(netns.as_fd().try_clone_to_owned()?, "net");
         supervisor.run_once_in(&place, &["nft".to_owned(), faults::ruleset(&wanted, plan, bridge)]).await?;
         *cuts = wanted;

@@ -1,7 +1,8 @@
 //! Cut links: `knetsim net cut A B` as a desired state, a pure function of the set of cuts.
 //!
-//! A host is cut off from a network by taking its port down; two hosts or clusters are cut off from each other by a rule
-//! that drops what one sends to the other, in the bridge where they share one, else in the router.
+//! A host is cut off from a network by taking its port down, and where that is the router's port, the router says of what
+//! lies behind it that it cannot be reached. Two hosts or clusters are cut off from each other by a rule that drops what one
+//! sends to the other without a word, in the bridge where they share one, else in the router.
 
 use std::collections::BTreeSet;
 
@@ -17,8 +18,8 @@ pub struct Cut(pub String, pub String);
 /// How a cut is made.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Means {
-    /// A port in the sandbox's own namespace goes down.
-    Port(String),
+    /// A port in the sandbox's own namespace goes down, and the router has lost the way to these networks.
+    Port(String, Vec<Ipv4Net>),
     /// Frames between the two are dropped by the bridge.
     Bridge(Ipv4Net, Ipv4Net),
     /// Packets between the two are dropped by the router.
@@ -38,15 +39,17 @@ impl Cut {
     pub fn means(&self, plan: &Plan) -> Result<Means, String> {
         let (a, b) = (End::find(&self.0, plan)?, End::find(&self.1, plan)?);
         Ok(match (a, b) {
-            (End::Wan, End::Cluster { name, .. }) | (End::Cluster { name, .. }, End::Wan) => {
-                Means::Port(wan_port(name))
+            (End::Wan, End::Cluster { name, range, pool }) | (End::Cluster { name, range, pool }, End::Wan) => {
+                Means::Port(wan_port(name), vec![range, pool])
             }
-            (End::Wan, End::Outside { .. }) | (End::Outside { .. }, End::Wan) => Means::Port("veth-outside".into()),
+            (End::Wan, End::Outside { range }) | (End::Outside { range }, End::Wan) => {
+                Means::Port("veth-outside".into(), vec![range])
+            }
             (End::Node { port, cluster, .. }, End::Cluster { name, .. })
             | (End::Cluster { name, .. }, End::Node { port, cluster, .. })
                 if cluster == name =>
             {
-                Means::Port(port)
+                Means::Port(port, Vec::new())
             }
             (End::Node { cluster: x, address: a, .. }, End::Node { cluster: y, address: b, .. })
                 if x == y && a != b =>
@@ -64,7 +67,7 @@ impl Cut {
 enum End<'a> {
     Wan,
     Outside { range: Ipv4Net },
-    Cluster { name: &'a str, range: Ipv4Net },
+    Cluster { name: &'a str, range: Ipv4Net, pool: Ipv4Net },
     Node { cluster: &'a str, port: String, address: Ipv4Net },
 }
 
@@ -77,7 +80,8 @@ impl<'a> End<'a> {
         }
         for cluster in &plan.clusters {
             if cluster.name == name {
-                return Ok(Self::Cluster { name: &cluster.name, range: cluster.underlay });
+                let (range, pool) = (cluster.underlay, cluster.load_balancer_pool);
+                return Ok(Self::Cluster { name: &cluster.name, range, pool });
             }
             if let Some(node) = cluster.nodes.iter().find(|node| node.name == name) {
                 return Ok(Self::Node { cluster: &cluster.name, port: node.port(), address: node.address.into() });
@@ -98,20 +102,26 @@ impl<'a> End<'a> {
     }
 }
 
-/// The nft script that makes the drops of `cuts`, for the bridge (in the sandbox's own namespace) or the router. One
+/// The nft script that makes the rules of `cuts`, for the bridge (in the sandbox's own namespace) or the router. One
 /// transaction, which replaces what was there.
+///
+/// That a network is unreachable is said by a rule, though Linux could withdraw the routes of a link without carrier: what
+/// it then tells a sender is limited to five reports and one more a second (`net.ipv4.route.error_burst`), whatever a
+/// namespace wishes.
 #[must_use]
 pub fn ruleset(cuts: &BTreeSet<Cut>, plan: &Plan, bridge: bool) -> String {
     let family = if bridge { "bridge" } else { "ip" };
+    let drop = |from: Ipv4Net, to: Ipv4Net| format!("ip saddr {from} ip daddr {to} counter drop; ");
+    let reject = |to: &Ipv4Net| format!("ip daddr {to} counter reject with icmp net-unreachable; ");
     let rules: String = cuts
         .iter()
-        .filter_map(|cut| match cut.means(plan).ok()? {
-            Means::Bridge(a, b) if bridge => Some((a, b)),
-            Means::Router(a, b) if !bridge => Some((a, b)),
-            _ => None,
+        .filter_map(|cut| cut.means(plan).ok())
+        .map(|means| match means {
+            Means::Bridge(a, b) if bridge => drop(a, b) + &drop(b, a),
+            Means::Router(a, b) if !bridge => drop(a, b) + &drop(b, a),
+            Means::Port(_, behind) if !bridge => behind.iter().map(reject).collect(),
+            _ => String::new(),
         })
-        .flat_map(|(a, b)| [(a, b), (b, a)])
-        .map(|(from, to)| format!("ip saddr {from} ip daddr {to} counter drop; "))
         .collect();
     format!(
         "add table {family} knetsim-cuts; delete table {family} knetsim-cuts; \
@@ -128,10 +138,11 @@ mod tests {
     fn every_pair_of_ends() {
         let plan = Topology::default().resolve(Store::Embedded).unwrap();
         let net = |text: &str| text.parse::<Ipv4Net>().unwrap();
+        let pool = plan.clusters[0].load_balancer_pool;
         let cases = [
-            (("c0", "wan"), Means::Port("wan-c0".into())),
-            (("wan", "outside"), Means::Port("veth-outside".into())),
-            (("c0w1", "c0"), Means::Port("veth-c0w1".into())),
+            (("c0", "wan"), Means::Port("wan-c0".into(), vec![net("10.0.0.0/24"), pool])),
+            (("wan", "outside"), Means::Port("veth-outside".into(), vec![net("10.0.254.0/24")])),
+            (("c0w1", "c0"), Means::Port("veth-c0w1".into(), Vec::new())),
             (("c0w2", "c0w1"), Means::Bridge(net("10.0.0.11/32"), net("10.0.0.12/32"))),
             (("c1", "c0"), Means::Router(net("10.0.0.0/24"), net("10.0.1.0/24"))),
             (("c0w1", "c1"), Means::Router(net("10.0.0.11/32"), net("10.0.1.0/24"))),
@@ -151,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_go_both_ways_and_only_where_they_belong() {
+    fn rules_go_both_ways_and_only_where_they_belong() {
         let plan = Topology::default().resolve(Store::Embedded).unwrap();
         let cuts = BTreeSet::from([Cut::new("c0", "c1"), Cut::new("c0w1", "c0w2"), Cut::new("c0", "wan")]);
         let router = ruleset(&cuts, &plan, false);
@@ -159,6 +170,9 @@ mod tests {
             "ip saddr 10.0.0.0/24 ip daddr 10.0.1.0/24 counter drop; ip saddr 10.0.1.0/24 ip daddr 10.0.0.0/24"
         ));
         assert!(!router.contains("10.0.0.11"));
-        assert!(ruleset(&cuts, &plan, true).contains("ip saddr 10.0.0.12/32 ip daddr 10.0.0.11/32 counter drop"));
+        assert!(router.contains("ip daddr 10.0.0.0/24 counter reject with icmp net-unreachable;"));
+        let bridge = ruleset(&cuts, &plan, true);
+        assert!(bridge.contains("ip saddr 10.0.0.12/32 ip daddr 10.0.0.11/32 counter drop"));
+        assert!(!bridge.contains("reject"));
     }
 }

@@ -166,11 +166,9 @@ fn host_sysctls() -> io::Result<()> {
     Ok(())
 }
 
-/// A router withdraws the routes of a network whose cable is cut, and tells every sender that it cannot be reached; Linux
-/// alone would go on sending into the void, and tell a sender no more than once a second.
+/// A router that has lost a network tells every sender, each time; by default Linux tells one no more than once a second.
 fn router_sysctls() -> io::Result<()> {
     host_sysctls()?;
-    fs::write("/proc/sys/net/ipv4/conf/all/ignore_routes_with_linkdown", "1")?;
     fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
 }
 
