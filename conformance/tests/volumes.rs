@@ -146,6 +146,42 @@ async fn made_on_demand(world: &World) -> anyhow::Result<()> {
     volumes.gone(&name).await
 }
 
+/// A volume that lives as long as its pod; the class is that of the tests before.
+async fn made_for_a_pod(world: &World) -> anyhow::Result<()> {
+    let claims = world.objects("v1", "persistentvolumeclaims");
+    let pods = world.objects("v1", "pods");
+    // Somebody has the name already.
+    claims.create(&claim("scratch-data", Some("standard"))).await?;
+    let template = json!({ "metadata": { "labels": { "of": "scratch" } }, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } });
+    let pod = json!({
+        "metadata": { "name": "scratch" },
+        "spec": {
+            "containers": [{ "name": "c", "image": "registry.k8s.io/pause:3.10" }],
+            "volumes": [{ "name": "data", "ephemeral": { "volumeClaimTemplate": template } }],
+        },
+    });
+    let pod = pods.create(&pod).await?;
+    let words = "PVC volumes/scratch-data was not created for pod volumes/scratch (pod is not owner)";
+    world.told("scratch", "FailedBinding", &format!("ephemeral volume data: {words}")).await?;
+    let refused = |pod: &Value| {
+        let message = &pod["status"]["conditions"][0]["message"];
+        message.as_str().is_some_and(|text| text.contains(words))
+    };
+    pods.wait("scratch", "refused", refused).await?;
+
+    claims.delete("scratch-data").await?;
+    let placed = pods.wait("scratch", "placed", |pod| pod["spec"]["nodeName"].is_string()).await?;
+    let bound = claims.wait("scratch-data", "bound", phase("Bound")).await?;
+    expect::at(&bound, "/metadata/labels/of", "scratch")?;
+    expect::at(&bound, "/metadata/ownerReferences/0/uid", pod["metadata"]["uid"].clone())?;
+    let node = expect::text(&placed, "/spec/nodeName");
+    expect::at(&bound, "/metadata/annotations/volume.kubernetes.io~1selected-node", node)?;
+
+    pods.delete_with("scratch", &json!({ "gracePeriodSeconds": 0 })).await?;
+    claims.gone("scratch-data").await.map(drop)
+}
+
 /// Volumes on nodes' disks that somebody has made: the scheduler chooses.
 async fn made_by_hand_on_a_node(world: &World) -> anyhow::Result<()> {
     let (claims, volumes) =
@@ -192,6 +228,7 @@ async fn check(binary: &Path) -> anyhow::Result<()> {
     let world = World { cluster };
     made_by_hand(&world).await?;
     made_on_demand(&world).await?;
+    made_for_a_pod(&world).await?;
     made_by_hand_on_a_node(&world).await
 }
 

@@ -680,6 +680,26 @@ async fn claims_outlive_their_pods(world: &World) {
         world.fake.until(&path(name), "gone", |pod| pod.is_none()).await;
     }
     assert!(std::fs::read_to_string(format!("{folder}/file")).is_ok_and(|text| text == "kept\n"), "the data stays");
+
+    // A claim that merely has the right name is not the pod's own.
+    claim("own-v", "pvc-1", "Bound");
+    volume("pvc-1", json!({ "hostPath": { "path": folder, "type": "DirectoryOrCreate" } }), "own-v");
+    let mut spec = pod("", false, "grep -q kept /v/file");
+    spec["volumes"] = json!([{ "name": "v", "ephemeral": { "volumeClaimTemplate": { "spec": {} } } }]);
+    let events = world.run("own", spec);
+    let words = "Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process \
+                 volumes=[v]: PVC default/own-v was not created for pod default/own (pod is not owner)";
+    let said = |event: &Value| event["reason"] == "FailedMount" && event["message"] == words;
+    world.fake.until("/none", words, |_| world.fake.events().iter().any(said)).await;
+    let at = "/api/v1/namespaces/default/persistentvolumeclaims/own-v";
+    let mut owned = world.fake.get(at).expect("there");
+    let owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "own", "uid": "uid-own", "controller": true });
+    owned["metadata"]["ownerReferences"] = json!([owner]);
+    world.fake.put(at, owned);
+    let over = world.until("own", "over", |pod| pod["status"]["phase"] == "Succeeded").await;
+    assert_eq!(state(&over, 0)["terminated"]["exitCode"], 0);
+    world.delete("own", 0, &events);
+    world.fake.until(&path("own"), "gone", |pod| pod.is_none()).await;
 }
 
 async fn resizes_are_granted_and_told(world: &World) {

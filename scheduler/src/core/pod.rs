@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
 use super::resources::{Resources, guessed, pod_requests};
+use super::volumes::used::{self, Used};
 
 /// A port taken on the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +139,7 @@ pub struct PodInfo {
     pub preferred: Vec<Term>,
     pub spread: Vec<Spread>,
     pub gates: Vec<String>,
-    pub claims: Vec<String>,
+    pub claims: Vec<Used>,
     /// The spec, for node selectors; dropped from pods that run already, which are never judged again.
     pub spec: Option<Arc<PodSpec>>,
 }
@@ -197,7 +198,7 @@ impl PodInfo {
             preferred,
             spread: spec.topology_spread_constraints.iter().flatten().map(|c| Spread::new(c, pod)).collect(),
             gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
-            claims: claims(spec, pod),
+            claims: used::by(pod),
             spec: node.is_none().then(|| Arc::new(spec.clone())),
             node,
         }
@@ -214,19 +215,6 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
                 ip: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into()),
             })
-        })
-        .collect()
-}
-
-/// Claims the pod names, and those the ephemeral volume controller makes for it.
-fn claims(spec: &PodSpec, pod: &Pod) -> Vec<String> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let volumes = spec.volumes.iter().flatten();
-    volumes
-        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
-            (None, Some(_)) => Some(format!("{name}-{}", volume.name)),
-            (None, None) => None,
         })
         .collect()
 }

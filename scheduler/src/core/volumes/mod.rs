@@ -5,6 +5,7 @@ pub mod matching;
 pub mod plan;
 #[cfg(test)]
 mod tests;
+pub mod used;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

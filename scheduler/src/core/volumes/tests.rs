@@ -60,8 +60,12 @@ fn claim(cluster: &mut Cluster, name: &str, annotations: Value, spec: Value, mor
 }
 
 fn pod(name: &str, claims: &[&str], selector: Value) -> Arc<PodInfo> {
-    let volumes: Vec<Value> =
-        claims.iter().map(|claim| json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } })).collect();
+    // A plus stands for an ephemeral volume.
+    let volume = |name: &&str| match name.strip_prefix('+') {
+        Some(name) => json!({ "name": name, "ephemeral": {} }),
+        None => json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }),
+    };
+    let volumes: Vec<Value> = claims.iter().map(volume).collect();
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "name": name, "namespace": "n", "uid": name },
         "spec": { "containers": [{ "name": "c" }], "volumes": volumes, "nodeSelector": selector },
@@ -108,13 +112,20 @@ fn claims_say_where_a_pod_can_go() {
     claim(&mut cluster, "large", none.clone(), large, none.clone());
     claim(&mut cluster, "small", none.clone(), class("by-hand"), none.clone());
     claim(&mut cluster, "leaving", none.clone(), class("later"), deleted);
+    let owned = |uid: &str| {
+        let owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true });
+        json!({ "metadata": { "ownerReferences": [owner] } })
+    };
+    claim(&mut cluster, "p-mine", none.clone(), class("later"), owned("p"));
+    claim(&mut cluster, "p-foreign", none.clone(), class("later"), owned("before"));
+    let waiting = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-none\"";
     let not_helpful = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
     let general = |words: &str| Err(format!("0/2 nodes are available: {words}. {not_helpful}"));
     let to = |node: &str, done: &[&str]| Ok((node.to_owned(), done.iter().map(|&text| text.to_owned()).collect()));
     let (w1, anywhere) = (json!({ "host": "w1" }), none);
     let conflict = "1 node(s) didn't match PersistentVolume's node affinity, 1 node(s) didn't match Pod's node \
                     affinity/selector";
-    let cases: [(&[&str], &Value, Placed); 15] = [
+    let cases: [(&[&str], &Value, Placed); 18] = [
         (&["on-w2"], &anywhere, to("w2", &[])),
         (&["on-w2"], &w1, general(conflict)),
         (
@@ -123,6 +134,9 @@ fn claims_say_where_a_pod_can_go() {
             general("2 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
         ),
         (&["none"], &anywhere, general("persistentvolumeclaim \"none\" not found")),
+        (&["+none"], &anywhere, general(waiting)),
+        (&["+mine"], &w1, to("w1", &["p-mine=new"])),
+        (&["+foreign"], &anywhere, general("PVC n/p-foreign was not created for pod n/p (pod is not owner)")),
         (&["leaving"], &anywhere, general("persistentvolumeclaim \"leaving\" is being deleted")),
         (
             &["lost"],
