@@ -33,7 +33,7 @@ pub enum News {
     NodeChanged,
     /// A pod got a node: others may want to be near it.
     PodPlaced,
-    /// A pod left its node: resources, ports, distance.
+    /// A pod left its node: resources, ports, claims, distance.
     PodLeft,
     /// A claim, a volume or a class.
     StorageChanged,
@@ -57,7 +57,11 @@ impl News {
             Self::PodPlaced => matches!(plugin, Plugin::InterPodAffinity | Plugin::PodTopologySpread),
             Self::PodLeft => matches!(
                 plugin,
-                Plugin::NodeResourcesFit | Plugin::NodePorts | Plugin::InterPodAffinity | Plugin::PodTopologySpread
+                Plugin::NodeResourcesFit
+                    | Plugin::NodePorts
+                    | Plugin::VolumeRestrictions
+                    | Plugin::InterPodAffinity
+                    | Plugin::PodTopologySpread
             ),
             Self::StorageChanged => plugin == Plugin::VolumeBinding,
             Self::NamespaceChanged => plugin == Plugin::InterPodAffinity,

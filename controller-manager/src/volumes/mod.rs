@@ -10,6 +10,7 @@
 pub mod claim;
 pub mod clear;
 pub mod ephemeral;
+pub mod expand;
 pub mod provision;
 pub mod volume;
 mod write;

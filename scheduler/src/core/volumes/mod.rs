@@ -3,6 +3,7 @@
 
 pub mod matching;
 pub mod plan;
+pub mod restrictions;
 #[cfg(test)]
 mod tests;
 pub mod used;

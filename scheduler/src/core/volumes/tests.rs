@@ -159,6 +159,39 @@ fn claims_say_where_a_pod_can_go() {
 }
 
 #[test]
+fn one_pod_alone_uses_what_is_its_own() {
+    let mut cluster = cluster();
+    let alone = json!({ "volumeName": "v1", "accessModes": ["ReadWriteOncePod"] });
+    let done = json!({ BIND_COMPLETED: "yes" });
+    claim(&mut cluster, "alone", done.clone(), alone, json!({}));
+    claim(&mut cluster, "shared", done, json!({ "volumeName": "v1" }), json!({}));
+    let with = |name: &str, claim: &str, priority: i32| {
+        let mut info = Arc::unwrap_or_clone(pod(name, &[claim], json!({})));
+        info.priority = priority;
+        Arc::new(info)
+    };
+    let users = [with("user", "alone", 5), with("sharer", "shared", 5), with("other", "+alone", 0)];
+    for user in &users {
+        cluster.assume(user, "w1");
+    }
+    let to_w1 = || Ok(("w1".to_owned(), vec![]));
+    assert_eq!(place(&cluster, &with("second", "shared", 0)), to_w1());
+    let words = "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access \
+                 mode already in-use by another pod. preemption: 0/2 nodes are available: 2 No preemption victims found \
+                 for incoming pod.";
+    assert_eq!(place(&cluster, &with("second", "alone", 5)), Err(words.to_owned()));
+    // Who is more important gets it, and nobody else has to leave.
+    let Decision::Evict(_, found) = decide(&with("second", "alone", 9), &cluster) else { panic!("it has the claim") };
+    assert_eq!(found.victims.iter().map(|victim| victim.name.as_str()).collect::<Vec<_>>(), ["user"]);
+    assert_eq!(found.node, "w1");
+    cluster.remove_pod("user");
+    assert_eq!(place(&cluster, &with("second", "alone", 0)), to_w1());
+    // A pod elsewhere is in the way, too, and its eviction there would not bring the pod to its volume.
+    cluster.assume(&users[0], "w2");
+    assert!(matches!(decide(&with("second", "alone", 9), &cluster), Decision::Impossible(_)));
+}
+
+#[test]
 fn what_is_decided_holds_until_it_is_taken_back() {
     let mut cluster = cluster();
     claim(&mut cluster, "a", json!({}), json!({ "storageClassName": "by-hand" }), json!({}));
