@@ -35,6 +35,8 @@ pub enum News {
     PodPlaced,
     /// A pod left its node: resources, ports, claims, distance.
     PodLeft,
+    /// A pod takes less of its node than before.
+    PodShrunk,
     /// A claim, a volume or a class.
     StorageChanged,
     NamespaceChanged,
@@ -63,6 +65,7 @@ impl News {
                     | Plugin::InterPodAffinity
                     | Plugin::PodTopologySpread
             ),
+            Self::PodShrunk => plugin == Plugin::NodeResourcesFit,
             Self::StorageChanged => plugin == Plugin::VolumeBinding,
             Self::NamespaceChanged => plugin == Plugin::InterPodAffinity,
         }

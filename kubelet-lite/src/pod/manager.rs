@@ -102,7 +102,7 @@ fn apply(node: &Arc<Node>, registry: &Registry, actors: &mut HashMap<String, Run
     let others = actors.values().filter_map(|running| running.info.clone());
     let rejected = reject(&pod, &node.object.borrow(), others);
     let given = allocation::recall(&node.pod_dir(&uid), &pod);
-    let info = (!is_over(&pod) && rejected.is_none()).then(|| Arc::new(PodInfo::new(&given)));
+    let info = (!is_over(&pod) && rejected.is_none()).then(|| Arc::new(PodInfo::granted(&given)));
     let (events, task) = Actor::spawn(node.clone(), registry.clone(), given.clone(), rejected);
     let recalled = !Arc::ptr_eq(&given, &pod);
     let given = Allocated::whole(given);
@@ -128,7 +128,7 @@ fn settle(node: &Arc<Node>, actors: &mut HashMap<String, Running>, uid: &str) {
     }
     // One that was rejected takes nothing, whatever becomes of it.
     let takes = running.info.is_some() && !is_over(&given.pod);
-    running.info = takes.then(|| Arc::new(PodInfo::new(&given.pod)));
+    running.info = takes.then(|| Arc::new(PodInfo::granted(&given.pod)));
     running.given = given.clone();
     let _ = running.events.send(Event::Pod(given));
 }

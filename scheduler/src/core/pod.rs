@@ -150,6 +150,13 @@ impl PodInfo {
         format!("{}/{}", self.namespace, self.name)
     }
 
+    /// The pod as its spec alone has it: a node that sets its pods' resources itself counts what it has granted.
+    #[must_use]
+    pub fn granted(pod: &Pod) -> Self {
+        let requests = pod.spec.as_ref().map(|spec| pod_requests(spec, None)).unwrap_or_default();
+        Self { requests, ..Self::new(pod) }
+    }
+
     #[must_use]
     pub fn new(pod: &Pod) -> Self {
         let empty = PodSpec::default();
@@ -166,7 +173,7 @@ impl PodInfo {
             .map(|wish| Term::new(&wish.pod_affinity_term, pod, wish.weight))
             .chain(fears.map(|fear| Term::new(&fear.pod_affinity_term, pod, -fear.weight)))
             .collect();
-        let requests = pod_requests(spec);
+        let requests = pod_requests(spec, pod.status.as_ref());
         let node = spec.node_name.clone().filter(|name| !name.is_empty());
         let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
         let status = pod.status.as_ref();
