@@ -36,6 +36,39 @@ pub const CHAPTER: Chapter = Chapter {
             ],
         },
         Exercise {
+            title: "A pod that is a file",
+            why: "A kubelet runs the pods of the files in `/etc/kubernetes/manifests`, with or without an API server; real \
+                  control planes start that way. What the API has of such a pod is a mirror: deleting it changes nothing.",
+            needs: None,
+            steps: &[
+                works(
+                    "kubectl run echo --image=agnhost --dry-run=client -o yaml -- netexec | knetsim exec c0w1 -- sh -c 'cat > /etc/kubernetes/manifests/echo.yaml'",
+                    &[],
+                ),
+                works("kubectl wait --for=create pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works("kubectl wait --for=condition=Ready pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works(
+                    "kubectl get pod echo-c0w1 -o jsonpath='{.metadata.annotations.kubernetes\\.io/config\\.source} of {.metadata.ownerReferences[0].kind} {.spec.nodeName}'",
+                    &["file of Node c0w1"],
+                ),
+                works(
+                    "RUN=$(kubectl get pod echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}'); kubectl delete pod echo-c0w1",
+                    &["deleted"],
+                ),
+                works(
+                    "kubectl wait --for=create pod/echo-c0w1 --timeout=60s && kubectl wait --for=condition=Ready pod/echo-c0w1 --timeout=60s",
+                    &["condition met"],
+                ),
+                works(
+                    "test \"$RUN\" = \"$(kubectl get pod echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}')\" && echo the same container",
+                    &["the same container"],
+                ),
+                note("Its end is the file's:"),
+                works("knetsim exec c0w1 -- rm /etc/kubernetes/manifests/echo.yaml", &[]),
+                works("kubectl wait --for=delete pod/echo-c0w1 --timeout=60s", &["condition met"]),
+            ],
+        },
+        Exercise {
             title: "Network namespaces by hand",
             why: "A namespace has its own links, addresses, routes, rules and counters, and begins with nothing but a `lo` that \
                   is down. A veth pair is a cable: what goes in at one end comes out at the other, in whichever namespace that is.",

@@ -1,4 +1,5 @@
-//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE; list and watch of a single name.
+//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE; list and watch of a single name, or of
+//! a node's pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,6 +45,13 @@ impl Fake {
         }
         self.objects.lock().insert(path.to_owned(), object);
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Removes an object, whoever wants it.
+    pub fn remove(&self, path: &str) -> Option<Value> {
+        let removed = self.objects.lock().remove(path);
+        self.changes.send_modify(|count| *count += 1);
+        removed
     }
 
     pub fn get(&self, path: &str) -> Option<Value> {
@@ -125,6 +133,53 @@ fn listed(fake: &Fake, path: &str, name: &str) -> Response {
     ([("content-type", "application/json")], list.to_string()).into_response()
 }
 
+/// Whether a node's pods are asked for: all there are, for there is one node.
+fn all_pods(uri: &Uri) -> bool {
+    uri.path() == "/api/v1/pods" && uri.query().is_some_and(|query| query.contains("fieldSelector=spec.nodeName"))
+}
+
+impl Fake {
+    fn pods(&self) -> BTreeMap<String, Value> {
+        let objects = self.objects.lock();
+        objects
+            .iter()
+            .filter(|(path, _)| path.contains("/pods/"))
+            .map(|(path, pod)| (path.clone(), pod.clone()))
+            .collect()
+    }
+}
+
+fn listed_pods(fake: &Fake) -> Response {
+    let items: Vec<Value> = fake.pods().into_values().collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "1" }, "items": items });
+    ([("content-type", "application/json")], list.to_string()).into_response()
+}
+
+/// What has changed among the pods, each time something has.
+fn watched_pods(fake: Fake) -> Response {
+    let start = (fake.changes.subscribe(), BTreeMap::new());
+    let events = futures::stream::unfold(start, move |(mut changes, before): (_, BTreeMap<String, Value>)| {
+        let fake = fake.clone();
+        async move {
+            let mut lines = String::new();
+            let mut now = before.clone();
+            while lines.is_empty() {
+                now = fake.pods();
+                let gone = before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(_, pod)| ("DELETED", pod));
+                let changed = now.iter().filter(|(path, pod)| before.get(*path) != Some(*pod));
+                for (kind, object) in gone.chain(changed.map(|(_, pod)| ("MODIFIED", pod))) {
+                    lines.push_str(&format!("{}\n", json!({ "type": kind, "object": object })));
+                }
+                if lines.is_empty() {
+                    changes.changed().await.ok()?;
+                }
+            }
+            Some((Ok::<_, std::convert::Infallible>(lines), (changes, now)))
+        }
+    });
+    ([("content-type", "application/json")], axum::body::Body::from_stream(events)).into_response()
+}
+
 /// An event for each change, for as long as somebody listens.
 fn watched(fake: Fake, path: String, name: String) -> Response {
     let path = format!("{path}/{name}");
@@ -156,6 +211,10 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         });
         (StatusCode::NOT_FOUND, [("content-type", "application/json")], status.to_string()).into_response()
     };
+    if all_pods(&uri) {
+        let watches = uri.query().unwrap_or_default().contains("watch=");
+        return if watches { watched_pods(fake) } else { listed_pods(&fake) };
+    }
     if let Some(name) = named(&uri) {
         return if uri.query().unwrap_or_default().contains("watch=") {
             watched(fake, path, name)
@@ -166,20 +225,20 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
     let reply = match method {
         Method::GET => fake.get(&path),
         Method::POST => {
-            let name = body["metadata"]["name"].as_str().unwrap_or_default();
-            fake.put(&format!("{path}/{name}"), body.clone());
-            Some(body)
+            let mut body = body;
+            let at = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
+            if body["metadata"]["uid"].is_null() {
+                body["metadata"]["uid"] = format!("made-{}", *fake.changes.borrow()).into();
+            }
+            fake.put(&at, body);
+            fake.get(&at)
         }
         Method::PATCH => fake.get(&path).and_then(|mut object| {
             merge(&mut object, &body);
             fake.put(&path, object);
             fake.get(&path)
         }),
-        Method::DELETE => {
-            let removed = fake.objects.lock().remove(&path);
-            fake.changes.send_modify(|count| *count += 1);
-            removed
-        }
+        Method::DELETE => fake.remove(&path),
         _ => None,
     };
     reply.map_or_else(missing, |object| ([("content-type", "application/json")], object.to_string()).into_response())
