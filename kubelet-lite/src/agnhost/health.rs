@@ -125,9 +125,9 @@ mod tests {
         let probe = |service: &'static str| check("127.0.0.1", port, service, Duration::from_secs(10));
         assert_eq!(probe("mine").await, Ok(()));
         let unknown = "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service";
-        assert_eq!(probe("other").await, Err(unknown.to_owned()));
+        assert_eq!(probe("other").await, Err(unknown.to_owned().into()));
         assert!(health.turn("/make-not-serving").is_some());
-        assert_eq!(probe("mine").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+        assert_eq!(probe("mine").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned().into()));
         assert!(health.turn("/make-serving").is_some());
         assert_eq!(probe("mine").await, Ok(()));
         assert_eq!(health.turn("/other"), None);

@@ -2,10 +2,12 @@
 //! certificate of the cluster's authority (the API server), and for those the API server vouches for ([`access`]).
 
 mod access;
+mod files;
 mod logs;
 mod reports;
 mod streams;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -101,6 +103,10 @@ async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>
         ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
             with(registry, namespace, pod, |view| streams::port_forward(&view, &query, request))
         }
+        ["logs", ..] if reads => {
+            files::serve(Path::new("/var/log"), path.strip_prefix("/logs").unwrap_or_default()).await
+        }
+        ["logs", ..] => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
         ["run", namespace, pod, container] => match registry.get(namespace, pod) {
             Some(view) => streams::run(node, &view, container, &query).await,
             None => missing(namespace, pod),

@@ -30,6 +30,7 @@ fn main() {
             lifecycle::a_terminal_is_one(&node).await;
             probes::a_probe_that_takes_too_long_leaves_nothing(&node).await;
             probes::who_is_not_ready_is_asked_again_soon(&node).await;
+            probes::who_does_not_listen_yet_is_asked_again_within_the_turn(&node).await;
             lifecycle::pods_outlive_the_kubelet(&node).await;
             lifecycle::bad_images_and_missing_configuration(&node).await;
             volumes::image_volumes_are_folders_that_nobody_changes(&node).await;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Container;
+use knetsim_kubelet_lite::probes::{self, Kind, Target, Verdict};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::world::World;
 
@@ -63,4 +66,34 @@ pub async fn who_is_not_ready_is_asked_again_soon(world: &World) {
     world.until("slow-start", "ready", |pod| pod["status"]["containerStatuses"][0]["ready"] == true).await;
     world.delete("slow-start", 0, &events);
     world.until_gone("slow-start").await;
+}
+
+/// A gRPC server that begins to listen after the first probe does not wait for the probe's next period, which is never here.
+pub async fn who_does_not_listen_yet_is_asked_again_within_the_turn(world: &World) {
+    let free =
+        || std::net::TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let (port, http) = (free(), free());
+    let probe = serde_json::from_value(json!({ "grpc": { "port": port }, "periodSeconds": 3600 })).expect("a probe");
+    let target = Target { container: Container::default(), id: "none".to_owned(), pod_ip: "127.0.0.1".to_owned() };
+    let (verdicts, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let bell = Notify::new();
+    let say = move |verdict| verdicts.send(verdict).expect("heard");
+    let mut asking = std::pin::pin!(probes::work(&world.node, &probe, Kind::Readiness, &target, &bell, say));
+    // However long the first attempt takes: there is no answer to it, good or bad.
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut asking).await;
+    assert!(early.is_err() && heard.is_empty());
+    let mut server = tokio::process::Command::new(std::env::current_exe().expect("a test"))
+        .args(["agnhost", "grpc-health-checking", "--port", &port.to_string(), "--http-port", &http.to_string()])
+        .kill_on_drop(true)
+        .spawn()
+        .expect("a server");
+    let said = async {
+        tokio::select! {
+            () = asking => None,
+            verdict = heard.recv() => verdict,
+        }
+    };
+    let said = tokio::time::timeout(Duration::from_secs(20), said).await.expect("an answer");
+    assert_eq!(said, Some(Verdict::Good));
+    server.kill().await.expect("ended");
 }

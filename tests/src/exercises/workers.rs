@@ -63,6 +63,15 @@ pub const CHAPTER: Chapter = Chapter {
                     "test \"$RUN\" = \"$(kubectl get pod echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}')\" && echo the same container",
                     &["the same container"],
                 ),
+                note("The node's own log folder has a page for every folder and each container's log:"),
+                works(
+                    "kubectl get --raw /api/v1/nodes/c0w1/proxy/logs/",
+                    &["<a href=\"containers/\">containers/</a>", "<a href=\"pods/\">pods/</a>"],
+                ),
+                works(
+                    "kubectl get --raw /api/v1/nodes/c0w1/proxy/logs/containers/ | grep -c echo-c0w1_default",
+                    &["~^1$"],
+                ),
                 note("Its end is the file's:"),
                 works("knetsim exec c0w1 -- rm /etc/kubernetes/manifests/echo.yaml", &[]),
                 works("kubectl wait --for=delete pod/echo-c0w1 --timeout=60s", &["condition met"]),
