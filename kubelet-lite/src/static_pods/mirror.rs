@@ -19,6 +19,9 @@ use crate::pod::writer::{self, Wanted};
 
 /// Between tries while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
+/// How often a mirror's deletion is tried. After that it is the manager's, who finds it without its pod when the API server is
+/// back.
+const DELETIONS: u32 = 10;
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -114,22 +117,24 @@ pub async fn run(node: Arc<Node>, pod: Arc<Pod>, mut wanted: watch::Receiver<Wan
     let mut seen = node.mirrors.follow(&key);
     let mut object = node.object.subscribe();
     let mut written: Option<Written> = None;
+    let mut failures = 0;
     loop {
         let (now, mirror) = (wanted.borrow_and_update().clone(), seen.borrow_and_update().clone());
         object.mark_unchanged();
-        let pause = match step(&node, &pod, &now, mirror, &mut written).await {
+        match step(&node, &pod, &now, mirror, &mut written).await {
             Ok(Next::Over) => break,
             Ok(Next::Again) => continue,
-            Ok(Next::Wait) => None,
+            Ok(Next::Wait) => {}
             Err(error) => {
                 tracing::debug!(%error, pod = key.1, "the mirror is not as it should be");
-                Some(RETRY)
+                failures += u32::from(now.delete);
+                if failures >= DELETIONS {
+                    break;
+                }
+                // News does not make the API server answer.
+                tokio::time::sleep(RETRY).await;
+                continue;
             }
-        };
-        if let Some(pause) = pause {
-            // News does not make the API server answer.
-            tokio::time::sleep(pause).await;
-            continue;
         }
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { break },
@@ -178,6 +183,10 @@ async fn step(
         return Ok(Next::Again);
     };
     let uid = mirror.uid().unwrap_or_default();
+    if now.delete && annotation(&mirror, MIRROR) != annotation(pod, HASH) {
+        // It is the next one's already.
+        return Ok(Next::Over);
+    }
     if now.delete || !shows(&mirror, pod) {
         writer::delete(&api, &name, &uid).await?;
         node.mirrors.lose(&mirror);

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,6 +20,8 @@ use tokio::sync::watch;
 pub struct Fake {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     changes: watch::Sender<u64>,
+    /// It answers nothing but that it cannot.
+    away: Arc<AtomicBool>,
     port: u16,
 }
 
@@ -26,7 +29,7 @@ impl Fake {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let fake = Self { objects: Arc::default(), changes: watch::channel(0).0, port };
+        let fake = Self { objects: Arc::default(), changes: watch::channel(0).0, away: Arc::default(), port };
         let app = Router::new().fallback(answer).with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         fake
@@ -35,6 +38,11 @@ impl Fake {
     pub fn client(&self) -> kube::Client {
         let url = format!("http://127.0.0.1:{}", self.port).parse().expect("a URL");
         kube::Client::try_from(kube::Config::new(url)).expect("a client")
+    }
+
+    /// Whether it answers from now on.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
     }
 
     /// Stores an object, under a version of its own.
@@ -211,6 +219,9 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         });
         (StatusCode::NOT_FOUND, [("content-type", "application/json")], status.to_string()).into_response()
     };
+    if fake.away.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     if all_pods(&uri) {
         let watches = uri.query().unwrap_or_default().contains("watch=");
         return if watches { watched_pods(fake) } else { listed_pods(&fake) };

@@ -42,25 +42,25 @@ pub const CHAPTER: Chapter = Chapter {
             needs: None,
             steps: &[
                 works(
-                    "kubectl run echo --image=agnhost --dry-run=client -o yaml -- netexec | knetsim exec c0w1 -- sh -c 'cat > /etc/kubernetes/manifests/echo.yaml'",
+                    "kubectl run -n default echo --image=agnhost --dry-run=client -o yaml -- netexec | knetsim exec c0w1 -- sh -c 'cat > /etc/kubernetes/manifests/echo.yaml'",
                     &[],
                 ),
-                works("kubectl wait --for=create pod/echo-c0w1 --timeout=60s", &["condition met"]),
-                works("kubectl wait --for=condition=Ready pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works("kubectl wait -n default --for=create pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works("kubectl wait -n default --for=condition=Ready pod/echo-c0w1 --timeout=60s", &["condition met"]),
                 works(
-                    "kubectl get pod echo-c0w1 -o jsonpath='{.metadata.annotations.kubernetes\\.io/config\\.source} of {.metadata.ownerReferences[0].kind} {.spec.nodeName}'",
+                    "kubectl get pod -n default echo-c0w1 -o jsonpath='{.metadata.annotations.kubernetes\\.io/config\\.source} of {.metadata.ownerReferences[0].kind} {.spec.nodeName}'",
                     &["file of Node c0w1"],
                 ),
                 works(
-                    "RUN=$(kubectl get pod echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}'); kubectl delete pod echo-c0w1",
+                    "RUN=$(kubectl get pod -n default echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}'); kubectl delete pod -n default echo-c0w1",
                     &["deleted"],
                 ),
                 works(
-                    "kubectl wait --for=create pod/echo-c0w1 --timeout=60s && kubectl wait --for=condition=Ready pod/echo-c0w1 --timeout=60s",
+                    "kubectl wait -n default --for=create pod/echo-c0w1 --timeout=60s && kubectl wait -n default --for=condition=Ready pod/echo-c0w1 --timeout=60s",
                     &["condition met"],
                 ),
                 works(
-                    "test \"$RUN\" = \"$(kubectl get pod echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}')\" && echo the same container",
+                    "test \"$RUN\" = \"$(kubectl get pod -n default echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}')\" && echo the same container",
                     &["the same container"],
                 ),
                 note("The node's own log folder has a page for every folder and each container's log:"),
@@ -74,7 +74,7 @@ pub const CHAPTER: Chapter = Chapter {
                 ),
                 note("Its end is the file's:"),
                 works("knetsim exec c0w1 -- rm /etc/kubernetes/manifests/echo.yaml", &[]),
-                works("kubectl wait --for=delete pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works("kubectl wait -n default --for=delete pod/echo-c0w1 --timeout=60s", &["condition met"]),
             ],
         },
         Exercise {

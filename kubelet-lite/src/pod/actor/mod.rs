@@ -229,7 +229,8 @@ impl Actor {
         self.registry.remove(&self.namespace(), &self.pod.name_any(), &self.uid());
         volumes::remove(&self.node.pod_dir(&self.uid()));
         self.remove_logs();
-        if !self.gone {
+        // Of a static pod there is nothing left, whether the API server knows it or not.
+        if !self.gone && !static_pods::is_static(&self.pod) {
             let _ = self.writer.await;
         }
     }
