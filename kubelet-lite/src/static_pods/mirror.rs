@@ -19,6 +19,9 @@ use crate::pod::writer::{self, Wanted};
 
 /// Between tries while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
+/// Between somebody's deletion of a mirror and the next one, so that who waits for its end (`kubectl delete`) sees it.
+/// Upstream's next one comes with the pod's next turn.
+const MOMENT: Duration = Duration::from_secs(1);
 /// How often a mirror's deletion is tried. After that it is the manager's, who finds it without its pod when the API server is
 /// back.
 const DELETIONS: u32 = 10;
@@ -124,6 +127,10 @@ pub async fn run(node: Arc<Node>, pod: Arc<Pod>, mut wanted: watch::Receiver<Wan
         match step(&node, &pod, &now, mirror, &mut written).await {
             Ok(Next::Over) => break,
             Ok(Next::Again) => continue,
+            Ok(Next::Later) => {
+                tokio::time::sleep(MOMENT).await;
+                continue;
+            }
             Ok(Next::Wait) => {}
             Err(error) => {
                 tracing::debug!(%error, pod = key.1, "the mirror is not as it should be");
@@ -150,6 +157,8 @@ enum Next {
     /// Until something changes.
     Wait,
     Again,
+    /// In a [`MOMENT`].
+    Later,
     Over,
 }
 
@@ -167,6 +176,9 @@ async fn step(
         let node_uid = object.metadata.uid.as_deref().filter(|_| object.metadata.deletion_timestamp.is_none());
         if now.delete {
             return Ok(Next::Over);
+        }
+        if written.take().is_some() {
+            return Ok(Next::Later);
         }
         // The node is not registered yet, or not any more.
         let Some(node_uid) = node_uid else { return Ok(Next::Wait) };
