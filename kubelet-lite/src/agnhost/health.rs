@@ -71,20 +71,17 @@ impl Health {
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves for as long as it is polled.
-pub async fn serve(listener: TcpListener, health: Arc<Health>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+pub async fn serve(listener: TcpListener, health: Arc<Health>) -> Infallible {
+    let never = runtime::listen::connections(listener, None, |stream, _| {
         let health = health.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request| respond(health.clone(), request));
             let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             // A client that goes away is its own business.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+        }
+    });
+    never.await
 }
 
 async fn respond(health: Arc<Health>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
