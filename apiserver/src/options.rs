@@ -188,9 +188,12 @@ pub struct TokenWebhook {
 /// Who is asked whether a request may be made.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Authorization {
-    /// Node, RBAC, Webhook, AlwaysAllow, AlwaysDeny, in their order; Node and RBAC where nothing is said.
+    /// Node, RBAC, ABAC, Webhook, AlwaysAllow, AlwaysDeny, in their order; Node and RBAC where nothing is said.
     #[arg(long, value_delimiter = ',')]
     pub authorization_mode: Vec<String>,
+    /// The policies of ABAC, a JSON object a line.
+    #[arg(long)]
+    pub authorization_policy_file: Option<PathBuf>,
     /// A kubeconfig that says where the webhook is.
     #[arg(long)]
     pub authorization_webhook_config_file: Option<PathBuf>,

@@ -169,3 +169,36 @@ fn a_webhook_that_knows_tokens() {
     let who = server.ok(&[&own[..], &["auth", "whoami", "-o", "jsonpath={.status.userInfo.username}"]].concat(), "");
     assert_eq!(who, "jane");
 }
+
+#[test]
+fn a_file_of_policies_beside_roles() {
+    let policy = |spec: Value| json!({ "apiVersion": "abac.authorization.kubernetes.io/v1beta1", "kind": "Policy", "spec": spec });
+    let server = Server::start_with("abac", None, |dir| {
+        let lines = [
+            "# who may do what".to_owned(),
+            policy(json!({ "user": "jane", "namespace": "default", "resource": "pods", "readonly": true })).to_string(),
+            policy(json!({ "user": "jane", "namespace": "*", "nonResourcePath": "/metrics" })).to_string(),
+            json!({ "user": "old", "namespace": "default" }).to_string(),
+        ];
+        std::fs::write(dir.join("policies"), lines.join("\n")).unwrap();
+        let file = dir.join("policies").display().to_string();
+        vec!["--authorization-mode=Node,RBAC,ABAC".to_owned(), format!("--authorization-policy-file={file}")]
+    });
+    let can = |user: &str, words: &[&str]| {
+        server.kubectl(&[&["auth", "can-i", &format!("--as={user}")], words].concat(), "").0
+    };
+    assert!(can("jane", &["list", "pods"]));
+    assert!(!can("jane", &["create", "pods"]) && !can("jane", &["list", "pods", "-n", "other"]));
+    assert!(can("jane", &["get", "/metrics"]) && !can("joe", &["get", "/metrics"]));
+    let get = |what: &str| server.kubectl(&["get", what, "--as=old"], "").0;
+    assert!(can("old", &["delete", "deployments.apps"]) && get("deployments.apps") && !get("nodes"));
+    server.ok(&["create", "clusterrolebinding", "jane", "--clusterrole=edit", "--user=jane"], "");
+    assert!(can("jane", &["create", "pods"]), "roles allow the rest");
+    let (allowed, text) = server.kubectl(&["get", "secrets", "--as=joe"], "");
+    assert!(!allowed && text.contains("in the namespace \"default\": No policy matched."), "{text}");
+    let rules = server.ok(&["auth", "can-i", "--list", "--as=old"], "");
+    assert!(
+        rules.lines().any(|line| line.split_whitespace().collect::<Vec<_>>() == ["*.*", "[]", "[]", "[*]"]),
+        "{rules}"
+    );
+}

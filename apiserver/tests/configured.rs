@@ -211,3 +211,107 @@ fn admission_plugins_do_as_they_are_configured() {
     let why = "Too many requests: limit reached on type Namespace for key default";
     assert_eq!((refused.code, message(&refused).as_str()), (429, why));
 }
+
+#[test]
+fn events_that_are_too_large_are_cut_or_dropped() {
+    let server = Server::start_with("audit-truncate", None, |dir| {
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", &POLICY.replace("Metadata", "Request"))),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+            "--audit-log-truncate-enabled".to_owned(),
+            "--audit-log-truncate-max-event-size=3000".to_owned(),
+            "--audit-log-truncate-max-batch-size=3000".to_owned(),
+        ]
+    });
+    let admin = admin(&server);
+    let map = |name: &str, size: usize| json!({ "metadata": { "name": name }, "data": { "x": "x".repeat(size) } });
+    assert_eq!(post(&admin, MAPS, map("small", 1)).code, 201);
+    assert_eq!(post(&admin, MAPS, map("large", 5000)).code, 201);
+    let path = format!("{MAPS}?fieldManager=m&pretty={}", "x".repeat(5000));
+    assert_eq!(post(&admin, &path, map("dropped", 1)).code, 201);
+    let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+    let told: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ends: Vec<(bool, &Value)> = told
+        .iter()
+        .filter(|event| event["stage"] == "ResponseComplete")
+        .map(|event| (event["requestObject"].is_object(), &event["annotations"]["audit.k8s.io/truncated"]))
+        .collect();
+    assert_eq!(ends, [(true, &Value::Null), (false, &json!("true"))]);
+    assert!(log.lines().all(|line| line.len() < 3000), "{log}");
+    // Its arrival, and its end.
+    assert!(metric(&admin, "apiserver_audit_error_total{plugin=\"truncate\"} 2"));
+}
+
+/// What an image is called decides.
+fn judge(_: &str, review: &Value) -> Value {
+    let images = review["spec"]["containers"].to_string();
+    let status = match () {
+        () if images.contains("silent") => json!({ "allowed": false }),
+        () if images.contains("bad") => json!({ "allowed": false, "reason": "it is bad" }),
+        () if images.contains("odd") => return json!({ "kind": "Odd", "apiVersion": "v1" }),
+        () => json!({ "allowed": true, "auditAnnotations": { "by": "judge" } }),
+    };
+    json!({ "kind": "ImageReview", "apiVersion": "imagepolicy.k8s.io/v1alpha1", "status": status })
+}
+
+#[test]
+fn a_webhook_decides_on_images() {
+    for default_allow in [false, true] {
+        let hook = Hook::start(judge);
+        let config = hook.url("/images");
+        let server = Server::start_with(&format!("images-{default_allow}"), None, |dir| {
+            let config = kubeconfig(config["url"].as_str().unwrap(), config["caBundle"].as_str().unwrap());
+            let policy = json!({ "kubeConfigFile": write(dir, "images.yaml", &config), "retryBackoff": 1, "defaultAllow": default_allow });
+            let plugin = json!({ "name": "ImagePolicyWebhook", "configuration": { "imagePolicy": policy } });
+            let file = json!({ "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": [plugin] });
+            vec![
+                format!("--admission-control-config-file={}", write(dir, "admission.yaml", &file.to_string())),
+                "--enable-admission-plugins=ImagePolicyWebhook".to_owned(),
+                format!("--audit-policy-file={}", write(dir, "policy.yaml", &POLICY.replace("configmaps", "pods"))),
+                format!("--audit-log-path={}", dir.join("audit.log").display()),
+            ]
+        });
+        let admin = admin(&server);
+        let account = json!({ "metadata": { "name": "default" } });
+        assert_eq!(post(&admin, "/api/v1/namespaces/default/serviceaccounts", account).code, 201);
+        let pod = |name: &str, image: &str| {
+            let annotations = json!({ "mine.image-policy.k8s.io/ticket": "7", "other": "x" });
+            let object = json!({ "metadata": { "name": name, "annotations": annotations },
+                "spec": { "containers": [{ "name": "c", "image": image }] } });
+            post(&admin, "/api/v1/namespaces/default/pods", object)
+        };
+        assert_eq!(pod("good", "fine").code, 201);
+        let reviews = hook.seen("/images");
+        assert_eq!(reviews.len(), 1);
+        assert_eq!(
+            (&reviews[0]["kind"], &reviews[0]["apiVersion"]),
+            (&json!("ImageReview"), &json!("imagepolicy.k8s.io/v1alpha1"))
+        );
+        let spec = json!({ "containers": [{ "image": "fine" }], "namespace": "default",
+            "annotations": { "mine.image-policy.k8s.io/ticket": "7" } });
+        assert_eq!(reviews[0]["spec"], spec);
+        assert_eq!((pod("again", "fine").code, hook.seen("/images").len()), (201, 0), "the answer is kept");
+        let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+        assert!(log.contains("\"imagepolicywebhook.image-policy.k8s.io/by\":\"judge\""), "{log}");
+
+        let refused = |name: &str, image: &str, why: &str| {
+            let reply = pod(name, image);
+            assert!(reply.code == 403 && reply.text.contains(why), "{}", reply.text);
+        };
+        let why = "pods \\\"bad\\\" is forbidden: image policy webhook backend denied one or more images: it is bad";
+        refused("bad", "bad", why);
+        refused("silent", "silent", "pods \\\"silent\\\" is forbidden: one or more images rejected by webhook backend");
+        // A change is judged, too.
+        let (changed, told) = server.kubectl(&["set", "image", "pod/good", "c=bad"], "");
+        assert!(!changed && told.contains("denied one or more images: it is bad"), "{told}");
+
+        // No answer that could be understood.
+        if default_allow {
+            assert_eq!(pod("odd", "odd").code, 201);
+            let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+            assert!(log.contains("\"imagepolicywebhook.image-policy.k8s.io/failed-open\":\"true\""), "{log}");
+        } else {
+            refused("odd", "odd", "no kind \\\"Odd\\\" is registered for version \\\"v1\\\"");
+        }
+    }
+}

@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,16 +31,28 @@ fn reply(stream: &mut impl Write, status: &str, headers: &str, body: &str) {
     stream.flush().unwrap();
 }
 
+/// An address of this machine that is not loopback, for nodes with that are not proxied to; `None`, said aloud: there is none.
+fn own_address() -> Option<IpAddr> {
+    // Nothing is sent: the kernel only chooses the address that it would send from.
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let chosen = socket.connect("192.0.2.1:9").and_then(|()| socket.local_addr());
+    let address = chosen.ok().map(|address| address.ip()).filter(|address| !address.is_loopback());
+    if address.is_none() {
+        eprintln!("SKIPPED: this machine has no address but loopback");
+    }
+    address
+}
+
 /// A plain server: a page, a redirect, and a mirror of what it was asked.
-fn site() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+fn site(address: IpAddr) -> u16 {
+    let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream: TcpStream = stream.unwrap();
             let head = head(&mut stream);
             let target = head.split(' ').nth(1).unwrap_or_default().to_owned();
-            let host = format!("Location: http://127.0.0.1:{port}/else/\r\nAccess-Control-Allow-Origin: *\r\n");
+            let host = format!("Location: http://{address}:{port}/else/\r\nAccess-Control-Allow-Origin: *\r\n");
             match target.as_str() {
                 "/page" => {
                     let body = r#"<a href="/a/">a</a><a href="b">b</a><img src="http://example.com/c">"#;
@@ -80,7 +92,8 @@ fn kubelet(pki: &Path) -> u16 {
     port
 }
 
-fn world(name: &str) -> Option<(Server, Raw)> {
+/// A server, and a node at the address with a kubelet that listens on loopback.
+fn world(name: &str, address: IpAddr) -> Option<(Server, Raw)> {
     if kubectl_is_missing() {
         return None;
     }
@@ -91,7 +104,7 @@ fn world(name: &str) -> Option<(Server, Raw)> {
     let node = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "n1" } });
     server.ok(APPLY, &node.to_string());
     let status = json!({ "status": {
-        "addresses": [{ "type": "InternalIP", "address": "127.0.0.1" }],
+        "addresses": [{ "type": "InternalIP", "address": address }],
         "daemonEndpoints": { "kubeletEndpoint": { "Port": kubelet(&pki) } },
     } });
     server.ok(&["patch", "node", "n1", "--subresource=status", "--type=merge", "-p", &status.to_string()], "");
@@ -100,8 +113,9 @@ fn world(name: &str) -> Option<(Server, Raw)> {
 
 #[test]
 fn a_proxied_page_keeps_its_links() {
-    let Some((_server, raw)) = world("proxied") else { return };
-    let port = site();
+    let Some(address) = own_address() else { return };
+    let Some((_server, raw)) = world("proxied", address) else { return };
+    let port = site(address);
     let base = format!("/api/v1/nodes/n1:{port}/proxy");
     let get = |path: &str| raw.send("GET", &format!("{base}{path}"), &["X-Forwarded-For: 10.1.1.1"], "");
     let page = get("/page");
@@ -132,11 +146,12 @@ fn a_proxied_page_keeps_its_links() {
 
 #[test]
 fn who_is_not_there_is_unavailable() {
-    let Some((server, raw)) = world("absent") else { return };
+    let Some(address) = own_address() else { return };
+    let Some((server, raw)) = world("absent", address) else { return };
     // Nobody listens on a port that was taken and given back.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port();
     let gone = raw.send("GET", &format!("/api/v1/nodes/n1:{port}/proxy/"), &[], "");
-    let why = format!("error trying to reach service: dial tcp 127.0.0.1:{port}: connect: connection refused");
+    let why = format!("error trying to reach service: dial tcp {address}:{port}: connect: connection refused");
     assert!(gone.code == 503 && gone.text.contains(&why), "{}", gone.text);
     let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web" },
         "spec": { "ports": [{ "name": "http", "port": 80 }] } });
@@ -154,7 +169,12 @@ fn who_is_not_there_is_unavailable() {
 
 #[test]
 fn a_log_comes_over_a_websocket() {
-    let Some((server, raw)) = world("log") else { return };
+    let Some((server, raw)) = world("log", IpAddr::from([127, 0, 0, 1])) else { return };
+    // Its kubelet is asked for what kubelets are asked for, but is no way to this machine's own ports.
+    for id in ["n1", "n1:6443", "https:n1:443"] {
+        let refused = raw.send("GET", &format!("/api/v1/nodes/{id}/proxy/metrics"), &[], "");
+        assert!(refused.code == 400 && refused.text.contains("address not allowed"), "{}", refused.text);
+    }
     let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "web" }, "spec": {
         "nodeName": "n1", "containers": [{ "name": "main", "image": "none" }], "automountServiceAccountToken": false } });
     server.ok(&["create", "serviceaccount", "default"], "");

@@ -2,7 +2,7 @@
 //!
 //! The figures are those of issue-sized marks: how long until a cluster is usable, what it weighs, how fast pods start and
 //! Services reach the kernel, what the data path costs compared with the same links built by hand, and what the API server
-//! costs over each store (`knetsim-bench emulator` and `knetsim-bench api` measure one half alone).
+//! costs over each store (`knetsim-bench emulator` and `knetsim-bench api` measure one half alone, `knetsim-bench lists` lists).
 
 mod api;
 mod datapath;
@@ -18,6 +18,9 @@ fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
     let named = |half: &str| arguments.iter().any(|word| word == half);
+    if named("lists") {
+        return api::lists();
+    }
     if named("emulator") || !named("api") {
         emulator(runs)?;
     }

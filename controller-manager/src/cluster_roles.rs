@@ -1,13 +1,12 @@
 //! Aggregated ClusterRoles get the rules of all that their selectors choose
 //! (upstream `pkg/controller/clusterroleaggregation`).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use auth::rbac::{Role, aggregated_rules};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 
 use crate::context::Context;
-use crate::framework::meta::selects;
 use crate::framework::{Controller, Outcome, Queue, drive};
 
 struct Aggregation {
@@ -36,7 +35,7 @@ impl Controller for Aggregation {
     async fn sync(&self, name: &str) -> Outcome {
         let kind = &self.context.kinds.cluster_roles;
         let Some(role) = kind.get(name) else { return Ok(None) };
-        let Some(rules) = aggregated(&role, &kind.all()) else { return Ok(None) };
+        let Some(rules) = aggregated(&role, &kind.all()).map_err(kube::Error::SerdeError)? else { return Ok(None) };
         if role.rules.as_deref().unwrap_or_default() == rules {
             return Ok(None);
         }
@@ -46,26 +45,15 @@ impl Controller for Aggregation {
     }
 }
 
-/// The rules an aggregated role should have: selector by selector, in the order of the roles' names, each once; `None` when
-/// it is not aggregated.
-fn aggregated(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> Option<Vec<PolicyRule>> {
-    let selectors = role.aggregation_rule.as_ref()?.cluster_role_selectors.as_deref().unwrap_or_default();
-    let by_name: BTreeMap<&str, &ClusterRole> = all
-        .iter()
-        .filter(|other| other.metadata.name != role.metadata.name)
-        .filter_map(|other| Some((other.metadata.name.as_deref()?, &**other)))
-        .collect();
-    let mut rules: Vec<PolicyRule> = Vec::new();
-    for selector in selectors {
-        for other in by_name.values().filter(|other| selects(Some(selector), other.metadata.labels.as_ref())) {
-            for rule in other.rules.iter().flatten() {
-                if !rules.contains(rule) {
-                    rules.push(rule.clone());
-                }
-            }
-        }
+/// The rules an aggregated role should have; `None` when it is not aggregated.
+fn aggregated(role: &ClusterRole, all: &[Arc<ClusterRole>]) -> serde_json::Result<Option<Vec<PolicyRule>>> {
+    let read = |role: &ClusterRole| Role::try_from(&serde_json::to_value(role)?);
+    if role.aggregation_rule.is_none() {
+        return Ok(None);
     }
-    Some(rules)
+    let all: Vec<Role> = all.iter().map(|other| read(other)).collect::<Result<_, _>>()?;
+    let rules = aggregated_rules(&read(role)?, all.iter());
+    rules.map(|rules| serde_json::from_value(serde_json::to_value(rules)?)).transpose()
 }
 
 #[cfg(test)]
@@ -75,25 +63,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rules_of_the_selected_are_joined() {
+    fn the_selected_rules_come_as_they_are() {
         let role = |value: serde_json::Value| -> Arc<ClusterRole> { Arc::new(serde_json::from_value(value).unwrap()) };
-        let part = |name: &str, label: &str, verb: &str| {
-            role(json!({ "metadata": { "name": name, "labels": { "to": label } }, "rules": [{ "verbs": [verb] }] }))
-        };
-        let sum = role(json!({
-            "metadata": { "name": "sum" },
-            "aggregationRule": { "clusterRoleSelectors": [{ "matchLabels": { "to": "b" } }, { "matchLabels": { "to": "a" } }] },
-        }));
-        let all = [
-            part("z", "a", "get"),
-            part("y", "a", "list"),
-            part("x", "b", "watch"),
-            part("w", "c", "create"),
-            part("v", "a", "get"),
-            sum.clone(),
-        ];
-        let verbs: Vec<String> = aggregated(&sum, &all).unwrap().into_iter().flat_map(|rule| rule.verbs).collect();
-        assert_eq!(verbs, ["watch", "get", "list"]);
-        assert_eq!(aggregated(&all[0], &all), None);
+        let rules = json!([
+            { "apiGroups": ["", "apps"], "resources": ["pods"], "resourceNames": ["a"], "verbs": ["get"] },
+            { "nonResourceURLs": ["/x"], "verbs": ["*"] },
+        ]);
+        let part = role(json!({ "metadata": { "name": "part", "labels": { "to": "sum" } }, "rules": rules }));
+        let selector = json!({ "matchLabels": { "to": "sum" } });
+        let sum = json!({ "metadata": { "name": "sum" }, "aggregationRule": { "clusterRoleSelectors": [selector] } });
+        let sum = role(sum);
+        let all = [part.clone(), sum.clone()];
+        assert_eq!(aggregated(&sum, &all).unwrap(), part.rules);
+        assert_eq!(aggregated(&part, &all).unwrap(), None);
     }
 }

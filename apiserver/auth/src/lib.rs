@@ -5,10 +5,11 @@
 //!
 //! ```text
 //!   certificate ── x509 ──────────┐
-//!   bearer token ─ serviceaccount ┼─> UserInfo ── impersonation ──> Attributes ──> node ──> rbac ──> Decision
+//!   bearer token ─ serviceaccount ┼─> UserInfo ── impersonation ──> Attributes ──> node ──> rbac, abac ──> Decision
 //!   nothing ────── anonymous ─────┘
 //! ```
 
+pub mod abac;
 pub mod bootstrap;
 pub mod bootstrap_token;
 pub mod csr;

@@ -1,14 +1,18 @@
 //! Operators, conversions and the rest of CEL's standard library (cel-go `common/stdlib`).
 
+mod arithmetic;
+mod conversion;
+
 use std::{cmp::Ordering, sync::Arc};
 
 use crate::{
     decl::{Call, Row},
-    library::Extension,
-    time,
-    types::Type,
-    value::{EvalError, EvalResult, List, Map, Str, Value, failed, no_overload},
+    value::{EvalError, EvalResult, Map, Str, Value, failed, no_overload},
 };
+
+pub(crate) use arithmetic::add;
+use arithmetic::{divide, modulo, multiply, negate, subtract};
+use conversion::{to_bool, to_bytes, to_double, to_duration, to_int, to_string, to_timestamp, to_uint};
 
 /// No value that an expression makes may be larger, in bytes or elements.
 pub(crate) const MAX_MADE: usize = 16 << 20;
@@ -246,127 +250,8 @@ fn greater_equal<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
     ordered(args, Ordering::is_ge)
 }
 
-fn overflow<'a>(value: Option<Value<'a>>, what: &str) -> EvalResult<'a> {
-    value.ok_or_else(|| EvalError::Failed(format!("{what} overflow")))
-}
-
 pub(crate) fn too_large<'a>() -> EvalResult<'a> {
     failed(format!("value exceeds {MAX_MADE} bytes"))
-}
-
-/// `+`. Takes the left operand over, so that appending to a list nobody else holds copies nothing.
-pub(crate) fn add<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    let right = std::mem::replace(&mut args[1], Value::Null);
-    match (std::mem::replace(&mut args[0], Value::Null), right) {
-        (Value::Int(a), Value::Int(b)) => overflow(a.checked_add(b).map(Value::Int), "integer"),
-        (Value::Uint(a), Value::Uint(b)) => overflow(a.checked_add(b).map(Value::Uint), "unsigned integer"),
-        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a + b)),
-        (Value::String(a), Value::String(b)) => {
-            if a.len() + b.len() > MAX_MADE {
-                return too_large();
-            }
-            Ok(Value::string(format!("{}{}", &*a, &*b)))
-        }
-        (Value::Bytes(a), Value::Bytes(b)) => {
-            if a.len() + b.len() > MAX_MADE {
-                return too_large();
-            }
-            Ok(Value::Bytes([&*a, &*b].concat().into()))
-        }
-        (Value::List(a), Value::List(b)) => add_lists(a, &b),
-        (Value::Duration(a), Value::Duration(b)) => overflow(a.checked_add(b).map(Value::Duration), "duration"),
-        (Value::Duration(by), Value::Timestamp(at)) | (Value::Timestamp(at), Value::Duration(by)) => {
-            overflow(time::offset(at, by).map(Value::Timestamp), "timestamp")
-        }
-        _ => no_overload(),
-    }
-}
-
-fn add_lists<'a>(a: List<'a>, b: &List<'a>) -> EvalResult<'a> {
-    if a.len() + b.len() > MAX_MADE {
-        return too_large();
-    }
-    let mut values = match a {
-        // A set unites, a map's elements are replaced in place (`unstructuredSetList.Add`, `unstructuredMapList.Add`).
-        List::Json(list) if *list.kind() != crate::schema::ListType::Atomic => {
-            let kind = list.kind();
-            let mut values = List::Json(list).to_vec()?;
-            for new in b.iter() {
-                let new = new?;
-                let mut at = None;
-                for (index, old) in values.iter().enumerate() {
-                    if crate::json::same_identity(old, &new, kind)? {
-                        at = Some(index);
-                        break;
-                    }
-                }
-                match at {
-                    Some(at) => values[at] = new,
-                    None => values.push(new),
-                }
-            }
-            return Ok(Value::list(values));
-        }
-        List::Json(list) => Arc::new(List::Json(list).to_vec()?),
-        List::Owned(values) => values,
-    };
-    let more = b.to_vec()?;
-    Arc::make_mut(&mut values).extend(more);
-    Ok(Value::List(List::Owned(values)))
-}
-
-fn subtract<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match (&args[0], &args[1]) {
-        (Value::Int(a), Value::Int(b)) => overflow(a.checked_sub(*b).map(Value::Int), "integer"),
-        (Value::Uint(a), Value::Uint(b)) => overflow(a.checked_sub(*b).map(Value::Uint), "unsigned integer"),
-        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a - b)),
-        (Value::Duration(a), Value::Duration(b)) => overflow(a.checked_sub(*b).map(Value::Duration), "duration"),
-        (Value::Timestamp(at), Value::Duration(by)) => {
-            overflow(by.checked_neg().and_then(|by| time::offset(*at, by)).map(Value::Timestamp), "timestamp")
-        }
-        (Value::Timestamp(a), Value::Timestamp(b)) => {
-            let nanos = a.as_nanosecond() - b.as_nanosecond();
-            overflow(i64::try_from(nanos).ok().map(Value::Duration), "duration")
-        }
-        _ => no_overload(),
-    }
-}
-
-fn multiply<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match (&args[0], &args[1]) {
-        (Value::Int(a), Value::Int(b)) => overflow(a.checked_mul(*b).map(Value::Int), "integer"),
-        (Value::Uint(a), Value::Uint(b)) => overflow(a.checked_mul(*b).map(Value::Uint), "unsigned integer"),
-        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a * b)),
-        _ => no_overload(),
-    }
-}
-
-fn divide<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match (&args[0], &args[1]) {
-        (Value::Int(_), Value::Int(0)) | (Value::Uint(_), Value::Uint(0)) => failed("division by zero"),
-        (Value::Int(a), Value::Int(b)) => overflow(a.checked_div(*b).map(Value::Int), "integer"),
-        (Value::Uint(a), Value::Uint(b)) => Ok(Value::Uint(a / b)),
-        (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a / b)),
-        _ => no_overload(),
-    }
-}
-
-fn modulo<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match (&args[0], &args[1]) {
-        (Value::Int(_), Value::Int(0)) | (Value::Uint(_), Value::Uint(0)) => failed("modulus by zero"),
-        (Value::Int(a), Value::Int(b)) => overflow(a.checked_rem(*b).map(Value::Int), "integer"),
-        (Value::Uint(a), Value::Uint(b)) => Ok(Value::Uint(a % b)),
-        _ => no_overload(),
-    }
-}
-
-fn negate<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Int(value) => overflow(value.checked_neg().map(Value::Int), "integer"),
-        Value::Double(value) => Ok(Value::Double(-value)),
-        Value::Duration(value) => overflow(value.checked_neg().map(Value::Duration), "duration"),
-        _ => no_overload(),
-    }
 }
 
 fn within<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
@@ -386,133 +271,6 @@ fn size<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
 
 fn type_of<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
     Ok(Value::Type(args[0].type_of()))
-}
-
-/// What cel-go says of a conversion that a type does not have.
-fn no_conversion<'a>(from: &Value<'_>, to: &Type) -> EvalResult<'a> {
-    failed(format!("type conversion error from '{}' to '{}'", from.type_of().runtime_name(), to.runtime_name()))
-}
-
-fn to_bool<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Bool(value) => Ok(Value::Bool(*value)),
-        Value::String(text) => match &**text {
-            "1" | "t" | "true" | "TRUE" | "True" => Ok(Value::Bool(true)),
-            "0" | "f" | "false" | "FALSE" | "False" => Ok(Value::Bool(false)),
-            _ => no_conversion(&args[0], &Type::Bool),
-        },
-        other => no_conversion(other, &Type::Bool),
-    }
-}
-
-fn to_bytes<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Bytes(bytes) => Ok(Value::Bytes(bytes.clone())),
-        Value::String(text) => Ok(Value::Bytes(text.as_bytes().into())),
-        other => no_conversion(other, &Type::Bytes),
-    }
-}
-
-fn to_double<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Double(value) => Ok(Value::Double(*value)),
-        Value::Int(value) => Ok(Value::Double(*value as f64)),
-        Value::Uint(value) => Ok(Value::Double(*value as f64)),
-        Value::String(text) => match text.parse::<f64>() {
-            Ok(value) => Ok(Value::Double(value)),
-            Err(_) => failed(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", &**text)),
-        },
-        other => no_conversion(other, &Type::Double),
-    }
-}
-
-fn to_duration<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Duration(value) => Ok(Value::Duration(*value)),
-        Value::Int(value) => Ok(Value::Duration(*value)),
-        Value::String(text) => match time::parse_duration(text) {
-            Ok(nanos) => Ok(Value::Duration(nanos)),
-            Err(error) => failed(error),
-        },
-        other => no_conversion(other, &Type::Duration),
-    }
-}
-
-fn to_int<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Int(value) => Ok(Value::Int(*value)),
-        Value::Uint(value) => overflow(i64::try_from(*value).ok().map(Value::Int), "integer"),
-        Value::Double(value) => overflow(crate::value::whole(value.trunc()).map(Value::Int), "integer"),
-        Value::Duration(nanos) => Ok(Value::Int(*nanos)),
-        Value::Timestamp(at) => Ok(Value::Int(at.as_second())),
-        Value::String(text) => match text.parse() {
-            Ok(value) => Ok(Value::Int(value)),
-            Err(error) => failed(parse_int_error("ParseInt", text, &error)),
-        },
-        other => no_conversion(other, &Type::Int),
-    }
-}
-
-fn parse_int_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    let what = if matches!(error.kind(), PosOverflow | NegOverflow) { "value out of range" } else { "invalid syntax" };
-    format!("strconv.{function}: parsing {text:?}: {what}")
-}
-
-pub(crate) fn to_string<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::String(text) => Ok(Value::String(text.clone())),
-        Value::Bytes(bytes) => match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Value::string(text)),
-            Err(_) => failed("invalid UTF-8 in bytes, cannot convert to string"),
-        },
-        value @ (Value::Bool(_)
-        | Value::Int(_)
-        | Value::Uint(_)
-        | Value::Double(_)
-        | Value::Duration(_)
-        | Value::Timestamp(_)
-        | Value::Type(_)) => Ok(Value::string(value.to_string())),
-        Value::Extension(extension @ (Extension::Ip(_) | Extension::Cidr(_))) => {
-            Ok(Value::string(extension.to_string()))
-        }
-        other => no_conversion(other, &Type::String),
-    }
-}
-
-fn to_timestamp<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Timestamp(at) => Ok(Value::Timestamp(*at)),
-        Value::Int(seconds) => {
-            let at = jiff::Timestamp::from_second(*seconds).ok().filter(|at| time::in_range(*at));
-            overflow(at.map(Value::Timestamp), "timestamp")
-        }
-        Value::String(text) => match time::parse_timestamp(text) {
-            Some(at) if time::in_range(at) => Ok(Value::Timestamp(at)),
-            Some(_) => failed("timestamp overflow"),
-            None => failed(format!(
-                "parsing time {:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {:?} as \"2006\"",
-                &**text, &**text
-            )),
-        },
-        other => no_conversion(other, &Type::Timestamp),
-    }
-}
-
-fn to_uint<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    match &args[0] {
-        Value::Uint(value) => Ok(Value::Uint(*value)),
-        Value::Int(value) => overflow(u64::try_from(*value).ok().map(Value::Uint), "unsigned integer"),
-        Value::Double(value) => {
-            let fits = (0.0..18_446_744_073_709_551_616.0).contains(value);
-            overflow(fits.then_some(Value::Uint(*value as u64)), "unsigned integer")
-        }
-        Value::String(text) => match text.parse() {
-            Ok(value) => Ok(Value::Uint(value)),
-            Err(error) => failed(parse_int_error("ParseUint", text, &error)),
-        },
-        other => no_conversion(other, &Type::Uint),
-    }
 }
 
 /// `map[key]`, `list[index]`, `object.field`: the value, or `None` if it is not there.

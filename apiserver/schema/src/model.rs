@@ -27,6 +27,12 @@ pub fn builtin(api_version: &str, kind: &str) -> Option<Schema> {
 }
 
 impl Schema {
+    /// The place of a whole object.
+    #[must_use]
+    pub fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// Whether it is a custom resource's: decoding leaves types alone and validation speaks.
     #[must_use]
     pub fn is_custom(&self) -> bool {

@@ -73,7 +73,8 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
 }
 
 /// Go's `Duration.String`: `1h30m0s`, `1.5s`, `150ms`.
-pub(crate) fn format_duration(nanos: i64) -> String {
+#[must_use]
+pub fn format_duration(nanos: i64) -> String {
     if nanos == 0 {
         return "0s".to_owned();
     }

@@ -7,7 +7,6 @@ pub mod legacy;
 mod notes;
 pub mod oidc;
 pub mod policy;
-mod remote;
 pub mod review;
 pub mod token;
 mod token_webhook;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use auth::node::{Graph, NodeAuthorizer};
-use auth::rbac::{Binding, Index, Role, aggregated_rules};
+use auth::rbac::{Binding, Index, Role};
 use auth::{Attributes, Decision};
 use parking_lot::RwLock;
 use serde_json::Value;
@@ -113,28 +113,6 @@ impl Policy {
             if let Err(error) = parsed {
                 tracing::warn!(%error, plural, name, "a stored policy object cannot be read");
             }
-        }
-        if plural == "clusterroles" {
-            aggregate(&mut index);
-        }
-    }
-}
-
-/// Gives aggregated roles the rules of those they select (what upstream's controller writes into them).
-fn aggregate(index: &mut Index) {
-    let roles: Vec<Role> = index.cluster_roles().filter(|role| role.aggregation.is_some()).cloned().collect();
-    // Roles are aggregated from others that are aggregated (admin from edit, edit from view): as often as there are.
-    for _ in 0..roles.len() {
-        let mut changed = false;
-        for role in &roles {
-            let Some(rules) = aggregated_rules(role, index.cluster_roles()) else { continue };
-            if index.role("", &role.name).is_some_and(|have| have.rules != rules) {
-                index.apply_role(Role { rules, ..role.clone() });
-                changed = true;
-            }
-        }
-        if !changed {
-            break;
         }
     }
 }

@@ -31,13 +31,8 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             if text(&body, "/spec/namespace").is_empty() {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
-            body["status"] = call.app.access.policy.rules(&call.user, text(&body, "/spec/namespace"));
-            if let Some(why) = call.app.access.authorizers.incomplete() {
-                body["status"]["incomplete"] = true.into();
-                let have = text(&body, "/status/evaluationError");
-                let all = if have.is_empty() { why.to_owned() } else { format!("{have}, {why}") };
-                body["status"]["evaluationError"] = all.into();
-            }
+            let namespace = text(&body, "/spec/namespace");
+            body["status"] = call.app.access.authorizers.rules(&call.app, &call.user, namespace);
         }
         "selfsubjectreviews" => body["status"] = json!({ "userInfo": call.user }),
         "tokenreviews" => {

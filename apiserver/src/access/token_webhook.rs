@@ -1,23 +1,21 @@
 //! A server of somebody's own that knows whose a token is, asked by a TokenReview
 //! (`--authentication-token-webhook-config-file`; upstream `apiserver/plugin/pkg/authenticator/token/webhook`).
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use auth::UserInfo;
-use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
-use super::remote::Connection;
 use crate::options::Options;
+use crate::outbound::answers::Answers;
+use crate::outbound::reviews::Connection;
 
 /// How long an answer is kept, yes or no.
 const TTL: Duration = Duration::from_secs(2 * 60);
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// So many answers are kept; when there are more, those whose time is over are forgotten, or else all.
+/// So many answers are kept.
 const KEPT: usize = 4096;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -34,7 +32,7 @@ pub struct TokenWebhook {
     version: String,
     ttl: Duration,
     /// By the hash of token and audiences, so that memory holds no secrets.
-    answers: Mutex<HashMap<[u8; 32], (Status, Instant)>>,
+    answers: Answers<[u8; 32], Status>,
 }
 
 impl TokenWebhook {
@@ -51,7 +49,7 @@ impl TokenWebhook {
             "unsupported authentication webhook version {version:?}, supported versions are \"v1\", \"v1beta1\""
         );
         let ttl = flags.authentication_token_webhook_cache_ttl.unwrap_or(TTL);
-        Ok(Some(Self { connection: Connection::load(path)?, version, ttl, answers: Mutex::default() }))
+        Ok(Some(Self { connection: Connection::load(path)?, version, ttl, answers: Answers::new(KEPT) }))
     }
 
     /// The token's user and the audiences it is good for; `wanted` empty: the server's own, `own`. `None`: it is not known.
@@ -65,8 +63,7 @@ impl TokenWebhook {
         own: &[String],
     ) -> Result<Option<(UserInfo, Vec<String>)>, String> {
         let key: [u8; 32] = Sha256::digest(json!([token, wanted]).to_string()).into();
-        let kept = self.kept(&key);
-        let status = match kept {
+        let status = match self.answers.get(&key) {
             Some(status) => status,
             None => {
                 let status = self.ask(token, wanted).await.map_err(|why| {
@@ -75,7 +72,7 @@ impl TokenWebhook {
                     tracing::error!(why, "failed to make webhook authenticator request");
                     why
                 })?;
-                self.keep(key, &status);
+                self.answers.put(key, status.clone(), self.ttl);
                 status
             }
         };
@@ -97,23 +94,6 @@ impl TokenWebhook {
         let answer = self.connection.review(&review, TIMEOUT).await?;
         let answer: Review = serde_json::from_value(answer).map_err(|error| error.to_string())?;
         Ok(answer.status)
-    }
-
-    fn kept(&self, key: &[u8; 32]) -> Option<Status> {
-        let answers = self.answers.lock();
-        let (status, until) = answers.get(key)?;
-        (Instant::now() < *until).then(|| status.clone())
-    }
-
-    fn keep(&self, key: [u8; 32], status: &Status) {
-        let (mut answers, now) = (self.answers.lock(), Instant::now());
-        if answers.len() >= KEPT {
-            answers.retain(|_, (_, until)| *until > now);
-            if answers.len() >= KEPT {
-                answers.clear();
-            }
-        }
-        answers.insert(key, (status.clone(), now + self.ttl));
     }
 }
 

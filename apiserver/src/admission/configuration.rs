@@ -1,5 +1,6 @@
 //! The plugins' own configuration (`--admission-control-config-file`, AdmissionConfiguration of apiserver.config.k8s.io/v1;
-//! `apiserver/pkg/admission/config.go`): of PodSecurity, ResourceQuota and EventRateLimit. It is read once, at the start.
+//! `apiserver/pkg/admission/config.go`): of PodSecurity, ResourceQuota,
+//! EventRateLimit and ImagePolicyWebhook. It is read once, at the start.
 
 use std::path::Path as File;
 
@@ -10,6 +11,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::event_rate_limit::{EventRateLimit, Limit};
+use super::image_policy::ImagePolicy;
 use super::pod_security::{Exemptions, Policy};
 use crate::app::text;
 use crate::options::Options;
@@ -24,6 +26,8 @@ pub struct Configuration {
     pub limited: Vec<Limited>,
     /// Where the plugin is enabled.
     pub events: Option<EventRateLimit>,
+    /// Where the plugin is enabled.
+    pub images: Option<ImagePolicy>,
 }
 
 /// The versions and kinds that configurations come in.
@@ -62,6 +66,10 @@ impl Configuration {
         if options.plugin("EventRateLimit", false) {
             let limits = limits(of("EventRateLimit")).with_context(|| failed("EventRateLimit"))?;
             this.events = Some(EventRateLimit::new(limits));
+        }
+        if options.plugin("ImagePolicyWebhook", false) {
+            let policy = ImagePolicy::configured(of("ImagePolicyWebhook"));
+            this.images = Some(policy.with_context(|| failed("ImagePolicyWebhook"))?);
         }
         Ok(this)
     }

@@ -18,6 +18,7 @@ mod default_class;
 mod escalation;
 mod event_rate_limit;
 mod external_ips;
+mod image_policy;
 mod limit_ranger;
 pub mod matching;
 mod namespace_lifecycle;
@@ -116,6 +117,7 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     event_rate_limit::admit(a, object)?;
     limit_ranger::validate(a, object).await?;
     node_restriction::admit(a, object).await?;
+    image_policy::admit(a, object).await?;
     pod_security::admit(a, object).await?;
     if a.app().options.plugin("OwnerReferencesPermissionEnforcement", false) {
         owner_references::admit(a, object).await?;

@@ -8,13 +8,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::stream::{FuturesUnordered, StreamExt};
 use serde_json::{Value, json};
-use store::cache::{At, ListQuery, Object};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::time::DelayQueue;
 
 use super::{GROUP, Known, PLURAL, Remote, discovery, own_user};
 use crate::app::{App, Call, text};
-use crate::http::answer::value_of;
 use crate::http::status::ApiResult;
 use crate::outbound::{self, resolve};
 use crate::registry::follow::{self, Step};
@@ -126,12 +124,12 @@ async fn check(app: &Arc<App>, remote: &Remote) -> ApiResult<Verdict> {
             let why = format!("{at} is not listening on port {}", remote.port);
             return Ok(Verdict("False", "ServicePortError", why));
         };
-        let slices = slices(app, &remote.namespace, &remote.service).await?;
+        let slices = resolve::slices(app, &remote.namespace, &remote.service).await?;
         if slices.is_empty() {
             return Ok(Verdict("False", "EndpointsNotFound", format!("cannot find endpointslices for {at}")));
         }
         let name = text(port, "/name");
-        if !slices.iter().any(|slice| serves(slice, name)) {
+        if !slices.iter().any(|slice| resolve::ready(slice, name).next().is_some()) {
             let why = format!("endpointslices for {at} have no addresses with port name {name:?}");
             return Ok(Verdict("False", "MissingEndpoints", why));
         }
@@ -140,22 +138,6 @@ async fn check(app: &Arc<App>, remote: &Remote) -> ApiResult<Verdict> {
         Ok(()) => Verdict("True", "Passed", "all checks passed".to_owned()),
         Err(why) => Verdict("False", "FailedDiscoveryCheck", why),
     })
-}
-
-async fn slices(app: &App, namespace: &str, service: &str) -> ApiResult<Vec<Value>> {
-    let slices = app.resource("discovery.k8s.io", "endpointslices")?;
-    let prefix = slices.range(namespace);
-    let filter = |object: &Object| object.label("kubernetes.io/service-name") == Some(service);
-    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
-    let list = app.caches.of(&slices).list(query).await?;
-    list.items.iter().map(|item| value_of(&slices, item)).collect()
-}
-
-/// A slice has a ready endpoint and the port.
-fn serves(slice: &Value, port: &str) -> bool {
-    let list = |field: &str| slice[field].as_array().map(Vec::as_slice).unwrap_or_default();
-    list("endpoints").iter().any(|endpoint| endpoint["conditions"]["ready"].as_bool().unwrap_or(true))
-        && list("ports").iter().any(|own| text(own, "/name") == port && own["port"].is_u64())
 }
 
 /// The server answers for its group and version.
@@ -242,15 +224,5 @@ mod tests {
         assert_eq!(object["status"]["conditions"][0]["lastTransitionTime"], "then");
         assert!(set(&mut object, &Verdict("True", "Passed", String::new())));
         assert_ne!(object["status"]["conditions"][0]["lastTransitionTime"], "then");
-    }
-
-    #[test]
-    fn endpoints_need_the_port_and_be_ready() {
-        let slice = json!({ "endpoints": [{ "addresses": ["10.0.0.1"], "conditions": { "ready": true } }],
-            "ports": [{ "name": "", "port": 6443 }] });
-        assert!(serves(&slice, "") && !serves(&slice, "https"));
-        let mut unready = slice;
-        unready["endpoints"][0]["conditions"]["ready"] = false.into();
-        assert!(!serves(&unready, ""));
     }
 }

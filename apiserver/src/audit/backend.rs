@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::file;
 use super::flags::{Batching, Format, Mode};
 use super::legacy;
+use super::truncate::Truncation;
 use super::webhook::Webhook;
 
 /// An event as it is told.
@@ -34,11 +35,6 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether events can be told without waiting.
-    fn is_immediate(&self) -> bool {
-        matches!(self, Self::Log(..))
-    }
-
     fn write(file: &Mutex<file::Target>, format: Format, events: &[Event]) -> Result<(), String> {
         let now = Timestamp::now();
         for event in events {
@@ -69,14 +65,15 @@ pub struct Backend {
     buffer: Option<mpsc::Sender<Event>>,
     task: Mutex<Option<JoinHandle<()>>>,
     stop: CancellationToken,
+    truncation: Option<Truncation>,
 }
 
 /// What became of an event so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Done,
-    /// It is to be given to [`Backend::tell`].
-    Owed,
+    /// This is to be given to [`Backend::tell`].
+    Owed(Event),
     /// The request must not go on without it.
     Refused,
 }
@@ -86,6 +83,7 @@ impl Backend {
     pub fn start(name: &'static str, target: Target, mode: Mode, batching: Batching) -> Self {
         let (target, errors, stop) = (Arc::new(target), Arc::new(AtomicU64::new(0)), CancellationToken::new());
         let (mut buffer, mut task) = (None, None);
+        let truncation = batching.truncation.map(Truncation::new);
         if mode == Mode::Batch {
             let (sender, receiver) = mpsc::channel(batching.buffer);
             buffer = Some(sender);
@@ -99,24 +97,31 @@ impl Backend {
             };
             task = Some(tokio::spawn(batches.run()));
         }
-        Self { name, mode, target, errors, buffer, task: Mutex::new(task), stop }
+        Self { name, mode, target, errors, buffer, task: Mutex::new(task), stop, truncation }
     }
 
     /// Takes an event, without waiting for anybody.
     pub fn offer(&self, event: &Event) -> Told {
+        let event = match &self.truncation {
+            None => event.clone(),
+            // What cannot be told is nobody's fault who asked.
+            Some(truncation) => match truncation.fit(event) {
+                Some(event) => event,
+                None => return Told::Done,
+            },
+        };
         match (&self.buffer, &*self.target) {
             (Some(buffer), _) => {
-                if buffer.try_send(event.clone()).is_err() {
+                if buffer.try_send(event).is_err() {
                     failed(self.name, &self.errors, 1, "audit buffer queue blocked");
                 }
                 Told::Done
             }
-            (None, target) if !target.is_immediate() => Told::Owed,
             (None, Target::Log(file, format)) => {
-                let written = Target::write(file, *format, std::slice::from_ref(event));
+                let written = Target::write(file, *format, std::slice::from_ref(&event));
                 self.judge(1, written)
             }
-            (None, Target::Webhook(_)) => Told::Owed,
+            (None, Target::Webhook(_)) => Told::Owed(event),
         }
     }
 
@@ -148,6 +153,11 @@ impl Backend {
     /// The backend's name and how many events it has lost.
     pub fn lost(&self) -> (&'static str, u64) {
         (self.name, self.errors.load(Ordering::Relaxed))
+    }
+
+    /// How many events were too large; none where any may be.
+    pub fn too_large(&self) -> Option<u64> {
+        self.truncation.as_ref().map(Truncation::dropped)
     }
 }
 
@@ -270,7 +280,7 @@ mod tests {
     fn log(dir: &std::path::Path, mode: Mode, buffer: usize, max_size: usize) -> Backend {
         let file = file::Target::open(&dir.join("log"), file::Limits::default()).unwrap();
         let max_wait = Duration::from_secs(3600);
-        let batching = Batching { buffer, max_size, max_wait, throttle: None, concurrent: false };
+        let batching = Batching { buffer, max_size, max_wait, throttle: None, concurrent: false, truncation: None };
         Backend::start("log", Target::Log(Mutex::new(file), Format::Json), mode, batching)
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use runtime::flags::duration;
 
+use super::truncate::Limit;
+
 /// Whether a request waits for its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -50,6 +52,8 @@ pub struct Batching {
     pub throttle: Option<(f64, f64)>,
     /// Further batches may go while one is under way.
     pub concurrent: bool,
+    /// Before events are put into the buffer.
+    pub truncation: Option<Limit>,
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -72,6 +76,15 @@ pub struct Flags {
     pub audit_log_batch_throttle_qps: f64,
     #[arg(long, default_value_t = 0)]
     pub audit_log_batch_throttle_burst: u32,
+    /// Whether events that are too large lose their objects.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub audit_log_truncate_enabled: bool,
+    /// The largest batch in bytes; at least that of an event.
+    #[arg(long, default_value_t = 10 * 1024 * 1024)]
+    pub audit_log_truncate_max_batch_size: i64,
+    /// The largest event in bytes; what is larger without its objects is dropped and counted.
+    #[arg(long, default_value_t = 100 * 1024)]
+    pub audit_log_truncate_max_event_size: i64,
     /// A kubeconfig that names the server which audit events are posted to.
     #[arg(long)]
     pub audit_webhook_config_file: Option<PathBuf>,
@@ -96,13 +109,22 @@ pub struct Flags {
     pub audit_webhook_batch_throttle_qps: f64,
     #[arg(long, default_value_t = 15)]
     pub audit_webhook_batch_throttle_burst: u32,
+    /// Whether events that are too large lose their objects.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    pub audit_webhook_truncate_enabled: bool,
+    /// The largest batch in bytes; at least that of an event.
+    #[arg(long, default_value_t = 10 * 1024 * 1024)]
+    pub audit_webhook_truncate_max_batch_size: i64,
+    /// The largest event in bytes; what is larger without its objects is dropped and counted.
+    #[arg(long, default_value_t = 100 * 1024)]
+    pub audit_webhook_truncate_max_event_size: i64,
 }
 
 impl Flags {
     /// The batches of the log.
     ///
     /// # Errors
-    /// Upstream's words about a throttle that lets nothing through.
+    /// Upstream's words about a throttle that lets nothing through, or about limits that make no sense.
     pub fn log(&self) -> anyhow::Result<Batching> {
         let (qps, burst) = (self.audit_log_batch_throttle_qps, self.audit_log_batch_throttle_burst);
         let throttle = self.audit_log_batch_throttle_enable;
@@ -112,6 +134,12 @@ impl Flags {
             max_wait: self.audit_log_batch_max_wait,
             throttle: if throttle { Some(rate("log", self.audit_log_mode, qps, burst)?) } else { None },
             concurrent: false,
+            truncation: Limit::of(
+                "log",
+                self.audit_log_truncate_enabled,
+                self.audit_log_truncate_max_event_size,
+                self.audit_log_truncate_max_batch_size,
+            )?,
         })
     }
 
@@ -128,6 +156,12 @@ impl Flags {
             max_wait: self.audit_webhook_batch_max_wait,
             throttle: if throttle { Some(rate("webhook", self.audit_webhook_mode, qps, burst)?) } else { None },
             concurrent: true,
+            truncation: Limit::of(
+                "webhook",
+                self.audit_webhook_truncate_enabled,
+                self.audit_webhook_truncate_max_event_size,
+                self.audit_webhook_truncate_max_batch_size,
+            )?,
         })
     }
 }

@@ -13,6 +13,7 @@ mod file;
 mod flags;
 mod legacy;
 mod policy;
+mod truncate;
 mod webhook;
 
 use std::fmt::Write as _;
@@ -121,7 +122,9 @@ impl Log {
         if !self.backends.is_empty() {
             text.push_str("# TYPE apiserver_audit_error_total counter\n");
         }
-        for (plugin, lost) in self.backends.iter().map(Backend::lost) {
+        let too_large = self.backends.iter().filter_map(Backend::too_large).reduce(|a, b| a + b);
+        let truncation = too_large.map(|events| ("truncate", events));
+        for (plugin, lost) in self.backends.iter().map(Backend::lost).chain(truncation) {
             let _ = writeln!(text, "apiserver_audit_error_total{{plugin=\"{plugin}\"}} {lost}");
         }
     }
@@ -276,7 +279,7 @@ impl Trail {
         for (at, backend) in self.log.backends.iter().enumerate() {
             match backend.offer(&event) {
                 Told::Done => {}
-                Told::Owed => self.owed.lock().events.push((at, event.clone())),
+                Told::Owed(event) => self.owed.lock().events.push((at, event)),
                 Told::Refused => self.owed.lock().refused = true,
             }
         }

@@ -1,9 +1,8 @@
 //! Answers: what a handler hands back, and how it becomes an HTTP response in the representation the client asked for.
 
 use axum::body::Body;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use futures::stream;
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
@@ -12,16 +11,15 @@ use std::sync::Arc;
 use store::cache::{List, Object};
 
 use super::negotiate::{Accept, Media, Shape};
+use super::pieces;
 use super::status::{ApiError, ApiResult};
 use crate::app::App;
 use crate::registry::conversion;
 use crate::registry::resource::Resource;
-use crate::registry::table::{self, Include};
+use crate::registry::table::{self, Include, Table};
 
 /// Below this size compression costs more than it saves (upstream: 128 KiB).
-const GZIP_FROM: usize = 128 * 1024;
-/// The size of the pieces a list is sent in.
-const PIECE: usize = 64 * 1024;
+pub const GZIP_FROM: usize = 128 * 1024;
 
 /// A response with a whole body.
 #[must_use]
@@ -117,7 +115,7 @@ pub fn object(resource: &Resource, accept: Accept, include: Include, value: &Val
         Shape::Table => {
             let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
             let rows = std::slice::from_ref(value);
-            encode(accept, "meta.k8s.io/v1", "Table", &table::table(resource, rows, &metadata, include, true))
+            table_in(accept, table::of(resource, rows, &metadata, include, true))
         }
     }
 }
@@ -145,7 +143,16 @@ pub fn message_of(resource: &Resource, object: &Object) -> ApiResult<Bytes> {
     if resource.stored_as_served { object.encoded(encode).cloned() } else { encode() }
 }
 
-/// A list in the shape asked for; objects are streamed in pieces from the cache's own bytes.
+/// A Table written as JSON, in the media type asked for; protobuf has none.
+fn table_in(accept: Accept, json: Vec<u8>) -> ApiResult<Bytes> {
+    if accept.media == Media::Json {
+        return Ok(json.into());
+    }
+    let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
+    encode(accept, "meta.k8s.io/v1", "Table", &value)
+}
+
+/// A list in the shape asked for; what is made of the cache's own bytes is made piece by piece.
 pub async fn list(
     app: &App,
     resource: &Arc<Resource>,
@@ -154,56 +161,84 @@ pub async fn list(
     list: List,
     metadata: &Value,
 ) -> ApiResult<Response<Body>> {
-    let kind = accept.content_type(false);
+    let (kind, gzip) = (accept.content_type(false), accept.gzip);
+    let version = resource.api_version();
+    let cached = resource.stored_as_served;
     match (accept.shape, accept.media) {
         (Shape::Object, Media::Json) => {
-            let items = if resource.stored_as_served {
+            let items: Vec<Bytes> = if cached {
                 list.items.iter().map(|item| item.bytes().clone()).collect()
             } else {
                 values(app, resource, &list).await?.iter().map(to_json).collect()
             };
-            let between = |out: &mut BytesMut, _: &Bytes, first: bool| {
-                if !first {
-                    out.put_u8(b',');
-                }
+            let append = |out: &mut Vec<u8>, item: Bytes, first| {
+                comma(out, first);
+                out.extend_from_slice(&item);
+                Ok(())
             };
-            Ok(pieces(kind, accept.gzip, list_head(resource, metadata).into(), items, between, b"]}"))
+            let head = list_head(&resource.list_kind, &version, metadata);
+            pieces::body(kind, gzip, head, items.into_iter(), append, b"]}")
         }
         (Shape::Object, Media::Protobuf) => {
             let items = list.items.iter().map(|item| message_of(resource, item)).collect::<ApiResult<Vec<_>>>()?;
             let lengths = items.iter().map(Bytes::len);
-            let version = resource.api_version();
             let mut frame = schema::protobuf::ListFrame::new(&version, &resource.list_kind, metadata, lengths)
                 .map_err(ApiError::internal)?;
             let (head, tail) = (std::mem::take(&mut frame.head), frame.tail);
-            let before = move |out: &mut BytesMut, item: &Bytes, _| out.put_slice(&frame.prefix(item.len()));
-            Ok(pieces(kind, accept.gzip, head, items, before, tail))
+            let append = move |out: &mut Vec<u8>, item: Bytes, _| {
+                out.extend_from_slice(&frame.prefix(item.len()));
+                out.extend_from_slice(&item);
+                Ok(())
+            };
+            pieces::body(kind, gzip, head, items.into_iter(), append, tail)
+        }
+        (Shape::Table, Media::Json) => {
+            let table = Table::new(resource, include);
+            let mut head = Vec::new();
+            table.head(&mut head, metadata, true);
+            if cached {
+                let append = move |out: &mut Vec<u8>, item: Arc<Object>, first| {
+                    comma(out, first);
+                    Ok(table.row_of_bytes(out, item.bytes())?)
+                };
+                return pieces::body(kind, gzip, head, list.items.into_iter(), append, table::TAIL);
+            }
+            let append = move |out: &mut Vec<u8>, item: Value, first| {
+                comma(out, first);
+                Ok(table.row(out, &item)?)
+            };
+            let items = values(app, resource, &list).await?;
+            pieces::body(kind, gzip, head, items.into_iter(), append, table::TAIL)
+        }
+        (Shape::Table, _) => {
+            let values = values(app, resource, &list).await?;
+            let body = table_in(accept, table::of(resource, &values, metadata, include, true))?;
+            Ok(bytes(200, kind, body, gzip))
+        }
+        (Shape::Partial, Media::Json) if cached => {
+            let append = |out: &mut Vec<u8>, item: Arc<Object>, first| {
+                comma(out, first);
+                Ok(table::partial_of_bytes(out, item.bytes())?)
+            };
+            let head = list_head(PARTIAL_LIST.1, PARTIAL_LIST.0, metadata);
+            pieces::body(kind, gzip, head, list.items.into_iter(), append, b"]}")
         }
         (shape, _) => {
-            let values = values(app, resource, &list).await?;
-            let version = resource.api_version();
-            let (version, name, value) = match shape {
-                Shape::Table => {
-                    let table = table::table(resource, &values, metadata, include, true);
-                    ("meta.k8s.io/v1", "Table", table)
-                }
+            let mut items = values(app, resource, &list).await?;
+            let (version, name) = match shape {
                 Shape::Partial => {
-                    const KIND: &str = "PartialObjectMetadataList";
-                    let items: Vec<Value> = values.iter().map(table::partial).collect();
-                    let list =
-                        json!({ "kind": KIND, "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items });
-                    ("meta.k8s.io/v1", KIND, list)
+                    items = items.iter().map(table::partial).collect();
+                    PARTIAL_LIST
                 }
-                Shape::Object => {
-                    let name = resource.list_kind.as_str();
-                    let list = json!({ "kind": name, "apiVersion": version, "metadata": metadata, "items": values });
-                    (version.as_str(), name, list)
-                }
+                _ => (version.as_str(), resource.list_kind.as_str()),
             };
-            Ok(bytes(200, kind, encode(accept, version, name, &value)?, accept.gzip))
+            let list = json!({ "kind": name, "apiVersion": version, "metadata": metadata, "items": items });
+            Ok(bytes(200, kind, encode(accept, version, name, &list)?, gzip))
         }
     }
 }
+
+const PARTIAL_LIST: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
 
 /// The objects of a list in the resource's version.
 async fn values(app: &App, resource: &Resource, list: &List) -> ApiResult<Vec<Value>> {
@@ -211,55 +246,13 @@ async fn values(app: &App, resource: &Resource, list: &List) -> ApiResult<Vec<Va
     conversion::read_all(app, resource, &items).await
 }
 
-fn list_head(resource: &Resource, metadata: &Value) -> String {
-    let (kind, version) = (json!(resource.list_kind), json!(resource.api_version()));
-    format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[")
+fn list_head(kind: &str, version: &str, metadata: &Value) -> Vec<u8> {
+    let (kind, version) = (json!(kind), json!(version));
+    format!("{{\"kind\":{kind},\"apiVersion\":{version},\"metadata\":{metadata},\"items\":[").into_bytes()
 }
 
-/// A body of shared items, each after what `before` puts in front of it: in one piece when it is small or to be
-/// compressed, else copied together piece by piece as the client takes it.
-fn pieces(
-    kind: &str,
-    gzip: bool,
-    head: Vec<u8>,
-    items: Vec<Bytes>,
-    before: impl Fn(&mut BytesMut, &Bytes, bool) + Send + Sync + 'static,
-    tail: &'static [u8],
-) -> Response<Body> {
-    let size: usize = items.iter().map(|item| item.len() + 8).sum();
-    let append = move |out: &mut BytesMut, items: &[Bytes], mut first: bool| {
-        for item in items {
-            before(out, item, std::mem::take(&mut first));
-            out.put_slice(item);
-        }
-    };
-    if size <= PIECE || (gzip && size >= GZIP_FROM) {
-        let mut body = BytesMut::with_capacity(size + head.len() + tail.len());
-        body.put_slice(&head);
-        append(&mut body, &items, true);
-        body.put_slice(tail);
-        return bytes(200, kind, body.freeze(), gzip);
+fn comma(out: &mut Vec<u8>, first: bool) {
+    if !first {
+        out.push(b',');
     }
-    let mut from = Some(0);
-    let stream = std::iter::from_fn(move || {
-        let begin = from?;
-        let (mut to, mut size) = (begin, 0);
-        while to < items.len() && (size == 0 || size + items[to].len() < PIECE) {
-            size += items[to].len() + 8;
-            to += 1;
-        }
-        let mut body = BytesMut::with_capacity(size + head.len() + tail.len());
-        if begin == 0 {
-            body.put_slice(&head);
-        }
-        append(&mut body, &items[begin..to], begin == 0);
-        from = (to < items.len()).then_some(to);
-        if from.is_none() {
-            body.put_slice(tail);
-        }
-        Some(Ok::<_, std::convert::Infallible>(body.freeze()))
-    });
-    let mut response = bytes(200, kind, Bytes::new(), false);
-    *response.body_mut() = Body::from_stream(stream::iter(stream));
-    response
 }

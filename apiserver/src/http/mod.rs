@@ -12,6 +12,7 @@ mod kubelet_words;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
+mod pieces;
 pub mod proxy;
 pub mod request_info;
 pub mod route;

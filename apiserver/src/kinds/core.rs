@@ -110,6 +110,7 @@ pub const KINDS: &[Kind] = &[
         categories: &["all"],
         subresources: POD_PATHS,
         columns: columns::pod::PODS,
+        columns_read: columns::pod::READ,
         fields: POD_FIELDS,
         strategy: strategy::pod::POD,
         ..kind("Pod", "pods", "pod")

@@ -32,6 +32,8 @@ use std::sync::LazyLock;
 use schema::field::ErrorList;
 use serde_json::Value;
 
+pub use self::columns::human_duration;
+
 /// One resource of one group, in all its versions.
 #[derive(Clone, Copy)]
 pub struct Kind {
@@ -59,6 +61,9 @@ pub struct Kind {
     /// Table columns behind Name (which is implied first), Age included where upstream has it. A list with a Name column of
     /// its own (Event) is complete as it is; [`Kind::table_columns`] knows the difference.
     pub columns: &'static [Column],
+    /// All that the columns look at, as dotted paths that lead through lists; the rest of an object is then not even parsed
+    /// for a Table. Empty where it is not worth the list: anything.
+    pub columns_read: &'static [&'static str],
     /// Field selector names beyond metadata.name and metadata.namespace, and how to read each from an object.
     pub fields: &'static [SelectableField],
     pub strategy: Strategy,

@@ -51,6 +51,7 @@ impl Kind {
             subresources: &[],
             registry: plural,
             columns: &[],
+            columns_read: &[],
             fields: &[],
             strategy: Strategy::PLAIN,
         }

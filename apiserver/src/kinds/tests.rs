@@ -173,3 +173,68 @@ fn check_manifest(file: &std::path::Path, document: &str) {
     let name = &object["metadata"]["name"];
     assert!(errors.is_empty(), "{} {name} of {}: {:#?}", kind.kind, file.display(), validate::texts(&errors));
 }
+
+/// Something for every field a kind has, or for most; words that columns ask for among the texts.
+struct Filling(u64);
+
+impl Filling {
+    fn below(&mut self, n: usize) -> usize {
+        // Knuth's MMIX generator: the same objects in every run.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % n
+    }
+
+    fn value(&mut self, node: &schema::model::Node, depth: usize) -> Value {
+        use schema::model::{Scalar, Shape};
+        const WORDS: &[&str] = &[
+            "Always",
+            "True",
+            "Ready",
+            "Initialized",
+            "PodScheduled",
+            "SchedulingGated",
+            "NodeLost",
+            "Completed",
+            "x",
+            "y",
+        ];
+        match &node.shape {
+            Shape::Scalar(Scalar::Bool) => (self.below(2) == 0).into(),
+            Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) => self.below(3).into(),
+            Shape::Scalar(Scalar::Time | Scalar::MicroTime) => format!("1970-01-01T00:0{}:00Z", self.below(10)).into(),
+            Shape::Scalar(_) => WORDS[self.below(WORDS.len())].into(),
+            Shape::Any(_) | Shape::Union(_) => json!({ "any": self.below(3) }),
+            Shape::List { items, .. } => (0..self.below(4)).map(|_| self.value(items, depth)).collect(),
+            Shape::Map { values, .. } => {
+                (0..self.below(3)).map(|n| (format!("key{n}"), self.value(values, depth))).collect()
+            }
+            Shape::Struct { .. } if depth == 0 => json!({}),
+            Shape::Struct { of, .. } => {
+                let kept: Vec<_> = of.fields.iter().filter(|_| self.below(4) > 0).collect();
+                kept.iter().map(|field| (field.name.to_string(), self.value(&field.node, depth - 1))).collect()
+            }
+        }
+    }
+}
+
+#[test]
+fn the_columns_look_at_what_they_say_and_at_nothing_else() {
+    let mut filling = Filling(1);
+    for kind in all().iter().filter(|kind| !kind.columns_read.is_empty()) {
+        let schema = schema::builtin(&kind.storage_api_version(), kind.kind).expect("every built-in kind has a schema");
+        let pick = crate::registry::pick::Pick::only(kind.columns_read.iter().map(|path| path.split('.')));
+        let mut seen: std::collections::BTreeMap<&str, BTreeSet<String>> = std::collections::BTreeMap::new();
+        for _ in 0..2000 {
+            let whole = filling.value(schema.root(), 8);
+            let part = pick.read(whole.to_string().as_bytes()).expect("JSON");
+            for column in kind.table_columns() {
+                let cell = (column.cell)(&whole, 1000);
+                assert_eq!((column.cell)(&part, 1000), cell, "{} of {}: {whole:#}", column.name, kind.kind);
+                seen.entry(column.name).or_default().insert(cell.to_string());
+            }
+        }
+        for (column, cells) in seen {
+            assert!(cells.len() > 1, "the objects never differ in {column}: {cells:?}");
+        }
+    }
+}

@@ -5,9 +5,11 @@
 //!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls
 //! ```
 
+pub mod answers;
 mod config;
 pub mod kubeconfig;
 pub mod resolve;
+pub mod reviews;
 
 pub use config::ClientConfig;
 

@@ -6,19 +6,37 @@ use serde_json::Value;
 /// All values at `path` in `object`; none for a path that is missing or not understood.
 #[must_use]
 pub fn find<'a>(object: &'a Value, path: &str) -> Vec<&'a Value> {
-    let Some(steps) = parse(path) else { return Vec::new() };
-    let mut values = vec![object];
-    for step in &steps {
-        values = values.into_iter().flat_map(|value| step.apply(value)).collect();
+    Path::parse(path).map_or_else(Vec::new, |path| path.find(object))
+}
+
+/// A path that was understood.
+pub struct Path(Vec<Step>);
+
+impl Path {
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        parse(path).map(Self)
     }
-    values
+
+    /// All values there.
+    #[must_use]
+    pub fn find<'a>(&self, object: &'a Value) -> Vec<&'a Value> {
+        self.0
+            .iter()
+            .fold(vec![object], |values, step| values.into_iter().flat_map(|value| step.apply(value)).collect())
+    }
+
+    /// The names it begins with; nothing outside of them is looked at.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map_while(|step| if let Step::Field(name) = step { Some(name.as_str()) } else { None })
+    }
 }
 
 enum Step {
     Field(String),
     Index(i64),
     All,
-    Filter { path: String, equal: bool, value: Value },
+    Filter { path: Path, equal: bool, value: Value },
 }
 
 impl Step {
@@ -32,7 +50,7 @@ impl Step {
             (Self::All, Value::Array(list)) => list.iter().collect(),
             (Self::All, Value::Object(map)) => map.values().collect(),
             (Self::Filter { path, equal, value }, Value::Array(list)) => {
-                let holds = |item: &&Value| find(item, path).first().is_some_and(|found| (*found == value) == *equal);
+                let holds = |item: &&Value| path.find(item).first().is_some_and(|found| (*found == value) == *equal);
                 list.iter().filter(holds).collect()
             }
             _ => Vec::new(),
@@ -113,7 +131,7 @@ fn bracket(inner: &str) -> Option<Step> {
         Some(text) => Value::String(text),
         None => serde_json::from_str(value).ok()?,
     };
-    Some(Step::Filter { path: path.trim().strip_prefix('@')?.to_owned(), equal, value })
+    Some(Step::Filter { path: Path::parse(path.trim().strip_prefix('@')?)?, equal, value })
 }
 
 fn unquote(text: &str) -> Option<String> {

@@ -2,10 +2,15 @@
 //! [`crate::kinds`], those of custom resources JSONPaths of the definition.
 
 use jiff::Timestamp;
+use serde::de::Error;
 use serde_json::{Value, json};
+use store::splice;
 
-use super::jsonpath;
+use super::custom::PrinterColumn;
+use super::jsonpath::Path;
+use super::pick::Pick;
 use super::resource::{Resource, Source};
+use crate::kinds::{Kind, human_duration};
 
 /// Query parameter `includeObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,49 +31,146 @@ impl Include {
     }
 }
 
-/// A Table of `objects`; `metadata` is that of the list, or of the single object's version.
+/// The columns of a resource, and what of an object they look at.
+enum Columns {
+    BuiltIn(&'static Kind),
+    /// Behind the name; a path that is not understood finds nothing.
+    Custom(Vec<(PrinterColumn, Option<Path>)>),
+}
+
+/// Writes the Tables of a resource as JSON, row by row, so that a long one is never whole in memory.
+pub struct Table {
+    columns: Columns,
+    include: Include,
+    reads: Pick,
+    now: i64,
+}
+
+/// What ends a Table behind its rows.
+pub const TAIL: &[u8] = b"]}";
+
+impl Table {
+    /// Ages are those of this moment.
+    #[must_use]
+    pub fn new(resource: &Resource, include: Include) -> Self {
+        let now = Timestamp::now().as_second();
+        let (columns, reads) = match &resource.source {
+            Source::BuiltIn(kind) => (Columns::BuiltIn(kind), reads(kind)),
+            Source::Custom(custom) => {
+                let own = custom.version(&resource.version).into_iter().flat_map(|version| &version.columns);
+                let own: Vec<_> = own.map(|column| (column.clone(), Path::parse(&column.json_path))).collect();
+                let name = std::iter::once(vec!["metadata", "name"]);
+                let paths = own.iter().filter_map(|(_, path)| Some(path.as_ref()?.fields().collect()));
+                let reads = Pick::only(name.chain(paths));
+                (Columns::Custom(own), reads)
+            }
+        };
+        Self { columns, include, reads, now }
+    }
+
+    /// What comes before the rows; `metadata` is that of the list, or of the single object's version.
+    pub fn head(&self, out: &mut Vec<u8>, metadata: &Value, headers: bool) {
+        let columns = if headers { self.definitions() } else { Value::Null };
+        let head = format!(
+            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
+        );
+        out.extend_from_slice(head.as_bytes());
+    }
+
+    fn definitions(&self) -> Value {
+        let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority });
+        match &self.columns {
+            Columns::BuiltIn(kind) => kind
+                .table_columns()
+                .map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority)))
+                .collect(),
+            Columns::Custom(own) => {
+                let name = column("Name", "string", "name", "Name of the resource", 0);
+                let own = own.iter().map(|(c, _)| column(&c.name, &c.kind, &c.format, &c.description, c.priority));
+                std::iter::once(name).chain(own).collect()
+            }
+        }
+    }
+
+    /// The row of an object given as JSON, of which only what the columns look at is parsed.
+    ///
+    /// # Errors
+    /// It is no JSON object with metadata.
+    pub fn row_of_bytes(&self, out: &mut Vec<u8>, object: &[u8]) -> serde_json::Result<()> {
+        self.cells(out, &self.reads.read(object)?)?;
+        match self.include {
+            Include::None => {}
+            Include::Metadata => {
+                out.extend_from_slice(b",\"object\":");
+                partial_of_bytes(out, object)?;
+            }
+            Include::Object => {
+                out.extend_from_slice(b",\"object\":");
+                out.extend_from_slice(object);
+            }
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// The row of an object.
+    ///
+    /// # Errors
+    /// None, for values have only string keys.
+    pub fn row(&self, out: &mut Vec<u8>, object: &Value) -> serde_json::Result<()> {
+        self.cells(out, object)?;
+        let shown = match self.include {
+            Include::None => None,
+            Include::Metadata => Some(&partial(object)),
+            Include::Object => Some(object),
+        };
+        if let Some(shown) = shown {
+            out.extend_from_slice(b",\"object\":");
+            serde_json::to_writer(&mut *out, shown)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    /// `{"cells":[…]`
+    fn cells(&self, out: &mut Vec<u8>, object: &Value) -> serde_json::Result<()> {
+        out.extend_from_slice(b"{\"cells\":");
+        let cells: Vec<Value> = match &self.columns {
+            Columns::BuiltIn(kind) => kind.table_columns().map(|column| (column.cell)(object, self.now)).collect(),
+            Columns::Custom(own) => {
+                let find = |path: &Option<Path>| path.as_ref().map_or_else(Vec::new, |path| path.find(object));
+                let own = own.iter().map(|(column, path)| cell(find(path), &column.kind, self.now));
+                std::iter::once(object["metadata"]["name"].clone()).chain(own).collect()
+            }
+        };
+        serde_json::to_writer(out, &cells)
+    }
+}
+
+/// What the columns of a built-in kind look at.
+fn reads(kind: &Kind) -> Pick {
+    let names = |path: &&'static str| path.split('.');
+    match kind.columns_read {
+        // Nobody prints them, and they are as long as the rest.
+        [] => Pick::all_but([["metadata", "managedFields"]]),
+        paths => Pick::only(paths.iter().map(names)),
+    }
+}
+
+/// A Table of values, whole.
 #[must_use]
-pub fn table(resource: &Resource, objects: &[Value], metadata: &Value, include: Include, headers: bool) -> Value {
-    let now = Timestamp::now().as_second();
-    let rows: Vec<Value> = objects.iter().map(|object| row(resource, object, include, now)).collect();
-    let columns = if headers { columns(resource) } else { Value::Null };
-    json!({ "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows })
-}
-
-fn columns(resource: &Resource) -> Value {
-    let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority });
-    match &resource.source {
-        Source::BuiltIn(kind) => kind
-            .table_columns()
-            .map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority)))
-            .collect(),
-        Source::Custom(custom) => {
-            let name = column("Name", "string", "name", "Name of the resource", 0);
-            let own = custom.version(&resource.version).into_iter().flat_map(|v| &v.columns);
-            std::iter::once(name)
-                .chain(own.map(|c| column(&c.name, &c.kind, &c.format, &c.description, c.priority)))
-                .collect()
+pub fn of(resource: &Resource, objects: &[Value], metadata: &Value, include: Include, headers: bool) -> Vec<u8> {
+    let table = Table::new(resource, include);
+    let mut out = Vec::new();
+    table.head(&mut out, metadata, headers);
+    for (at, object) in objects.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
         }
+        table.row(&mut out, object).expect("a Value has only string keys");
     }
-}
-
-fn row(resource: &Resource, object: &Value, include: Include, now: i64) -> Value {
-    let cells: Vec<Value> = match &resource.source {
-        Source::BuiltIn(kind) => kind.table_columns().map(|c| (c.cell)(object, now)).collect(),
-        Source::Custom(custom) => {
-            let own = custom.version(&resource.version).into_iter().flat_map(|v| &v.columns);
-            std::iter::once(object["metadata"]["name"].clone())
-                .chain(own.map(|c| cell(jsonpath::find(object, &c.json_path), &c.kind, now)))
-                .collect()
-        }
-    };
-    let mut row = json!({ "cells": cells });
-    match include {
-        Include::None => {}
-        Include::Metadata => row["object"] = partial(object),
-        Include::Object => row["object"] = object.clone(),
-    }
-    row
+    out.extend_from_slice(TAIL);
+    out
 }
 
 /// One cell of a custom column; nothing found is an empty cell, several strings are joined.
@@ -96,44 +198,21 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Upstream's `duration.HumanDuration`: `5s`, `3m20s`, `2h5m`, `4d3h`, `1y20d`.
-#[must_use]
-pub fn human_duration(seconds: i64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    let pair = |large: i64, unit: &str, small: i64, sub: &str| {
-        if small == 0 { format!("{large}{unit}") } else { format!("{large}{unit}{small}{sub}") }
-    };
-    match seconds {
-        s if s < -1 => "<invalid>".to_owned(),
-        s if s < 0 => "0s".to_owned(),
-        s if s < 120 => format!("{s}s"),
-        s if minutes < 10 => pair(minutes, "m", s % 60, "s"),
-        _ if hours < 3 => format!("{minutes}m"),
-        _ if hours < 8 => pair(hours, "h", minutes % 60, "m"),
-        _ if hours < 48 => format!("{hours}h"),
-        _ if days < 8 => pair(days, "d", hours % 24, "h"),
-        _ if days < 365 * 2 => format!("{days}d"),
-        _ if days < 365 * 8 => pair(days / 365, "y", days % 365, "d"),
-        _ => format!("{}y", days / 365),
-    }
-}
-
 /// An object reduced to its metadata (`meta.k8s.io/v1 PartialObjectMetadata`).
 #[must_use]
 pub fn partial(object: &Value) -> Value {
     json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_upstreams() {
-        for (seconds, text) in
-            [(0, "0s"), (119, "119s"), (200, "3m20s"), (600, "10m"), (10_800, "3h"), (90_000, "25h"), (200_000, "2d7h")]
-        {
-            assert_eq!(human_duration(seconds), text);
-        }
-    }
+/// The same of an object's JSON, whose bytes are taken as they are.
+///
+/// # Errors
+/// It has no metadata.
+pub fn partial_of_bytes(out: &mut Vec<u8>, object: &[u8]) -> serde_json::Result<()> {
+    let metadata = splice::metadata(object).ok_or_else(|| serde_json::Error::custom("an object without metadata"))?;
+    out.reserve(metadata.len() + 100);
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    out.extend_from_slice(metadata);
+    out.push(b'}');
+    Ok(())
 }

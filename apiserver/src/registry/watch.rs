@@ -343,7 +343,8 @@ impl Encoder {
                 let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
                 let rows = if kind == "BOOKMARK" { &[] } else { std::slice::from_ref(value) };
                 let headers = std::mem::take(&mut self.headers);
-                Some(table::table(&self.resource, rows, &metadata, self.include, headers))
+                // There is no other form of it: YAML is no stream, and protobuf has no Tables.
+                return json_frame(out, kind, &table::of(&self.resource, rows, &metadata, self.include, headers));
             }
         };
         self.frame(out, kind, view.as_ref().unwrap_or(value));

@@ -1,4 +1,4 @@
-//! Writing `metadata.resourceVersion` into an object's JSON without parsing it into a tree.
+//! Writing `metadata.resourceVersion` into an object's JSON, and finding its metadata, without parsing it into a tree.
 //!
 //! As upstream, a stored object does not carry its own resource version, for it is only known once the write is
 //! committed; whoever reads the object puts the mod revision in. The cache does this once for each state of an object, so it
@@ -41,6 +41,15 @@ pub fn stamp(json: &[u8], revision: Revision) -> Option<Bytes> {
         out.insert(rest, b',');
     }
     Some(out.into())
+}
+
+/// The bytes of `metadata`, an object; `None` where [`stamp`] has none.
+pub fn metadata(json: &[u8]) -> Option<&[u8]> {
+    let begin = member(json, 0, b"metadata")?.value;
+    if json.get(begin) != Some(&b'{') {
+        return None;
+    }
+    json.get(begin..skip_value(json, begin)?)
 }
 
 /// Where a member's name (its opening quote) and its value begin.
@@ -158,6 +167,17 @@ mod tests {
     }
 
     #[test]
+    fn metadata_is_found() {
+        let check = |json: &str, found: Option<&str>| {
+            assert_eq!(metadata(json.as_bytes()), found.map(str::as_bytes), "{json}");
+        };
+        check(r#"{"a":{"metadata":{}},"metadata":{"n":"}","l":[{}]},"z":1}"#, Some(r#"{"n":"}","l":[{}]}"#));
+        for bad in ["", "{}", r#"{"metadata":[]}"#, r#"{"metadata":{"a":1"#] {
+            check(bad, None);
+        }
+    }
+
+    #[test]
     fn refuses_what_is_no_object_with_metadata() {
         for bad in ["", "[]", "{}", "null", r#"{"metadata":3}"#, r#"{"a":"#, r#"{"spec":{}}"#] {
             assert_eq!(stamp(bad.as_bytes(), 7), None, "{bad}");
@@ -174,12 +194,15 @@ mod tests {
             let text = if pretty { serde_json::to_string_pretty(&object) } else { serde_json::to_string(&object) }.unwrap();
             let stamped: Value = serde_json::from_slice(&stamp(text.as_bytes(), 42).unwrap()).unwrap();
             object["metadata"]["resourceVersion"] = "42".into();
+            let metadata: Value = serde_json::from_slice(metadata(text.as_bytes()).unwrap()).unwrap();
+            prop_assert_eq!(&metadata["name"], &object["metadata"]["name"]);
             prop_assert_eq!(stamped, object);
         }
 
         #[test]
         fn never_panics(bytes: Vec<u8>) {
             stamp(&bytes, 1);
+            metadata(&bytes);
         }
     }
 }

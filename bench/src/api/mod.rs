@@ -89,6 +89,13 @@ pub fn measure(runs: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Only what grows with the number of objects, over the embedded store.
+pub fn lists() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let dir = tempfile::tempdir()?;
+    runtime.block_on(async { sizes(&Server::start(Backend::Embedded, dir.path()).await?).await })
+}
+
 async fn over(backend: Backend, runs: usize) -> anyhow::Result<()> {
     let mut ready = Vec::new();
     for _ in 0..runs {

@@ -17,12 +17,6 @@ pub struct Remains {
     pub content: Vec<(String, Vec<Vec<String>>)>,
 }
 
-impl Remains {
-    pub fn is_empty(&self) -> bool {
-        self.discovery_failures.is_empty() && self.failures.is_empty() && self.content.is_empty()
-    }
-}
-
 /// Writes all conditions; one that says the same already keeps its time.
 pub fn write(status: &mut NamespaceStatus, remains: &Remains, now: Timestamp) {
     let discovery = remains.discovery_failures.iter().map(|(name, error)| format!("{name}: {error}")).collect();

@@ -1,5 +1,8 @@
 //! Namespaces being deleted: their pods go, then everything else, then they themselves (upstream `pkg/controller/namespace`,
 //! KEP-5080: what guards pods, a NetworkPolicy say, must not go before them).
+//!
+//! What waits for somebody else (pods for their kubelet, objects for their finalizers) is looked at again when an object of
+//! the namespace is gone; and, in case nobody tells of that, after upstream's estimate of how long it may take.
 
 mod conditions;
 
@@ -7,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Resource;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::Request;
@@ -20,8 +23,8 @@ use conditions::Remains;
 
 /// The finalizer in `spec.finalizers` that this controller takes off.
 const FINALIZER: &str = "kubernetes";
-/// How long to wait before looking again at content that waits for somebody else. Pods and most others wake us earlier.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// Upstream's guess of the seconds that finalizers take.
+const FINALIZERS: i64 = 15;
 
 struct Namespaces {
     context: Arc<Context>,
@@ -35,13 +38,19 @@ pub fn start(context: &Arc<Context>) {
             on_namespace.add(namespace.metadata.name.clone().unwrap_or_default());
         }
     });
-    let (on_pod, namespaces) = (queue.clone(), context.kinds.namespaces.clone());
+    let (on_removal, namespaces) = (queue.clone(), context.kinds.namespaces.clone());
+    let removed = move |namespace: &str| {
+        if namespaces.get(namespace).is_some_and(|found| is_deleting(&found.metadata)) {
+            on_removal.add(namespace);
+        }
+    };
+    let on_pod = removed.clone();
     context.kinds.pods.on_change(move |change| {
-        let namespace = change.object().metadata.namespace.as_deref().unwrap_or_default();
-        if change.new.is_none() && namespaces.get(namespace).is_some_and(|found| is_deleting(&found.metadata)) {
-            on_pod.add(namespace);
+        if change.new.is_none() {
+            on_pod(change.object().metadata.namespace.as_deref().unwrap_or_default());
         }
     });
+    context.on_removed(move |object| removed(&object.namespace));
     drive(context.gate(), &Arc::new(Namespaces { context: context.clone() }), &queue, 4);
 }
 
@@ -62,23 +71,25 @@ impl Controller for Namespaces {
         let all = || {
             discovery.kinds.values().filter(|served| served.namespaced && served.can("delete") && served.can("list"))
         };
-        let (pods, others): (Vec<_>, Vec<_>) = all().partition(|served| served.group_resource() == "pods");
-        let mut pods_left = false;
-        for result in join_all(pods.into_iter().map(|served| self.empty(served, name))).await {
-            pods_left |= matches!(result, Ok(Some(_)));
-            if let Err((resource, error)) = result {
-                remains.failures.push(format!("{resource}: {error}"));
+        let (pods, others): (Vec<_>, Vec<_>) = all().partition(|served| served.group_resource() == PODS);
+        let (mut left, mut failed) = (Vec::new(), None);
+        for served in [pods, others] {
+            for result in join_all(served.into_iter().map(|served| self.empty(served, name))).await {
+                match result {
+                    Ok(found) => left.extend(found),
+                    Err((resource, error)) => {
+                        remains.failures.push(format!("{resource}: {error}"));
+                        failed = failed.or(Some(error));
+                    }
+                }
+            }
+            if !left.is_empty() {
+                break;
             }
         }
         // As upstream's, the conditions count what is left only when it is the others' turn.
-        if !pods_left {
-            for result in join_all(others.into_iter().map(|served| self.empty(served, name))).await {
-                match result {
-                    Ok(Some((resource, finalizers))) => remains.content.push((resource, finalizers)),
-                    Ok(None) => {}
-                    Err((resource, error)) => remains.failures.push(format!("{resource}: {error}")),
-                }
-            }
+        if !left.iter().any(|left| left.resource == PODS) {
+            remains.content = left.iter().map(|left| (left.resource.clone(), left.finalizers.clone())).collect();
         }
         let mut wanted = (*namespace).clone();
         conditions::write(wanted.status.get_or_insert_default(), &remains, self.context.now());
@@ -86,8 +97,15 @@ impl Controller for Namespaces {
             Err(error) if error.is_not_found() => return Ok(None),
             other => other?,
         };
-        if pods_left || !remains.is_empty() {
-            return Ok(Some(LOOK_AGAIN));
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        if let Some((group, why)) = remains.discovery_failures.first() {
+            return Err(kube::Error::Service(format!("unable to discover {group}: {why}").into()));
+        }
+        if !left.is_empty() {
+            let grace = self.grace(&namespace);
+            return estimate(&left, grace).map(|seconds| Some(Duration::from_secs(seconds / 2 + 1)));
         }
         match self.finalize(&namespace).await {
             Err(error) if error.is_not_found() => Ok(None),
@@ -126,7 +144,24 @@ impl Namespaces {
             other => other.map_err(fail)?,
         };
         let finalizers: Vec<_> = left.items.iter().map(|o| o.metadata.finalizers.clone().unwrap_or_default()).collect();
-        Ok((!finalizers.is_empty()).then_some((name, finalizers)))
+        Ok((!finalizers.is_empty()).then_some(Left { resource: name, finalizers }))
+    }
+
+    /// The longest grace period of the namespace's running pods, in seconds; 0 when it is over.
+    fn grace(&self, namespace: &Namespace) -> i64 {
+        let ended = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let pods = self.context.kinds.pods.in_namespace(namespace.metadata.name.as_deref().unwrap_or_default());
+        let running = pods.iter().filter(|pod| !ended(pod)).filter_map(|pod| pod.spec.as_ref());
+        let longest = running.filter_map(|spec| spec.termination_grace_period_seconds).max().unwrap_or(0);
+        let since = namespace
+            .metadata
+            .deletion_timestamp
+            .as_ref()
+            .map_or(0, |at| self.context.now().as_second() - at.0.as_second());
+        if since >= longest { 0 } else { longest }
     }
 
     /// Takes our finalizer off through the subresource made for it.
@@ -144,5 +179,47 @@ impl Namespaces {
     }
 }
 
+const PODS: &str = "pods";
+
 /// A kind (`deployments.apps`) and the finalizers of each of its objects that is left.
-type Left = (String, Vec<Vec<String>>);
+#[derive(Debug)]
+struct Left {
+    resource: String,
+    finalizers: Vec<Vec<String>>,
+}
+
+/// How many seconds it may take until what is left is gone; pods have `grace`.
+///
+/// # Errors
+/// Something is left that nothing holds.
+fn estimate(left: &[Left], grace: i64) -> Result<u64, kube::Error> {
+    let mut longest = 0;
+    for Left { resource, finalizers } in left {
+        let own = match resource.as_str() {
+            PODS if grace > 0 => grace,
+            _ if finalizers.iter().any(|finalizers| !finalizers.is_empty()) => FINALIZERS,
+            _ => return Err(kube::Error::Service(format!("unexpected items still remain: {resource}").into())),
+        };
+        longest = longest.max(own);
+    }
+    Ok(longest.unsigned_abs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_it_may_take() {
+        let left = |resource: &str, finalizers: &[&str]| Left {
+            resource: resource.to_owned(),
+            finalizers: vec![Vec::new(), finalizers.iter().map(ToString::to_string).collect()],
+        };
+        let seconds = |left: &[Left], grace| estimate(left, grace).ok();
+        assert_eq!(seconds(&[left("pods", &[])], 30), Some(30));
+        assert_eq!(seconds(&[left("pods", &["a/b"])], 0), Some(15));
+        assert_eq!(seconds(&[left("pods", &[])], 0), None, "its time is over, and nothing holds it");
+        assert_eq!(seconds(&[left("configmaps", &["a/b"]), left("secrets", &["a/b"])], 30), Some(15));
+        assert_eq!(seconds(&[left("configmaps", &["a/b"]), left("secrets", &[])], 0), None);
+    }
+}

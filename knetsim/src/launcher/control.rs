@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::cluster::Cluster;
 use super::faults::{self, Cut, Means};
-use super::network::Network;
+use super::network::{Network, WAN};
 use super::supervisor::{State, Supervisor};
 use crate::layout::Layout;
 use crate::topology::Plan;
@@ -151,7 +151,7 @@ impl Control {
                     return Ok(Answer::Done);
                 }
                 Means::Bridge(..) => (&network.root, true),
-                Means::Router(..) => (&network.hosts["wan"], false),
+                Means::Router(..) => (&network.hosts[WAN], false),
             };
         let place = Namespaces::open(Path::new("/proc/self/ns"), &[])?.with(netns.as_fd().try_clone_to_owned()?, "net");
         supervisor.run_once_in(&place, &["nft".to_owned(), faults::ruleset(&wanted, plan, bridge)]).await?;

@@ -40,7 +40,7 @@ impl Network {
         let root = Netns::current()?;
         let mut hosts = BTreeMap::new();
         let nodes = plan.clusters.iter().flat_map(|c| c.nodes.iter().map(|n| n.name.as_str()));
-        for name in ["wan", "outside"].into_iter().chain(nodes) {
+        for name in [WAN, "outside"].into_iter().chain(nodes) {
             hosts.insert(name.to_owned(), Netns::create(name).with_context(|| format!("making netns {name}"))?);
         }
         let attachments = attachments(plan);
@@ -64,7 +64,8 @@ impl Network {
         // Frames that only pass through the underlay's bridges are not ours to filter.
         let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
         for (name, ns) in &hosts {
-            ns.run(host_sysctls).with_context(|| format!("setting the sysctls of {name}"))?;
+            let sysctls = if name == WAN { router_sysctls } else { host_sysctls };
+            ns.run(sysctls).with_context(|| format!("setting the sysctls of {name}"))?;
             Links::within(ns, async |links| {
                 links.set_up("lo").await?;
                 for place in attachments.iter().filter(|place| place.host == name) {
@@ -74,7 +75,7 @@ impl Network {
                         links.add_default_route(gateway).await?;
                     }
                 }
-                if name == "wan" {
+                if name == WAN {
                     for cluster in &plan.clusters {
                         let by_way_of = cluster.nodes.get(1).unwrap_or(cluster.control_plane()).address;
                         links.add_route(cluster.load_balancer_pool, by_way_of).await?;
@@ -87,6 +88,9 @@ impl Network {
         Ok(Self { root, hosts })
     }
 }
+
+/// The router between the clusters, which is its host's name, too.
+pub const WAN: &str = "wan";
 
 /// The bridge of a cluster.
 #[must_use]
@@ -109,7 +113,7 @@ fn attachments(plan: &Plan) -> Vec<Attachment<'_>> {
     };
     let mut all = vec![
         Attachment {
-            host: "wan",
+            host: WAN,
             link: "out".into(),
             port: "wan-out".into(),
             bridge: "br-out".into(),
@@ -127,7 +131,7 @@ fn attachments(plan: &Plan) -> Vec<Attachment<'_>> {
     ];
     for cluster in &plan.clusters {
         all.push(Attachment {
-            host: "wan",
+            host: WAN,
             link: cluster.name.clone(),
             port: wan_port(&cluster.name),
             bridge: bridge_of(&cluster.name),
@@ -160,6 +164,14 @@ fn host_sysctls() -> io::Result<()> {
     // At 0 a Service request to a pod of the same node hangs, and policy between such pods is bypassed.
     let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "1");
     Ok(())
+}
+
+/// A router withdraws the routes of a network whose cable is cut, and tells every sender that it cannot be reached; Linux
+/// alone would go on sending into the void, and tell a sender no more than once a second.
+fn router_sysctls() -> io::Result<()> {
+    host_sysctls()?;
+    fs::write("/proc/sys/net/ipv4/conf/all/ignore_routes_with_linkdown", "1")?;
+    fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0")
 }
 
 /// The ways to shape a link, the best first: what of the topology's wishes each fulfils, its kernel module, and the words

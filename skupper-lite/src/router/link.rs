@@ -3,7 +3,8 @@
 //! Each stream has a window of [`WINDOW`] bytes in either direction: a sender spends credit, the receiver gives it back
 //! as it passes data on. So a slow reader holds up its own stream only, and what waits in memory is bounded by the
 //! number of streams ([`MAX_STREAMS`]) times the window. Control frames overtake data. Both sides send heartbeats; a
-//! side that hears nothing for `max_age` gives the link up, and with it all its streams.
+//! side that hears nothing for `max_age`, or from the network that the other is unreachable, gives the link up, and with
+//! it all its streams.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use nix::errno::Errno;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -32,7 +34,7 @@ pub const PROTOCOL: u32 = 1;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the connection failed: {0}")]
+    #[error("the connection failed: {}", words(.0))]
     Io(#[from] io::Error),
     #[error("nothing heard from the other side for {0:?}")]
     Silent(Duration),
@@ -40,6 +42,11 @@ pub enum Error {
     Protocol(&'static str),
     #[error("closed")]
     Closed,
+}
+
+/// What the system calls an error, without its number, for conditions are read by people.
+fn words(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned())
 }
 
 /// What arrives for a stream.

@@ -4,10 +4,12 @@
 //! connections they carry, are not touched.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -17,11 +19,11 @@ use tokio_util::task::AbortOnDropHandle;
 use super::bridge::CONNECT_TIMEOUT;
 use super::config::{Config, Connector, Listener, Role, SslProfile, TcpEndpoint};
 use super::core::Core;
-use super::{manage, tls};
+use super::{link, manage, tls};
 
 /// A link that failed is tried again after this, doubled up to the maximum. It is short, for a mended WAN should be
 /// noticed by the one who mended it.
-const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+const RETRY: (Duration, Duration) = (Duration::from_millis(125), Duration::from_millis(500));
 /// A router that takes longer to answer a connection's first packet is asked anew: the kernel would repeat that packet
 /// after 1, 3 and 7 s, and not notice in between that the way is open again.
 const ANSWER: Duration = Duration::from_secs(1);
@@ -119,6 +121,10 @@ async fn incoming(core: Arc<Core>, listener: Listener, profile: SslProfile) {
             }
         };
         let core = Arc::clone(&core);
+        if let Err(error) = attentive(&connection) {
+            tracing::warn!(%error, "a peer was gone before it was heard");
+            continue;
+        }
         links.spawn(async move {
             match tokio::time::timeout(CONNECT_TIMEOUT, TlsAcceptor::from(server).accept(connection)).await {
                 Ok(Ok(connection)) => drop(core.link(connection, None, 1).await),
@@ -137,7 +143,9 @@ async fn outgoing(core: Arc<Core>, connector: Connector, profile: SslProfile) {
                 wait = RETRY.0;
                 core.link(connection, Some(&connector.name), connector.cost.max(1)).await.to_string()
             }
-            Err(error) => error.to_string(),
+            Err(error) => error
+                .downcast::<io::Error>()
+                .map_or_else(|other| other.to_string(), |io| link::Error::Io(io).to_string()),
         };
         tracing::debug!(link = connector.name, error, "not connected; trying again");
         core.link_facts(&connector.name, |facts| {
@@ -159,9 +167,17 @@ async fn dial(
     let silent = || anyhow::anyhow!("{host}:{port} does not answer");
     let connection = tokio::time::timeout(ANSWER, TcpStream::connect(format!("{host}:{port}")));
     let connection = connection.await.map_err(|_| silent())??;
-    connection.set_nodelay(true)?;
+    attentive(&connection)?;
     let handshake = tokio::time::timeout(CONNECT_TIMEOUT, TlsConnector::from(client).connect(name, connection));
     Ok(handshake.await.map_err(|_| silent())??)
+}
+
+/// Makes a link's connection say at once what it has to say: frames are sent as they are written, and a network on the way
+/// that reports the peer unreachable ends the link. TCP alone would try on, and only silence would end it, after
+/// `helloMaxAgeSeconds`.
+fn attentive(connection: &TcpStream) -> io::Result<()> {
+    connection.set_nodelay(true)?;
+    Ok(setsockopt(connection, sockopt::Ipv4RecvErr, &true)?)
 }
 
 /// Listens only while the address can be reached, so that a client is refused at once when it cannot.

@@ -1,22 +1,24 @@
-//! Aggregated ClusterRoles: the union of the rules of all ClusterRoles that selectors choose.
+//! Aggregated ClusterRoles: the union of the rules of all ClusterRoles that selectors choose. A controller writes it into them
+//! (`pkg/controller/clusterroleaggregation`); who authorizes reads only the rules.
 
 use super::model::Role;
 use super::rule::PolicyRule;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The rules an aggregated role should have; `None` when it is not aggregated. The order is that of the roles' names.
+/// The rules an aggregated role should have: selector by selector, in the order of the roles' names, each once; `None` when it
+/// is not aggregated.
 pub fn aggregated_rules<'a>(role: &Role, all: impl Iterator<Item = &'a Role>) -> Option<Vec<PolicyRule>> {
     let selectors = role.aggregation.as_ref()?;
-    let chosen: BTreeMap<_, _> = all
-        .filter(|other| other.namespace.is_empty() && other.name != role.name)
-        .filter(|other| selectors.iter().any(|selector| selects(selector, &other.labels)))
-        .map(|other| (&other.name, &other.rules))
-        .collect();
+    let others = all.filter(|other| other.namespace.is_empty() && other.name != role.name);
+    let others: BTreeMap<_, _> = others.map(|other| (&other.name, other)).collect();
     let mut rules: Vec<PolicyRule> = Vec::new();
-    for rule in chosen.into_values().flatten() {
-        if !rules.contains(rule) {
-            rules.push(rule.clone());
+    for selector in selectors {
+        let chosen = others.values().filter(|other| selects(selector, &other.labels));
+        for rule in chosen.flat_map(|other| &other.rules) {
+            if !rules.contains(rule) {
+                rules.push(rule.clone());
+            }
         }
     }
     Some(rules)

@@ -108,11 +108,6 @@ impl Index {
         self.roles.get(namespace)?.get(name).map(|role| &**role)
     }
 
-    /// The ClusterRoles by name.
-    pub fn cluster_roles(&self) -> impl Iterator<Item = &Role> {
-        self.roles.get("").into_iter().flat_map(BTreeMap::values).map(|role| &**role)
-    }
-
     /// Whether the request is permitted. Members of `system:masters` may do anything.
     pub fn authorize(&self, request: &Attributes<'_>) -> Decision {
         if request.user.in_group(MASTERS) {

@@ -246,6 +246,10 @@ fn aggregation_follows_labels() {
     let target = Role::try_from(&target).unwrap();
     let rules = aggregated_rules(&target, all.iter()).unwrap();
     assert_eq!(rules.iter().map(|rule| rule.verbs[0].as_str()).collect::<Vec<_>>(), ["get", "list"]);
+    let selectors = [json!({"matchLabels": {"y": "true"}}), json!({"matchLabels": {"x": "true"}})];
+    let target = Role { aggregation: Some(selectors.to_vec()), ..target };
+    let rules = aggregated_rules(&target, all.iter()).unwrap();
+    assert_eq!(rules.iter().map(|rule| rule.verbs[0].as_str()).collect::<Vec<_>>(), ["watch", "get", "list"]);
     assert_eq!(aggregated_rules(&all[0], all.iter()), None);
 }
 

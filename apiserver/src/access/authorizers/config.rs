@@ -133,6 +133,9 @@ impl Configuration {
             let twice = modes[..index].contains(mode);
             anyhow::ensure!(!twice, "authorization-mode {modes:?} has mode specified more than once");
         }
+        let (abac, policies) = (modes.contains(&"ABAC"), flags.authorization_policy_file.is_some());
+        anyhow::ensure!(!abac || policies, "authorization-mode ABAC's authorization policy file not passed");
+        anyhow::ensure!(abac || !policies, "cannot specify --authorization-policy-file without mode ABAC");
         let file = &flags.authorization_webhook_config_file;
         anyhow::ensure!(
             webhook || file.is_none(),

@@ -2,7 +2,7 @@
 //! `pkg/kubeapiserver/authorizer`).
 //!
 //! ```text
-//!  system:masters ──> Node ──> RBAC ──> Webhook …   the first that says yes or no decides; nobody's word is a no
+//!  system:masters ──> Node ──> RBAC ──> ABAC, Webhook …   the first that says yes or no decides; nobody's word is a no
 //! ```
 
 mod config;
@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use auth::{Attributes, Decision, user};
+use auth::abac::Policies;
+use auth::{Attributes, Decision, UserInfo, user};
+use serde_json::{Value, json};
 
 use super::file::{Changes, aggregate};
 use crate::app::App;
@@ -49,6 +51,7 @@ impl From<Decision> for Outcome {
 enum Authorizer {
     Node,
     Rbac,
+    Abac(Arc<Policies>),
     AlwaysAllow,
     AlwaysDeny,
     Webhook(Box<Webhook>),
@@ -57,11 +60,13 @@ enum Authorizer {
 /// The authorizers in their order.
 pub struct Authorizers {
     chain: ArcSwap<Vec<Authorizer>>,
+    /// What ABAC goes by, where it was there from the start; as upstream, the file is read once.
+    policies: Option<Arc<Policies>>,
     /// The file's text when the server started.
     text: String,
 }
 
-fn build(configuration: &Configuration) -> anyhow::Result<Vec<Authorizer>> {
+fn build(configuration: &Configuration, policies: Option<&Arc<Policies>>) -> anyhow::Result<Vec<Authorizer>> {
     let errors = validate::check(configuration);
     anyhow::ensure!(errors.is_empty(), "{}", aggregate(&errors));
     let mut chain = Vec::new();
@@ -72,13 +77,14 @@ fn build(configuration: &Configuration) -> anyhow::Result<Vec<Authorizer>> {
             kind == "Webhook" || *name == expected,
             "expected name {expected} for authorizer {kind} instead of {name}"
         );
-        chain.push(match kind {
-            "Node" => Authorizer::Node,
-            "RBAC" => Authorizer::Rbac,
-            "AlwaysAllow" => Authorizer::AlwaysAllow,
-            "AlwaysDeny" => Authorizer::AlwaysDeny,
-            "Webhook" => Authorizer::Webhook(Box::new(Webhook::new(authorizer)?)),
-            kind => {
+        chain.push(match (kind, policies) {
+            ("Node", _) => Authorizer::Node,
+            ("RBAC", _) => Authorizer::Rbac,
+            ("ABAC", Some(policies)) => Authorizer::Abac(policies.clone()),
+            ("AlwaysAllow", _) => Authorizer::AlwaysAllow,
+            ("AlwaysDeny", _) => Authorizer::AlwaysDeny,
+            ("Webhook", _) => Authorizer::Webhook(Box::new(Webhook::new(authorizer)?)),
+            (kind, _) => {
                 anyhow::bail!("authorizer type {kind} is not allowed if it was not enabled at initial server startup")
             }
         });
@@ -86,9 +92,14 @@ fn build(configuration: &Configuration) -> anyhow::Result<Vec<Authorizer>> {
     Ok(chain)
 }
 
-fn parse(text: &str) -> anyhow::Result<Vec<Authorizer>> {
-    let configuration = Configuration::parse(text).context("failed to load AuthorizationConfiguration from file")?;
-    build(&configuration)
+fn parse(text: &str) -> anyhow::Result<Configuration> {
+    Configuration::parse(text).context("failed to load AuthorizationConfiguration from file")
+}
+
+/// The policies of ABAC.
+fn policies(path: &Path) -> anyhow::Result<Policies> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("open {}", path.display()))?;
+    Policies::parse(&text).map_err(|line| anyhow::anyhow!("error reading policy file {}, {line}", path.display()))
 }
 
 impl Authorizers {
@@ -97,16 +108,22 @@ impl Authorizers {
     /// # Errors
     /// The file cannot be read, or what they say makes no sense.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
-        let Some(path) = &options.authorization_config else {
-            let chain = build(&Configuration::of_flags(options)?)?;
-            return Ok(Self { chain: ArcSwap::from_pointee(chain), text: String::new() });
+        let (configuration, text) = match &options.authorization_config {
+            None => (Configuration::of_flags(options)?, String::new()),
+            Some(path) => {
+                anyhow::ensure!(
+                    !options.authorization.any(),
+                    "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined"
+                );
+                let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+                (parse(&text)?, text)
+            }
         };
-        anyhow::ensure!(
-            !options.authorization.any(),
-            "--authorization-config can not be specified when --authorization-mode or --authorization-webhook-* flags are defined"
-        );
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        Ok(Self { chain: ArcSwap::from_pointee(parse(&text)?), text })
+        let abac = configuration.authorizers.iter().any(|authorizer| authorizer.kind == "ABAC");
+        let file = options.authorization.authorization_policy_file.as_deref().unwrap_or(Path::new(""));
+        let policies = if abac { Some(Arc::new(policies(file)?)) } else { None };
+        let chain = build(&configuration, policies.as_ref())?;
+        Ok(Self { chain: ArcSwap::from_pointee(chain), policies, text })
     }
 
     /// Asks one after the other.
@@ -122,6 +139,7 @@ impl Authorizers {
             let outcome = match authorizer {
                 Authorizer::Node => policy.node(app, attributes, asked.fields).await.into(),
                 Authorizer::Rbac => policy.rbac(attributes).into(),
+                Authorizer::Abac(policies) => policies.decide(attributes).into(),
                 Authorizer::AlwaysAllow => Decision::Allow(String::new()).into(),
                 Authorizer::AlwaysDeny => Decision::NoOpinion("Everything is forbidden.".to_owned()).into(),
                 Authorizer::Webhook(webhook) => Box::pin(webhook.decide(attributes, asked)).await,
@@ -146,6 +164,7 @@ impl Authorizers {
             let decision = match authorizer {
                 Authorizer::Node => policy.node_now(attributes),
                 Authorizer::Rbac => policy.rbac(attributes),
+                Authorizer::Abac(policies) => policies.decide(attributes),
                 Authorizer::AlwaysAllow => Decision::Allow(String::new()),
                 Authorizer::AlwaysDeny | Authorizer::Webhook(_) => Decision::NoOpinion(String::new()),
             };
@@ -157,12 +176,42 @@ impl Authorizers {
         Decision::NoOpinion(reasons.join("\n"))
     }
 
-    /// Why the rules of a user are not all that they may do.
-    #[must_use]
-    pub fn incomplete(&self) -> Option<&'static str> {
-        let chain = self.chain.load();
-        let webhook = chain.iter().any(|authorizer| matches!(authorizer, Authorizer::Webhook(_)));
-        webhook.then_some("webhook authorizer does not support user rule resolution")
+    /// The status of a SelfSubjectRulesReview: what RBAC and ABAC allow, and whether somebody else might allow more.
+    pub fn rules(&self, app: &App, user: &UserInfo, namespace: &str) -> Value {
+        let mut status = app.access.policy.rules(user, namespace);
+        for authorizer in self.chain.load().iter() {
+            match authorizer {
+                Authorizer::Abac(policies) => {
+                    for rule in policies.rules(user, namespace) {
+                        if !rule.resource.is_empty() {
+                            let listed = json!({ "verbs": rule.verbs, "apiGroups": [rule.api_group], "resources": [rule.resource] });
+                            push(&mut status["resourceRules"], listed);
+                        }
+                        if !rule.path.is_empty() {
+                            let listed = json!({ "verbs": rule.verbs, "nonResourceURLs": [rule.path] });
+                            push(&mut status["nonResourceRules"], listed);
+                        }
+                    }
+                }
+                Authorizer::Webhook(_) => {
+                    let why = "webhook authorizer does not support user rule resolution";
+                    let all = match status["evaluationError"].as_str() {
+                        None => why.to_owned(),
+                        Some(have) => format!("{have}, {why}"),
+                    };
+                    status["incomplete"] = true.into();
+                    status["evaluationError"] = all.into();
+                }
+                Authorizer::Node | Authorizer::Rbac | Authorizer::AlwaysAllow | Authorizer::AlwaysDeny => {}
+            }
+        }
+        status
+    }
+}
+
+fn push(list: &mut Value, item: Value) {
+    if let Some(list) = list.as_array_mut() {
+        list.push(item);
     }
 }
 
@@ -196,9 +245,10 @@ async fn reload(app: &App, path: &Path, seen: &mut String) {
     if text == *seen {
         return;
     }
-    match parse(&text) {
+    let authorizers = &app.access.authorizers;
+    match parse(&text).and_then(|configuration| build(&configuration, authorizers.policies.as_ref())) {
         Ok(chain) => {
-            app.access.authorizers.chain.store(Arc::new(chain));
+            authorizers.chain.store(Arc::new(chain));
             tracing::info!("reloaded authorization config");
         }
         Err(error) => {

@@ -97,7 +97,9 @@ fn configurations() {
     ] {
         assert_eq!(wrong(&authorizers), expected, "{authorizers}");
     }
-    let refused = |authorizers: Value| parse(&text(&authorizers)).err().unwrap().to_string();
+    let refused = |authorizers: Value| {
+        parse(&text(&authorizers)).and_then(|configuration| build(&configuration, None)).err().unwrap().to_string()
+    };
     assert_eq!(
         refused(json!([{ "type": "RBAC", "name": "x" }])),
         "expected name rbac for authorizer RBAC instead of x"
@@ -116,7 +118,7 @@ fn flags() {
     };
     let names = |more: &[&str]| {
         let configuration = of(more).unwrap();
-        assert!(build(&configuration).is_ok());
+        assert!(build(&configuration, None).is_ok());
         configuration.authorizers.into_iter().map(|authorizer| authorizer.name).collect::<Vec<_>>()
     };
     assert_eq!(names(&[]), ["node", "rbac"]);
@@ -127,6 +129,8 @@ fn flags() {
             &["--authorization-mode=RBAC,RBAC"],
             "authorization-mode [\"RBAC\", \"RBAC\"] has mode specified more than once",
         ),
+        (&["--authorization-mode=ABAC"], "authorization-mode ABAC's authorization policy file not passed"),
+        (&["--authorization-policy-file=x"], "cannot specify --authorization-policy-file without mode ABAC"),
         (&["--authorization-mode=Webhook"], "authorization-mode Webhook's authorization config file not passed"),
         (
             &["--authorization-webhook-config-file=x"],

@@ -1,24 +1,21 @@
 //! A server of somebody's own that is asked, by a SubjectAccessReview, whether a request may be made
 //! (`apiserver/plugin/pkg/authorizer/webhook`).
 
-use std::collections::HashMap;
-
 use anyhow::Context;
 use auth::{Attributes, Decision, Target};
 use cel::{Activation, untyped};
-use parking_lot::Mutex;
 use schema::field::Path;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::config::{self, Webhook as Configuration};
 use super::validate::{self, Condition};
 use super::{Asked, Outcome};
 use crate::access::file::aggregate;
-use crate::access::remote::Connection;
+use crate::outbound::answers::Answers;
+use crate::outbound::reviews::Connection;
 
-/// So many answers are kept; when there are more, those whose time is over are forgotten, or else all.
+/// So many answers are kept.
 const KEPT: usize = 8192;
 /// Questions with more text of the asker's choosing are not kept.
 const LONGEST: usize = 10_000;
@@ -35,7 +32,7 @@ pub struct Webhook {
     connection: Connection,
     configuration: Configuration,
     conditions: Vec<Condition>,
-    answers: Mutex<HashMap<String, (Status, Instant)>>,
+    answers: Answers<String, Status>,
 }
 
 impl Webhook {
@@ -49,7 +46,7 @@ impl Webhook {
         let file = file.context("a webhook's connectionInfo must be of type KubeConfigFile")?;
         let conditions = validate::compile(&configuration.match_conditions, &Path::default())
             .map_err(|errors| anyhow::anyhow!(aggregate(&errors)))?;
-        Ok(Self { connection: Connection::load(file)?, configuration, conditions, answers: Mutex::default() })
+        Ok(Self { connection: Connection::load(file)?, configuration, conditions, answers: Answers::new(KEPT) })
     }
 
     /// What the server says; or, where it cannot be asked, what the failure policy does.
@@ -61,8 +58,7 @@ impl Webhook {
             Err(why) => return self.failed(why),
         }
         let key = spec.to_string();
-        let kept = self.kept(&key);
-        let status = match kept {
+        let status = match self.answers.get(&key) {
             Some(status) => status,
             None => match self.ask(&spec).await {
                 Ok(status) => {
@@ -118,12 +114,6 @@ impl Webhook {
         }
     }
 
-    fn kept(&self, key: &str) -> Option<Status> {
-        let answers = self.answers.lock();
-        let (status, until) = answers.get(key)?;
-        (Instant::now() < *until).then(|| status.clone())
-    }
-
     fn keep(&self, key: String, status: &Status) {
         let configuration = &self.configuration;
         let (keep, ttl) = if status.allowed {
@@ -134,14 +124,7 @@ impl Webhook {
         if keep == Some(false) || key.len() > LONGEST {
             return;
         }
-        let (mut answers, now) = (self.answers.lock(), Instant::now());
-        if answers.len() >= KEPT {
-            answers.retain(|_, (_, until)| *until > now);
-            if answers.len() >= KEPT {
-                answers.clear();
-            }
-        }
-        answers.insert(key, (status.clone(), now + ttl));
+        self.answers.put(key, status.clone(), ttl);
     }
 
     async fn ask(&self, spec: &Value) -> Result<Status, String> {

@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use store::cache::{At, ListQuery, Object};
 
 use crate::app::{Call, text};
-use crate::http::answer::value_of;
 use crate::http::backend::{Backend, Scheme};
 use crate::http::kubelet;
 use crate::http::status::{ApiError, ApiResult};
+use crate::outbound::resolve;
 use crate::registry::write;
+
+/// What is said of addresses that are nowhere to go.
+const NOT_ALLOWED: &str = "address not allowed";
 
 /// `name`, `name:port` or `scheme:name:port` (`apimachinery/pkg/util/net.SplitSchemeNamePort`).
 struct Id<'a> {
@@ -61,7 +63,7 @@ pub async fn pod(call: &Call) -> ApiResult<Backend> {
     let pod = write::load(call, &key).await?.ok_or_else(|| call.not_found(id.name))?.value;
     let host = text(&pod, "/status/podIP");
     if !host.parse().is_ok_and(|address| is_global_unicast(&address)) {
-        return Err(ApiError::bad_request("address not allowed"));
+        return Err(ApiError::bad_request(NOT_ALLOWED));
     }
     let containers = pod["spec"]["containers"].as_array();
     let first = || containers.into_iter().flatten().find_map(|c| c.pointer("/ports/0/containerPort")?.as_u64());
@@ -70,6 +72,7 @@ pub async fn pod(call: &Call) -> ApiResult<Backend> {
 
 /// Go's `net.IP.IsGlobalUnicast`.
 fn is_global_unicast(address: &IpAddr) -> bool {
+    let address = &address.to_canonical();
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -93,26 +96,15 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
         let key = call.resource.key(namespace, id.name);
         write::load(call, &key).await?.ok_or_else(|| call.not_found(id.name))?;
     }
-    let slices = call.app.resource("discovery.k8s.io", "endpointslices")?;
-    let prefix = slices.range(namespace);
-    let filter = |object: &Object| object.label("kubernetes.io/service-name") == Some(id.name);
-    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
-    let list = call.app.caches.of(&slices).list(query).await?;
-    let mut candidates: Vec<(String, String, u16)> = Vec::new();
-    for item in &list.items {
-        let slice = value_of(&slices, item)?;
-        let port = slice["ports"].as_array().into_iter().flatten().find(|p| text(p, "/name") == wanted);
-        let port = port.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok());
-        let Some(port) = port else { continue };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten() {
-            let ready = endpoint["conditions"]["ready"].as_bool().unwrap_or(true);
-            let target = &endpoint["targetRef"];
-            if !ready || target["kind"] != "Pod" || target["namespace"] != namespace.as_str() {
-                continue;
-            }
-            if let (Some(address), Some(pod)) = (endpoint["addresses"][0].as_str(), target["name"].as_str()) {
-                candidates.push((pod.to_owned(), address.to_owned(), port));
-            }
+    let slices = resolve::slices(&call.app, namespace, id.name).await?;
+    let mut candidates: Vec<(&str, &str, u16)> = Vec::new();
+    for (endpoint, port) in slices.iter().flat_map(|slice| resolve::ready(slice, &wanted)) {
+        let target = &endpoint["targetRef"];
+        if target["kind"] != "Pod" || target["namespace"] != namespace.as_str() {
+            continue;
+        }
+        if let (Some(address), Some(pod)) = (endpoint["addresses"][0].as_str(), target["name"].as_str()) {
+            candidates.push((pod, address, port));
         }
     }
     let pods = call.app.resource("", "pods")?;
@@ -123,12 +115,12 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
         let (found, _) = call.app.store.get(&pods.key(namespace, pod), None).await?;
         let Some(kv) = found else { continue };
         let pod: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
-        let own = pod["status"]["podIPs"].as_array().into_iter().flatten().any(|ip| ip["ip"] == address.as_str());
+        let own = pod["status"]["podIPs"].as_array().into_iter().flatten().any(|ip| ip["ip"] == *address);
         if own {
             return Ok(id.backend(address, *port));
         }
     }
-    let name = if list.items.is_empty() { id.name } else { &call.info.name };
+    let name = if slices.is_empty() { id.name } else { &call.info.name };
     Err(ApiError::unavailable(format!("no endpoints available for service {name:?}")))
 }
 
@@ -136,10 +128,28 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
 pub async fn node(call: &Call) -> ApiResult<Backend> {
     let id = Id::parse("node", &call.info.name)?;
     let kubelet = kubelet::node(&call.app, id.name).await?;
+    proxyable(&kubelet.host).await.map_err(ApiError::bad_request)?;
     if id.port.is_empty() || id.port.parse() == Ok(kubelet.port) {
         return Ok(kubelet);
     }
     Ok(id.backend(&kubelet.host, id.number(|| None)?))
+}
+
+/// That no address of a host leads to this machine itself or to its link: whoever may write a node's status would else reach
+/// what only this server can.
+async fn proxyable(host: &str) -> Result<(), String> {
+    let addresses: Vec<IpAddr> = match host.parse() {
+        Ok(address) => vec![address],
+        Err(_) => {
+            let found = tokio::net::lookup_host((host, 0)).await;
+            found.map_err(|error| format!("lookup {host}: {error}"))?.map(|socket| socket.ip()).collect()
+        }
+    };
+    match &addresses[..] {
+        [] => Err("no addresses for hostname".to_owned()),
+        all if all.iter().all(is_global_unicast) => Ok(()),
+        _ => Err(NOT_ALLOWED.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -177,8 +187,19 @@ mod tests {
             ("224.0.0.1", false),
             ("fd00::1", true),
             ("::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:11.0.1.2", true),
+            ("fe80::1", false),
         ] {
             assert_eq!(is_global_unicast(&address.parse().expect("an address")), good, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nodes_are_elsewhere() {
+        assert_eq!(proxyable("10.0.0.10").await, Ok(()));
+        for host in ["127.0.0.1", "169.254.169.254", "localhost"] {
+            assert_eq!(proxyable(host).await, Err(NOT_ALLOWED.to_owned()), "{host}");
         }
     }
 }

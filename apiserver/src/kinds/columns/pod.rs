@@ -20,6 +20,36 @@ pub const PODS: &[Column] = &[
     wide("Readiness Gates", |pod, _| readiness_gates(pod).into()),
 ];
 
+/// What they look at; pods are many, and mostly of other things.
+pub const READ: &[&str] = &[
+    "metadata.creationTimestamp",
+    "metadata.deletionTimestamp",
+    "metadata.name",
+    "spec.containers.name",
+    "spec.initContainers.name",
+    "spec.initContainers.restartPolicy",
+    "spec.nodeName",
+    "spec.readinessGates",
+    "status.conditions.reason",
+    "status.conditions.status",
+    "status.conditions.type",
+    "status.containerStatuses.lastState.terminated.finishedAt",
+    "status.containerStatuses.ready",
+    "status.containerStatuses.restartCount",
+    "status.containerStatuses.state",
+    "status.initContainerStatuses.lastState.terminated.finishedAt",
+    "status.initContainerStatuses.name",
+    "status.initContainerStatuses.ready",
+    "status.initContainerStatuses.restartCount",
+    "status.initContainerStatuses.started",
+    "status.initContainerStatuses.state",
+    "status.nominatedNodeName",
+    "status.phase",
+    "status.podIP",
+    "status.podIPs",
+    "status.reason",
+];
+
 pub const POD_TEMPLATES: &[Column] = &[
     text("Containers", |object, _| names(object.list("template.spec.containers")).into()),
     text("Images", |object, _| images(object.list("template.spec.containers")).into()),

@@ -7,14 +7,17 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::Value;
 
-use crate::outbound::kubeconfig::Server;
+use super::kubeconfig::Server;
 
 /// Upstream's back-off: five attempts, half a second, half as much again each time.
 const ATTEMPTS: u32 = 5;
 const FIRST_DELAY: Duration = Duration::from_millis(500);
 
 /// The webhook's server.
-pub struct Connection(Server);
+pub struct Connection {
+    server: Server,
+    first_delay: Duration,
+}
 
 impl Connection {
     /// Reads the file's current context.
@@ -22,7 +25,13 @@ impl Connection {
     /// # Errors
     /// It cannot be read, names nothing usable, or its server is not reached by https.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
-        Server::load(path, false).map(Self)
+        Ok(Self { server: Server::load(path, false)?, first_delay: FIRST_DELAY })
+    }
+
+    /// The same, waiting so long before the second attempt.
+    #[must_use]
+    pub fn retrying_after(self, first_delay: Duration) -> Self {
+        Self { first_delay, ..self }
     }
 }
 
@@ -35,7 +44,7 @@ impl Connection {
     /// # Errors
     /// Why there is no answer, in Go's words.
     pub async fn review(&self, review: &Value, timeout: Duration) -> Result<Value, String> {
-        let mut delay = FIRST_DELAY;
+        let mut delay = self.first_delay;
         for _ in 1..ATTEMPTS {
             match self.attempt(review, timeout).await {
                 Ok(answer) => return Ok(answer),
@@ -55,12 +64,12 @@ impl Connection {
     }
 
     fn told(&self, why: &str) -> (String, bool) {
-        (format!("Post {:?}: {why}", self.0.url.to_string()), false)
+        (format!("Post {:?}: {why}", self.server.url.to_string()), false)
     }
 
     async fn exchange(&self, review: &Value) -> Attempt {
         let review = crate::http::answer::to_json(review);
-        let (head, body) = self.0.post(review).await.map_err(|why| self.told(&why))?;
+        let (head, body) = self.server.post(review).await.map_err(|why| self.told(&why))?;
         if !head.status.is_success() {
             let again = matches!(
                 head.status,

@@ -1,0 +1,134 @@
+//! Lists as Tables and as bare metadata are written from the stored bytes; they must say what the objects one by one say.
+
+#[path = "../examples/dev_cluster/pki.rs"]
+mod pki;
+#[path = "support/process.rs"]
+#[allow(dead_code, reason = "etcd is for others")]
+mod process;
+#[path = "support/wire.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod wire;
+
+use http::Method;
+use process::ApiServer;
+use serde_json::{Value, json};
+use wire::{Ask, Connection, Target};
+
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+const PARTIAL: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
+
+#[test]
+#[ignore = "the server process of the other test"]
+fn child() {
+    process::child();
+}
+
+struct Client<'a> {
+    target: &'a Target,
+    connection: Connection,
+}
+
+impl Client<'_> {
+    async fn get(&self, path: &str, accept: &str) -> Value {
+        let ask = Ask { accept, ..Ask::get(path) };
+        let answer = self.target.send(&mut self.connection.clone(), ask).await.unwrap();
+        assert_eq!(answer.status, 200, "{path}: {}", answer.json());
+        answer.json()
+    }
+
+    async fn create(&self, path: &str, object: &Value) {
+        let ask = Ask::new(Method::POST, path, object.to_string());
+        let answer = self.target.send(&mut self.connection.clone(), ask).await.unwrap();
+        assert_eq!(answer.status, 201, "{path}: {}", answer.json());
+    }
+}
+
+/// A kind whose other version is served without being stored, with columns from here and there.
+fn definition() -> Value {
+    let schema = json!({ "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } });
+    let column = |name: &str, kind: &str, path: &str| json!({ "name": name, "type": kind, "jsonPath": path });
+    let columns = json!([
+        column("Size", "integer", ".spec.size"),
+        column("Ports", "string", ".spec.ports[*].port"),
+        column("Label", "string", ".metadata.labels['a.b/c']"),
+        column("Age", "date", ".metadata.creationTimestamp"),
+    ]);
+    let version = |name: &str, storage: bool| json!({ "name": name, "served": true, "storage": storage, "schema": schema, "additionalPrinterColumns": columns });
+    json!({ "metadata": { "name": "things.example.com" }, "spec": {
+        "group": "example.com", "scope": "Namespaced",
+        "names": { "plural": "things", "singular": "thing", "kind": "Thing", "listKind": "ThingList" },
+        "versions": [version("v1", true), version("v2", false)],
+    } })
+}
+
+#[test]
+fn a_list_says_what_its_objects_say() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
+        server.start();
+        server.ready().await;
+        let connection = server.target.http2().await.unwrap();
+        let client = Client { target: &server.target, connection };
+        client.create("/api/v1/namespaces/default/serviceaccounts", &json!({ "metadata": { "name": "default" } })).await;
+        let things = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        client.create(things, &definition()).await;
+        let pods = "/api/v1/namespaces/default/pods";
+        let stored = "/apis/example.com/v1/namespaces/default/things";
+        // Enough of them that the list comes in several pieces.
+        let long = "\u{e9}\"\\".repeat(3000);
+        for n in 0..30 {
+            let metadata = json!({ "name": format!("x{n}"), "labels": { "a.b/c": "l" }, "annotations": { "long": long } });
+            let container = json!({ "name": "c", "image": "i", "env": [{ "name": "A", "value": "}]" }] });
+            client.create(pods, &json!({ "metadata": metadata, "spec": { "containers": [container, { "name": "d", "image": "i" }] } })).await;
+            let ports = json!([{ "port": 1, "name": "a" }, { "port": n }]);
+            let spec = json!({ "size": n, "ports": ports, "unseen": { "size": 7 } });
+            client.create(stored, &json!({ "apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata, "spec": spec })).await;
+        }
+        let converted = "/apis/example.com/v2/namespaces/default/things";
+        for path in [pods, stored, converted] {
+            let items = client.get(path, "application/json").await["items"].as_array().unwrap().clone();
+            assert_eq!(items.len(), 30);
+            for include in ["None", "Metadata", "Object"] {
+                let table = client.get(&format!("{path}?includeObject={include}"), TABLE).await;
+                assert_eq!((&table["kind"], &table["apiVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1")));
+                let rows = table["rows"].as_array().unwrap();
+                assert_eq!(rows.len(), items.len());
+                for (item, row) in items.iter().zip(rows) {
+                    let name = item["metadata"]["name"].as_str().unwrap();
+                    let one = client.get(&format!("{path}/{name}?includeObject={include}"), TABLE).await;
+                    assert_eq!(table["columnDefinitions"], one["columnDefinitions"]);
+                    // The age, always of so many seconds, may have changed meanwhile.
+                    let ageless = |row: &Value| {
+                        let cells = row["cells"].as_array().unwrap().iter();
+                        cells.filter(|cell| !cell.as_str().is_some_and(|text| text.ends_with('s'))).cloned().collect::<Vec<_>>()
+                    };
+                    assert_eq!(ageless(row), ageless(&one["rows"][0]), "{path} {name}");
+                    assert_eq!(row["object"], one["rows"][0]["object"], "{path} {name}");
+                    match include {
+                        "None" => assert_eq!(row["object"], Value::Null),
+                        "Object" => assert_eq!(row["object"]["spec"], item["spec"]),
+                        _ => {
+                            let partial = json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": item["metadata"] });
+                            assert_eq!(row["object"], partial);
+                        }
+                    }
+                }
+            }
+            let bare = client.get(path, PARTIAL).await;
+            assert_eq!(bare["kind"], "PartialObjectMetadataList");
+            let metadata: Vec<&Value> = items.iter().map(|item| &item["metadata"]).collect();
+            assert_eq!(bare["items"].as_array().unwrap().iter().map(|item| &item["metadata"]).collect::<Vec<_>>(), metadata);
+        }
+        let row = &client.get(pods, TABLE).await["rows"][3]["cells"];
+        assert_eq!((&row[0], &row[1], &row[2]), (&json!("x11"), &json!("0/2"), &json!("Pending")));
+        let row = &client.get(converted, TABLE).await["rows"][3]["cells"];
+        assert_eq!(row.as_array().unwrap()[..4], [json!("x11"), json!(11), json!("1,11"), json!("l")]);
+        // The same in the one other form that Tables have.
+        let yaml = Ask { accept: "application/yaml;as=Table;v=v1;g=meta.k8s.io", ..Ask::get(stored) };
+        let yaml = server.target.send(&mut client.connection.clone(), yaml).await.unwrap();
+        let yaml: Value = serde_saphyr::from_str(std::str::from_utf8(&yaml.body).unwrap()).unwrap();
+        assert_eq!(yaml["rows"].as_array().map(Vec::len), Some(30));
+    });
+}
