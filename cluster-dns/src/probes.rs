@@ -28,14 +28,9 @@ where
     let listener =
         TcpListener::bind(&address).await.map_err(|error| anyhow::anyhow!("listening on {address}: {error}"))?;
     let report = Arc::new(report);
-    loop {
-        // A failed accept is the peer's or a moment's: the listener goes on.
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+    let never = runtime::listen::connections(listener, None, |stream, _| {
         let report = report.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let asked = (request.uri().path() == path).then(|| report());
                 async {
@@ -52,6 +47,7 @@ where
             if let Err(error) = connection.await {
                 tracing::debug!(%error, path, "a probe's connection");
             }
-        });
-    }
+        }
+    });
+    match never.await {}
 }

@@ -146,6 +146,89 @@ async fn made_on_demand(world: &World) -> anyhow::Result<()> {
     volumes.gone(&name).await
 }
 
+/// A volume that lives as long as its pod; the class is that of the tests before.
+async fn made_for_a_pod(world: &World) -> anyhow::Result<()> {
+    let claims = world.objects("v1", "persistentvolumeclaims");
+    let pods = world.objects("v1", "pods");
+    // Somebody has the name already.
+    claims.create(&claim("scratch-data", Some("standard"))).await?;
+    let template = json!({ "metadata": { "labels": { "of": "scratch" } }, "spec": {
+        "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } } });
+    let pod = json!({
+        "metadata": { "name": "scratch" },
+        "spec": {
+            "containers": [{ "name": "c", "image": "registry.k8s.io/pause:3.10" }],
+            "volumes": [{ "name": "data", "ephemeral": { "volumeClaimTemplate": template } }],
+        },
+    });
+    let pod = pods.create(&pod).await?;
+    let words = "PVC volumes/scratch-data was not created for pod volumes/scratch (pod is not owner)";
+    world.told("scratch", "FailedBinding", &format!("ephemeral volume data: {words}")).await?;
+    let refused = |pod: &Value| {
+        let message = &pod["status"]["conditions"][0]["message"];
+        message.as_str().is_some_and(|text| text.contains(words))
+    };
+    pods.wait("scratch", "refused", refused).await?;
+
+    claims.delete("scratch-data").await?;
+    let placed = pods.wait("scratch", "placed", |pod| pod["spec"]["nodeName"].is_string()).await?;
+    let bound = claims.wait("scratch-data", "bound", phase("Bound")).await?;
+    expect::at(&bound, "/metadata/labels/of", "scratch")?;
+    expect::at(&bound, "/metadata/ownerReferences/0/uid", pod["metadata"]["uid"].clone())?;
+    let node = expect::text(&placed, "/spec/nodeName");
+    expect::at(&bound, "/metadata/annotations/volume.kubernetes.io~1selected-node", node)?;
+
+    pods.delete_with("scratch", &json!({ "gracePeriodSeconds": 0 })).await?;
+    claims.gone("scratch-data").await.map(drop)
+}
+
+/// A claim asks for more, and gets it where its class allows that and somebody does it.
+async fn expanded(world: &World) -> anyhow::Result<()> {
+    let (claims, volumes) =
+        (world.objects("v1", "persistentvolumeclaims"), world.everywhere("v1", "persistentvolumes"));
+    let classes = world.everywhere("storage.k8s.io/v1", "storageclasses");
+    for (name, allowed) in [("growing", true), ("fixed", false)] {
+        let mut class = class(name, "knetsim.dev/local", "WaitForFirstConsumer", false);
+        class["allowVolumeExpansion"] = allowed.into();
+        classes.create(&class).await?;
+    }
+    // Whose volume is made by hand is expanded by nobody, as long as nobody comes who can.
+    let ours = json!({ "pv.kubernetes.io/provisioned-by": "knetsim.dev/local" });
+    for (name, class, annotations) in
+        [("grows", "growing", &ours), ("by-hand", "growing", &Value::Null), ("stays", "fixed", &ours)]
+    {
+        let mut volume = volume(name, class, "Retain");
+        volume["metadata"]["annotations"] = annotations.clone();
+        volume["spec"]["claimRef"] = json!({ "namespace": "volumes", "name": name });
+        volumes.create(&volume).await?;
+        claims.create(&claim(name, Some(class))).await?;
+        claims.wait(name, "bound", phase("Bound")).await?;
+    }
+    let ask = |claim: &mut Value| claim["spec"]["resources"]["requests"]["storage"] = "5Gi".into();
+    let refused = claims.modify("stays", ask).await.unwrap_err().to_string();
+    let words = "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must \
+                 support resize";
+    anyhow::ensure!(refused.contains(words), "{refused}");
+
+    claims.modify("grows", ask).await?;
+    let grown = claims.wait("grows", "larger", |claim| claim["status"]["capacity"]["storage"] == "5Gi").await?;
+    expect::at(&grown, "/status/conditions", Value::Null)?;
+    expect::at(&grown, "/status/allocatedResourceStatuses", Value::Null)?;
+    expect::at(&grown, "/status/allocatedResources/storage", "5Gi")?;
+    expect::at(&grown, "/metadata/annotations/volume.kubernetes.io~1storage-resizer", "knetsim.dev/local")?;
+    expect::at(&volumes.get("grows").await?, "/spec/capacity/storage", "5Gi")?;
+    world.told("grows", "Resizing", "External resizer is resizing volume grows").await?;
+    world.told("grows", "VolumeResizeSuccessful", "Resize volume succeeded").await?;
+
+    claims.modify("by-hand", ask).await?;
+    let words = "waiting for an external controller to expand this PVC";
+    world.told("by-hand", "ExternalExpanding", words).await?;
+    expect::at(&claims.get("by-hand").await?, "/status/capacity/storage", "2Gi")?;
+    // Nobody has begun: it may be taken back.
+    let back = |claim: &mut Value| claim["spec"]["resources"]["requests"]["storage"] = "3Gi".into();
+    claims.modify("by-hand", back).await.map(drop)
+}
+
 /// Volumes on nodes' disks that somebody has made: the scheduler chooses.
 async fn made_by_hand_on_a_node(world: &World) -> anyhow::Result<()> {
     let (claims, volumes) =
@@ -192,6 +275,8 @@ async fn check(binary: &Path) -> anyhow::Result<()> {
     let world = World { cluster };
     made_by_hand(&world).await?;
     made_on_demand(&world).await?;
+    made_for_a_pod(&world).await?;
+    expanded(&world).await?;
     made_by_hand_on_a_node(&world).await
 }
 

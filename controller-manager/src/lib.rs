@@ -120,6 +120,8 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("namespace-controller", &|| namespace::start(context));
     on("garbage-collector-controller", &|| garbage::start(context));
     on("persistentvolume-binder-controller", &|| volumes::start(context));
+    on("persistentvolume-expander-controller", &|| volumes::expand::start(context));
+    on("ephemeral-volume-controller", &|| volumes::ephemeral::start(context));
     on("persistentvolumeclaim-protection-controller", &|| protection::start_claims(context));
     on("persistentvolume-protection-controller", &|| protection::start_volumes(context));
     on("volumeattributesclass-protection-controller", &|| protection::start_classes(context));

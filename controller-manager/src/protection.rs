@@ -7,6 +7,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttributesClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use scheduler::core::volumes::used;
 
 use crate::context::Context;
 use crate::framework::meta::{is_deleting, key_of, split_key};
@@ -110,18 +111,10 @@ fn has_ended(pod: &Arc<Pod>) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// The keys of the claims a pod uses: by name, and those made for its ephemeral volumes.
+/// The keys of the claims a pod uses.
 fn claims_of(pod: &Pod) -> Vec<String> {
-    let meta = &pod.metadata;
-    let (namespace, pod_name) =
-        (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    let names = volumes.filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => Some(claim.claim_name.clone()),
-        (None, Some(_)) => Some(format!("{pod_name}-{}", volume.name)),
-        _ => None,
-    });
-    names.map(|name| format!("{namespace}/{name}")).collect()
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    used::by(pod).into_iter().map(|used| format!("{namespace}/{}", used.name)).collect()
 }
 
 fn with(meta: &ObjectMeta, finalizer: &str) -> Vec<String> {
@@ -201,21 +194,7 @@ impl Controller for Classes {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn a_pod_uses_claims_by_name_and_those_made_for_it() {
-        let pod: Pod = serde_json::from_value(json!({
-            "metadata": { "namespace": "n", "name": "p" },
-            "spec": { "containers": [], "volumes": [
-                { "name": "a", "persistentVolumeClaim": { "claimName": "data" } },
-                { "name": "b", "ephemeral": {} }, { "name": "c", "emptyDir": {} }] },
-        }))
-        .unwrap();
-        assert_eq!(claims_of(&pod), ["n/data", "n/p-b"]);
-    }
 
     #[test]
     fn finalizers() {

@@ -96,14 +96,9 @@ type Report = dyn Fn(&str) -> (StatusCode, Value) + Send + Sync;
 
 /// Answers every GET with what `report` says of its path.
 async fn answer(listener: TcpListener, report: Arc<Report>) {
-    loop {
-        // An accept fails for lack of descriptors or because the peer has gone: neither ends the listener.
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+    let never = runtime::listen::connections(listener, None, |stream, _| {
         let report = report.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request: Request<hyper::body::Incoming>| {
                 let (code, body) = report(request.uri().path());
                 let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
@@ -116,6 +111,7 @@ async fn answer(listener: TcpListener, report: Arc<Report>) {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a health check's connection");
             }
-        });
-    }
+        }
+    });
+    match never.await {}
 }

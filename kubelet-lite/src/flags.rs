@@ -35,6 +35,9 @@ pub struct Flags {
     pub cni_bin_dir: Vec<PathBuf>,
     #[arg(long, default_value = "/var/lib/kubelet")]
     pub root_dir: PathBuf,
+    /// The folder of the static pods' files, or a single file.
+    #[arg(long)]
+    pub pod_manifest_path: Option<PathBuf>,
     #[arg(long)]
     pub tls_cert_file: PathBuf,
     #[arg(long)]

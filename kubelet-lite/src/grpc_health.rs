@@ -8,6 +8,8 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
+use crate::probes::Failure;
+
 pub const PATH: &str = "/grpc.health.v1.Health/Check";
 /// `ServingStatus`, each at its number.
 const STATES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
@@ -52,18 +54,24 @@ struct Failed {
 ///
 /// # Errors
 /// In upstream's words (`pkg/probe/grpc`).
-pub async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), String> {
+pub async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Result<(), Failure> {
     let address = format!("{host}:{port}");
     let late = tokio::time::Instant::now() + timeout;
     // Upstream dials until it succeeds or the time is over, so that is all it ever says.
-    let unreachable =
-        || format!("timeout: failed to connect service \"{address}\" within {timeout:?}: context deadline exceeded");
-    let Ok(Ok(stream)) = tokio::time::timeout_at(late, TcpStream::connect((host, port))).await else {
-        return Err(unreachable());
+    let unreachable = |refused| Failure {
+        message: format!(
+            "timeout: failed to connect service \"{address}\" within {timeout:?}: context deadline exceeded"
+        ),
+        refused,
+    };
+    let stream = match tokio::time::timeout_at(late, TcpStream::connect((host, port))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return Err(unreachable(error.kind() == std::io::ErrorKind::ConnectionRefused)),
+        Err(_) => return Err(unreachable(false)),
     };
     match tokio::time::timeout_at(late, ask(stream, &address, service)).await {
-        Ok(answer) => judge(answer, timeout),
-        Err(_) => Err(format!("timeout: health rpc did not complete within {timeout:?}")),
+        Ok(answer) => Ok(judge(answer, timeout)?),
+        Err(_) => Err(format!("timeout: health rpc did not complete within {timeout:?}").into()),
     }
 }
 
@@ -277,6 +285,6 @@ mod tests {
         let said = check("127.0.0.1", port, "", Duration::from_secs(1)).await;
         let wanted =
             format!("timeout: failed to connect service \"127.0.0.1:{port}\" within 1s: context deadline exceeded");
-        assert_eq!(said, Err(wanted));
+        assert_eq!(said, Err(Failure { message: wanted, refused: true }));
     }
 }

@@ -22,6 +22,7 @@ use crate::objects::Watched;
 use crate::oci_runtime::exec::Runc;
 use crate::pod::manager;
 use crate::pod::registry::Registry;
+use crate::static_pods::{self, mirror::Mirrors};
 use cni::libcni::{Cni, cache_root};
 
 /// Runs the kubelet until SIGTERM or SIGINT. Pods go on without it.
@@ -38,15 +39,26 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     let node = Arc::new(build(flags).await?);
     let registry = Registry::default();
     let server = crate::server::listen(node.clone(), registry.clone()).await?;
-    let object = registration::register(&node).await?;
-    tokio::spawn(lease::renew(node.client.clone(), object));
-    tokio::spawn(registration::report(node.clone()));
-    // Containers get their services' addresses when they start, so the services have to be known before.
-    node.services.wait_until_ready().await.context("reading the services")?;
+    let own = Arc::new(registration::own(&node)?);
+    let path = node.flags.pod_manifest_path.clone();
+    let statics = static_pods::follow(path.as_deref(), &node.name).context("watching the static pods' files")?;
+    // Static pods do not wait for the API server: it may be one of them.
+    tokio::spawn(appear(node.clone()));
     tokio::select! {
-        ended = manager::run(node, registry) => ended.context("watching pods"),
+        ended = manager::run(node, registry, statics, own) => ended.context("watching pods"),
         ended = server => ended.context("serving"),
         signal = runtime::shutdown::signal() => Ok(signal?),
+    }
+}
+
+/// Makes the node known, and keeps it so.
+async fn appear(node: Arc<Node>) {
+    match registration::register(&node).await {
+        Ok(object) => {
+            tokio::spawn(lease::renew(node.client.clone(), object));
+            registration::report(node).await;
+        }
+        Err(error) => tracing::error!(%error, "the node cannot be registered"),
     }
 }
 
@@ -81,6 +93,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
         cni,
         services: watch_services(client.clone()),
         objects: Watched::new(client.clone()),
+        mirrors: Mirrors::default(),
         events: Events::new(recorder),
         runc: Runc::new(&run.join("runc")),
         backoff: Backoff::default(),

@@ -6,6 +6,7 @@
 //!          │   ├─ volumes/, container/   what its containers are made of
 //!          │   ├─ (cni::libcni)          its network
 //!          │   └─ oci_runtime/ ── pause/ (another process: parent of the pod's containers, survives the kubelet)
+//!          ├─ static_pods/ pods of files, and their mirrors in the API
 //!          ├─ images/     store and catalogue
 //!          ├─ usage/      what containers use: control groups, /proc
 //!          └─ server/     port 10250
@@ -27,6 +28,7 @@ pub mod pod;
 pub mod probes;
 pub mod server;
 pub mod sources;
+pub mod static_pods;
 pub mod streaming;
 pub mod tls;
 pub mod usage;

@@ -86,12 +86,12 @@ pub struct Target {
 }
 
 /// Why a probe failed.
-#[derive(Debug)]
-struct Failure {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
     /// As upstream's Event says it.
-    message: String,
+    pub message: String,
     /// Nobody listens: the container has not seen this probe.
-    refused: bool,
+    pub refused: bool,
 }
 
 impl From<String> for Failure {
@@ -200,7 +200,7 @@ async fn once(node: &Node, probe: &Probe, target: &Target, timeout: Duration) ->
         // It says itself how far it came in time.
         let port = u16::try_from(grpc.port).map_err(|_| format!("port {} is out of range", grpc.port))?;
         let service = grpc.service.as_deref().unwrap_or_default();
-        return Ok(crate::grpc_health::check(&target.pod_ip, port, service, timeout).await?);
+        return crate::grpc_health::check(&target.pod_ip, port, service, timeout).await;
     }
     match tokio::time::timeout(timeout, work).await {
         Ok(result) => result,

@@ -19,7 +19,6 @@ use kube::Client;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::State;
@@ -74,20 +73,9 @@ pub async fn serve(address: SocketAddr, front: Front, state: Arc<State>) -> anyh
     let acceptor = TlsAcceptor::from(tls);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
     let front = Arc::new(front);
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let place = room.clone().acquire_owned().await?;
-        let (stream, _) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "a connection is not accepted");
-                tokio::task::yield_now().await;
-                continue;
-            }
-        };
+    let never = runtime::listen::connections(listener, Some(CONNECTIONS), |stream, _| {
         let (acceptor, front, state) = (acceptor.clone(), front.clone(), state.clone());
-        tokio::spawn(async move {
-            let _place = place;
+        async move {
             let Ok(stream) = acceptor.accept(stream).await else { return };
             let believed = stream.get_ref().1.peer_certificates().is_some_and(|chain| front.believes(chain));
             let service = service_fn(move |request: Request<Incoming>| {
@@ -98,8 +86,9 @@ pub async fn serve(address: SocketAddr, front: Front, state: Arc<State>) -> anyh
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
                 tracing::debug!(%error, "a client's connection broke");
             }
-        });
-    }
+        }
+    });
+    match never.await {}
 }
 
 fn respond<B>(front: &Front, state: &State, believed: bool, request: &Request<B>) -> Response<Full<Bytes>> {

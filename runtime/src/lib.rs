@@ -1,4 +1,4 @@
-//! What every knetsim process shares: flags, logs, signals, the API client and the event recorder.
+//! What every knetsim process shares: flags, logs, signals, listeners, the API client and the event recorder.
 //!
 //! A component's `run(args)` reads from top to bottom: parse flags, [`log::init`], [`block_on`] an async body that
 //! builds its client with [`client::connect`], spawns its watches, and returns when [`shutdown::signal`] resolves.
@@ -6,6 +6,7 @@
 pub mod client;
 pub mod events;
 pub mod flags;
+pub mod listen;
 pub mod listing;
 pub mod log;
 pub mod ready;

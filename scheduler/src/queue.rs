@@ -33,8 +33,10 @@ pub enum News {
     NodeChanged,
     /// A pod got a node: others may want to be near it.
     PodPlaced,
-    /// A pod left its node: resources, ports, distance.
+    /// A pod left its node: resources, ports, claims, distance.
     PodLeft,
+    /// A pod takes less of its node than before.
+    PodShrunk,
     /// A claim, a volume or a class.
     StorageChanged,
     NamespaceChanged,
@@ -57,8 +59,13 @@ impl News {
             Self::PodPlaced => matches!(plugin, Plugin::InterPodAffinity | Plugin::PodTopologySpread),
             Self::PodLeft => matches!(
                 plugin,
-                Plugin::NodeResourcesFit | Plugin::NodePorts | Plugin::InterPodAffinity | Plugin::PodTopologySpread
+                Plugin::NodeResourcesFit
+                    | Plugin::NodePorts
+                    | Plugin::VolumeRestrictions
+                    | Plugin::InterPodAffinity
+                    | Plugin::PodTopologySpread
             ),
+            Self::PodShrunk => plugin == Plugin::NodeResourcesFit,
             Self::StorageChanged => plugin == Plugin::VolumeBinding,
             Self::NamespaceChanged => plugin == Plugin::InterPodAffinity,
         }

@@ -176,8 +176,12 @@ impl Scheduler {
                     self.tell(News::PodLeft);
                 }
             } else {
+                let shrunk = self.cluster.pod(&uid).is_some_and(|known| info.requests.is_below(&known.requests));
                 self.cluster.set_pod(Arc::new(info));
                 self.tell(News::PodPlaced);
+                if shrunk {
+                    self.tell(News::PodShrunk);
+                }
             }
             return;
         }

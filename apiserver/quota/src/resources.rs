@@ -19,36 +19,87 @@ pub fn has_pod_level(pod: &Value) -> bool {
     named("/spec/resources/requests") || named("/spec/resources/limits")
 }
 
-/// A pod's requests: containers and sidecars together, or an init container with the sidecars before it, whichever is
-/// more; pod-level requests where given; and overhead. What a running container has been allocated counts where it is more
-/// (in-place resize, KEP-1287).
+/// What the node knows of a container: the requests that are in force, and those it has granted (in-place resize, KEP-1287).
+#[derive(Clone, Debug, Default)]
+pub struct Have {
+    pub actual: Amounts,
+    pub allocated: Amounts,
+}
+
+/// A container's requests: what it is to have, or still has where that is more. What the node can never give does not
+/// count.
 #[must_use]
-pub fn requests(pod: &Value) -> Amounts {
-    let status = |container: &Value, kind: &str| {
-        let name = text(container, "/name");
-        list(pod, kind).iter().find(|status| text(status, "/name") == name).cloned().unwrap_or_default()
-    };
-    let infeasible = list(pod, "/status/conditions")
-        .iter()
-        .any(|condition| text(condition, "/type") == "PodResizePending" && text(condition, "/reason") == "Infeasible");
-    let of = |container: &Value, kind: &str| {
-        let wanted = Amounts::read(&container["resources"]["requests"]);
-        let status = status(container, kind);
-        let mut have = Amounts::read(&status["resources"]["requests"]);
-        have.raise_to(&Amounts::read(&status["allocatedResources"]));
-        if !infeasible || have.is_empty() {
-            have.raise_to(&wanted);
-        }
-        have
-    };
-    let mut sum = neediest(pod, of);
-    for (name, amount) in Amounts::read(&pod["spec"]["resources"]["requests"]).iter() {
-        if pod_level(name) {
-            sum.set(name, amount);
+pub fn effective(wanted: Amounts, have: Option<Have>, infeasible: bool) -> Amounts {
+    let Some(Have { mut actual, allocated }) = have else { return wanted };
+    actual.raise_to(&allocated);
+    if !infeasible {
+        actual.raise_to(&wanted);
+    }
+    actual
+}
+
+/// The most that a pod needs at one time: containers and sidecars together, or an init container with the sidecars before it
+/// (KEP-753). Of init containers it is told whether they are sidecars.
+pub fn neediest(
+    containers: impl IntoIterator<Item = Amounts>,
+    init_containers: impl IntoIterator<Item = (bool, Amounts)>,
+) -> Amounts {
+    let mut running = Amounts::default();
+    containers.into_iter().for_each(|own| running.add(&own));
+    let (mut sidecars, mut starting) = (Amounts::default(), Amounts::default());
+    for (sidecar, own) in init_containers {
+        if sidecar {
+            running.add(&own);
+            sidecars.add(&own);
+            starting.raise_to(&sidecars);
+        } else {
+            let mut both = sidecars.clone();
+            both.add(&own);
+            starting.raise_to(&both);
         }
     }
-    sum.add(&Amounts::read(&pod["spec"]["overhead"]));
+    running.raise_to(&starting);
+    running
+}
+
+/// The whole from the containers' sum: what is said of the pod itself replaces it (KEP-2837), and overhead is added.
+#[must_use]
+pub fn whole(mut sum: Amounts, pod: &Amounts, overhead: &Amounts) -> Amounts {
+    for (name, amount) in pod.iter().filter(|(name, _)| pod_level(name)) {
+        sum.set(name, amount);
+    }
+    sum.add(overhead);
     sum
+}
+
+/// A pod's requests, of what it is to have and what it still has.
+#[must_use]
+pub fn requests(pod: &Value) -> Amounts {
+    let infeasible = list(pod, "/status/conditions")
+        .iter()
+        .find(|condition| text(condition, "/type") == "PodResizePending")
+        .is_some_and(|condition| text(condition, "/reason") == "Infeasible");
+    let of = |container: &Value, statuses: &str| {
+        let (name, wanted) = (text(container, "/name"), Amounts::read(&container["resources"]["requests"]));
+        let status = list(pod, statuses).iter().find(|status| text(status, "/name") == name);
+        let have = status.filter(|status| status["resources"].is_object()).map(|status| Have {
+            actual: Amounts::read(&status["resources"]["requests"]),
+            allocated: Amounts::read(&status["allocatedResources"]),
+        });
+        effective(wanted, have, infeasible)
+    };
+    let sum = neediest(
+        list(pod, "/spec/containers").iter().map(|container| of(container, "/status/containerStatuses")),
+        list(pod, "/spec/initContainers").iter().map(|container| match is_sidecar(container) {
+            true => (true, of(container, "/status/initContainerStatuses")),
+            false => (false, Amounts::read(&container["resources"]["requests"])),
+        }),
+    );
+    whole(sum, &Amounts::read(&pod["spec"]["resources"]["requests"]), &Amounts::read(&pod["spec"]["overhead"]))
+}
+
+fn is_sidecar(container: &Value) -> bool {
+    text(container, "/restartPolicy") == "Always"
 }
 
 /// A pod's limits; overhead is added to those that there are.
@@ -64,36 +115,12 @@ pub fn limits(pod: &Value) -> Amounts {
 /// What the spec asks for, `requests` or `limits`, without overhead: the sum that LimitRanges bound.
 #[must_use]
 pub fn sum(pod: &Value, field: &str) -> Amounts {
-    let mut sum = neediest(pod, |container, _| Amounts::read(&container["resources"][field]));
-    for (name, amount) in Amounts::read(&pod["spec"]["resources"][field]).iter() {
-        if pod_level(name) {
-            sum.set(name, amount);
-        }
-    }
-    sum
-}
-
-/// The most that is needed at one time.
-fn neediest(pod: &Value, of: impl Fn(&Value, &str) -> Amounts) -> Amounts {
-    let mut running = Amounts::default();
-    for container in list(pod, "/spec/containers") {
-        running.add(&of(container, "/status/containerStatuses"));
-    }
-    let (mut sidecars, mut starting) = (Amounts::default(), Amounts::default());
-    for container in list(pod, "/spec/initContainers") {
-        let own = of(container, "/status/initContainerStatuses");
-        if text(container, "/restartPolicy") == "Always" {
-            running.add(&own);
-            sidecars.add(&own);
-            starting.raise_to(&sidecars);
-        } else {
-            let mut both = sidecars.clone();
-            both.add(&own);
-            starting.raise_to(&both);
-        }
-    }
-    running.raise_to(&starting);
-    running
+    let own = |container: &Value| Amounts::read(&container["resources"][field]);
+    let sum = neediest(
+        list(pod, "/spec/containers").iter().map(own),
+        list(pod, "/spec/initContainers").iter().map(|container| (is_sidecar(container), own(container))),
+    );
+    whole(sum, &Amounts::read(&pod["spec"]["resources"][field]), &Amounts::default())
 }
 
 /// Neither requests nor limits of CPU or memory anywhere (`qos.GetPodQOS`).
@@ -147,18 +174,26 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allocated_counts_until_a_smaller_size_is_reached() {
-        let pod = |reason: &str| {
+    fn what_a_pod_still_has_counts() {
+        let pod = |reason: &str, status: Value| {
             json!({
                 "spec": { "containers": [{ "name": "a", "resources": { "requests": { "cpu": "4" } } }] },
-                "status": {
-                    "conditions": [{ "type": "PodResizePending", "reason": reason }],
-                    "containerStatuses": [{ "name": "a", "allocatedResources": { "cpu": "2" } }],
-                },
+                "status": { "conditions": [{ "type": "PodResizePending", "reason": reason }], "containerStatuses": [status] },
             })
         };
-        assert_eq!(requests(&pod("Deferred")).to_string(), "cpu=4");
-        assert_eq!(requests(&pod("Infeasible")).to_string(), "cpu=2");
+        let status = |actual: &str, allocated: &str| json!({ "name": "a", "resources": { "requests": { "cpu": actual } }, "allocatedResources": { "cpu": allocated } });
+        let cases = [
+            ("Deferred", status("2", "2"), "cpu=4"),
+            ("Infeasible", status("2", "2"), "cpu=2"),
+            ("Infeasible", status("3", "2"), "cpu=3"),
+            ("", status("6", "4"), "cpu=6"),
+            ("", status("5", "6"), "cpu=6"),
+            // Nothing is known of it yet.
+            ("Infeasible", json!({ "name": "a", "allocatedResources": { "cpu": "2" } }), "cpu=4"),
+        ];
+        for (reason, status, expected) in cases {
+            assert_eq!(requests(&pod(reason, status.clone())).to_string(), expected, "{reason} {status}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 pub mod claim;
 pub mod clear;
+pub mod ephemeral;
+pub mod expand;
 pub mod provision;
 pub mod volume;
 mod write;
@@ -22,6 +24,7 @@ use kube::api::Api;
 use runtime::events::{EventType, Recorder};
 pub use scheduler::core::volumes::matching::SELECTED_NODE;
 use scheduler::core::volumes::matching::{claim_ref, class_of_claim, is_bound, volume_name};
+use scheduler::core::volumes::used;
 
 use crate::context::{Context, reference, tell};
 use crate::framework::meta::{annotation, created, is_deleting, key_of, split_key};
@@ -117,10 +120,7 @@ fn default_class(classes: &[Arc<StorageClass>]) -> Option<String> {
 }
 
 fn uses(pod: &Pod, claim: &str) -> bool {
-    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-    volumes
-        .into_iter()
-        .any(|volume| volume.persistent_volume_claim.as_ref().is_some_and(|source| source.claim_name == claim))
+    used::by(pod).iter().any(|used| used.name == claim)
 }
 
 impl Controller for Binder {

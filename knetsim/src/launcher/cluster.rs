@@ -173,6 +173,7 @@ impl Cluster {
             ("cni-conf-dir", "/etc/cni/net.d".to_owned()),
             ("cni-bin-dir", "/opt/cni/bin".to_owned()),
             ("root-dir", "/var/lib/kubelet".to_owned()),
+            ("pod-manifest-path", "/etc/kubernetes/manifests".to_owned()),
             ("tls-cert-file", "/etc/kubernetes/pki/kubelet.crt".to_owned()),
             ("tls-private-key-file", "/etc/kubernetes/pki/kubelet.key".to_owned()),
             ("client-ca-file", "/etc/kubernetes/pki/ca.crt".to_owned()),

@@ -117,6 +117,7 @@ fn write_credentials(layout: &Layout, cluster: &ClusterPlan, plan: &NodePlan) ->
     let own = Path::new("/etc/kubernetes");
     let made = layout.cluster(&cluster.name).join("pki");
     fs::create_dir_all(own.join("pki"))?;
+    fs::create_dir_all(own.join("manifests"))?;
     let copies = [
         ("ca.crt".to_owned(), "ca.crt"),
         (format!("kubelet-{}.crt", plan.name), "kubelet.crt"),

@@ -71,20 +71,17 @@ impl Health {
 type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Serves for as long as it is polled.
-pub async fn serve(listener: TcpListener, health: Arc<Health>) {
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            tokio::task::yield_now().await;
-            continue;
-        };
+pub async fn serve(listener: TcpListener, health: Arc<Health>) -> Infallible {
+    let never = runtime::listen::connections(listener, None, |stream, _| {
         let health = health.clone();
-        tokio::spawn(async move {
+        async move {
             let service = service_fn(move |request| respond(health.clone(), request));
             let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             // A client that goes away is its own business.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+        }
+    });
+    never.await
 }
 
 async fn respond(health: Arc<Health>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
@@ -125,9 +122,9 @@ mod tests {
         let probe = |service: &'static str| check("127.0.0.1", port, service, Duration::from_secs(10));
         assert_eq!(probe("mine").await, Ok(()));
         let unknown = "error: health rpc probe failed: rpc error: code = NotFound desc = unknown service";
-        assert_eq!(probe("other").await, Err(unknown.to_owned()));
+        assert_eq!(probe("other").await, Err(unknown.to_owned().into()));
         assert!(health.turn("/make-not-serving").is_some());
-        assert_eq!(probe("mine").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+        assert_eq!(probe("mine").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned().into()));
         assert!(health.turn("/make-serving").is_some());
         assert_eq!(probe("mine").await, Ok(()));
         assert_eq!(health.turn("/other"), None);

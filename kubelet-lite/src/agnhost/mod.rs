@@ -171,7 +171,7 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
                 let listener = bind(any(port)).await.with_context(|| format!("listening on port {port}"))?;
                 tokio::select! {
                     served = http(any(http_port), None, Answers::Health(health.clone())) => served,
-                    () = health::serve(listener, health) => Ok(()),
+                    never = health::serve(listener, health) => match never {},
                 }
             }
             Command::Pause => Ok(runtime::shutdown::signal().await?),
@@ -219,29 +219,23 @@ async fn http(address: SocketAddr, tls: Option<Tls>, answers: Answers) -> anyhow
     let listener = bind(address).await.with_context(|| format!("listening on port {}", address.port()))?;
     tracing::info!(port = address.port(), "listening");
     let answers = Arc::new(answers);
-    let accept = async {
-        loop {
-            let Ok((stream, peer)) = listener.accept().await else {
-                tokio::task::yield_now().await;
-                continue;
+    let accept = runtime::listen::connections(listener, None, |stream, peer| {
+        let (answers, tls) = (answers.clone(), tls.clone());
+        async move {
+            let service = service_fn(move |request| respond(answers.clone(), peer, request));
+            let http = hyper::server::conn::http1::Builder::new();
+            // A client that goes away is its own business.
+            let _ = match tls {
+                None => http.serve_connection(TokioIo::new(stream), service).await,
+                Some(tls) => match tls.accept(stream).await {
+                    Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                    Err(error) => return tracing::debug!(%error, %peer, "no TLS handshake"),
+                },
             };
-            let (answers, tls) = (answers.clone(), tls.clone());
-            tokio::spawn(async move {
-                let service = service_fn(move |request| respond(answers.clone(), peer, request));
-                let http = hyper::server::conn::http1::Builder::new();
-                // A client that goes away is its own business.
-                let _ = match tls {
-                    None => http.serve_connection(TokioIo::new(stream), service).await,
-                    Some(tls) => match tls.accept(stream).await {
-                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
-                        Err(error) => return tracing::debug!(%error, %peer, "no TLS handshake"),
-                    },
-                };
-            });
         }
-    };
+    });
     tokio::select! {
-        () = accept => Ok(()),
+        never = accept => match never {},
         signal = runtime::shutdown::signal() => Ok(signal?),
     }
 }

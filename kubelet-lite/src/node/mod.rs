@@ -22,6 +22,7 @@ use crate::images::rootfs::Writable;
 use crate::objects::Watched;
 use crate::oci_runtime::exec::Runc;
 use crate::oci_runtime::spec::Sysfs;
+use crate::static_pods::mirror::Mirrors;
 use cni::libcni::Cni;
 
 /// Everything pods need of their node.
@@ -39,6 +40,8 @@ pub struct Node {
     pub services: Store<Service>,
     /// What the node's pods mount.
     pub objects: Watched,
+    /// The static pods' mirrors.
+    pub mirrors: Mirrors,
     /// Why the network is not ready; `None` when it is.
     pub network: watch::Receiver<Option<String>>,
     pub machine: machine::Machine,

@@ -18,15 +18,24 @@ const REPORT: Duration = Duration::from_secs(300);
 /// The longest delay between tries while the API server is away.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// The Node as this kubelet knows it by itself, before the API server has answered.
+///
+/// # Errors
+/// Only for flags that make no Node.
+pub fn own(node: &Node) -> Result<NodeObject, status::Error> {
+    let mut object = status::object(&node.name, &node.flags, &node.machine)?;
+    // With its status: the scheduler takes a node for what its first version says.
+    object.status = Some(status_now(node, &[]));
+    Ok(object)
+}
+
 /// Creates the Node object, or takes over the one there is. Tries until the API server answers.
 ///
 /// # Errors
 /// Only for flags that make no Node.
 pub async fn register(node: &Node) -> Result<NodeObject, status::Error> {
     let api: Api<NodeObject> = Api::all(node.client.clone());
-    let mut object = status::object(&node.name, &node.flags, &node.machine)?;
-    // With its status: the scheduler takes a node for what its first version says.
-    object.status = Some(status_now(node, &[]));
+    let object = own(node)?;
     let mut said = false;
     loop {
         match attempt(&api, &node.name, &object).await {

@@ -34,7 +34,7 @@ pub fn admit(pod: &Pod, node: &Arc<Node>, others: impl IntoIterator<Item = Arc<P
     }
     let mut there = NodeInfo::new(node.clone());
     others.into_iter().for_each(|other| there.add(other));
-    let pod = PodInfo::new(pod);
+    let pod = PodInfo::granted(pod);
     if let Some((resource, wanted, used, capacity)) = lacking(&pod, &there) {
         return Err(Rejection {
             reason: format!("OutOf{resource}"),
@@ -99,7 +99,7 @@ mod tests {
             "status": { "allocatable": { "cpu": "2", "memory": "1Gi", "pods": "2" } },
         });
         let node: Arc<Node> = Arc::new(serde_json::from_value(node).expect("a node"));
-        let there = || PodInfo::new(&pod("there", asking("1500m", Some(21017))));
+        let there = || PodInfo::granted(&pod("there", asking("1500m", Some(21017))));
         let lives = json!([{ "operator": "Exists" }]);
         let tolerant = |spec| with(spec, "tolerations", lives.clone());
         for (spec, others, expected) in [
@@ -119,7 +119,7 @@ mod tests {
             ),
             (
                 tolerant(asking("0", None)),
-                vec![there(), PodInfo::new(&pod("too", asking("0", None)))],
+                vec![there(), PodInfo::granted(&pod("too", asking("0", None)))],
                 Some(("OutOfpods", "Node didn't have enough resource: pods, requested: 1, used: 2, capacity: 2")),
             ),
             (

@@ -75,7 +75,7 @@ pub fn decide(
     if given == resources(wanted) {
         return Allocated::whole(wanted.clone());
     }
-    let (info, there) = (PodInfo::new(wanted), NodeInfo::new(node.clone()));
+    let (info, there) = (PodInfo::granted(wanted), NodeInfo::new(node.clone()));
     let too_much = ["memory", "cpu"].into_iter().find(|name| info.requests.get(name) > there.allocatable.get(name));
     let pending = match too_much {
         Some(name) => Some(Pending {
@@ -100,7 +100,7 @@ pub fn decide(
 /// (`sortPendingResizes`). Smaller is earlier.
 #[must_use]
 pub fn turn(wanted: &Pod, given: &Pod, since: i64) -> (bool, std::cmp::Reverse<i32>, bool, i64) {
-    let (new, old) = (PodInfo::new(wanted), PodInfo::new(given));
+    let (new, old) = (PodInfo::granted(wanted), PodInfo::granted(given));
     let more = new.requests.cpu > old.requests.cpu || new.requests.memory > old.requests.memory;
     let guaranteed =
         wanted.spec.as_ref().is_some_and(|spec| crate::container::resources::qos_class(spec) == "Guaranteed");
@@ -185,7 +185,7 @@ mod tests {
             ),
         ] {
             let wanted = pod("p", cpu, memory, 0);
-            let other = Arc::new(PodInfo::new(&pod("other", "1", "100Mi", 0)));
+            let other = Arc::new(PodInfo::granted(&pod("other", "1", "100Mi", 0)));
             let decided = decide(&wanted, &given, &node(), [other]);
             let pending = decided.pending.as_ref().map(|pending| (pending.reason, pending.message.as_str()));
             assert_eq!(pending, expected, "{cpu} {memory}");

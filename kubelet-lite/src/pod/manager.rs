@@ -1,15 +1,17 @@
-//! From the watch of this node's pods to their actors.
+//! From this node's pods, those of the API and those of files, to their actors.
 
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node as NodeObject, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use scheduler::core::pod::PodInfo;
@@ -20,11 +22,15 @@ use super::allocation::{self, Allocated};
 use super::registry::Registry;
 use super::setup;
 use crate::node::{Node, RUN};
+use crate::static_pods::mirror::{self, Key};
+use crate::static_pods::{self, Wanted};
 
 struct Running {
     events: mpsc::UnboundedSender<Event>,
     task: JoinHandle<()>,
-    name: (String, String),
+    name: Key,
+    /// It is of a file, not of the API.
+    is_static: bool,
     /// What it takes of the node; `None` when it is over.
     info: Option<Arc<PodInfo>>,
     /// The object as it is.
@@ -35,89 +41,201 @@ struct Running {
     since: i64,
 }
 
-/// Runs until the process ends. Pods keep running when it does.
-pub async fn run(node: Arc<Node>, registry: Registry) -> anyhow::Result<()> {
-    let api: Api<Pod> = Api::all(node.client.clone());
+/// All actors, by the UID of their pods.
+type Actors = HashMap<String, Running>;
+
+/// This node's pods as the API has them, from when the node knows what they are judged and made by: itself and the
+/// services, whose addresses containers get when they start.
+fn of_api(node: &Arc<Node>) -> impl Stream<Item = watcher::Result<watcher::Event<Pod>>> + Send + use<> {
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", node.name));
-    let mut stream = pin!(watcher(api, config).default_backoff());
-    let mut actors: HashMap<String, Running> = HashMap::new();
-    let mut listed: Option<Vec<String>> = None;
-    // Who is to be admitted is measured against what the node has.
-    let has = |object: &Arc<NodeObject>| object.status.as_ref().is_some_and(|status| status.allocatable.is_some());
-    node.object.subscribe().wait_for(has).await?;
+    let events = watcher(Api::<Pod>::all(node.client.clone()), config).default_backoff();
+    let node = node.clone();
+    let ready = async move {
+        // It fails when nobody reads the services, and then there are none to wait for.
+        let _ = node.services.wait_until_ready().await;
+        let _ = node.object.subscribe().wait_for(is_known).await;
+        events
+    };
+    futures::stream::once(ready).flatten()
+}
+
+/// Who is to be admitted is measured against what the node has.
+fn is_known(object: &Arc<NodeObject>) -> bool {
+    object.status.as_ref().is_some_and(|status| status.allocatable.is_some())
+}
+
+/// Runs until the process ends. Pods keep running when it does. `own` is the node as it knows itself, for static pods that
+/// come before the API server.
+///
+/// # Errors
+/// None so far; the watch goes on after its errors.
+pub async fn run(
+    node: Arc<Node>,
+    registry: Registry,
+    mut statics: watch::Receiver<Wanted>,
+    own: Arc<NodeObject>,
+) -> anyhow::Result<()> {
+    let mut manager = Manager { node: node.clone(), registry, own, actors: Actors::new(), listed: None };
+    let mut stream = pin!(of_api(&node));
+    let (ended, mut ends) = mpsc::unbounded_channel();
     loop {
-        let event = match stream.try_next().await {
-            Ok(Some(event)) => event,
-            Ok(None) => return Ok(()),
-            Err(error) => {
-                tracing::debug!(%error, "the watch of pods goes on in a moment");
-                continue;
-            }
-        };
-        actors.retain(|_, running| !running.task.is_finished());
+        let wanted = statics.borrow_and_update().clone();
+        manager.keep_static(&wanted, &ended);
+        tokio::select! {
+            event = stream.try_next() => match event {
+                Ok(Some(event)) => manager.take(event).await,
+                Ok(None) => return Ok(()),
+                Err(error) => tracing::debug!(%error, "the watch of pods goes on in a moment"),
+            },
+            // Without a folder nobody tells.
+            Ok(()) = statics.changed() => {}
+            Some(uid) = ends.recv() => drop(manager.actors.remove(&uid)),
+        }
+    }
+}
+
+struct Manager {
+    node: Arc<Node>,
+    registry: Registry,
+    own: Arc<NodeObject>,
+    actors: Actors,
+    /// UIDs of pods and names of mirrors, while a list comes in.
+    listed: Option<(Vec<String>, Vec<Key>)>,
+}
+
+impl Manager {
+    async fn take(&mut self, event: watcher::Event<Pod>) {
+        self.actors.retain(|_, running| !running.task.is_finished());
         match event {
-            watcher::Event::Init => listed = Some(Vec::new()),
+            watcher::Event::Init => self.listed = Some(Default::default()),
             watcher::Event::InitApply(pod) => {
-                listed.get_or_insert_default().push(pod.uid().unwrap_or_default());
-                apply(&node, &registry, &mut actors, pod);
+                let (uids, mirrors) = self.listed.get_or_insert_default();
+                if static_pods::is_mirror(&pod) {
+                    mirrors.push(mirror::key(&pod));
+                } else {
+                    uids.push(pod.uid().unwrap_or_default());
+                }
+                self.apply(pod);
             }
             watcher::Event::InitDone => {
                 // What is not in the list was deleted while nobody watched.
-                let listed = listed.take().unwrap_or_default();
-                for (_, running) in actors.iter().filter(|(uid, _)| !listed.contains(uid)) {
+                let (uids, mirrors) = self.listed.take().unwrap_or_default();
+                let gone = |uid: &String, running: &Running| !running.is_static && !uids.contains(uid);
+                for (_, running) in self.actors.iter().filter(|(uid, running)| gone(uid, running)) {
                     let _ = running.events.send(Event::Gone);
                 }
-                clean_orphans(&node, &listed, &actors).await;
+                self.node.mirrors.keep(&mirrors);
+                clean_orphans(&self.node, &uids, &self.actors).await;
             }
-            watcher::Event::Apply(pod) => apply(&node, &registry, &mut actors, pod),
+            watcher::Event::Apply(pod) => self.apply(pod),
+            watcher::Event::Delete(pod) if static_pods::is_mirror(&pod) => self.node.mirrors.lose(&pod),
             watcher::Event::Delete(pod) => {
-                if let Some(running) = actors.get_mut(&pod.uid().unwrap_or_default()) {
+                if let Some(running) = self.actors.get_mut(&pod.uid().unwrap_or_default()) {
                     running.info = None;
                     let _ = running.events.send(Event::Gone);
                 }
-                retry_pending(&node, &mut actors);
+                retry_pending(&self.node, &mut self.actors);
+            }
+        }
+    }
+
+    fn apply(&mut self, pod: Pod) {
+        let name = (pod.namespace().unwrap_or_default(), pod.name_any());
+        if static_pods::is_mirror(&pod) {
+            let pod = Arc::new(pod);
+            self.node.mirrors.put(&pod);
+            if !self.actors.values().any(|running| running.is_static && running.name == name) {
+                tokio::spawn(mirror::remove(self.node.clone(), pod));
+            }
+            return;
+        }
+        let uid = pod.uid().unwrap_or_default();
+        // The same name with another UID: the old one is gone, whether we were told or not.
+        let replaced = |known: &String, running: &Running| *known != uid && running.name == name && !running.is_static;
+        for (_, old) in self.actors.iter().filter(|(known, running)| replaced(known, running)) {
+            let _ = old.events.send(Event::Gone);
+        }
+        let pod = Arc::new(pod);
+        if let Some(running) = self.actors.get_mut(&uid) {
+            running.wanted = pod;
+            let before = running.info.clone();
+            settle(&self.node, &mut self.actors, &uid);
+            let after = self.actors.get(&uid).and_then(|running| running.info.clone());
+            if frees(before.as_deref(), after.as_deref()) {
+                retry_pending(&self.node, &mut self.actors);
+            }
+            return;
+        }
+        self.start(pod, None);
+    }
+
+    /// Starts a pod's actor; `ended` is told the UID when it has ended.
+    fn start(&mut self, pod: Arc<Pod>, ended: Option<mpsc::UnboundedSender<String>>) {
+        let (uid, name) = (pod.uid().unwrap_or_default(), (pod.namespace().unwrap_or_default(), pod.name_any()));
+        let others = self.actors.values().filter_map(|running| running.info.clone());
+        let object = self.node.object.borrow().clone();
+        let rejected = reject(&pod, if is_known(&object) { &object } else { &self.own }, others);
+        let given = allocation::recall(&self.node.pod_dir(&uid), &pod);
+        let info = (!is_over(&pod) && rejected.is_none()).then(|| Arc::new(PodInfo::granted(&given)));
+        let (events, mut task) = Actor::spawn(self.node.clone(), self.registry.clone(), given.clone(), rejected);
+        let is_static = ended.is_some();
+        if let Some(ended) = ended {
+            let (actor, uid) = (task, uid.clone());
+            task = tokio::spawn(async move {
+                let _ = actor.await;
+                let _ = ended.send(uid);
+            });
+        }
+        let recalled = !Arc::ptr_eq(&given, &pod);
+        let given = Allocated::whole(given);
+        let running = Running { events, task, name, is_static, info, wanted: pod, given, since: now() };
+        self.actors.insert(uid.clone(), running);
+        if recalled {
+            settle(&self.node, &mut self.actors, &uid);
+        }
+    }
+
+    /// Ends the static pods that are not wanted any more, and starts those that are. Two of one name never run at a time.
+    fn keep_static(&mut self, wanted: &[Arc<Pod>], ended: &mpsc::UnboundedSender<String>) {
+        let stays = |uid: &str| wanted.iter().any(|pod| pod.metadata.uid.as_deref() == Some(uid));
+        let leaving: Vec<String> = self
+            .actors
+            .iter()
+            .filter(|(uid, running)| {
+                running.is_static && running.wanted.metadata.deletion_timestamp.is_none() && !stays(uid)
+            })
+            .map(|(uid, _)| uid.clone())
+            .collect();
+        for uid in leaving {
+            let Some(running) = self.actors.get_mut(&uid) else { continue };
+            running.wanted = Arc::new(deleted(&running.wanted));
+            settle(&self.node, &mut self.actors, &uid);
+        }
+        for pod in wanted {
+            let name = (pod.namespace().unwrap_or_default(), pod.name_any());
+            if !self.actors.values().any(|running| running.is_static && running.name == name) {
+                self.start(pod.clone(), Some(ended.clone()));
             }
         }
     }
 }
 
-fn apply(node: &Arc<Node>, registry: &Registry, actors: &mut HashMap<String, Running>, pod: Pod) {
-    let uid = pod.uid().unwrap_or_default();
-    let name = (pod.namespace().unwrap_or_default(), pod.name_any());
-    // The same name with another UID: the old one is gone, whether we were told or not.
-    for (_, old) in actors.iter().filter(|(known, running)| **known != uid && running.name == name) {
-        let _ = old.events.send(Event::Gone);
-    }
-    let pod = Arc::new(pod);
-    if let Some(running) = actors.get_mut(&uid) {
-        running.wanted = pod;
-        let before = running.info.clone();
-        settle(node, actors, &uid);
-        let after = actors.get(&uid).and_then(|running| running.info.clone());
-        if frees(before.as_deref(), after.as_deref()) {
-            retry_pending(node, actors);
-        }
-        return;
-    }
-    let others = actors.values().filter_map(|running| running.info.clone());
-    let rejected = reject(&pod, &node.object.borrow(), others);
-    let given = allocation::recall(&node.pod_dir(&uid), &pod);
-    let info = (!is_over(&pod) && rejected.is_none()).then(|| Arc::new(PodInfo::new(&given)));
-    let (events, task) = Actor::spawn(node.clone(), registry.clone(), given.clone(), rejected);
-    let recalled = !Arc::ptr_eq(&given, &pod);
-    let given = Allocated::whole(given);
-    actors.insert(uid.clone(), Running { events, task, name, info, wanted: pod, given, since: now() });
-    if recalled {
-        settle(node, actors, &uid);
-    }
+/// The pod as the API would have it after its deletion.
+fn deleted(pod: &Pod) -> Pod {
+    let mut pod = pod.clone();
+    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+    let at = Timestamp::from_millisecond(now() + grace * 1000).unwrap_or(Timestamp::MAX);
+    pod.metadata.deletion_timestamp = Some(Time(at));
+    pod.metadata.deletion_grace_period_seconds = Some(grace);
+    pod
 }
 
 fn now() -> i64 {
-    k8s_openapi::jiff::Timestamp::now().as_millisecond()
+    Timestamp::now().as_millisecond()
 }
 
 /// Decides what the pod is given of what it wants, and tells its actor.
-fn settle(node: &Arc<Node>, actors: &mut HashMap<String, Running>, uid: &str) {
+fn settle(node: &Arc<Node>, actors: &mut Actors, uid: &str) {
     let others: Vec<Arc<PodInfo>> =
         actors.iter().filter(|(other, _)| *other != uid).filter_map(|(_, running)| running.info.clone()).collect();
     let Some(running) = actors.get_mut(uid) else { return };
@@ -128,7 +246,7 @@ fn settle(node: &Arc<Node>, actors: &mut HashMap<String, Running>, uid: &str) {
     }
     // One that was rejected takes nothing, whatever becomes of it.
     let takes = running.info.is_some() && !is_over(&given.pod);
-    running.info = takes.then(|| Arc::new(PodInfo::new(&given.pod)));
+    running.info = takes.then(|| Arc::new(PodInfo::granted(&given.pod)));
     running.given = given.clone();
     let _ = running.events.send(Event::Pod(given));
 }
@@ -144,7 +262,7 @@ fn frees(before: Option<&PodInfo>, after: Option<&PodInfo>) -> bool {
 }
 
 /// Tries the pending resizes again, each in its turn.
-fn retry_pending(node: &Arc<Node>, actors: &mut HashMap<String, Running>) {
+fn retry_pending(node: &Arc<Node>, actors: &mut Actors) {
     let mut pending: Vec<_> = actors
         .iter()
         .filter(|(_, running)| running.given.pending.is_some())
@@ -170,7 +288,7 @@ fn reject(pod: &Pod, node: &Arc<NodeObject>, others: impl Iterator<Item = Arc<Po
 }
 
 /// Ends sandboxes of pods that no longer exist.
-async fn clean_orphans(node: &Arc<Node>, listed: &[String], actors: &HashMap<String, Running>) {
+async fn clean_orphans(node: &Arc<Node>, listed: &[String], actors: &Actors) {
     let folder = std::path::Path::new(RUN).join("pods");
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let uid = entry.file_name().to_string_lossy().into_owned();

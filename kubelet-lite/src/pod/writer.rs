@@ -78,7 +78,7 @@ pub async fn run(client: Client, pod: Pod, mut wanted: watch::Receiver<Wanted>) 
 }
 
 /// Nothing when the object is gone, or is another one of the same name.
-async fn write(
+pub(crate) async fn write(
     api: &Api<Pod>,
     name: &str,
     uid: &str,
@@ -116,7 +116,7 @@ async fn write(
     }
 }
 
-async fn delete(api: &Api<Pod>, name: &str, uid: &str) -> kube::Result<()> {
+pub(crate) async fn delete(api: &Api<Pod>, name: &str, uid: &str) -> kube::Result<()> {
     let only_this = Preconditions { uid: Some(uid.to_owned()), ..Default::default() };
     let at_once = DeleteParams { grace_period_seconds: Some(0), preconditions: Some(only_this), ..Default::default() };
     match api.delete(name, &at_once).await {

@@ -220,6 +220,7 @@ mod tests {
             ("/metrics/resource", &["metrics"][..]),
             ("/stats/summary", &["stats"]),
             ("/pods", &["pods", "proxy"]),
+            ("/logs/pods", &["log"]),
             ("/metricsx", &["proxy"]),
             ("/exec/a/b/c", &["proxy"]),
         ] {

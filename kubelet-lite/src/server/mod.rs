@@ -2,10 +2,12 @@
 //! certificate of the cluster's authority (the API server), and for those the API server vouches for ([`access`]).
 
 mod access;
+mod files;
 mod logs;
 mod reports;
 mod streams;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -38,18 +40,9 @@ pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl 
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let access = Arc::new(Access::new(node.client.clone(), node.name.clone()));
     Ok(async move {
-        loop {
-            let (stream, _) = match listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: others have to close some first.
-                    tracing::warn!(%error, "a connection is not accepted");
-                    tokio::task::yield_now().await;
-                    continue;
-                }
-            };
+        let never = runtime::listen::connections(listener, None, move |stream, _| {
             let (acceptor, access, node, registry) = (acceptor.clone(), access.clone(), node.clone(), registry.clone());
-            tokio::spawn(async move {
+            async move {
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 // A certificate has been verified by the handshake; without one, each request says who it is from.
                 let known = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
@@ -72,8 +65,9 @@ pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl 
                 if let Err(error) = served {
                     tracing::debug!(%error, "a client's connection broke");
                 }
-            });
-        }
+            }
+        });
+        match never.await {}
     })
 }
 
@@ -101,6 +95,10 @@ async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>
         ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
             with(registry, namespace, pod, |view| streams::port_forward(&view, &query, request))
         }
+        ["logs", ..] if reads => {
+            files::serve(Path::new("/var/log"), path.strip_prefix("/logs").unwrap_or_default()).await
+        }
+        ["logs", ..] => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
         ["run", namespace, pod, container] => match registry.get(namespace, pod) {
             Some(view) => streams::run(node, &view, container, &query).await,
             None => missing(namespace, pod),

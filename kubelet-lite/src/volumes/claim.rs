@@ -1,15 +1,14 @@
-//! persistentVolumeClaim volumes: the claim must be bound, and its volume be one of this node (upstream
+//! persistentVolumeClaim and ephemeral volumes: the claim must be bound, and its volume be one of this node (upstream
 //! `pkg/kubelet/volumemanager/populator`, `pkg/volume/{hostpath,local}`).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{
-    Container, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume,
-};
+use k8s_openapi::api::core::v1::{Container, PersistentVolume, PersistentVolumeClaim, Pod, Volume};
 use kube::ResourceExt;
 use kube::api::Api;
 use scheduler::core::volumes::matching::{annotation, is_reachable, volume_name};
+use scheduler::core::volumes::used::{Used, is_made_for};
 
 use super::owner::Owner;
 use super::{Context, Error, host_path};
@@ -31,30 +30,26 @@ enum Place {
 ///
 /// # Errors
 /// When the claim is not bound, or its volume cannot be used here.
-pub async fn set_up(
-    context: &Context<'_>,
-    volume: &Volume,
-    source: &PersistentVolumeClaimVolumeSource,
-) -> Result<PathBuf, Error> {
-    let namespace = context.pod.namespace().unwrap_or_default();
-    let failed = |why: String| Error::Processing {
-        volume: volume.name.clone(),
-        message: format!("error processing PVC {namespace}/{}: {why}", source.claim_name),
-    };
+pub async fn set_up(context: &Context<'_>, volume: &Volume, used: &Used) -> Result<PathBuf, Error> {
+    let (pod, namespace) = (context.pod, context.pod.namespace().unwrap_or_default());
+    let unusable = |message: String| Error::Processing { volume: volume.name.clone(), message };
+    let failed = |why: String| unusable(format!("error processing PVC {namespace}/{}: {why}", used.name));
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &namespace);
     let claim = claims
-        .get(&source.claim_name)
+        .get(&used.name)
         .await
         .map_err(|error| failed(format!("failed to fetch PVC from API server: {}", words(&error))))?;
     let name = bound_to(&claim).map_err(|why| failed(why.to_owned()))?;
+    if used.ephemeral {
+        is_made_for(&claim, &namespace, &pod.name_any(), &pod.uid().unwrap_or_default()).map_err(unusable)?;
+    }
     let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
     let found = volumes
         .get(name)
         .await
         .map_err(|error| failed(format!("failed to fetch PV {name} from API server: {}", words(&error))))?;
     belongs(&found, &claim).map_err(failed)?;
-    mountable(context.pod, volume, &found)
-        .map_err(|message| Error::Processing { volume: volume.name.clone(), message })?;
+    mountable(pod, volume, &found).map_err(unusable)?;
     if !is_reachable(&found, context.node) {
         return Err(Error::Affinity { volume: name.to_owned() });
     }
@@ -73,7 +68,9 @@ pub async fn set_up(
             let mark = context.dir.join("volumes/kubernetes.io~local-volume").join(name);
             if !mark.exists() {
                 let words = |error: std::io::Error| set_up(error.to_string());
-                Owner::of(context.pod.spec.as_ref()).take(&path, source.read_only == Some(true)).map_err(words)?;
+                let source = volume.persistent_volume_claim.as_ref();
+                let read_only = source.is_some_and(|source| source.read_only == Some(true));
+                Owner::of(pod.spec.as_ref()).take(&path, read_only).map_err(words)?;
                 std::fs::create_dir_all(&mark).map_err(words)?;
             }
             Ok(path)

@@ -15,7 +15,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Volume};
+use kube::ResourceExt;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use scheduler::core::volumes::used;
 
 use crate::container::fields::Known;
 use crate::container::resources;
@@ -71,13 +73,14 @@ pub struct Context<'a> {
 /// # Errors
 /// With the first volume that cannot be made, in upstream's words.
 pub async fn prepare(context: &Context<'_>, mut sources: Sources<'_>) -> Result<Prepared, Error> {
+    let pod = context.pod.name_any();
     let mut prepared = Prepared { volumes: Volumes::new(), tokens: Tokens::new(), followed: Vec::new() };
     for volume in context.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
         if volume.image.is_some() {
             continue;
         }
-        let (path, tokens) = match &volume.persistent_volume_claim {
-            Some(source) => (claim::set_up(context, volume, source).await?, Tokens::new()),
+        let (path, tokens) = match used::behind(&pod, volume) {
+            Some(used) => (claim::set_up(context, volume, &used).await?, Tokens::new()),
             None => one(context, volume, &mut sources)
                 .await
                 .map_err(|message| Error::SetUp { volume: volume.name.clone(), message })?,

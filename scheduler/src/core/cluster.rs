@@ -126,6 +126,12 @@ impl Cluster {
         }
     }
 
+    /// A pod that has a node.
+    #[must_use]
+    pub fn pod(&self, uid: &str) -> Option<&Arc<PodInfo>> {
+        self.nodes.get(self.places.get(uid)?)?.pods.get(uid)
+    }
+
     pub fn pods(&self) -> impl Iterator<Item = (&NodeInfo, &Arc<PodInfo>)> {
         self.nodes.values().flat_map(|node| node.pods.values().map(move |pod| (node, pod)))
     }

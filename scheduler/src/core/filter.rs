@@ -9,6 +9,7 @@ use super::node::NodeInfo;
 use super::pod::PodInfo;
 use super::spread::SpreadState;
 use super::volumes::plan::{Bindings, Claims};
+use super::volumes::restrictions;
 
 /// The plugins that can refuse a node. An event wakes those pods only that a plugin it concerns has refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,7 @@ pub enum Plugin {
     NodeAffinity,
     NodePorts,
     NodeResourcesFit,
+    VolumeRestrictions,
     VolumeBinding,
     PodTopologySpread,
     InterPodAffinity,
@@ -44,6 +46,8 @@ impl Refusal {
 pub struct Prepared {
     pub pod: Arc<PodInfo>,
     claims: Claims,
+    /// What the pod's claims say of every node.
+    restricted: Option<Refusal>,
     interpod: InterPod,
     spread: SpreadState,
 }
@@ -56,6 +60,7 @@ impl Prepared {
         Ok(Self {
             pod: pod.clone(),
             claims,
+            restricted: restrictions::refuse(pod, cluster),
             interpod: InterPod::new(pod, cluster),
             spread: SpreadState::new(pod, cluster),
         })
@@ -71,6 +76,7 @@ impl Prepared {
             .or_else(|| affinity(pod, node))
             .or_else(|| ports(pod, node))
             .or_else(|| fit(pod, node))
+            .or_else(|| self.restricted.clone())
             .or_else(|| self.volumes(node))
             .or_else(|| self.spread.refuse(node))
             .or_else(|| self.interpod.refuse(node))

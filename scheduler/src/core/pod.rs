@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
 
 use super::resources::{Resources, guessed, pod_requests};
+use super::volumes::used::{self, Used};
 
 /// A port taken on the node itself.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -138,7 +139,7 @@ pub struct PodInfo {
     pub preferred: Vec<Term>,
     pub spread: Vec<Spread>,
     pub gates: Vec<String>,
-    pub claims: Vec<String>,
+    pub claims: Vec<Used>,
     /// The spec, for node selectors; dropped from pods that run already, which are never judged again.
     pub spec: Option<Arc<PodSpec>>,
 }
@@ -147,6 +148,13 @@ impl PodInfo {
     #[must_use]
     pub fn key(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
+    }
+
+    /// The pod as its spec alone has it: a node that sets its pods' resources itself counts what it has granted.
+    #[must_use]
+    pub fn granted(pod: &Pod) -> Self {
+        let requests = pod.spec.as_ref().map(|spec| pod_requests(spec, None)).unwrap_or_default();
+        Self { requests, ..Self::new(pod) }
     }
 
     #[must_use]
@@ -165,7 +173,7 @@ impl PodInfo {
             .map(|wish| Term::new(&wish.pod_affinity_term, pod, wish.weight))
             .chain(fears.map(|fear| Term::new(&fear.pod_affinity_term, pod, -fear.weight)))
             .collect();
-        let requests = pod_requests(spec);
+        let requests = pod_requests(spec, pod.status.as_ref());
         let node = spec.node_name.clone().filter(|name| !name.is_empty());
         let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
         let status = pod.status.as_ref();
@@ -197,7 +205,7 @@ impl PodInfo {
             preferred,
             spread: spec.topology_spread_constraints.iter().flatten().map(|c| Spread::new(c, pod)).collect(),
             gates: spec.scheduling_gates.iter().flatten().map(|gate| gate.name.clone()).collect(),
-            claims: claims(spec, pod),
+            claims: used::by(pod),
             spec: node.is_none().then(|| Arc::new(spec.clone())),
             node,
         }
@@ -214,19 +222,6 @@ fn host_ports(spec: &PodSpec) -> Vec<HostPort> {
                 protocol: port.protocol.clone().unwrap_or_else(|| "TCP".into()),
                 ip: port.host_ip.clone().filter(|ip| !ip.is_empty()).unwrap_or_else(|| "0.0.0.0".into()),
             })
-        })
-        .collect()
-}
-
-/// Claims the pod names, and those the ephemeral volume controller makes for it.
-fn claims(spec: &PodSpec, pod: &Pod) -> Vec<String> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let volumes = spec.volumes.iter().flatten();
-    volumes
-        .filter_map(|volume| match (&volume.persistent_volume_claim, &volume.ephemeral) {
-            (Some(claim), _) => Some(claim.claim_name.clone()),
-            (None, Some(_)) => Some(format!("{name}-{}", volume.name)),
-            (None, None) => None,
         })
         .collect()
 }

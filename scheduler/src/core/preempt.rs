@@ -8,6 +8,7 @@ use super::diagnosis::{Diagnosis, preemption_message};
 use super::filter::Prepared;
 use super::node::NodeInfo;
 use super::pod::PodInfo;
+use super::volumes::restrictions;
 
 #[derive(Clone, Debug)]
 pub struct Preemption {
@@ -105,12 +106,13 @@ struct Trial {
 }
 
 impl Trial {
-    /// Copies pods only if they matter beyond their node (affinity, spreading); preemption is rare, scheduling is not.
+    /// Copies pods only if they matter beyond their node (affinity, spreading, claims); preemption is rare, scheduling is not.
     fn new(pod: &Arc<PodInfo>, node: &NodeInfo, cluster: &Cluster) -> Self {
         let wide = !pod.affinity.is_empty()
             || !pod.anti_affinity.is_empty()
             || pod.spread.iter().any(|constraint| constraint.required)
-            || !cluster.objectors.is_empty();
+            || !cluster.objectors.is_empty()
+            || restrictions::applies(pod, cluster);
         let mut copy = Cluster::default();
         copy.namespaces.clone_from(&cluster.namespaces);
         copy.storage.clone_from(&cluster.storage);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use quota::{Amounts, resources as rules};
+use schema::quantity::Quantity as Exact;
 
 /// What upstream assumes of a container that requests nothing, for scoring only: 100m CPU and 200 MiB.
 const DEFAULT_CPU: i64 = 100;
@@ -61,16 +63,26 @@ impl Resources {
         let mut resources = Self::default();
         for (name, quantity) in list.into_iter().flatten() {
             let amount = if name == "cpu" { milli(&quantity.0) } else { units(&quantity.0) }.unwrap_or(0);
-            match name.as_str() {
-                "cpu" => resources.cpu = amount,
-                "memory" => resources.memory = amount,
-                "ephemeral-storage" => resources.ephemeral = amount,
-                // Counted by the node itself, see `NodeInfo::most_pods`.
-                "pods" => {}
-                other => drop(resources.others.insert(other.to_owned(), amount)),
-            }
+            resources.set(name, amount);
         }
         resources
+    }
+
+    fn set(&mut self, name: &str, amount: i64) {
+        match name {
+            "cpu" => self.cpu = amount,
+            "memory" => self.memory = amount,
+            "ephemeral-storage" => self.ephemeral = amount,
+            // Counted by the node itself, see `NodeInfo::most_pods`.
+            "pods" => {}
+            other => drop(self.others.insert(other.to_owned(), amount)),
+        }
+    }
+
+    /// Whether some amount is less than `other`'s.
+    #[must_use]
+    pub fn is_below(&self, other: &Self) -> bool {
+        other.each().any(|(name, amount)| self.get(name) < amount)
     }
 
     pub fn add(&mut self, other: &Self) {
@@ -79,10 +91,6 @@ impl Resources {
 
     pub fn subtract(&mut self, other: &Self) {
         self.combine(other, |a, b| a.saturating_sub(b));
-    }
-
-    fn raise_to(&mut self, other: &Self) {
-        self.combine(other, i64::max);
     }
 
     fn combine(&mut self, other: &Self, f: impl Fn(i64, i64) -> i64) {
@@ -112,43 +120,43 @@ impl Resources {
     }
 }
 
-fn requests(container: &Container) -> Resources {
-    Resources::parse(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+fn amounts(list: Option<&BTreeMap<String, Quantity>>) -> Amounts {
+    let entries = list.into_iter().flatten();
+    let parsed = entries.filter_map(|(name, amount)| Some((name.clone(), Exact::parse(&amount.0).ok()?)));
+    parsed.collect()
 }
 
-/// What a pod needs at its neediest moment: its containers and sidecars together, or an init container with the sidecars
-/// started before it, whichever is more; plus overhead (KEP-753, `component-helpers/resource`). Pod-level requests,
-/// where given, replace the sum (KEP-2837).
+/// What a pod takes of its node; with its status, also what it still has while it is being resized. The rules are
+/// [`quota::resources`]', for quotas charge the same.
 #[must_use]
-pub fn pod_requests(spec: &PodSpec) -> Resources {
-    let mut running = Resources::default();
-    spec.containers.iter().for_each(|container| running.add(&requests(container)));
-    let (mut sidecars, mut starting) = (Resources::default(), Resources::default());
-    for container in spec.init_containers.iter().flatten() {
-        let wanted = requests(container);
-        if container.restart_policy.as_deref() == Some("Always") {
-            sidecars.add(&wanted);
-            running.add(&wanted);
-            starting.raise_to(&sidecars);
-        } else {
-            let mut both = sidecars.clone();
-            both.add(&wanted);
-            starting.raise_to(&both);
-        }
+pub fn pod_requests(spec: &PodSpec, status: Option<&PodStatus>) -> Resources {
+    let nothing = PodStatus::default();
+    let status = status.unwrap_or(&nothing);
+    let pending = status.conditions.iter().flatten().find(|condition| condition.type_ == "PodResizePending");
+    let infeasible = pending.is_some_and(|condition| condition.reason.as_deref() == Some("Infeasible"));
+    let wanted =
+        |container: &Container| amounts(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    let of = |container: &Container, statuses: Option<&Vec<ContainerStatus>>| {
+        let known = statuses.into_iter().flatten().find(|status| status.name == container.name);
+        let have = known.and_then(|known| {
+            let actual = amounts(known.resources.as_ref()?.requests.as_ref());
+            Some(rules::Have { actual, allocated: amounts(known.allocated_resources.as_ref()) })
+        });
+        rules::effective(wanted(container), have, infeasible)
+    };
+    let sum = rules::neediest(
+        spec.containers.iter().map(|container| of(container, status.container_statuses.as_ref())),
+        spec.init_containers.iter().flatten().map(|container| match container.restart_policy.as_deref() {
+            Some("Always") => (true, of(container, status.init_container_statuses.as_ref())),
+            _ => (false, wanted(container)),
+        }),
+    );
+    let own = amounts(spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()));
+    let mut resources = Resources::default();
+    for (name, amount) in rules::whole(sum, &own, &amounts(spec.overhead.as_ref())).iter() {
+        resources.set(name, if name == "cpu" { amount.milli_value() } else { amount.value() });
     }
-    running.raise_to(&starting);
-    if let Some(own) = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()) {
-        let level = Resources::parse(Some(own));
-        for name in own.keys() {
-            match name.as_str() {
-                "cpu" => running.cpu = level.cpu,
-                "memory" => running.memory = level.memory,
-                _ => {}
-            }
-        }
-    }
-    running.add(&Resources::parse(spec.overhead.as_ref()));
-    running
+    resources
 }
 
 /// CPU and memory with a modest guess for containers that request none, so that scoring still tells nodes apart.

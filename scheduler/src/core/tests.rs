@@ -84,7 +84,39 @@ fn a_pod_needs_what_its_neediest_moment_needs() {
         "overhead": { "cpu": "10m" },
     }))
     .unwrap();
-    assert_eq!(pod_requests(&spec).cpu, 1010);
+    assert_eq!(pod_requests(&spec, None).cpu, 1010);
+}
+
+#[test]
+fn room_is_free_when_a_resized_pod_has_left_it() {
+    let sized = |wanted: &str, actual: &str, reason: &str| {
+        let requests = |cpu: &str| json!({ "requests": { "cpu": cpu } });
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": { "name": "sized", "namespace": "default", "uid": "sized" },
+            "spec": { "nodeName": "w1", "containers": [{ "name": "c", "resources": requests(wanted) }] },
+            "status": {
+                "conditions": [{ "type": "PodResizePending", "status": "True", "reason": reason }],
+                "containerStatuses": [{ "name": "c", "ready": true, "restartCount": 0, "image": "", "imageID": "",
+                                        "resources": requests(actual), "allocatedResources": { "cpu": actual } }],
+            },
+        }))
+        .unwrap();
+        Arc::new(PodInfo::new(&pod))
+    };
+    let newcomer = pod("new-0", json!({ "nodeName": null, "nodeSelector": { "kubernetes.io/hostname": "w1" } }));
+    let cases = [
+        // Smaller in its spec, but not yet on its node.
+        ("500m", "1800m", "", false),
+        ("500m", "500m", "", true),
+        // It waits for more: that is promised to it, unless the node can never give it.
+        ("1800m", "500m", "Deferred", false),
+        ("1800m", "500m", "Infeasible", true),
+    ];
+    for (wanted, actual, reason, fits) in cases {
+        let mut cluster = cluster();
+        cluster.set_pod(sized(wanted, actual, reason));
+        assert_eq!(place(&mut cluster, &newcomer).is_ok(), fits, "{wanted} {actual} {reason}");
+    }
 }
 
 #[test]

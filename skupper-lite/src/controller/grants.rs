@@ -22,7 +22,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::api::{AccessGrant, Endpoint};
@@ -73,33 +73,20 @@ pub async fn spawn(
 ) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let app = Router::new().route("/{uid}", any(redeem)).with_state(requests);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    tokio::spawn(async move {
-        loop {
-            let place = Arc::clone(&places).acquire_owned().await.expect("nobody closes it");
-            let connection = match listener.accept().await {
-                Ok((connection, _)) => connection,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
+    tokio::spawn(runtime::listen::connections(listener, Some(MAX_CONNECTIONS), move |connection, _| {
+        let (config, service) = (config.borrow().clone(), TowerToHyperService::new(app.clone()));
+        async move {
+            let Some(config) = config else { return };
+            let serve = async {
+                let connection = TlsAcceptor::from(config).accept(connection).await?;
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                builder.serve_connection(TokioIo::new(connection), service).await
             };
-            let Some(config) = config.borrow().clone() else { continue };
-            let service = TowerToHyperService::new(app.clone());
-            tokio::spawn(async move {
-                let serve = async {
-                    let connection = TlsAcceptor::from(config).accept(connection).await?;
-                    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                    builder.serve_connection(TokioIo::new(connection), service).await
-                };
-                if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, serve).await {
-                    tracing::debug!(error, "grant connection failed");
-                }
-                drop(place);
-            });
+            if let Ok(Err(error)) = tokio::time::timeout(TIMEOUT, serve).await {
+                tracing::debug!(error, "grant connection failed");
+            }
         }
-    });
+    }));
     Ok(())
 }
 

@@ -36,6 +36,48 @@ pub const CHAPTER: Chapter = Chapter {
             ],
         },
         Exercise {
+            title: "A pod that is a file",
+            why: "A kubelet runs the pods of the files in `/etc/kubernetes/manifests`, with or without an API server; real \
+                  control planes start that way. What the API has of such a pod is a mirror: deleting it changes nothing.",
+            needs: None,
+            steps: &[
+                works(
+                    "kubectl run -n default echo --image=agnhost --dry-run=client -o yaml -- netexec | knetsim exec c0w1 -- sh -c 'cat > /etc/kubernetes/manifests/echo.yaml'",
+                    &[],
+                ),
+                works("kubectl wait -n default --for=create pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works("kubectl wait -n default --for=condition=Ready pod/echo-c0w1 --timeout=60s", &["condition met"]),
+                works(
+                    "kubectl get pod -n default echo-c0w1 -o jsonpath='{.metadata.annotations.kubernetes\\.io/config\\.source} of {.metadata.ownerReferences[0].kind} {.spec.nodeName}'",
+                    &["file of Node c0w1"],
+                ),
+                works(
+                    "RUN=$(kubectl get pod -n default echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}'); kubectl delete pod -n default echo-c0w1",
+                    &["deleted"],
+                ),
+                works(
+                    "kubectl wait -n default --for=create pod/echo-c0w1 --timeout=60s && kubectl wait -n default --for=condition=Ready pod/echo-c0w1 --timeout=60s",
+                    &["condition met"],
+                ),
+                works(
+                    "test \"$RUN\" = \"$(kubectl get pod -n default echo-c0w1 -o jsonpath='{.status.containerStatuses[0].containerID}')\" && echo the same container",
+                    &["the same container"],
+                ),
+                note("The node's own log folder has a page for every folder and each container's log:"),
+                works(
+                    "kubectl get --raw /api/v1/nodes/c0w1/proxy/logs/",
+                    &["<a href=\"containers/\">containers/</a>", "<a href=\"pods/\">pods/</a>"],
+                ),
+                works(
+                    "kubectl get --raw /api/v1/nodes/c0w1/proxy/logs/containers/ | grep -c echo-c0w1_default",
+                    &["~^1$"],
+                ),
+                note("Its end is the file's:"),
+                works("knetsim exec c0w1 -- rm /etc/kubernetes/manifests/echo.yaml", &[]),
+                works("kubectl wait -n default --for=delete pod/echo-c0w1 --timeout=60s", &["condition met"]),
+            ],
+        },
+        Exercise {
             title: "Network namespaces by hand",
             why: "A namespace has its own links, addresses, routes, rules and counters, and begins with nothing but a `lo` that \
                   is down. A veth pair is a cable: what goes in at one end comes out at the other, in whichever namespace that is.",

@@ -38,6 +38,9 @@ impl Graph {
         // A mirror pod is made by the node itself: it must not give the node access to anything.
         if pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_none() {
             objects.extend(references(&pod["spec"]).into_iter().map(|(kind, name)| (kind, namespace.clone(), name)));
+            let made = list(&pod["spec"]["volumes"]).filter(|volume| volume["ephemeral"].is_object());
+            let claims = made.filter_map(|volume| Some(format!("{name}-{}", volume["name"].as_str()?)));
+            objects.extend(claims.map(|claim| (Referred::Claim, namespace.clone(), claim)));
         }
         for object in &objects {
             *self.nodes.entry(object.clone()).or_default().entry(node.clone()).or_default() += 1;

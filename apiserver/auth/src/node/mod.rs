@@ -161,6 +161,7 @@ mod tests {
                     {"secret": {"secretName": "tls"}},
                     {"projected": {"sources": [{"serviceAccountToken": {}}, {"configMap": {"name": "kube-root-ca.crt"}}]}},
                     {"persistentVolumeClaim": {"claimName": "data"}},
+                    {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}},
                 ],
             },
         })
@@ -188,6 +189,8 @@ mod tests {
             ("get", "", "configmaps", "web", "env", true, false),
             ("get", "", "configmaps", "web", "kube-root-ca.crt", true, false),
             ("get", "", "persistentvolumeclaims", "web", "data", true, false),
+            ("get", "", "persistentvolumeclaims", "web", "a-scratch", true, false),
+            ("get", "", "persistentvolumeclaims", "web", "b-scratch", false, false),
             ("create", "", "serviceaccounts/token", "web", "bot", true, false),
             ("create", "", "serviceaccounts/token", "web", "admin", false, false),
             ("get", "", "pods", "web", "a", true, false),

@@ -158,11 +158,13 @@ pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
         errors.push(Error::forbidden(&spec(), detail));
     }
-    let milli = |claim: &Value| {
-        let text = super::quantity_text(claim.at("spec.resources.requests.storage"));
+    let milli = |claim: &Value, field: &str| {
+        let text = super::quantity_text(claim.at(field));
         schema::quantity::Quantity::parse(&text).map(|q| q.milli_value()).unwrap_or_default()
     };
-    if bound && milli(new) < milli(old) {
+    let asked = |claim: &Value| milli(claim, "spec.resources.requests.storage");
+    // What it asked for and did not get may be taken back.
+    if asked(new) < asked(old) && asked(new) <= milli(old, "status.capacity.storage") {
         let at = spec().child("resources").child("requests").child("storage");
         errors.push(Error::forbidden(&at, "field can not be less than status.capacity"));
     }

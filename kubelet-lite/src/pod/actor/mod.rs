@@ -34,6 +34,7 @@ use crate::node::Node;
 use crate::oci_runtime::sandbox::Notice;
 use crate::pause::protocol::Request;
 use crate::probes::{Kind, Verdict};
+use crate::static_pods::{self, mirror};
 use crate::volumes;
 use cni::libcni;
 
@@ -154,7 +155,11 @@ impl Actor {
     ) -> (mpsc::UnboundedSender<Event>, JoinHandle<()>) {
         let (events, inbox) = mpsc::unbounded_channel();
         let (wanted, receiver) = watch::channel(Wanted::default());
-        let writer = tokio::spawn(writer::run(node.client.clone(), (*pod).clone(), receiver));
+        let writer = if static_pods::is_static(&pod) {
+            tokio::spawn(mirror::run(node.clone(), pod.clone(), receiver))
+        } else {
+            tokio::spawn(writer::run(node.client.clone(), (*pod).clone(), receiver))
+        };
         let actor = Self {
             node,
             registry,
@@ -224,7 +229,8 @@ impl Actor {
         self.registry.remove(&self.namespace(), &self.pod.name_any(), &self.uid());
         volumes::remove(&self.node.pod_dir(&self.uid()));
         self.remove_logs();
-        if !self.gone {
+        // Of a static pod there is nothing left, whether the API server knows it or not.
+        if !self.gone && !static_pods::is_static(&self.pod) {
             let _ = self.writer.await;
         }
     }

@@ -96,7 +96,9 @@ fn size(list: Option<&BTreeMap<String, Quantity>>) -> i64 {
     list.and_then(|list| list.get("storage")).and_then(|quantity| units(&quantity.0)).unwrap_or(0)
 }
 
-fn capacity(volume: &PersistentVolume) -> i64 {
+/// What a volume has, in bytes.
+#[must_use]
+pub fn capacity(volume: &PersistentVolume) -> i64 {
     size(volume.spec.as_ref().and_then(|spec| spec.capacity.as_ref()))
 }
 
@@ -105,6 +107,12 @@ fn capacity(volume: &PersistentVolume) -> i64 {
 pub fn request(claim: &PersistentVolumeClaim) -> i64 {
     let resources = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref());
     size(resources.and_then(|resources| resources.requests.as_ref()))
+}
+
+/// What a claim has been given, in bytes.
+#[must_use]
+pub fn given(claim: &PersistentVolumeClaim) -> i64 {
+    size(claim.status.as_ref().and_then(|status| status.capacity.as_ref()))
 }
 
 /// Both are file systems, or both are devices.

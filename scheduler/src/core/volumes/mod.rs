@@ -3,8 +3,10 @@
 
 pub mod matching;
 pub mod plan;
+pub mod restrictions;
 #[cfg(test)]
 mod tests;
+pub mod used;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::Storage;
 use super::matching::{self, SELECTED_NODE, Seeker, annotation, class_of_claim, is_bound, is_reachable, volume_name};
+use super::used::{self, Used};
 use crate::core::filter::{Plugin, Refusal};
 use crate::core::pod::PodInfo;
 
@@ -45,9 +46,13 @@ impl Claims {
         let mut claims = Self::default();
         let refuse = |reason: String| Err(Refusal::new(Plugin::VolumeBinding, reason, false));
         let mut immediate = false;
-        for name in &pod.claims {
+        for Used { name, ephemeral } in &pod.claims {
             let Some(claim) = storage.claim(&format!("{}/{name}", pod.namespace)) else {
-                return refuse(format!("persistentvolumeclaim {name:?} not found"));
+                return refuse(if *ephemeral {
+                    format!("waiting for ephemeral volume controller to create the persistentvolumeclaim {name:?}")
+                } else {
+                    format!("persistentvolumeclaim {name:?} not found")
+                });
             };
             let volume = volume_name(claim);
             if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Lost") {
@@ -57,6 +62,9 @@ impl Claims {
             }
             if claim.metadata.deletion_timestamp.is_some() {
                 return refuse(format!("persistentvolumeclaim {name:?} is being deleted"));
+            }
+            if *ephemeral && let Err(why) = used::is_made_for(claim, &pod.namespace, &pod.name, &pod.uid) {
+                return refuse(why);
             }
             if is_bound(claim) {
                 claims.bound.push(storage.volume(volume).cloned());

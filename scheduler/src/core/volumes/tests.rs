@@ -60,8 +60,12 @@ fn claim(cluster: &mut Cluster, name: &str, annotations: Value, spec: Value, mor
 }
 
 fn pod(name: &str, claims: &[&str], selector: Value) -> Arc<PodInfo> {
-    let volumes: Vec<Value> =
-        claims.iter().map(|claim| json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } })).collect();
+    // A plus stands for an ephemeral volume.
+    let volume = |name: &&str| match name.strip_prefix('+') {
+        Some(name) => json!({ "name": name, "ephemeral": {} }),
+        None => json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }),
+    };
+    let volumes: Vec<Value> = claims.iter().map(volume).collect();
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "name": name, "namespace": "n", "uid": name },
         "spec": { "containers": [{ "name": "c" }], "volumes": volumes, "nodeSelector": selector },
@@ -108,13 +112,20 @@ fn claims_say_where_a_pod_can_go() {
     claim(&mut cluster, "large", none.clone(), large, none.clone());
     claim(&mut cluster, "small", none.clone(), class("by-hand"), none.clone());
     claim(&mut cluster, "leaving", none.clone(), class("later"), deleted);
+    let owned = |uid: &str| {
+        let owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "p", "uid": uid, "controller": true });
+        json!({ "metadata": { "ownerReferences": [owner] } })
+    };
+    claim(&mut cluster, "p-mine", none.clone(), class("later"), owned("p"));
+    claim(&mut cluster, "p-foreign", none.clone(), class("later"), owned("before"));
+    let waiting = "waiting for ephemeral volume controller to create the persistentvolumeclaim \"p-none\"";
     let not_helpful = "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.";
     let general = |words: &str| Err(format!("0/2 nodes are available: {words}. {not_helpful}"));
     let to = |node: &str, done: &[&str]| Ok((node.to_owned(), done.iter().map(|&text| text.to_owned()).collect()));
     let (w1, anywhere) = (json!({ "host": "w1" }), none);
     let conflict = "1 node(s) didn't match PersistentVolume's node affinity, 1 node(s) didn't match Pod's node \
                     affinity/selector";
-    let cases: [(&[&str], &Value, Placed); 15] = [
+    let cases: [(&[&str], &Value, Placed); 18] = [
         (&["on-w2"], &anywhere, to("w2", &[])),
         (&["on-w2"], &w1, general(conflict)),
         (
@@ -123,6 +134,9 @@ fn claims_say_where_a_pod_can_go() {
             general("2 node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"),
         ),
         (&["none"], &anywhere, general("persistentvolumeclaim \"none\" not found")),
+        (&["+none"], &anywhere, general(waiting)),
+        (&["+mine"], &w1, to("w1", &["p-mine=new"])),
+        (&["+foreign"], &anywhere, general("PVC n/p-foreign was not created for pod n/p (pod is not owner)")),
         (&["leaving"], &anywhere, general("persistentvolumeclaim \"leaving\" is being deleted")),
         (
             &["lost"],
@@ -142,6 +156,39 @@ fn claims_say_where_a_pod_can_go() {
     for (claims, selector, wanted) in cases {
         assert_eq!(place(&cluster, &pod("p", claims, selector.clone())), wanted, "{claims:?}");
     }
+}
+
+#[test]
+fn one_pod_alone_uses_what_is_its_own() {
+    let mut cluster = cluster();
+    let alone = json!({ "volumeName": "v1", "accessModes": ["ReadWriteOncePod"] });
+    let done = json!({ BIND_COMPLETED: "yes" });
+    claim(&mut cluster, "alone", done.clone(), alone, json!({}));
+    claim(&mut cluster, "shared", done, json!({ "volumeName": "v1" }), json!({}));
+    let with = |name: &str, claim: &str, priority: i32| {
+        let mut info = Arc::unwrap_or_clone(pod(name, &[claim], json!({})));
+        info.priority = priority;
+        Arc::new(info)
+    };
+    let users = [with("user", "alone", 5), with("sharer", "shared", 5), with("other", "+alone", 0)];
+    for user in &users {
+        cluster.assume(user, "w1");
+    }
+    let to_w1 = || Ok(("w1".to_owned(), vec![]));
+    assert_eq!(place(&cluster, &with("second", "shared", 0)), to_w1());
+    let words = "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access \
+                 mode already in-use by another pod. preemption: 0/2 nodes are available: 2 No preemption victims found \
+                 for incoming pod.";
+    assert_eq!(place(&cluster, &with("second", "alone", 5)), Err(words.to_owned()));
+    // Who is more important gets it, and nobody else has to leave.
+    let Decision::Evict(_, found) = decide(&with("second", "alone", 9), &cluster) else { panic!("it has the claim") };
+    assert_eq!(found.victims.iter().map(|victim| victim.name.as_str()).collect::<Vec<_>>(), ["user"]);
+    assert_eq!(found.node, "w1");
+    cluster.remove_pod("user");
+    assert_eq!(place(&cluster, &with("second", "alone", 0)), to_w1());
+    // A pod elsewhere is in the way, too, and its eviction there would not bring the pod to its volume.
+    cluster.assume(&users[0], "w2");
+    assert!(matches!(decide(&with("second", "alone", 9), &cluster), Decision::Impossible(_)));
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE; list and watch of a single name.
+//! The smallest API server: objects by path, GET, POST, PATCH (merge), DELETE; list and watch of a single name, or of
+//! a node's pods.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,6 +20,8 @@ use tokio::sync::watch;
 pub struct Fake {
     objects: Arc<Mutex<BTreeMap<String, Value>>>,
     changes: watch::Sender<u64>,
+    /// It answers nothing but that it cannot.
+    away: Arc<AtomicBool>,
     port: u16,
 }
 
@@ -25,7 +29,7 @@ impl Fake {
     pub async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let fake = Self { objects: Arc::default(), changes: watch::channel(0).0, port };
+        let fake = Self { objects: Arc::default(), changes: watch::channel(0).0, away: Arc::default(), port };
         let app = Router::new().fallback(answer).with_state(fake.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         fake
@@ -36,6 +40,11 @@ impl Fake {
         kube::Client::try_from(kube::Config::new(url)).expect("a client")
     }
 
+    /// Whether it answers from now on.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
     /// Stores an object, under a version of its own.
     pub fn put(&self, path: &str, mut object: Value) {
         let version = *self.changes.borrow() + 1;
@@ -44,6 +53,13 @@ impl Fake {
         }
         self.objects.lock().insert(path.to_owned(), object);
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Removes an object, whoever wants it.
+    pub fn remove(&self, path: &str) -> Option<Value> {
+        let removed = self.objects.lock().remove(path);
+        self.changes.send_modify(|count| *count += 1);
+        removed
     }
 
     pub fn get(&self, path: &str) -> Option<Value> {
@@ -125,6 +141,53 @@ fn listed(fake: &Fake, path: &str, name: &str) -> Response {
     ([("content-type", "application/json")], list.to_string()).into_response()
 }
 
+/// Whether a node's pods are asked for: all there are, for there is one node.
+fn all_pods(uri: &Uri) -> bool {
+    uri.path() == "/api/v1/pods" && uri.query().is_some_and(|query| query.contains("fieldSelector=spec.nodeName"))
+}
+
+impl Fake {
+    fn pods(&self) -> BTreeMap<String, Value> {
+        let objects = self.objects.lock();
+        objects
+            .iter()
+            .filter(|(path, _)| path.contains("/pods/"))
+            .map(|(path, pod)| (path.clone(), pod.clone()))
+            .collect()
+    }
+}
+
+fn listed_pods(fake: &Fake) -> Response {
+    let items: Vec<Value> = fake.pods().into_values().collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "metadata": { "resourceVersion": "1" }, "items": items });
+    ([("content-type", "application/json")], list.to_string()).into_response()
+}
+
+/// What has changed among the pods, each time something has.
+fn watched_pods(fake: Fake) -> Response {
+    let start = (fake.changes.subscribe(), BTreeMap::new());
+    let events = futures::stream::unfold(start, move |(mut changes, before): (_, BTreeMap<String, Value>)| {
+        let fake = fake.clone();
+        async move {
+            let mut lines = String::new();
+            let mut now = before.clone();
+            while lines.is_empty() {
+                now = fake.pods();
+                let gone = before.iter().filter(|(path, _)| !now.contains_key(*path)).map(|(_, pod)| ("DELETED", pod));
+                let changed = now.iter().filter(|(path, pod)| before.get(*path) != Some(*pod));
+                for (kind, object) in gone.chain(changed.map(|(_, pod)| ("MODIFIED", pod))) {
+                    lines.push_str(&format!("{}\n", json!({ "type": kind, "object": object })));
+                }
+                if lines.is_empty() {
+                    changes.changed().await.ok()?;
+                }
+            }
+            Some((Ok::<_, std::convert::Infallible>(lines), (changes, now)))
+        }
+    });
+    ([("content-type", "application/json")], axum::body::Body::from_stream(events)).into_response()
+}
+
 /// An event for each change, for as long as somebody listens.
 fn watched(fake: Fake, path: String, name: String) -> Response {
     let path = format!("{path}/{name}");
@@ -156,6 +219,13 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
         });
         (StatusCode::NOT_FOUND, [("content-type", "application/json")], status.to_string()).into_response()
     };
+    if fake.away.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    if all_pods(&uri) {
+        let watches = uri.query().unwrap_or_default().contains("watch=");
+        return if watches { watched_pods(fake) } else { listed_pods(&fake) };
+    }
     if let Some(name) = named(&uri) {
         return if uri.query().unwrap_or_default().contains("watch=") {
             watched(fake, path, name)
@@ -166,20 +236,20 @@ async fn answer(State(fake): State<Fake>, method: Method, uri: Uri, body: Bytes)
     let reply = match method {
         Method::GET => fake.get(&path),
         Method::POST => {
-            let name = body["metadata"]["name"].as_str().unwrap_or_default();
-            fake.put(&format!("{path}/{name}"), body.clone());
-            Some(body)
+            let mut body = body;
+            let at = format!("{path}/{}", body["metadata"]["name"].as_str().unwrap_or_default());
+            if body["metadata"]["uid"].is_null() {
+                body["metadata"]["uid"] = format!("made-{}", *fake.changes.borrow()).into();
+            }
+            fake.put(&at, body);
+            fake.get(&at)
         }
         Method::PATCH => fake.get(&path).and_then(|mut object| {
             merge(&mut object, &body);
             fake.put(&path, object);
             fake.get(&path)
         }),
-        Method::DELETE => {
-            let removed = fake.objects.lock().remove(&path);
-            fake.changes.send_modify(|count| *count += 1);
-            removed
-        }
+        Method::DELETE => fake.remove(&path),
         _ => None,
     };
     reply.map_or_else(missing, |object| ([("content-type", "application/json")], object.to_string()).into_response())
