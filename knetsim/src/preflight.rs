@@ -63,7 +63,7 @@ fn kernel() -> Vec<String> {
         ("tmpfs mounts", "mount -t tmpfs tmpfs /mnt", "unprivileged mounts"),
         (
             "overlay mounts",
-            "mount -t tmpfs tmpfs /mnt && mkdir /mnt/u /mnt/w && mount -t overlay overlay -o lowerdir=/etc,upperdir=/mnt/u,workdir=/mnt/w /mnt",
+            "mount -t tmpfs tmpfs /mnt && mkdir /mnt/l /mnt/u /mnt/w && mount -t overlay overlay -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt",
             "kernel 5.11 or newer with module overlay",
         ),
     ];

@@ -53,14 +53,22 @@ fn the_entrypoint_starts_both_clusters_on_etcd() {
             emulator.binary.parent().unwrap_or(Path::new("/")).display(),
             std::env::var("PATH").unwrap_or_default()
         );
-        let script = "ip link set lo up && exec scripts/container-entrypoint.sh sh -c \
-            'kubectl --context c0 get nodes -o name && kubectl --context c1 get nodes -o name && knetsim down'";
+        // Engines mount files into /etc, and volumes below /var; the nodes see what is there all the same.
+        let script = "ip link set lo up && \
+            for at in /etc/hosts /etc/hostname /etc/resolv.conf /var/lib/dpkg; do mount --bind $at $at; done && \
+            exec scripts/container-entrypoint.sh sh -c \
+            'kubectl --context c0 get nodes -o name && kubectl --context c1 get nodes -o name && \
+             knetsim exec c0w1 -- test -s /etc/passwd -a -s /var/lib/dpkg/status -a -d /var/lib/apt -a -w /etc && \
+             knetsim exec c0w1 -- touch /etc/made-on-c0w1 /var/lib/made-on-c0w1 && knetsim down'";
         let mut command = Command::new("unshare");
         command.args(CONTAINER).args(["sh", "-c", script]).current_dir(repository()).env("PATH", path);
         command.env("KNETSIM_DATA_DIR", &emulator.data_dir).env("HOME", dir.path());
         let said = shell::run(&mut command, Duration::from_secs(150))?.ok()?.stdout;
         for node in ["c0-control-plane", "c0w3", "c1-control-plane", "c1w3"] {
             ensure!(said.contains(&format!("node/{node}")), "{node} is not there: {said}");
+        }
+        for made in ["/etc/made-on-c0w1", "/var/lib/made-on-c0w1"] {
+            ensure!(!Path::new(made).exists(), "{made} is on the host");
         }
         ensure!(emulator.data_dir.join("c0/etcd").is_dir(), "the store of c0 is not etcd");
         // What pods wrote may belong to ids that only the emulator's user namespace knows.
