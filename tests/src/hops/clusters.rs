@@ -48,9 +48,8 @@ pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
 
 /// A pod of c1 asks the Deployment of c0 by the Listener's name, though pod ranges are the same on both sides.
 pub fn ask(emulator: &Emulator) -> anyhow::Result<Seen> {
-    for what in ["listener/web", "pod/client"] {
-        emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", what, "--timeout=60s"])?;
-    }
+    let ready = ["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "pod/client", "--timeout=60s"];
+    emulator.kubectl("c1", &ready)?;
     let (first, second) = both(|context| {
         Ok(emulator.kubectl(context, &["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"])?.stdout)
     })?;
@@ -92,8 +91,8 @@ pub fn mend(emulator: &Emulator) -> anyhow::Result<Seen> {
     };
     let before = both(restarts)?;
     let mend = emulator.knetsim(&["net", "mend", "c0", "wan"])?;
-    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Operational", "link/c0", "--timeout=60s"])?;
-    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "--timeout=60s"])?;
+    let ready = ["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "listener/web", "--timeout=60s"];
+    emulator.kubectl("c1", &ready)?;
     let answer = emulator.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
     ensure!(before == both(restarts)?, "something was restarted");

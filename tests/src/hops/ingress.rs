@@ -12,9 +12,8 @@ const ADDRESS: &str = "http://10.0.0.11:30080";
 /// Two paths on one address lead to two Deployments.
 pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
     emulator.kubectl("c0", &["apply", "-f", &emulator.demo("20-ingress.yaml")])?;
-    for name in ["svc1", "svc2"] {
-        emulator.kubectl("c0", &["-n", "demo", "rollout", "status", &format!("deployment/{name}"), "--timeout=60s"])?;
-    }
+    let available = ["wait", "--for=condition=Available", "deployment/svc1", "deployment/svc2", "--timeout=60s"];
+    emulator.kubectl("c0", &[&["-n", "demo"], available.as_slice()].concat())?;
     emulator.kubectl(
         "c0",
         &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"],
@@ -23,25 +22,13 @@ pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
     let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
     load.until(|answer, _| answer.contains("hello from svc1"))?;
     drop(load);
-    for name in ["svc1", "svc2"] {
-        let answer =
-            emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &format!("{ADDRESS}/{name}")])?;
-        ensure!(answer.stdout.trim() == format!("hello from {name}"), "/{name} answered {:?}", answer.stdout);
-    }
-    let missing = emulator.knetsim(&[
-        "exec",
-        "outside",
-        "--",
-        "curl",
-        "-sS",
-        "-m5",
-        "-o",
-        "/dev/null",
-        "-w",
-        "%{http_code}",
-        ADDRESS,
-    ])?;
-    ensure!(missing.stdout == "404", "/ answered {}", missing.stdout);
+    let script = format!(
+        "curl -sS -m5 -w ' %{{http_code}}\\n' {ADDRESS}/svc1 {ADDRESS}/svc2 && curl -sS -m5 -o /dev/null -w '%{{http_code}}' {ADDRESS}"
+    );
+    let answers = emulator.knetsim(&["exec", "outside", "--", "sh", "-c", &script])?.stdout;
+    let words: Vec<&str> = answers.split_whitespace().collect();
+    let expected = ["hello", "from", "svc1", "200", "hello", "from", "svc2", "200", "404"];
+    ensure!(words == expected, "/svc1, /svc2 and / answered {answers:?}");
     seen(format!("knetsim exec outside -- curl {ADDRESS}/svc1"), "hello from svc1 (and svc2; 404 elsewhere)")
 }
 
