@@ -10,7 +10,6 @@ mod process;
 mod wire;
 
 use http::Method;
-use process::ApiServer;
 use serde_json::{Value, json};
 use wire::{Ask, Connection, Target};
 
@@ -29,12 +28,7 @@ async fn ask(target: &Target, connection: &Connection, ask: Ask<'_>) -> (u16, Va
 
 #[test]
 fn bounds_are_upstreams() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
+    process::serving(async |server, _dir| {
         let target = &server.target;
         let connection = target.http2().await.unwrap();
         let post = |body: String| ask(target, &connection, Ask::new(Method::POST, MAPS, body));
@@ -75,12 +69,7 @@ fn bounds_are_upstreams() {
 
 #[test]
 fn answers_say_how_they_were_queued() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
+    process::serving(async |server, _dir| {
         let target = &server.target;
         let mut connection = target.http2().await.unwrap();
         let flow = "/apis/flowcontrol.apiserver.k8s.io/v1";
@@ -99,12 +88,7 @@ fn answers_say_how_they_were_queued() {
 /// Levels lend and borrow through the real server: a long list is seen in the demand of its level, and in what it is given.
 #[test]
 fn seats_are_lent() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
+    process::serving(async |server, _dir| {
         let target = &server.target;
         let connection = target.http2().await.unwrap();
         let long = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "a" }, "data": { "x": "x".repeat(200_000) } });

@@ -84,12 +84,7 @@ impl World {
 
 #[test]
 fn unusual_ways_to_speak() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
+    process::serving(async |server, dir| {
         let connection = server.target.http2().await.unwrap();
         let world = World { server, connection, dir };
         watches_over_websockets(&world).await;

@@ -10,7 +10,6 @@ mod process;
 mod wire;
 
 use http::Method;
-use process::ApiServer;
 use serde_json::{Value, json};
 use wire::{Ask, Connection, Target};
 
@@ -63,15 +62,12 @@ fn definition() -> Value {
 
 #[test]
 fn a_list_says_what_its_objects_say() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
+    process::serving(async |server, _dir| {
         let connection = server.target.http2().await.unwrap();
         let client = Client { target: &server.target, connection };
-        client.create("/api/v1/namespaces/default/serviceaccounts", &json!({ "metadata": { "name": "default" } })).await;
+        client
+            .create("/api/v1/namespaces/default/serviceaccounts", &json!({ "metadata": { "name": "default" } }))
+            .await;
         let things = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         client.create(things, &definition()).await;
         let pods = "/api/v1/namespaces/default/pods";
@@ -79,12 +75,18 @@ fn a_list_says_what_its_objects_say() {
         // Enough of them that the list comes in several pieces.
         let long = "\u{e9}\"\\".repeat(3000);
         for n in 0..30 {
-            let metadata = json!({ "name": format!("x{n}"), "labels": { "a.b/c": "l" }, "annotations": { "long": long } });
+            let metadata =
+                json!({ "name": format!("x{n}"), "labels": { "a.b/c": "l" }, "annotations": { "long": long } });
             let container = json!({ "name": "c", "image": "i", "env": [{ "name": "A", "value": "}]" }] });
             client.create(pods, &json!({ "metadata": metadata, "spec": { "containers": [container, { "name": "d", "image": "i" }] } })).await;
             let ports = json!([{ "port": 1, "name": "a" }, { "port": n }]);
             let spec = json!({ "size": n, "ports": ports, "unseen": { "size": 7 } });
-            client.create(stored, &json!({ "apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata, "spec": spec })).await;
+            client
+                .create(
+                    stored,
+                    &json!({ "apiVersion": "example.com/v1", "kind": "Thing", "metadata": metadata, "spec": spec }),
+                )
+                .await;
         }
         let converted = "/apis/example.com/v2/namespaces/default/things";
         for path in [pods, stored, converted] {
@@ -102,7 +104,10 @@ fn a_list_says_what_its_objects_say() {
                     // The age, always of so many seconds, may have changed meanwhile.
                     let ageless = |row: &Value| {
                         let cells = row["cells"].as_array().unwrap().iter();
-                        cells.filter(|cell| !cell.as_str().is_some_and(|text| text.ends_with('s'))).cloned().collect::<Vec<_>>()
+                        cells
+                            .filter(|cell| !cell.as_str().is_some_and(|text| text.ends_with('s')))
+                            .cloned()
+                            .collect::<Vec<_>>()
                     };
                     assert_eq!(ageless(row), ageless(&one["rows"][0]), "{path} {name}");
                     assert_eq!(row["object"], one["rows"][0]["object"], "{path} {name}");
@@ -119,7 +124,10 @@ fn a_list_says_what_its_objects_say() {
             let bare = client.get(path, PARTIAL).await;
             assert_eq!(bare["kind"], "PartialObjectMetadataList");
             let metadata: Vec<&Value> = items.iter().map(|item| &item["metadata"]).collect();
-            assert_eq!(bare["items"].as_array().unwrap().iter().map(|item| &item["metadata"]).collect::<Vec<_>>(), metadata);
+            assert_eq!(
+                bare["items"].as_array().unwrap().iter().map(|item| &item["metadata"]).collect::<Vec<_>>(),
+                metadata
+            );
         }
         let row = &client.get(pods, TABLE).await["rows"][3]["cells"];
         assert_eq!((&row[0], &row[1], &row[2]), (&json!("x11"), &json!("0/2"), &json!("Pending")));

@@ -5,6 +5,7 @@
 
 pub mod link;
 pub mod memory;
+pub mod mount_flags;
 pub mod netns;
 pub mod nft;
 pub mod pod;

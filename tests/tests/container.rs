@@ -53,9 +53,12 @@ fn the_entrypoint_starts_both_clusters_on_etcd() {
             emulator.binary.parent().unwrap_or(Path::new("/")).display(),
             std::env::var("PATH").unwrap_or_default()
         );
-        // Engines mount files into /etc, and volumes below /var; the nodes see what is there all the same.
+        // Engines mount files into /etc, and volumes below /var; the nodes see what is there all the same. Some volumes
+        // are mounted with restrictions that nobody in the emulator may lift.
         let script = "ip link set lo up && \
             for at in /etc/hosts /etc/hostname /etc/resolv.conf /var/lib/dpkg; do mount --bind $at $at; done && \
+            mkdir -p $KNETSIM_DATA_DIR && mount --bind $KNETSIM_DATA_DIR $KNETSIM_DATA_DIR && \
+            mount -o remount,bind,nosuid,nodev $KNETSIM_DATA_DIR && \
             exec scripts/container-entrypoint.sh sh -c \
             'kubectl --context c0 get nodes -o name && kubectl --context c1 get nodes -o name && \
              knetsim exec c0w1 -- test -s /etc/passwd -a -s /var/lib/dpkg/status -a -d /var/lib/apt -a -w /etc && \

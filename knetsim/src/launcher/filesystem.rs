@@ -77,19 +77,7 @@ pub fn mount_all(layout: &Layout, groups: &[PathBuf]) -> anyhow::Result<()> {
 fn protect_cgroups(root: &Path, own: &[PathBuf]) -> anyhow::Result<()> {
     for path in mount_points()?.iter().filter(|path| path.starts_with(root) && !own.contains(path)) {
         // The flags that a mount has already may be locked, and must then be given again.
-        let has = nix::sys::statvfs::statvfs(path)?.flags();
-        let mut flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
-        for (seen, flag) in [
-            (nix::sys::statvfs::FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
-            (nix::sys::statvfs::FsFlags::ST_NODEV, MsFlags::MS_NODEV),
-            (nix::sys::statvfs::FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
-            (nix::sys::statvfs::FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
-            (nix::sys::statvfs::FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
-        ] {
-            if has.contains(seen) {
-                flags |= flag;
-            }
-        }
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY | kernel::mount_flags::of(path)?;
         mount(None::<&str>, path, None::<&str>, flags, None::<&str>)
             .with_context(|| format!("making {} read-only", path.display()))?;
     }

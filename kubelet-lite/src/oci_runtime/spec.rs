@@ -245,7 +245,10 @@ fn mounts(c: &Container) -> Vec<Value> {
             Propagation::HostToContainer => "rslave",
             Propagation::Bidirectional => "rshared",
         });
-        options.extend(bind.no_exec.then_some("noexec"));
+        // A data folder may lie on a file system that is mounted so: an engine's volume, a partition for homes.
+        let given = kernel::mount_flags::restrictions(&bind.source);
+        options.extend(bind.no_exec.then_some("noexec").filter(|name| !given.contains(name)));
+        options.extend(given);
         list.push(json!({ "destination": bind.target, "type": "bind", "source": bind.source, "options": options }));
     }
     list

@@ -3,7 +3,7 @@
 use super::{CostEstimate, Coster, EntrySize, Operand, SizeEstimate, step};
 use crate::{
     ast::{Expr, Kind, Literal},
-    price::{LIST, REGEX, TRAVERSAL},
+    price::{self, LIST, REGEX, TRAVERSAL},
     types::Type,
 };
 
@@ -117,45 +117,8 @@ impl Coster<'_> {
         let first = args.first();
         let walk = |factor: f64| first.map(|arg| only(self.measure(arg).cost(factor * TRAVERSAL)));
         match function {
-            "check" => Some(only(CostEstimate::fixed(350_000))),
-            "serviceAccount"
-            | "path"
-            | "group"
-            | "resource"
-            | "subresource"
-            | "namespace"
-            | "name"
-            | "allowed"
-            | "reason"
-            | "error"
-            | "errored"
-            | "masked"
-            | "prefixLength"
-            | "family"
-            | "isUnspecified"
-            | "isLoopback"
-            | "isLinkLocalMulticast"
-            | "isLinkLocalUnicast"
-            | "isGlobalUnicast"
-            | "format.named"
-            | "sign"
-            | "asInteger"
-            | "isInteger"
-            | "asApproximateFloat"
-            | "isGreaterThan"
-            | "isLessThan"
-            | "compareTo"
-            | "add"
-            | "sub"
-            | "major"
-            | "minor"
-            | "patch"
-            | "getScheme"
-            | "getHostname"
-            | "getHost"
-            | "getPort"
-            | "getEscapedPath"
-            | "getQuery" => one,
+            "check" => Some(only(CostEstimate::fixed(price::CHECK))),
+            function if price::CHEAP.contains(&function) => one,
             "fieldSelector" | "labelSelector" => {
                 let size = self.measure(first?);
                 let requirements = size.cost(0.5).scaled(50.0);
