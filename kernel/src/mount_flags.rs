@@ -38,9 +38,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_mounts_that_every_machine_has() {
-        assert_eq!(restrictions(Path::new("/proc")), ["nosuid", "nodev", "noexec"]);
-        assert!(of(Path::new("/proc")).unwrap().contains(MsFlags::MS_NOSUID));
+    fn as_the_kernels_own_table_says() {
+        let table = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut seen = 0;
+        for path in ["/", "/proc", "/sys", "/dev"] {
+            // The last mount at a path is the one to be seen.
+            let last =
+                table.lines().rev().map(|line| line.split(' ').collect::<Vec<_>>()).find(|words| words[1] == path);
+            let Some(words) = last else { continue };
+            let named = |name: &&str| words[3].split(',').any(|option| option == *name);
+            let expected: Vec<&str> = ["nosuid", "nodev", "noexec"].into_iter().filter(named).collect();
+            assert_eq!(restrictions(Path::new(path)), expected, "{path}");
+            seen += 1;
+        }
+        assert!(seen > 0, "no mount is known");
         assert!(restrictions(Path::new("/nowhere")).is_empty() && of(Path::new("/nowhere")).is_err());
+    }
+
+    #[test]
+    fn names_and_flags_are_those_of_one_restriction() {
+        for (seen, flag, name) in RESTRICTIONS {
+            assert_eq!(
+                format!("{seen:?}").to_lowercase().contains(name),
+                format!("{flag:?}").to_lowercase().contains(name)
+            );
+        }
     }
 }
