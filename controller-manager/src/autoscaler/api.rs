@@ -65,8 +65,7 @@ fn words(error: &kube::Error, what: &str) -> String {
         kube::Error::Api(status) if says_nothing(status) => {
             format!("{} {what}", generic(status.code, &status.message))
         }
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => other.words(),
     }
 }
 

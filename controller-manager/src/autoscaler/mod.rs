@@ -39,7 +39,7 @@ use self::proposal::{Target, propose};
 use self::status::{ABLE, ACTIVE, LIMITED};
 use crate::context::{Context, reference, tell};
 use crate::framework::meta::{key_of, split_key, to_seconds};
-use crate::framework::{Controller, Outcome, Queue, drive};
+use crate::framework::{ApiError, Controller, Outcome, Queue, drive};
 
 /// The flags of upstream's controller.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +105,7 @@ impl Controller for Autoscaler {
         }
         wanted.status = Some(pass.status);
         if let Err(error) = self.context.kinds.autoscalers.update_status(&object, &wanted).await {
-            let text = match &error {
-                kube::Error::Api(status) => status.message.clone(),
-                other => other.to_string(),
-            };
-            self.warn(&object, "FailedUpdateStatus", text);
+            self.warn(&object, "FailedUpdateStatus", error.words());
         }
         // A failure is no reason to come earlier: the next look is a fresh one anyway.
         Ok(Some(self.settings.sync_period))

@@ -9,6 +9,8 @@ pub trait ApiError {
     fn namespace_terminating(&self) -> bool;
     /// The request itself is wrong: sending it again helps nothing until its input changes.
     fn is_invalid(&self) -> bool;
+    /// What the API server said, or else why it said nothing: for events and conditions.
+    fn words(&self) -> String;
 }
 
 impl ApiError for kube::Error {
@@ -33,6 +35,13 @@ impl ApiError for kube::Error {
 
     fn is_invalid(&self) -> bool {
         reason_of(self).is_some_and(|(code, _)| code == 422)
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Api(status) => status.message.clone(),
+            other => other.to_string(),
+        }
     }
 }
 

@@ -253,10 +253,7 @@ impl Jobs {
             // Nothing can be created in a dying namespace, and nobody needs to be told.
             Err(error) if error.namespace_terminating() => return,
             Err(error) => {
-                let why = match error {
-                    kube::Error::Api(status) => status.message.clone(),
-                    other => other.to_string(),
-                };
+                let why = error.words();
                 let reason = if deleting { "FailedDelete" } else { "FailedCreate" };
                 let doing = if deleting { "deleting" } else { "creating" };
                 (EventType::Warning, reason, format!("Error {doing}: {why}"))

@@ -7,7 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use super::kinds::{Counts, Failure, Replicated};
 use crate::framework::meta::{is_deleting, label};
-use crate::framework::pods;
+use crate::framework::{ApiError, pods};
 
 #[derive(Debug)]
 pub enum Plan {
@@ -19,10 +19,7 @@ pub enum Plan {
 impl Plan {
     /// The condition ReplicaFailure for a plan that could not be carried out.
     pub fn failure(&self, error: &kube::Error) -> Failure {
-        let message = match error {
-            kube::Error::Api(status) => status.message.clone(),
-            other => other.to_string(),
-        };
+        let message = error.words();
         Failure { reason: if matches!(self, Self::Delete(_)) { "FailedDelete" } else { "FailedCreate" }, message }
     }
 }

@@ -10,7 +10,7 @@ use scheduler::core::volumes::used;
 
 use crate::context::{Context, reference, tell};
 use crate::framework::meta::{controller_of, controller_reference, is_deleting, key_of, split_key};
-use crate::framework::{Controller, Outcome, Queue, drive};
+use crate::framework::{ApiError, Controller, Outcome, Queue, drive};
 
 struct Maker {
     context: Arc<Context>,
@@ -95,12 +95,8 @@ impl Controller for Maker {
                 continue;
             }
             if let Err(error) = kinds.claims.create(&wanted).await {
-                let words = match &error {
-                    kube::Error::Api(status) => status.message.clone(),
-                    other => other.to_string(),
-                };
                 let claim = wanted.metadata.name.as_deref().unwrap_or_default();
-                self.complain(&pod, volume, &format!("create PVC {claim}: {words}"));
+                self.complain(&pod, volume, &format!("create PVC {claim}: {}", error.words()));
                 return Err(error);
             }
         }

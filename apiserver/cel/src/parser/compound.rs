@@ -116,13 +116,8 @@ impl Parser<'_> {
             let value = self.expr()?;
             height = height.max(value.height);
             elements.push(Element { value: value.expr, optional });
-            if !self.ends("]") {
-                if self.is(",") {
-                    self.next += 1;
-                } else {
-                    self.expect("]")?;
-                    break;
-                }
+            if !self.goes_on("]")? {
+                break;
             }
         }
         Ok(Sub { expr: Expr { id, kind: Kind::List(elements) }, height })
@@ -148,15 +143,23 @@ impl Parser<'_> {
             let value = self.expr()?;
             height = height.max(key.height).max(value.height);
             entries.push(Entry { key: key.expr, value: value.expr, optional });
-            if !self.ends("}") {
-                if self.is(",") {
-                    self.next += 1;
-                } else {
-                    self.expect("}")?;
-                    break;
-                }
+            if !self.goes_on("}")? {
+                break;
             }
         }
         Ok(Sub { expr: Expr { id, kind: Kind::Map(entries) }, height })
+    }
+
+    /// Passes what stands behind an element; whether another one, or the end, may follow.
+    fn goes_on(&mut self, close: &'static str) -> Parsed<bool> {
+        if self.ends(close) {
+            return Ok(true);
+        }
+        if self.is(",") {
+            self.next += 1;
+            return Ok(true);
+        }
+        self.expect(close)?;
+        Ok(false)
     }
 }
