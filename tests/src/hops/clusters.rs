@@ -2,25 +2,24 @@
 
 use anyhow::{Context, ensure};
 
-use super::{Seen, seen};
-use crate::emulator::Emulator;
+use super::{Scene, Seen, seen};
 
 const NAME: &str = "web-of-c0";
 
 /// A site; that of c0 can be linked to.
-pub fn site(emulator: &Emulator, context: &str, manifest: &str) -> anyhow::Result<Seen> {
-    emulator.apply(context, &emulator.demo(manifest))?;
+pub fn site(scene: &Scene, context: &str, manifest: &str) -> anyhow::Result<Seen> {
+    scene.apply(context, &scene.demo(manifest))?;
     let site = format!("site/{context}");
     let ready = ["-n", "demo", "wait", "--for=condition=Ready", &site, "--timeout=80s"];
-    seen(emulator.kubectl(context, &ready)?.command, "Ready")
+    seen(scene.kubectl(context, &ready)?.command, "Ready")
 }
 
 /// The sites are linked by a token that c0 grants and c1 redeems.
-pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let exists = emulator.try_kubectl("c1", &["-n", "demo", "get", "link"])?;
+pub fn link(scene: &Scene) -> anyhow::Result<Seen> {
+    let exists = scene.try_kubectl("c1", &["-n", "demo", "get", "link"])?;
     if !exists.stdout.contains("c0") {
-        emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "accessgrant/c1", "--timeout=60s"])?;
-        let grant = emulator.kubectl("c0", &["-n", "demo", "get", "accessgrant", "c1", "-o", "json"])?.json()?;
+        let ready = ["-n", "demo", "wait", "--for=condition=Ready", "accessgrant/c1", "--timeout=60s", "-o", "json"];
+        let grant = scene.kubectl("c0", &ready)?.json()?;
         let status = |field: &str| {
             grant["status"][field]
                 .as_str()
@@ -37,21 +36,21 @@ pub fn link(emulator: &Emulator) -> anyhow::Result<Seen> {
         std::fs::write(&file, token.to_string())?;
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
-        emulator.kubectl("c1", &["apply", "-f", &file.to_string_lossy()])?;
+        scene.kubectl("c1", &["apply", "-f", &file.to_string_lossy()])?;
         // The link is there once the token has been taken.
         let redeemed = ["-n", "demo", "wait", "--for=condition=Redeemed", "accesstoken/c0", "--timeout=60s"];
-        emulator.kubectl("c1", &redeemed)?;
+        scene.kubectl("c1", &redeemed)?;
     }
-    let ready = emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "--timeout=60s"])?;
+    let ready = scene.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "--timeout=60s"])?;
     seen(ready.command, "the link is operational")
 }
 
 /// A pod of c1 asks the Deployment of c0 by the Listener's name, though pod ranges are the same on both sides.
-pub fn ask(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn ask(scene: &Scene) -> anyhow::Result<Seen> {
     let ready = ["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "pod/client", "--timeout=60s"];
-    emulator.kubectl("c1", &ready)?;
+    scene.kubectl("c1", &ready)?;
     let (first, second) = both(|context| {
-        Ok(emulator.kubectl(context, &["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"])?.stdout)
+        Ok(scene.kubectl(context, &["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"])?.stdout)
     })?;
     let sorted = |text: &str| {
         let mut all: Vec<_> = text.split(' ').map(str::to_owned).collect();
@@ -59,41 +58,41 @@ pub fn ask(emulator: &Emulator) -> anyhow::Result<Seen> {
         all
     };
     ensure!(sorted(&first) == sorted(&second), "the pod ranges differ: {first} and {second}");
-    let answer = emulator.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
+    let answer = scene.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
     seen(format!("kubectl --context c1 -n demo exec client -- curl http://{NAME}/hostname"), answer.stdout.trim())
 }
 
 /// Without the WAN the request fails, and the conditions say why.
-pub fn cut(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let cut = emulator.knetsim(&["net", "cut", "c0", "wan"])?;
-    let answer = emulator.try_kubectl(
+pub fn cut(scene: &Scene) -> anyhow::Result<Seen> {
+    let cut = scene.knetsim(&["net", "cut", "c0", "wan"])?;
+    let answer = scene.try_kubectl(
         "c1",
         &["-n", "demo", "exec", "client", "--", "curl", "-sS", "-m5", &format!("http://{NAME}/hostname")],
     )?;
     ensure!(answer.code != 0, "c0 answers although the WAN is cut: {}", answer.stdout);
-    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Operational=False", "link/c0", "--timeout=60s"])?;
     let path = r#"jsonpath={.status.conditions[?(@.type=="Operational")].message}"#;
-    let condition = emulator.kubectl("c1", &["-n", "demo", "get", "link", "c0", "-o", path])?;
-    emulator.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready=False", "listener/web", "--timeout=60s"])?;
+    let lost = ["-n", "demo", "wait", "--for=condition=Operational=False", "link/c0", "--timeout=60s", "-o", path];
+    let condition = scene.kubectl("c1", &lost)?;
+    scene.kubectl("c1", &["-n", "demo", "wait", "--for=condition=Ready=False", "listener/web", "--timeout=60s"])?;
     // The router in between says so; nobody has to wait for silence.
     ensure!(condition.stdout.contains("Network is unreachable"), "the link says {:?}", condition.stdout);
     seen(cut.command, format!("the request fails; link: {}", condition.stdout))
 }
 
 /// With the WAN back everything works again, and nothing was restarted.
-pub fn mend(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn mend(scene: &Scene) -> anyhow::Result<Seen> {
     // Pods may come and go meanwhile, but none is restarted.
     let restarts = |context: &str| -> anyhow::Result<u32> {
         let path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
-        let counts = emulator.kubectl(context, &["-n", "demo", "get", "pods", "-o", path])?.stdout;
+        let counts = scene.kubectl(context, &["-n", "demo", "get", "pods", "-o", path])?.stdout;
         counts.split_whitespace().map(|count| Ok(count.parse::<u32>()?)).sum()
     };
     let before = both(restarts)?;
-    let mend = emulator.knetsim(&["net", "mend", "c0", "wan"])?;
+    let mend = scene.knetsim(&["net", "mend", "c0", "wan"])?;
     let ready = ["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "listener/web", "--timeout=60s"];
-    emulator.kubectl("c1", &ready)?;
-    let answer = emulator.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
+    scene.kubectl("c1", &ready)?;
+    let answer = scene.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
     ensure!(before == both(restarts)?, "something was restarted");
     seen(mend.command, format!("works again, nothing restarted: {}", answer.stdout.trim()))

@@ -3,29 +3,28 @@
 use anyhow::ensure;
 
 use super::load::Load;
-use super::{Seen, seen};
-use crate::emulator::Emulator;
+use super::{Scene, Seen, seen};
 
 /// The ingress controller's node port (manifests/system/ingress-nginx.yaml).
 const ADDRESS: &str = "http://10.0.0.11:30080";
 
 /// Two paths on one address lead to two Deployments.
-pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
-    emulator.kubectl("c0", &["apply", "-f", &emulator.demo("20-ingress.yaml")])?;
+pub fn paths(scene: &Scene) -> anyhow::Result<Seen> {
+    scene.kubectl("c0", &["apply", "-f", &scene.demo("20-ingress.yaml")])?;
     let available = ["wait", "--for=condition=Available", "deployment/svc1", "deployment/svc2", "--timeout=60s"];
-    emulator.kubectl("c0", &[&["-n", "demo"], available.as_slice()].concat())?;
-    emulator.kubectl(
+    scene.kubectl("c0", &[&["-n", "demo"], available.as_slice()].concat())?;
+    scene.kubectl(
         "c0",
         &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"],
     )?;
     // The address is written when nginx has the route; endpoints may have come after it.
-    let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
+    let mut load = Load::from_outside(scene, &format!("{ADDRESS}/svc1"))?;
     load.until(|answer, _| answer.contains("hello from svc1"))?;
     drop(load);
     let script = format!(
         "curl -sS -m5 -w ' %{{http_code}}\\n' {ADDRESS}/svc1 {ADDRESS}/svc2 && curl -sS -m5 -o /dev/null -w '%{{http_code}}' {ADDRESS}"
     );
-    let answers = emulator.knetsim(&["exec", "outside", "--", "sh", "-c", &script])?.stdout;
+    let answers = scene.knetsim(&["exec", "outside", "--", "sh", "-c", &script])?.stdout;
     let words: Vec<&str> = answers.split_whitespace().collect();
     let expected = ["hello", "from", "svc1", "200", "hello", "from", "svc2", "200", "404"];
     ensure!(words == expected, "/svc1, /svc2 and / answered {answers:?}");
@@ -33,13 +32,13 @@ pub fn paths(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// A path is turned to another Service under load: the new route serves, no request is lost.
-pub fn edit(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let mut load = Load::from_outside(emulator, &format!("{ADDRESS}/svc1"))?;
+pub fn edit(scene: &Scene) -> anyhow::Result<Seen> {
+    let mut load = Load::from_outside(scene, &format!("{ADDRESS}/svc1"))?;
     for name in ["svc2", "svc1"] {
         let patch = format!(
             r#"[{{"op":"replace","path":"/spec/rules/0/http/paths/0/backend/service/name","value":"{name}"}}]"#
         );
-        emulator.kubectl("c0", &["-n", "demo", "patch", "ingress", "web", "--type=json", "-p", &patch])?;
+        scene.kubectl("c0", &["-n", "demo", "patch", "ingress", "web", "--type=json", "-p", &patch])?;
         load.until(|answer, _| answer.contains(&format!("hello from {name}")))?;
         load.until(|_, count| count >= 15)?;
     }

@@ -16,7 +16,40 @@ mod walk;
 
 pub use walk::walk;
 
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use crate::emulator::Emulator;
+use pods::Places;
+
+/// What the hops of one walk share: the emulator, and where the first roll-out put the pods.
+pub struct Scene {
+    emulator: Emulator,
+    rolled_out: Mutex<Option<Arc<Places>>>,
+}
+
+impl Scene {
+    fn new(emulator: Emulator) -> Self {
+        Self { emulator, rolled_out: Mutex::default() }
+    }
+
+    /// Where the pods are between the roll-out and the first hop that scales: who comes first asks for all.
+    fn rolled_out(&self) -> anyhow::Result<Arc<Places>> {
+        let mut known = self.rolled_out.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some(places) => Ok(places.clone()),
+            None => Ok(known.insert(Arc::new(pods::places(self)?)).clone()),
+        }
+    }
+}
+
+impl Deref for Scene {
+    type Target = Emulator;
+
+    fn deref(&self) -> &Emulator {
+        &self.emulator
+    }
+}
 
 /// What a hop shows when it went well: the command that tells the story, and what it said, in one line each.
 pub struct Seen {
@@ -34,27 +67,27 @@ pub struct Hop {
     pub name: &'static str,
     /// Hops above this one in the table that must have gone well before.
     pub after: &'static [&'static str],
-    pub run: fn(&Emulator) -> anyhow::Result<Seen>,
+    pub run: fn(&Scene) -> anyhow::Result<Seen>,
 }
 
-const fn hop(name: &'static str, after: &'static [&'static str], run: fn(&Emulator) -> anyhow::Result<Seen>) -> Hop {
+const fn hop(name: &'static str, after: &'static [&'static str], run: fn(&Scene) -> anyhow::Result<Seen>) -> Hop {
     Hop { name, after, run }
 }
 
 /// All hops but the last, which takes everything away again.
 pub const HOPS: &[Hop] = &[
-    hop("nodes of c0", &[], |e| nodes::ready(e, "c0")),
-    hop("nodes of c1", &[], |e| nodes::ready(e, "c1")),
+    hop("nodes of c0", &[], |s| nodes::ready(s, "c0")),
+    hop("nodes of c1", &[], |s| nodes::ready(s, "c1")),
     hop("node to node", &[], nodes::ping),
     // Cuts c0 off from the WAN for a moment: nothing that comes from outside may be under way.
     hop("cluster to cluster", &[], nodes::by_way_of_wan),
-    hop("add-ons of c0", &[], |e| nodes::add_ons(e, "c0")),
-    hop("add-ons of c1", &[], |e| nodes::add_ons(e, "c1")),
+    hop("add-ons of c0", &[], |s| nodes::add_ons(s, "c0")),
+    hop("add-ons of c1", &[], |s| nodes::add_ons(s, "c1")),
     hop("apply", &[], pods::apply),
     hop("roll out", &["apply"], pods::roll_out),
     hop("one pod a worker", &["roll out"], pods::spread),
-    hop("pod to pod, same node", &["roll out"], |e| pods::talk(e, true)),
-    hop("pod to pod, across", &["roll out"], |e| pods::talk(e, false)),
+    hop("pod to pod, same node", &["roll out"], |s| pods::talk(s, true)),
+    hop("pod to pod, across", &["roll out"], |s| pods::talk(s, false)),
     hop("VXLAN on the wire", &["roll out"], pods::vxlan),
     hop("logs", &["roll out"], pods::logs),
     hop("logs, followed", &["logs"], pods::follow),
@@ -81,8 +114,8 @@ pub const HOPS: &[Hop] = &[
     hop("NodePort from outside", &["cluster to cluster", "roll out"], services::node_port),
     hop("Ingress from outside", &["cluster to cluster", "apply"], ingress::paths),
     hop("Ingress edited", &["Ingress from outside"], ingress::edit),
-    hop("site c0", &["apply"], |e| clusters::site(e, "c0", "40-skupper-c0.yaml")),
-    hop("site c1", &[], |e| clusters::site(e, "c1", "50-skupper-c1.yaml")),
+    hop("site c0", &["apply"], |s| clusters::site(s, "c0", "40-skupper-c0.yaml")),
+    hop("site c1", &[], |s| clusters::site(s, "c1", "50-skupper-c1.yaml")),
     hop("sites linked", &["cluster to cluster", "site c0", "site c1"], clusters::link),
     hop("c1 asks c0", &["sites linked", "roll out", "add-ons of c1"], clusters::ask),
     hop("WAN cut", &["c1 asks c0", "NodePort from outside", "Ingress edited"], clusters::cut),

@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 
-use super::{Seen, seen};
-use crate::emulator::Emulator;
+use super::{Scene, Seen, seen};
 
 /// Four nodes Ready, each with its own address, as `kubectl get nodes -o wide` prints them.
-pub fn ready(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
-    let wide = emulator.kubectl(context, &["get", "nodes", "-o", "wide"])?;
+pub fn ready(scene: &Scene, context: &str) -> anyhow::Result<Seen> {
+    let wide = scene.kubectl(context, &["get", "nodes", "-o", "wide"])?;
     let rows: Vec<Vec<&str>> = wide.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
     ensure!(rows.len() == 4, "{} nodes instead of 4:\n{}", rows.len(), wide.stdout);
     for row in &rows {
@@ -23,9 +22,9 @@ pub fn ready(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
 }
 
 /// Cluster DNS, the ingress controller and the Skupper controller serve.
-pub fn add_ons(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
+pub fn add_ons(scene: &Scene, context: &str) -> anyhow::Result<Seen> {
     let wait = ["wait", "-A", "--for=condition=Available", "deployment", "-l", "knetsim.dev/add-on", "--timeout=80s"];
-    let said = emulator.kubectl(context, &wait)?;
+    let said = scene.kubectl(context, &wait)?;
     let names: Vec<_> =
         said.lines().filter_map(|line| line.strip_prefix("deployment.apps/")?.split(' ').next()).collect();
     ensure!(names.contains(&"coredns"), "{}", said.stdout);
@@ -33,25 +32,25 @@ pub fn add_ons(emulator: &Emulator, context: &str) -> anyhow::Result<Seen> {
 }
 
 /// Every worker of c0 pings the next one.
-pub fn ping(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn ping(scene: &Scene) -> anyhow::Result<Seen> {
     for (from, to) in [("c0w1", "10.0.0.12"), ("c0w2", "10.0.0.13"), ("c0w3", "10.0.0.11"), ("c0w1", "10.0.0.10")] {
-        emulator.knetsim(&["exec", from, "--", "ping", "-c1", "-W2", to])?;
+        scene.knetsim(&["exec", from, "--", "ping", "-c1", "-W2", to])?;
     }
-    let last = emulator.knetsim(&["exec", "c1w1", "--", "ping", "-c1", "-W2", "10.0.1.12"])?;
+    let last = scene.knetsim(&["exec", "c1w1", "--", "ping", "-c1", "-W2", "10.0.1.12"])?;
     let time = last.lines().find_map(|l| l.split("time=").nth(1)).context("ping told no time")?.to_owned();
     seen(last.command, time)
 }
 
 /// From c0 to c1 there is one router in between, and it is `wan`.
-pub fn by_way_of_wan(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let ping = emulator.knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W2", "10.0.1.11"])?;
+pub fn by_way_of_wan(scene: &Scene) -> anyhow::Result<Seen> {
+    let ping = scene.knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W2", "10.0.1.11"])?;
     ensure!(ping.stdout.contains("ttl=63"), "the TTL is not one less than 64: {}", ping.stdout);
-    let route = emulator.knetsim(&["exec", "c0w1", "--", "ip", "route", "get", "10.0.1.11"])?;
+    let route = scene.knetsim(&["exec", "c0w1", "--", "ip", "route", "get", "10.0.1.11"])?;
     ensure!(route.stdout.contains("via 10.0.0.1 "), "the way does not lead over wan: {}", route.stdout);
     let cut = ["net", "cut", "c0", "wan"];
-    emulator.knetsim(&cut)?;
-    let gone = emulator.try_knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W0.3", "10.0.1.11"])?;
-    emulator.knetsim(&["net", "mend", "c0", "wan"])?;
+    scene.knetsim(&cut)?;
+    let gone = scene.try_knetsim(&["exec", "c0w1", "--", "ping", "-c1", "-W0.3", "10.0.1.11"])?;
+    scene.knetsim(&["net", "mend", "c0", "wan"])?;
     ensure!(gone.code != 0, "c1 answers although c0 is cut off from the WAN");
     seen(ping.command, "ttl=63; nothing when wan is cut off")
 }

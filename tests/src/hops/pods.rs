@@ -7,24 +7,24 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use super::{Seen, seen};
+use super::{Scene, Seen, seen};
 use crate::emulator::Emulator;
 use crate::shell::{self, PATIENCE};
 
 const NS: [&str; 2] = ["-n", "demo"];
 
 /// Applies the manifests.
-pub fn apply(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let apply = emulator.apply("c0", &emulator.demo("10-web.yaml"))?;
+pub fn apply(scene: &Scene) -> anyhow::Result<Seen> {
+    let apply = scene.apply("c0", &scene.demo("10-web.yaml"))?;
     let what: Vec<_> = apply.lines().filter_map(|line| line.split(' ').next()).collect();
     seen("kubectl --context c0 apply -f manifests/demo/10-web.yaml", what.join(" "))
 }
 
 /// Waits, by watching, until everything runs.
-pub fn roll_out(emulator: &Emulator) -> anyhow::Result<Seen> {
-    emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
-    emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;
-    let all = emulator.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
+pub fn roll_out(scene: &Scene) -> anyhow::Result<Seen> {
+    scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
+    scene.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;
+    let all = scene.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
     ensure!(all.stdout.contains("deployment.apps/web"), "{}", all.stdout);
     ensure!(all.stdout.contains("3/3     3            3"), "the Deployment is not 3/3:\n{}", all.stdout);
     seen(all.command, "web 3/3")
@@ -61,14 +61,15 @@ pub fn places(emulator: &Emulator) -> anyhow::Result<Places> {
 }
 
 /// Three pods on three workers, each with an address of its node's podCIDR.
-pub fn spread(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let pods = places(emulator)?.web;
+pub fn spread(scene: &Scene) -> anyhow::Result<Seen> {
+    let places = scene.rolled_out()?;
+    let pods = &places.web;
     let mut nodes: Vec<_> = pods.iter().map(|p| p.node.as_str()).collect();
     nodes.sort_unstable();
     ensure!(nodes == ["c0w1", "c0w2", "c0w3"], "the pods are on {nodes:?}");
     let path = r#"jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{"\n"}{end}"#;
-    let ranges = emulator.kubectl("c0", &["get", "nodes", "-o", path])?;
-    for pod in &pods {
+    let ranges = scene.kubectl("c0", &["get", "nodes", "-o", path])?;
+    for pod in pods {
         let range = ranges.lines().find_map(|line| line.strip_prefix(pod.node.as_str())).unwrap_or_default().trim();
         let prefix = range.rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
         ensure!(!prefix.is_empty() && pod.ip.to_string().starts_with(&prefix), "{} is not in {range:?}", pod.ip);
@@ -78,19 +79,21 @@ pub fn spread(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// A pod asks another one, on the same node or across; the receiver sees the sender's own address.
-pub fn talk(emulator: &Emulator, same: bool) -> anyhow::Result<Seen> {
-    let Places { web, client } = places(emulator)?;
+pub fn talk(scene: &Scene, same: bool) -> anyhow::Result<Seen> {
+    let places = scene.rolled_out()?;
+    let Places { web, client } = &*places;
     let peer = web.iter().find(|p| (p.node == client.node) == same).context("no pod of web is where it is needed")?;
     let script = format!("curl -sS -m5 http://{}:8080/clientip", peer.ip);
-    let answer = emulator.in_client("c0", &format!("ping -q -c1 -W2 {} >&2 && {script}", peer.ip))?;
+    let answer = scene.in_client("c0", &format!("ping -q -c1 -W2 {} >&2 && {script}", peer.ip))?;
     let from = answer.stdout.trim();
     ensure!(from.starts_with(&format!("{}:", client.ip)), "{} sees {from} instead of {}", peer.name, client.ip);
     seen(format!("kubectl exec client -- {script}"), format!("{} -> {}: sender seen as {from}", client.node, peer.node))
 }
 
 /// tcpdump on the underlay shows the tunnel's packets with its VNI.
-pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let Places { web, client } = places(emulator)?;
+pub fn vxlan(scene: &Scene) -> anyhow::Result<Seen> {
+    let places = scene.rolled_out()?;
+    let Places { web, client } = &*places;
     let peer = web.iter().find(|p| p.node != client.node).context("all pods are on one node")?;
     let args = [
         "exec",
@@ -109,7 +112,7 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
         // The ninth byte of the inner IP header, after 8 of UDP, 8 of VXLAN and 14 of Ethernet: the protocol is ICMP.
         "udp port 8472 and udp[39] = 1",
     ];
-    let mut dump = emulator.command(&emulator.binary, &args);
+    let mut dump = scene.command(&scene.binary, &args);
     let shown = shell::show(&dump);
     let mut dump = dump.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     // It says on stderr when it listens; only then may the ping go out.
@@ -118,7 +121,7 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
     while !heard.contains("listening on") {
         ensure!(said.read_line(&mut heard)? > 0, "tcpdump ended before it listened: {heard}");
     }
-    emulator.in_client("c0", &format!("ping -c2 -i0.2 -W2 {}", peer.ip))?;
+    scene.in_client("c0", &format!("ping -c2 -i0.2 -W2 {}", peer.ip))?;
     if shell::wait(&mut dump, Duration::from_secs(10))?.is_none() {
         dump.kill()?;
         dump.wait()?;
@@ -131,22 +134,22 @@ pub fn vxlan(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// What a container prints.
-pub fn logs(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let logs = emulator.kubectl("c0", &["-n", "demo", "logs", "client"])?;
+pub fn logs(scene: &Scene) -> anyhow::Result<Seen> {
+    let logs = scene.kubectl("c0", &["-n", "demo", "logs", "client"])?;
     ensure!(logs.stdout.starts_with("client is ready\n"), "the log is {:?}", logs.stdout);
     seen(logs.command, "client is ready")
 }
 
 /// What a container prints from now on.
-pub fn follow(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn follow(scene: &Scene) -> anyhow::Result<Seen> {
     // Different each time, for the log outlives a run of the demo.
     let mark = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_millis();
-    let mut command = emulator.kubectl_command("c0", &["-n", "demo", "logs", "-f", "--tail=1", "client"]);
+    let mut command = scene.kubectl_command("c0", &["-n", "demo", "logs", "-f", "--tail=1", "client"]);
     let shown = shell::show(&command);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn()?;
     let mut lines = BufReader::new(child.stdout.take().context("stdout is piped")?).lines();
     lines.next().context("nothing was printed")??;
-    emulator.in_client("c0", &format!("echo said at {mark} > /proc/1/fd/1"))?;
+    scene.in_client("c0", &format!("echo said at {mark} > /proc/1/fd/1"))?;
     let second = lines.next().context("nothing more was printed")??;
     child.kill()?;
     child.wait()?;
@@ -155,19 +158,19 @@ pub fn follow(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// A command in a container, its output and its exit code.
-pub fn exec(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let name = emulator.in_client("c0", "hostname; ip -br addr show eth0")?;
+pub fn exec(scene: &Scene) -> anyhow::Result<Seen> {
+    let name = scene.in_client("c0", "hostname; ip -br addr show eth0")?;
     ensure!(name.lines().next() == Some("client"), "the host name is {:?}", name.stdout);
-    let failed = emulator.try_kubectl("c0", &["-n", "demo", "exec", "client", "--", "sh", "-c", "exit 7"])?;
+    let failed = scene.try_kubectl("c0", &["-n", "demo", "exec", "client", "--", "sh", "-c", "exit 7"])?;
     ensure!(failed.code == 7, "exit 7 came back as {}", failed.code);
     seen(failed.command, "command terminated with exit code 7")
 }
 
 /// The same with a terminal, typed into.
-pub fn terminal(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn terminal(scene: &Scene) -> anyhow::Result<Seen> {
     // `script` gives kubectl the terminal that it asks for.
     let kubectl = "kubectl --context c0 -n demo exec -it client -- sh";
-    let mut script = emulator.command(std::path::Path::new("script"), &["-qec", kubectl, "/dev/null"]);
+    let mut script = scene.command(std::path::Path::new("script"), &["-qec", kubectl, "/dev/null"]);
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut typed = child.stdin.take().context("stdin is piped")?;
     let mut out = child.stdout.take().context("stdout is piped")?;
@@ -181,26 +184,26 @@ pub fn terminal(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// A file into a container and back.
-pub fn copy(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn copy(scene: &Scene) -> anyhow::Result<Seen> {
     let dir = tempfile::tempdir()?;
     let (there, back) = (dir.path().join("there"), dir.path().join("back"));
     let text: String = (0..20_000).map(|n| format!("line {n}\n")).collect();
     std::fs::write(&there, &text)?;
-    if !emulator.prefix.is_empty() {
+    if !scene.prefix.is_empty() {
         use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777))?;
     }
     let paths = (there.to_string_lossy().into_owned(), back.to_string_lossy().into_owned());
-    let into = emulator.kubectl("c0", &["-n", "demo", "cp", &paths.0, "client:/tmp/there"])?;
-    emulator.kubectl("c0", &["-n", "demo", "cp", "client:/tmp/there", &paths.1])?;
+    let into = scene.kubectl("c0", &["-n", "demo", "cp", &paths.0, "client:/tmp/there"])?;
+    scene.kubectl("c0", &["-n", "demo", "cp", "client:/tmp/there", &paths.1])?;
     ensure!(std::fs::read_to_string(&back)? == text, "the file came back changed");
     seen(into.command.replace(&paths.0, "there"), format!("{} bytes there and back", text.len()))
 }
 
 /// A local port that leads into a pod.
-pub fn port_forward(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn port_forward(scene: &Scene) -> anyhow::Result<Seen> {
     let args = ["-n", "demo", "port-forward", "deployment/web", ":8080"];
-    let mut command = emulator.kubectl_command("c0", &args);
+    let mut command = scene.kubectl_command("c0", &args);
     let shown = shell::show(&command);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let forwarded = (|| {
@@ -230,9 +233,9 @@ pub fn port_forward(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// The story of a pod, Events included.
-pub fn describe(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let pods = places(emulator)?.web;
-    let told = emulator.kubectl("c0", &[NS[0], NS[1], "describe", "pod", &pods[0].name])?;
+pub fn describe(scene: &Scene) -> anyhow::Result<Seen> {
+    let places = scene.rolled_out()?;
+    let told = scene.kubectl("c0", &[NS[0], NS[1], "describe", "pod", &places.web[0].name])?;
     for word in [
         "Scheduled",
         "Successfully assigned demo/",

@@ -6,19 +6,19 @@ use anyhow::{Context, ensure};
 
 use super::load::Load;
 use super::pods::places;
-use super::{Seen, seen};
+use super::{Scene, Seen, seen};
 use crate::emulator::Emulator;
 
 const URL: &str = "http://web/hostname";
 
 /// The Service's name leads to all three backends.
-pub fn by_name(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let backends: BTreeSet<_> = places(emulator)?.web.into_iter().map(|p| p.name).collect();
+pub fn by_name(scene: &Scene) -> anyhow::Result<Seen> {
+    let backends: BTreeSet<_> = scene.rolled_out()?.web.iter().map(|p| p.name.clone()).collect();
     // The short name thirty times and the full name once, each request on a connection of its own.
     let script = format!(
         "curl -sS -m3 -H 'Connection: close' -w '\\n' '{URL}?[1-30]' http://web.demo.svc.cluster.local/hostname"
     );
-    let answers = emulator.in_client("c0", &script)?;
+    let answers = scene.in_client("c0", &script)?;
     let seen_names: BTreeSet<_> = answers.lines().filter(|l| !l.is_empty()).map(str::to_owned).collect();
     ensure!(seen_names == backends, "{seen_names:?} answered instead of {backends:?}");
     seen(
@@ -44,17 +44,17 @@ fn ready_endpoints(emulator: &Emulator) -> anyhow::Result<BTreeSet<String>> {
 }
 
 /// Up to 5 and down to 1 while a client asks on and on: no request is lost, and EndpointSlice and kernel follow.
-pub fn scale(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let mut load = Load::from_client(emulator, URL)?;
+pub fn scale(scene: &Scene) -> anyhow::Result<Seen> {
+    let mut load = Load::from_client(scene, URL)?;
     for replicas in [5_usize, 1, 3] {
-        emulator.kubectl("c0", &["-n", "demo", "scale", "deployment/web", &format!("--replicas={replicas}")])?;
+        scene.kubectl("c0", &["-n", "demo", "scale", "deployment/web", &format!("--replicas={replicas}")])?;
         let wait = format!("--for=jsonpath={{.status.readyReplicas}}={replicas}");
-        emulator.kubectl("c0", &["-n", "demo", "wait", &wait, "deployment/web", "--timeout=60s"])?;
+        scene.kubectl("c0", &["-n", "demo", "wait", &wait, "deployment/web", "--timeout=60s"])?;
         load.until(|_, count| count >= 20)?;
         // Slice and kernel follow within milliseconds, on a busy machine later; meanwhile the client goes on.
         for attempt in 1.. {
-            let ready = ready_endpoints(emulator)?;
-            let kernel = kernel_branches(emulator, &ready)?;
+            let ready = ready_endpoints(scene)?;
+            let kernel = kernel_branches(scene, &ready)?;
             if ready.len() == replicas && kernel == ready {
                 break;
             }
@@ -70,26 +70,26 @@ pub fn scale(emulator: &Emulator) -> anyhow::Result<Seen> {
 }
 
 /// A backend is deleted gracefully while a client asks on and on.
-pub fn delete(emulator: &Emulator) -> anyhow::Result<Seen> {
-    let victim = places(emulator)?.web.pop().context("there is no pod of web")?.name;
-    let mut load = Load::from_client(emulator, URL)?;
+pub fn delete(scene: &Scene) -> anyhow::Result<Seen> {
+    let victim = places(scene)?.web.pop().context("there is no pod of web")?.name;
+    let mut load = Load::from_client(scene, URL)?;
     load.until(|answer, _| answer.starts_with(&victim))?;
-    let gone = emulator.kubectl("c0", &["-n", "demo", "delete", "pod", &victim])?;
+    let gone = scene.kubectl("c0", &["-n", "demo", "delete", "pod", &victim])?;
     load.until(|_, count| count >= 20)?;
     let asked = load.finish()?;
-    emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
+    scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
     seen(gone.command, format!("{asked} requests meanwhile, none lost"))
 }
 
 /// The port of a node answers a host that is in no cluster; a port nobody asked for does not.
-pub fn node_port(emulator: &Emulator) -> anyhow::Result<Seen> {
+pub fn node_port(scene: &Scene) -> anyhow::Result<Seen> {
     for node in ["10.0.0.11", "10.0.0.12", "10.0.0.13", "10.0.0.10"] {
         let url = format!("http://{node}:30001/hostname");
-        let answer = emulator.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &url])?;
+        let answer = scene.knetsim(&["exec", "outside", "--", "curl", "-sS", "-m5", &url])?;
         ensure!(answer.stdout.starts_with("web-"), "{url} answered {:?}", answer.stdout);
     }
     let wrong = r#"{"spec":{"ports":[{"name":"http","port":80,"nodePort":29999}]}}"#;
-    let refused = emulator.try_kubectl("c0", &["-n", "demo", "patch", "service", "web-nodeport", "-p", wrong])?;
+    let refused = scene.try_kubectl("c0", &["-n", "demo", "patch", "service", "web-nodeport", "-p", wrong])?;
     ensure!(
         refused.code != 0
             && refused

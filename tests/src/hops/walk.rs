@@ -1,11 +1,11 @@
 //! Walking the table: hops run side by side as far as their rows allow, and are told of in the table's order.
 
 use std::collections::HashMap;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Hop, Seen};
+use super::{Hop, Scene, Seen};
 use crate::emulator::Emulator;
 
 /// So many hops run at once: they wait more than they work.
@@ -27,6 +27,7 @@ impl Outcome {
 /// Runs hops, each as soon as those it needs went well, and prints a line each; how many did not go well.
 pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
     let begun = Instant::now();
+    let scene = Arc::new(Scene::new(emulator.clone()));
     println!("{:<24} {:<7} {:>6}  COMMAND  =>  WHAT CAME BACK", "HOP", "RESULT", "TIME");
     let mut outcomes: HashMap<&'static str, Outcome> = HashMap::new();
     let mut waiting: Vec<&'static Hop> = hops.iter().collect();
@@ -46,10 +47,10 @@ pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
             let ready = running < AT_ONCE && hop.after.iter().all(|name| outcomes.contains_key(name));
             if ready {
                 running += 1;
-                let (report, emulator, hop) = (report.clone(), emulator.clone(), *hop);
+                let (report, scene, hop) = (report.clone(), scene.clone(), *hop);
                 thread::spawn(move || {
                     let begun = Instant::now();
-                    let result = (hop.run)(&emulator);
+                    let result = (hop.run)(&scene);
                     // The receiver is there until every hop has reported.
                     let _ = report.send((hop.name, Outcome::Done(result, begun.elapsed())));
                 });
