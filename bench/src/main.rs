@@ -11,20 +11,47 @@ mod services;
 mod startup;
 mod stats;
 
+use anyhow::Context;
 use knetsim_tests::emulator::Emulator;
+
+const USAGE: &str = "usage: knetsim-bench [emulator | api | lists] [RUNS, 5 unless told]";
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Part {
+    #[default]
+    All,
+    Emulator,
+    Api,
+    Lists,
+}
+
+/// Reads the command line (without the program's name). It measures for minutes, so nothing is guessed at.
+fn parse(arguments: impl Iterator<Item = String>) -> anyhow::Result<(Part, usize)> {
+    let (mut part, mut runs) = (Part::default(), 5);
+    for word in arguments {
+        match word.as_str() {
+            "emulator" => part = Part::Emulator,
+            "api" => part = Part::Api,
+            "lists" => part = Part::Lists,
+            number => {
+                runs = number.parse().ok().filter(|runs| *runs > 0).with_context(|| format!("{number:?}? {USAGE}"))?;
+            }
+        }
+    }
+    Ok((part, runs))
+}
 
 fn main() -> anyhow::Result<()> {
     runtime::log::init("bench");
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let runs: usize = arguments.iter().find_map(|n| n.parse().ok()).unwrap_or(5);
-    let named = |half: &str| arguments.iter().any(|word| word == half);
-    if named("lists") {
+    let (part, runs) = parse(std::env::args().skip(1))?;
+    if part == Part::Lists {
         return api::lists();
     }
-    if named("emulator") || !named("api") {
+    if part != Part::Api {
         emulator(runs)?;
     }
-    if named("api") || !named("emulator") {
+    if part != Part::Emulator {
         api::measure(runs)?;
     }
     Ok(())
@@ -45,4 +72,20 @@ fn everything_else(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {
     pods::measure(emulator, runs)?;
     services::measure(emulator)?;
     datapath::measure(emulator, runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_means_nothing_starts_nothing() {
+        let read = |line: &str| parse(line.split_whitespace().map(str::to_owned));
+        assert_eq!(read("").unwrap(), (Part::All, 5));
+        assert_eq!(read("api 3").unwrap(), (Part::Api, 3));
+        assert_eq!(read("7").unwrap(), (Part::All, 7));
+        for wrong in ["--help", "0", "emulators", "api -1"] {
+            assert!(read(wrong).unwrap_err().to_string().contains("usage:"), "{wrong}");
+        }
+    }
 }
