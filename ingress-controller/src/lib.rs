@@ -28,11 +28,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use futures::stream::{BoxStream, StreamExt, select_all};
-use k8s_openapi::api::core::v1::{Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use futures::stream::select_all;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::runtime::watcher::Config;
+use runtime::watched;
 
 use crate::apply::health::{self, Metrics};
 use crate::apply::report::Reporter;
@@ -139,35 +139,12 @@ fn options(flags: Flags) -> anyhow::Result<Options> {
 /// knows and nginx keeps serving.
 fn watches(client: &Client) -> impl futures::Stream<Item = Watched> + Unpin + use<> {
     select_all([
-        watch(client, watcher::Config::default(), Watched::Ingress),
-        watch(client, watcher::Config::default(), Watched::Class),
-        watch::<Service>(client, watcher::Config::default(), Watched::Service),
-        watch::<EndpointSlice>(client, watcher::Config::default().labels("kubernetes.io/service-name"), Watched::Slice),
-        watch::<Secret>(client, watcher::Config::default(), |event| Watched::Secret(event.modify(keep_certificate))),
+        watched::all(client, Watched::Ingress),
+        watched::all(client, Watched::Class),
+        watched::all(client, Watched::Service),
+        watched::selected(client, Config::default().labels("kubernetes.io/service-name"), Watched::Slice),
+        watched::all(client, |event| Watched::Secret(event.modify(keep_certificate))),
     ])
-}
-
-fn watch<K>(
-    client: &Client,
-    config: watcher::Config,
-    wrap: fn(watcher::Event<K>) -> Watched,
-) -> BoxStream<'static, Watched>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + serde::de::DeserializeOwned + 'static,
-{
-    watcher(Api::<K>::all(client.clone()), config)
-        .default_backoff()
-        .filter_map(move |event| {
-            let watched = match event {
-                Ok(event) => Some(wrap(event.modify(|object| object.managed_fields_mut().clear()))),
-                Err(error) => {
-                    tracing::warn!(%error, kind = %K::kind(&()), "watch failed; trying again");
-                    None
-                }
-            };
-            std::future::ready(watched)
-        })
-        .boxed()
 }
 
 /// Only certificates are kept in memory; other Secrets are none of our business.

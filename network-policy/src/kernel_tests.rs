@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use crate::index::{Index, Update};
 use crate::table::Table;
+use crate::trace_tests::classic;
 
 fn topology() {
     sh("ip netns add node; ip netns add outside
@@ -87,26 +88,6 @@ fn policy(name: &str, spec: Value) -> NetworkPolicy {
 
 fn set_policy(name: &str, spec: Value) -> Update {
     Update::Policy(Box::new(Event::Apply(policy(name, spec))))
-}
-
-/// The documentation's example.
-fn classic() -> Value {
-    json!({
-        "podSelector": { "matchLabels": { "role": "db" } },
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{
-            "from": [
-                { "ipBlock": { "cidr": "172.17.0.0/16", "except": ["172.17.1.0/24"] } },
-                { "namespaceSelector": { "matchLabels": { "project": "myproject" } } },
-                { "podSelector": { "matchLabels": { "role": "frontend" } } },
-            ],
-            "ports": [{ "protocol": "TCP", "port": 6379 }],
-        }],
-        "egress": [{
-            "to": [{ "ipBlock": { "cidr": "10.0.0.0/24" } }],
-            "ports": [{ "protocol": "TCP", "port": 3000, "endPort": 32768 }],
-        }],
-    })
 }
 
 struct Node {

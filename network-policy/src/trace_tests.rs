@@ -9,6 +9,26 @@ use serde_json::{Value, json};
 use crate::index::{Index, Update};
 use crate::table::Table;
 
+/// The documentation's example.
+pub fn classic() -> Value {
+    json!({
+        "podSelector": { "matchLabels": { "role": "db" } },
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{
+            "from": [
+                { "ipBlock": { "cidr": "172.17.0.0/16", "except": ["172.17.1.0/24"] } },
+                { "namespaceSelector": { "matchLabels": { "project": "myproject" } } },
+                { "podSelector": { "matchLabels": { "role": "frontend" } } },
+            ],
+            "ports": [{ "protocol": "TCP", "port": 6379 }],
+        }],
+        "egress": [{
+            "to": [{ "ipBlock": { "cidr": "10.0.0.0/24" } }],
+            "ports": [{ "protocol": "TCP", "port": 3000, "endPort": 32768 }],
+        }],
+    })
+}
+
 fn pod(namespace: &str, name: &str, ip: &str, labels: Value) -> Update {
     let pod: Pod = serde_json::from_value(json!({
         "metadata": { "namespace": namespace, "name": name, "labels": labels },
@@ -57,23 +77,7 @@ fn passes(ruleset: &Ruleset, protocol: &'static str, source: &str, destination: 
 
 #[test]
 fn the_classic_policy() {
-    let spec = json!({
-        "podSelector": { "matchLabels": { "role": "db" } },
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{
-            "from": [
-                { "ipBlock": { "cidr": "172.17.0.0/16", "except": ["172.17.1.0/24"] } },
-                { "namespaceSelector": { "matchLabels": { "project": "myproject" } } },
-                { "podSelector": { "matchLabels": { "role": "frontend" } } },
-            ],
-            "ports": [{ "protocol": "TCP", "port": 6379 }],
-        }],
-        "egress": [{
-            "to": [{ "ipBlock": { "cidr": "10.0.0.0/24" } }],
-            "ports": [{ "protocol": "TCP", "port": 3000, "endPort": 32768 }],
-        }],
-    });
-    let ruleset = node(vec![policy("classic", spec)]);
+    let ruleset = node(vec![policy("classic", classic())]);
     const DB: &str = "11.0.1.2";
     for (protocol, source, destination, port, wanted) in [
         ("tcp", "172.17.2.1", DB, 6379, true),

@@ -11,6 +11,7 @@ pub mod listing;
 pub mod log;
 pub mod ready;
 pub mod shutdown;
+pub mod watched;
 
 use std::future::Future;
 

@@ -1,6 +1,5 @@
 //! A webhook server: TLS on a loopback port, its answers made by a function, its requests kept.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -9,11 +8,10 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::Uri;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use super::tls::Port;
 
 /// Makes the answer to what was posted to a path.
 pub type Answer = fn(path: &str, review: &Value) -> Value;
@@ -39,35 +37,12 @@ impl Drop for Hook {
 
 impl Hook {
     pub fn start(answer: Answer) -> Self {
-        let names = ["localhost", "127.0.0.1", "hook.default.svc"].map(str::to_owned);
-        let made = rcgen::generate_simple_self_signed(names).unwrap();
-        let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let tls = auth::x509::server_config(pem.as_bytes(), key.as_bytes(), None).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let open = Port::open(&["localhost", "127.0.0.1", "hook.default.svc"]);
+        let (port, ca) = (open.number, BASE64_STANDARD.encode(&open.certificate));
         let shared = Shared { answer, seen: Arc::default() };
         let stop = CancellationToken::new();
-        let router = Router::new().fallback(handle).with_state(shared.clone());
-        let token = stop.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(token.run_until_cancelled(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls);
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (acceptor, router) = (acceptor.clone(), router.clone());
-                    tokio::spawn(async move {
-                        let Ok(stream) = acceptor.accept(stream).await else { return };
-                        let service = TowerToHyperService::new(router);
-                        let builder = auto::Builder::new(TokioExecutor::new());
-                        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                    });
-                }
-            }));
-        });
-        Self { port, ca: BASE64_STANDARD.encode(pem), shared, stop }
+        open.serve(Router::new().fallback(handle).with_state(shared.clone()), stop.clone());
+        Self { port, ca, shared, stop }
     }
 
     /// A `clientConfig` by URL.

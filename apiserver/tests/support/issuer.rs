@@ -1,6 +1,5 @@
 //! An OpenID Connect issuer: TLS on a loopback port, a key it can exchange, and a switch to be away.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -8,13 +7,12 @@ use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use http::{StatusCode, Uri};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
+
+use super::tls::Port;
 
 struct Key {
     id: String,
@@ -71,34 +69,12 @@ impl Drop for Issuer {
 
 impl Issuer {
     pub fn start() -> Self {
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        let (ca, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-        let tls = auth::x509::server_config(ca.as_bytes(), key.as_bytes(), None).unwrap();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let open = Port::open(&["127.0.0.1"]);
+        let (port, ca) = (open.number, open.certificate.clone());
         let inner = Inner { key: Key::new("k0"), rotations: 0, down: false };
         let shared = Shared { port, inner: Arc::new(Mutex::new(inner)) };
         let stop = CancellationToken::new();
-        let router = Router::new().fallback(handle).with_state(shared.clone());
-        let token = stop.clone();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Runtime::new().unwrap();
-            runtime.block_on(token.run_until_cancelled(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let acceptor = tokio_rustls::TlsAcceptor::from(tls);
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (acceptor, router) = (acceptor.clone(), router.clone());
-                    tokio::spawn(async move {
-                        let Ok(stream) = acceptor.accept(stream).await else { return };
-                        let service = TowerToHyperService::new(router);
-                        let builder = auto::Builder::new(TokioExecutor::new());
-                        let _ = builder.serve_connection(TokioIo::new(stream), service).await;
-                    });
-                }
-            }));
-        });
+        open.serve(Router::new().fallback(handle).with_state(shared.clone()), stop.clone());
         Self { ca, shared, stop }
     }
 

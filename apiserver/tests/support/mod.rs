@@ -9,6 +9,7 @@ mod pki;
 pub mod hook;
 pub mod issuer;
 pub mod raw;
+mod tls;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -28,10 +28,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
-use futures::stream::{BoxStream, StreamExt, select_all};
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt, watcher as watch_objects};
-use kube::{Api, Client, Resource, ResourceExt};
+use futures::stream::select_all;
+use kube::Client;
+use runtime::watched::all;
 use tokio::sync::{mpsc, watch};
 
 use index::Watched;
@@ -98,36 +97,17 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
 /// All watches as one stream; each is retried with back-off for ever.
 fn watches(client: &Client) -> impl futures::Stream<Item = Watched> + Unpin + use<> {
     select_all([
-        watch_all(client, Watched::Site),
-        watch_all(client, Watched::Link),
-        watch_all(client, Watched::Listener),
-        watch_all(client, Watched::Connector),
-        watch_all(client, Watched::AccessGrant),
-        watch_all(client, Watched::AccessToken),
-        watch_all(client, Watched::RouterAccess),
-        watch_all(client, Watched::Service),
-        watch_all(client, Watched::Pod),
-        watch_all(client, Watched::Secret),
-        watch_all(client, Watched::ConfigMap),
-        watch_all(client, Watched::Node),
+        all(client, Watched::Site),
+        all(client, Watched::Link),
+        all(client, Watched::Listener),
+        all(client, Watched::Connector),
+        all(client, Watched::AccessGrant),
+        all(client, Watched::AccessToken),
+        all(client, Watched::RouterAccess),
+        all(client, Watched::Service),
+        all(client, Watched::Pod),
+        all(client, Watched::Secret),
+        all(client, Watched::ConfigMap),
+        all(client, Watched::Node),
     ])
-}
-
-fn watch_all<K>(client: &Client, wrap: fn(Event<K>) -> Watched) -> BoxStream<'static, Watched>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + serde::de::DeserializeOwned + 'static,
-{
-    watch_objects(Api::<K>::all(client.clone()), watcher::Config::default())
-        .default_backoff()
-        .filter_map(move |event| {
-            let watched = match event {
-                Ok(event) => Some(wrap(event.modify(|object| object.managed_fields_mut().clear()))),
-                Err(error) => {
-                    tracing::warn!(%error, kind = %K::kind(&()), "watch failed; trying again");
-                    None
-                }
-            };
-            std::future::ready(watched)
-        })
-        .boxed()
 }
