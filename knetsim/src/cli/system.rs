@@ -11,7 +11,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, WatchEvent, WatchParams}
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
-use kube::{Client, Config};
+use kube::{Client, Config, ResourceExt};
 use serde::Deserialize;
 
 use crate::layout::Layout;
@@ -43,18 +43,65 @@ pub async fn client(layout: &Layout, context: Option<&str>) -> anyhow::Result<Cl
     Ok(Client::try_from(config)?)
 }
 
-/// Applies every add-on of the plan to one cluster.
+/// Requests under way at once while an add-on is applied.
+const AT_ONCE: usize = 8;
+
+/// An add-on's objects as one cluster gets them.
+pub struct AddOn {
+    name: &'static str,
+    objects: Vec<DynamicObject>,
+}
+
+/// Every add-on of the plan, in the order in which they are applied: nodes are not Ready before their network.
+///
+/// # Errors
+/// A manifest that is none; a test reads all of them.
+pub fn add_ons(cluster: &ClusterPlan, plan: &Plan) -> anyhow::Result<Vec<AddOn>> {
+    let read = |add_on: &String| {
+        let (name, text) = *MANIFESTS.iter().find(|(name, _)| name == add_on).context("the plan was checked")?;
+        let objects = documents(&render(text, cluster));
+        Ok(AddOn { name, objects: objects.with_context(|| format!("reading manifests/system/{name}.yaml"))? })
+    };
+    plan.add_ons.iter().map(read).collect()
+}
+
+/// The Deployments among them that an emulator with all its add-ons has available.
+pub fn deployments(add_ons: &[AddOn]) -> Vec<String> {
+    let objects = add_ons.iter().flat_map(|add_on| &add_on.objects);
+    let marked = objects.filter(|object| {
+        let kind = object.types.as_ref().map(|types| types.kind.as_str());
+        kind == Some("Deployment") && object.labels().contains_key("knetsim.dev/add-on")
+    });
+    marked.map(ResourceExt::name_any).collect()
+}
+
+/// What is applied before what: a namespace before its content, and what pods need before those who make pods. Side by side
+/// where it does not matter.
+fn turn(object: &DynamicObject) -> u8 {
+    match object.types.as_ref().map(|types| types.kind.as_str()) {
+        Some("Namespace") => 0,
+        Some("DaemonSet" | "Deployment") => 2,
+        _ => 1,
+    }
+}
+
+/// Applies add-ons one after the other.
 ///
 /// # Errors
 /// The first object that was refused, by file, kind and name.
-pub async fn apply(client: &Client, cluster: &ClusterPlan, plan: &Plan) -> anyhow::Result<()> {
-    for add_on in &plan.add_ons {
-        let (_, text) = MANIFESTS.iter().find(|(name, _)| name == add_on).context("the plan was checked")?;
-        let text = render(text, cluster);
-        for object in documents(&text).with_context(|| format!("reading manifests/system/{add_on}.yaml"))? {
-            let kind = object.types.as_ref().map(|t| t.kind.clone()).unwrap_or_default();
-            let name = object.metadata.name.clone().unwrap_or_default();
-            apply_object(client, object).await.with_context(|| format!("applying {kind} {name} of {add_on}"))?;
+pub async fn apply(client: &Client, add_ons: Vec<AddOn>) -> anyhow::Result<()> {
+    for AddOn { name: add_on, objects } in add_ons {
+        let mut turns: [Vec<DynamicObject>; 3] = Default::default();
+        for object in objects {
+            turns[usize::from(turn(&object))].push(object);
+        }
+        for batch in turns {
+            let each = batch.into_iter().map(|object| async move {
+                let kind = object.types.as_ref().map_or("", |types| types.kind.as_str());
+                let what = format!("applying {kind} {} of {add_on}", object.name_any());
+                apply_object(client, object).await.context(what)
+            });
+            futures::stream::iter(each).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
         }
     }
     Ok(())
@@ -110,20 +157,20 @@ pub async fn mark_control_plane(client: &Client, cluster: &ClusterPlan) -> anyho
 /// What is still being waited for, in the user's words; empty when everything is there.
 pub type Pending = Vec<String>;
 
-/// Follows nodes and Deployments until all nodes are Ready and, with `add_ons`, all Deployments of the add-ons are
-/// available. `tell` is called whenever what is pending has changed.
+/// Follows nodes and Deployments until all nodes are Ready and all `deployments` are available. `tell` is called whenever
+/// what is pending has changed.
 ///
 /// # Errors
 /// When the watches fail for good, or `patience` has passed; the error says what was still pending.
 pub async fn wait(
     client: &Client,
     cluster: &ClusterPlan,
-    add_ons: bool,
+    deployments: Vec<String>,
     patience: Duration,
     mut tell: impl FnMut(&Pending),
 ) -> anyhow::Result<()> {
     let mut nodes: BTreeMap<String, bool> = cluster.nodes.iter().map(|n| (n.name.clone(), false)).collect();
-    let mut deployments: BTreeMap<String, bool> = BTreeMap::new();
+    let mut deployments: BTreeMap<String, bool> = deployments.into_iter().map(|name| (name, false)).collect();
     let params = WatchParams::default();
     let node_api: Api<Node> = Api::all(client.clone());
     let deployment_api: Api<Deployment> = Api::all(client.clone());
@@ -148,9 +195,8 @@ pub async fn wait(
                 event = deployment_events.try_next() => match event? {
                     Some(WatchEvent::Added(deployment) | WatchEvent::Modified(deployment)) => {
                         let name = deployment.metadata.name.clone().unwrap_or_default();
-                        let own = deployment.metadata.labels.as_ref().is_some_and(|l| l.get("knetsim.dev/add-on").is_some());
-                        if own && add_ons {
-                            deployments.insert(name, deployment_available(&deployment));
+                        if let Some(available) = deployments.get_mut(&name) {
+                            *available = deployment_available(&deployment);
                         }
                     }
                     Some(_) => {}
@@ -183,4 +229,19 @@ fn node_ready(node: &Node) -> bool {
 fn deployment_available(deployment: &Deployment) -> bool {
     let wanted = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
     deployment.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0) >= wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::Topology;
+
+    #[test]
+    fn every_add_on_can_be_read_and_its_deployments_are_known() {
+        let plan = Topology::default().resolve(crate::topology::Store::Embedded).unwrap();
+        let add_ons = add_ons(&plan.clusters[0], &plan).unwrap();
+        assert_eq!(add_ons.len(), MANIFESTS.len(), "by default there is everything");
+        assert!(add_ons.iter().all(|add_on| !add_on.objects.is_empty()));
+        assert_eq!(deployments(&add_ons), ["coredns", "ingress-nginx-controller", "skupper-controller"]);
+    }
 }

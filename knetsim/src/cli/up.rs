@@ -218,10 +218,15 @@ async fn bring_up(
         let (show, waiting) = (&show, &waiting);
         async move {
             let client = system::client(layout, Some(&cluster.name)).await?;
-            system::apply(&client, cluster, plan).await.with_context(|| format!("in cluster {}", cluster.name))?;
-            show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
+            let add_ons = system::add_ons(cluster, plan)?;
+            let deployments = if wait == Wait::All { system::deployments(&add_ons) } else { Vec::new() };
+            let applied = async {
+                system::apply(&client, add_ons).await.with_context(|| format!("in cluster {}", cluster.name))?;
+                show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
+                Ok(())
+            };
             let marked = system::mark_control_plane(&client, cluster);
-            let usable = system::wait(&client, cluster, wait == Wait::All, patience, |pending| {
+            let usable = system::wait(&client, cluster, deployments, patience, |pending| {
                 let mut all = waiting.borrow_mut();
                 let before = all.insert(&cluster.name, pending.clone()).unwrap_or_default();
                 let mut show = show.borrow_mut();
@@ -233,7 +238,7 @@ async fn bring_up(
                 show.pending(&lines);
             });
             // The wait has the patience: without its control plane registered it does not end well either.
-            let (_, ()) = futures::future::try_join(marked, usable).await?;
+            let ((), (), ()) = futures::future::try_join3(applied, marked, usable).await?;
             anyhow::Ok(())
         }
     });
