@@ -57,14 +57,22 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An emulator that goes before its folder does, however the measurement ends.
+struct Measured(Emulator);
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        // There is nobody left to tell of an error.
+        let _ = self.0.try_knetsim(&["down", "--delete-data"]);
+    }
+}
+
 fn emulator(runs: usize) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let emulator = Emulator::beside_us(&dir.path().join("knetsim"))?;
+    let measured = Measured(Emulator::beside_us(&dir.path().join("knetsim"))?);
     println!("{runs} runs each; medians; times in ms unless said otherwise\n");
-    startup::measure(&emulator, runs)?;
-    let result = everything_else(&emulator, runs);
-    emulator.knetsim(&["down", "--delete-data"])?;
-    result
+    startup::measure(&measured.0, runs)?;
+    everything_else(&measured.0, runs)
 }
 
 fn everything_else(emulator: &Emulator, runs: usize) -> anyhow::Result<()> {
