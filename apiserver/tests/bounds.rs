@@ -5,6 +5,8 @@ mod pki;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "etcd is for others")]
 mod process;
+#[path = "support/serving.rs"]
+mod serving;
 #[path = "support/wire.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod wire;
@@ -28,7 +30,7 @@ async fn ask(target: &Target, connection: &Connection, ask: Ask<'_>) -> (u16, Va
 
 #[test]
 fn bounds_are_upstreams() {
-    process::serving(async |server, _dir| {
+    serving::with_server(async |server, _dir| {
         let target = &server.target;
         let connection = target.http2().await.unwrap();
         let post = |body: String| ask(target, &connection, Ask::new(Method::POST, MAPS, body));
@@ -69,7 +71,7 @@ fn bounds_are_upstreams() {
 
 #[test]
 fn answers_say_how_they_were_queued() {
-    process::serving(async |server, _dir| {
+    serving::with_server(async |server, _dir| {
         let target = &server.target;
         let mut connection = target.http2().await.unwrap();
         let flow = "/apis/flowcontrol.apiserver.k8s.io/v1";
@@ -88,7 +90,7 @@ fn answers_say_how_they_were_queued() {
 /// Levels lend and borrow through the real server: a long list is seen in the demand of its level, and in what it is given.
 #[test]
 fn seats_are_lent() {
-    process::serving(async |server, _dir| {
+    serving::with_server(async |server, _dir| {
         let target = &server.target;
         let connection = target.http2().await.unwrap();
         let long = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "a" }, "data": { "x": "x".repeat(200_000) } });

@@ -5,6 +5,8 @@ mod pki;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "etcd is for others")]
 mod process;
+#[path = "support/serving.rs"]
+mod serving;
 #[path = "support/wire.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod wire;
@@ -84,7 +86,7 @@ impl World {
 
 #[test]
 fn unusual_ways_to_speak() {
-    process::serving(async |server, dir| {
+    serving::with_server(async |server, dir| {
         let connection = server.target.http2().await.unwrap();
         let world = World { server, connection, dir };
         watches_over_websockets(&world).await;

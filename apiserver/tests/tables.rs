@@ -5,6 +5,8 @@ mod pki;
 #[path = "support/process.rs"]
 #[allow(dead_code, reason = "etcd is for others")]
 mod process;
+#[path = "support/serving.rs"]
+mod serving;
 #[path = "support/wire.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
 mod wire;
@@ -62,7 +64,7 @@ fn definition() -> Value {
 
 #[test]
 fn a_list_says_what_its_objects_say() {
-    process::serving(async |server, _dir| {
+    serving::with_server(async |server, _dir| {
         let connection = server.target.http2().await.unwrap();
         let client = Client { target: &server.target, connection };
         client

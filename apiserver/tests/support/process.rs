@@ -37,19 +37,6 @@ fn signal(child: &Child, signal: Signal) {
     kill(pid, signal).unwrap();
 }
 
-/// Runs `test` with a server over an embedded store of its own, and the server's folder.
-#[allow(dead_code, reason = "each test program uses its part")]
-pub fn serving(test: impl AsyncFnOnce(ApiServer, tempfile::TempDir)) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = ApiServer::new(dir.path(), &[format!("--store-dir={}", dir.path().join("store").display())]);
-        server.start();
-        server.ready().await;
-        test(server, dir).await;
-    });
-}
-
 /// One API server: the same flags and keys at every start.
 pub struct ApiServer {
     pub target: Target,

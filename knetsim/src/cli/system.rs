@@ -77,7 +77,7 @@ pub fn deployments(add_ons: &[AddOn]) -> Vec<String> {
 
 /// What is applied before what: a namespace before its content, and what pods need before those who make pods. Side by side
 /// where it does not matter.
-fn turn(object: &DynamicObject) -> u8 {
+fn turn(object: &DynamicObject) -> usize {
     match object.types.as_ref().map(|types| types.kind.as_str()) {
         Some("Namespace") => 0,
         Some("DaemonSet" | "Deployment") => 2,
@@ -93,7 +93,7 @@ pub async fn apply(client: &Client, add_ons: Vec<AddOn>) -> anyhow::Result<()> {
     for AddOn { name: add_on, objects } in add_ons {
         let mut turns: [Vec<DynamicObject>; 3] = Default::default();
         for object in objects {
-            turns[usize::from(turn(&object))].push(object);
+            turns[turn(&object)].push(object);
         }
         for batch in turns {
             let each = batch.into_iter().map(|object| async move {

@@ -20,8 +20,8 @@ use crate::pod::writer::{self, Wanted};
 /// Between tries while the API server does not answer.
 const RETRY: Duration = Duration::from_millis(500);
 /// Between somebody's deletion of a mirror and the next one. `kubectl delete` looks at names, not uids, once it watches: when
-/// the next mirror is there before its watch begins, it waits for that one's end. Upstream's next one
-/// comes with the pod's next turn.
+/// the next mirror is there before its watch begins, it waits for that one's end. Upstream's next one comes with the pod's
+/// next turn.
 const MOMENT: Duration = Duration::from_secs(1);
 /// How often a mirror's deletion is tried. After that it is the manager's, who finds it without its pod when the API server is
 /// back.

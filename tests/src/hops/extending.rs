@@ -34,9 +34,6 @@ pub fn custom_kind(scene: &Scene) -> anyhow::Result<Seen> {
     seen(get.command, "leaf1.example; explained, defaulted, validated")
 }
 
-/// What `kubectl wait` prints of the object it waited for.
-const MESSAGE: [&str; 2] = ["-o", "jsonpath={.status.message}"];
-
 fn greeting(emulator: &Emulator, name: &str) -> anyhow::Result<String> {
     let object = serde_json::json!({
         "apiVersion": "greetings.example.knetsim.dev/v1", "kind": "Greeting",
@@ -49,8 +46,8 @@ fn greeting(emulator: &Emulator, name: &str) -> anyhow::Result<String> {
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755))?;
     emulator.kubectl("c0", &["apply", "-f", &file.to_string_lossy()])?;
     let greeting = format!("greeting/{name}");
-    let wait = ["-n", "demo", "wait", "--for=jsonpath={.status.message}", &greeting, "--timeout=60s"];
-    let said = emulator.kubectl("c0", &[&wait, MESSAGE.as_slice()].concat())?.stdout;
+    let (there, message) = ("--for=jsonpath={.status.message}", "-o=jsonpath={.status.message}");
+    let said = emulator.kubectl("c0", &["-n", "demo", "wait", there, message, &greeting, "--timeout=60s"])?.stdout;
     ensure!(said.contains(name), "the status says {said:?}");
     Ok(said)
 }

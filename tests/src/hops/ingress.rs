@@ -11,8 +11,8 @@ const ADDRESS: &str = "http://10.0.0.11:30080";
 /// Two paths on one address lead to two Deployments.
 pub fn paths(scene: &Scene) -> anyhow::Result<Seen> {
     scene.kubectl("c0", &["apply", "-f", &scene.demo("20-ingress.yaml")])?;
-    let available = ["wait", "--for=condition=Available", "deployment/svc1", "deployment/svc2", "--timeout=60s"];
-    scene.kubectl("c0", &[&["-n", "demo"], available.as_slice()].concat())?;
+    let both = ["deployment/svc1", "deployment/svc2"];
+    scene.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Available", both[0], both[1], "--timeout=60s"])?;
     scene.kubectl(
         "c0",
         &["-n", "demo", "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "ingress/web", "--timeout=60s"],
