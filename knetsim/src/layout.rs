@@ -56,6 +56,22 @@ impl Layout {
         self.cluster(cluster).join("nodes").join(node)
     }
 
+    /// Where a node's boot ID is kept.
+    #[must_use]
+    pub fn boot_id_file(&self, cluster: &str, node: &str) -> PathBuf {
+        self.node(cluster, node).join("boot-id")
+    }
+
+    /// The boot ID that a node got when it was made.
+    ///
+    /// # Errors
+    /// When it was never made.
+    pub fn boot_id(&self, cluster: &str, node: &str) -> anyhow::Result<String> {
+        let path = self.boot_id_file(cluster, node);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
     #[must_use]
     pub fn log(&self, cluster: &str, component: &str) -> PathBuf {
         self.cluster(cluster).join("logs").join(format!("{component}.log"))

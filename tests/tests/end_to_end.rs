@@ -88,6 +88,15 @@ fn objects_outlive_a_restart(session: &Session) -> anyhow::Result<()> {
     emulator.knetsim(&["down"])?;
     session.nothing_left()?;
     session.up(&[])?;
+    // What `up` waits for is true now; nobody has to wait for it any more.
+    let nodes = emulator.kubectl("c0", &["get", "nodes", "--no-headers"])?;
+    ensure!(nodes.lines().all(|line| line.contains(" Ready ")), "up said that all nodes were Ready:\n{}", nodes.stdout);
+    let boots = emulator.kubectl("c0", &["get", "events", "--field-selector=reason=Rebooted", "-o", "name"])?;
+    ensure!(boots.lines().count() == 4, "4 nodes have rebooted:\n{}", boots.stdout);
+    let labels = "k8s-app=kube-dns";
+    let dns = emulator.kubectl("c0", &["-n", "kube-system", "get", "pods", "-l", labels, "--no-headers"])?;
+    let running = dns.lines().filter(|line| line.contains(" 1/1 ") && line.contains(" Running ")).count();
+    ensure!(running == 2, "up said that cluster DNS was available:\n{}", dns.stdout);
     ensure!(before == (uids("deployments")?, uids("services")?, uids("secrets")?), "objects were lost");
     emulator.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
     emulator.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;

@@ -7,6 +7,7 @@ mod net;
 mod status;
 mod system;
 mod up;
+mod usable;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,7 +1,4 @@
-//! What `up` does through the API, as kubeadm's last phases do: apply manifests/system, and wait for the result.
-
-use std::collections::BTreeMap;
-use std::time::Duration;
+//! What `up` does through the API, as kubeadm's last phases do: apply manifests/system.
 
 use anyhow::Context;
 use futures::{StreamExt, TryStreamExt};
@@ -66,13 +63,16 @@ pub fn add_ons(cluster: &ClusterPlan, plan: &Plan) -> anyhow::Result<Vec<AddOn>>
 }
 
 /// The Deployments among them that an emulator with all its add-ons has available.
-pub fn deployments(add_ons: &[AddOn]) -> Vec<String> {
+///
+/// # Errors
+/// One that is none; a test reads all of them.
+pub fn deployments(add_ons: &[AddOn]) -> anyhow::Result<Vec<Deployment>> {
     let objects = add_ons.iter().flat_map(|add_on| &add_on.objects);
     let marked = objects.filter(|object| {
         let kind = object.types.as_ref().map(|types| types.kind.as_str());
         kind == Some("Deployment") && object.labels().contains_key("knetsim.dev/add-on")
     });
-    marked.map(ResourceExt::name_any).collect()
+    marked.map(|object| Ok(object.clone().try_parse()?)).collect()
 }
 
 /// What is applied before what: a namespace before its content, and what pods need before those who make pods. Side by side
@@ -154,83 +154,6 @@ pub async fn mark_control_plane(client: &Client, cluster: &ClusterPlan) -> anyho
     anyhow::bail!("the watch for node {name} ended before it registered")
 }
 
-/// What is still being waited for, in the user's words; empty when everything is there.
-pub type Pending = Vec<String>;
-
-/// Follows nodes and Deployments until all nodes are Ready and all `deployments` are available. `tell` is called whenever
-/// what is pending has changed.
-///
-/// # Errors
-/// When the watches fail for good, or `patience` has passed; the error says what was still pending.
-pub async fn wait(
-    client: &Client,
-    cluster: &ClusterPlan,
-    deployments: Vec<String>,
-    patience: Duration,
-    mut tell: impl FnMut(&Pending),
-) -> anyhow::Result<()> {
-    let mut nodes: BTreeMap<String, bool> = cluster.nodes.iter().map(|n| (n.name.clone(), false)).collect();
-    let mut deployments: BTreeMap<String, bool> = deployments.into_iter().map(|name| (name, false)).collect();
-    let params = WatchParams::default();
-    let node_api: Api<Node> = Api::all(client.clone());
-    let deployment_api: Api<Deployment> = Api::all(client.clone());
-    let waiting = async {
-        let mut node_events = node_api.watch(&params, "0").await?.boxed();
-        let mut deployment_events = deployment_api.watch(&params, "0").await?.boxed();
-        loop {
-            let pending = pending(&nodes, &deployments);
-            tell(&pending);
-            if pending.is_empty() {
-                return anyhow::Ok(());
-            }
-            tokio::select! {
-                event = node_events.try_next() => match event? {
-                    Some(WatchEvent::Added(node) | WatchEvent::Modified(node)) => {
-                        let name = node.metadata.name.clone().unwrap_or_default();
-                        nodes.insert(name, node_ready(&node));
-                    }
-                    Some(_) => {}
-                    None => node_events = node_api.watch(&params, "0").await?.boxed(),
-                },
-                event = deployment_events.try_next() => match event? {
-                    Some(WatchEvent::Added(deployment) | WatchEvent::Modified(deployment)) => {
-                        let name = deployment.metadata.name.clone().unwrap_or_default();
-                        if let Some(available) = deployments.get_mut(&name) {
-                            *available = deployment_available(&deployment);
-                        }
-                    }
-                    Some(_) => {}
-                    None => deployment_events = deployment_api.watch(&params, "0").await?.boxed(),
-                },
-            }
-        }
-    };
-    match tokio::time::timeout(patience, waiting).await {
-        Ok(result) => result,
-        Err(_) => {
-            let left = pending(&nodes, &deployments).join(", ");
-            anyhow::bail!("after {} s cluster {} still waits for: {left}", patience.as_secs(), cluster.name)
-        }
-    }
-}
-
-fn pending(nodes: &BTreeMap<String, bool>, deployments: &BTreeMap<String, bool>) -> Pending {
-    let nodes = nodes.iter().filter(|(_, ready)| !**ready).map(|(name, _)| format!("node {name} to be Ready"));
-    let deployments =
-        deployments.iter().filter(|(_, ok)| !**ok).map(|(name, _)| format!("deployment {name} to be available"));
-    nodes.chain(deployments).collect()
-}
-
-fn node_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
-}
-
-fn deployment_available(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
-    deployment.status.as_ref().and_then(|s| s.available_replicas).unwrap_or(0) >= wanted
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -242,6 +165,8 @@ mod tests {
         let add_ons = add_ons(&plan.clusters[0], &plan).unwrap();
         assert_eq!(add_ons.len(), MANIFESTS.len(), "by default there is everything");
         assert!(add_ons.iter().all(|add_on| !add_on.objects.is_empty()));
-        assert_eq!(deployments(&add_ons), ["coredns", "ingress-nginx-controller", "skupper-controller"]);
+        let deployments = deployments(&add_ons).unwrap();
+        let names: Vec<String> = deployments.iter().map(ResourceExt::name_any).collect();
+        assert_eq!(names, ["coredns", "ingress-nginx-controller", "skupper-controller"]);
     }
 }

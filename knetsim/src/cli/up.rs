@@ -13,9 +13,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use k8s_openapi::jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::system;
+use super::usable::{Pending, Usable};
 use crate::layout::Layout;
 use crate::pki::{Pki, write_private};
 use crate::preflight;
@@ -52,7 +54,7 @@ pub enum Wait {
 /// # Errors
 /// Whatever keeps the emulator from being usable.
 pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
-    let begun = Instant::now();
+    let (begun, since) = (Instant::now(), Timestamp::now());
     let plan = plan(args)?;
     let missing = preflight::missing(plan.clusters.iter().any(|c| c.store == Store::Etcd));
     if !missing.is_empty() {
@@ -84,7 +86,7 @@ pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     }
     if args.wait > Wait::Api {
         let patience = Duration::from_secs(args.timeout);
-        runtime::block_on(bring_up(layout, &plan, args.wait, patience, &mut show)).with_context(|| {
+        runtime::block_on(bring_up(layout, &plan, args.wait, since, patience, &mut show)).with_context(|| {
             format!(
                 "the emulator runs, but is not complete (see `knetsim status`, `knetsim logs`; data folder {})",
                 layout.root().display()
@@ -209,24 +211,28 @@ async fn bring_up(
     layout: &Layout,
     plan: &Plan,
     wait: Wait,
+    since: Timestamp,
     patience: Duration,
     show: &mut Display,
 ) -> anyhow::Result<()> {
     let show = std::cell::RefCell::new(show);
-    let waiting = std::cell::RefCell::new(std::collections::BTreeMap::<&str, system::Pending>::new());
+    let waiting = std::cell::RefCell::new(std::collections::BTreeMap::<&str, Pending>::new());
     let each = plan.clusters.iter().map(|cluster| {
         let (show, waiting) = (&show, &waiting);
         async move {
             let client = system::client(layout, Some(&cluster.name)).await?;
             let add_ons = system::add_ons(cluster, plan)?;
-            let deployments = if wait == Wait::All { system::deployments(&add_ons) } else { Vec::new() };
+            let deployments = if wait == Wait::All { system::deployments(&add_ons)? } else { Vec::new() };
+            let nodes =
+                cluster.nodes.iter().map(|node| Ok((node.name.clone(), layout.boot_id(&cluster.name, &node.name)?)));
+            let awaited = Usable::new(nodes.collect::<anyhow::Result<Vec<_>>>()?, &deployments, since);
             let applied = async {
-                system::apply(&client, add_ons).await.with_context(|| format!("in cluster {}", cluster.name))?;
+                system::apply(&client, add_ons).await?;
                 show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
                 Ok(())
             };
             let marked = system::mark_control_plane(&client, cluster);
-            let usable = system::wait(&client, cluster, deployments, patience, |pending| {
+            let usable = awaited.wait(&client, patience, |pending| {
                 let mut all = waiting.borrow_mut();
                 let before = all.insert(&cluster.name, pending.clone()).unwrap_or_default();
                 let mut show = show.borrow_mut();
@@ -238,8 +244,8 @@ async fn bring_up(
                 show.pending(&lines);
             });
             // The wait has the patience: without its control plane registered it does not end well either.
-            let ((), (), ()) = futures::future::try_join3(applied, marked, usable).await?;
-            anyhow::Ok(())
+            let all = futures::future::try_join3(applied, marked, usable).await;
+            all.map(|((), (), ())| ()).with_context(|| format!("in cluster {}", cluster.name))
         }
     });
     futures::future::try_join_all(each).await?;

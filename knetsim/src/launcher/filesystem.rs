@@ -24,7 +24,7 @@ pub const NODE_FOLDERS: [&str; 5] =
     ["/etc/cni/net.d", "/etc/kubernetes", "/var/lib/kubelet", "/var/lib/cni", "/var/log"];
 
 /// Files of which each node has its own. On the host they may be links that lead out of /etc; here they are plain files.
-pub const NODE_FILES: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+pub const NODE_FILES: [&str; 4] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/machine-id"];
 
 /// Mounts all of it; of the machine's control groups only those in `groups` can be written to. The caller is PID 1 in fresh
 /// namespaces and has one thread.

@@ -93,6 +93,7 @@ fn mount_view(layout: &Layout, cluster: &ClusterPlan, plan: &NodePlan) -> anyhow
         fs::write(etc.join(name), text)?;
         bind(&etc.join(name), &Path::new("/etc").join(name))?;
     }
+    identify(&etc.join("machine-id"), &layout.boot_id_file(&cluster.name, &plan.name))?;
     // Its own sysfs shows the node's links; where the kernel refuses, the sandbox's stays.
     if mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none).is_ok() {
         mount_cgroups()?;
@@ -105,6 +106,18 @@ fn mount_view(layout: &Layout, cluster: &ClusterPlan, plan: &NodePlan) -> anyhow
     mount(Some("/run/netns"), "/run/netns", none, MsFlags::MS_BIND, none)?;
     mount(none, "/run/netns", none, MsFlags::MS_SHARED, none)?;
     Ok(())
+}
+
+/// A machine ID that stays, and a boot ID of this start: without them all nodes were one machine that never restarts.
+fn identify(machine_id: &Path, boot_id: &Path) -> anyhow::Result<()> {
+    let uuid = || fs::read_to_string("/proc/sys/kernel/random/uuid");
+    if !machine_id.exists() {
+        // machine-id(5): as a UUID, without its dashes.
+        fs::write(machine_id, uuid()?.replace('-', ""))?;
+    }
+    bind(machine_id, Path::new("/etc/machine-id"))?;
+    fs::write(boot_id, uuid()?)?;
+    bind(boot_id, Path::new("/proc/sys/kernel/random/boot_id"))
 }
 
 /// The control groups of the machine, seen in the new /sys as in the old one.

@@ -99,7 +99,13 @@ pub async fn report(node: Arc<Node>) {
     let mut readiness = node.network.clone();
     let doubted = doubts(&node);
     let api: Api<NodeObject> = Api::all(node.client.clone());
-    let mut before = api.get(&node.name).await.ok().and_then(|found| found.status?.conditions).unwrap_or_default();
+    let found = api.get(&node.name).await.ok().and_then(|found| found.status).unwrap_or_default();
+    let booted = &node.machine.boot_id;
+    if found.node_info.is_some_and(|info| !info.boot_id.is_empty() && info.boot_id != *booted) {
+        let text = format!("Node {} has been rebooted, boot id: {booted}", node.name);
+        node.events.node(&node.name, EventType::Warning, "Rebooted", text);
+    }
+    let mut before = found.conditions.unwrap_or_default();
     loop {
         readiness.mark_unchanged();
         let status = status_now(&node, &before);
