@@ -9,7 +9,7 @@ help: ## List what there is
 
 .PHONY: packages
 packages: ## Install what is missing from the distribution (the only step that may need root)
-	@scripts/packages.sh build run etcd tools test
+	@scripts/packages.sh build run etcd pull tools test
 	@scripts/tools.sh kubectl
 
 .PHONY: build

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing of scripts/packages.txt; asks for nothing when nothing is missing.
-#   scripts/packages.sh [build|run|etcd|tools|test …]     default: all
+#   scripts/packages.sh [build|run|etcd|pull|tools|test …]     default: all
 set -euo pipefail
 cd "$(dirname "$0")"
-wanted=${*:-build run etcd tools test}
+wanted=${*:-build run etcd pull tools test}
 missing=()
 while read -r package file need _; do
     case "$package" in '' | \#*) continue ;; esac

@@ -21,7 +21,7 @@ pub struct LauncherInfo {
     pub pid: i32,
     /// Its start time in clock ticks after boot (field 22 of /proc/<pid>/stat): tells it from a later process of that pid.
     pub start_time: u64,
-    /// The process that removes the control groups afterwards, where there are any.
+    /// The process that works for it outside of the sandbox, where there is anything to do.
     #[serde(default)]
     pub guardian: Option<i32>,
 }
@@ -95,6 +95,12 @@ impl Layout {
     #[must_use]
     pub fn control_socket(&self) -> PathBuf {
         self.root.join("control.sock")
+    }
+
+    /// Where the guardian is asked for images of registries.
+    #[must_use]
+    pub fn pull_socket(&self) -> PathBuf {
+        self.root.join("pull.sock")
     }
 
     fn plan(&self) -> PathBuf {

@@ -19,7 +19,7 @@ type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 /// Every process of the emulator by the name it is started with.
 const COMPONENTS: [(&str, Run); 20] = [
     ("launcher", launcher::run),
-    ("guardian", launcher::cgroups::guardian),
+    ("guardian", launcher::guardian::run),
     ("apiserver", apiserver::run),
     ("sample-apiserver", apiserver::sample::run),
     ("controller-manager", controller_manager::run),

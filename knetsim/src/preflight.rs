@@ -5,6 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::topology::{Plan, Store};
+
 /// The one list of packages, shared with the installation script.
 const PACKAGES: &str = include_str!("../../scripts/packages.txt");
 
@@ -39,9 +41,11 @@ pub fn find(program: &str) -> Option<PathBuf> {
 
 /// All that is missing; empty when everything is there.
 #[must_use]
-pub fn missing(etcd: bool) -> Vec<String> {
+pub fn missing(plan: &Plan) -> Vec<String> {
+    let etcd = plan.clusters.iter().any(|cluster| cluster.store == Store::Etcd);
+    let needed = [("run", true), ("etcd", etcd), ("pull", plan.pull)];
     let tools = requirements()
-        .filter(|r| r.need == "run" || (etcd && r.need == "etcd"))
+        .filter(|r| needed.contains(&(r.need, true)))
         // Without it an ordinary user has one user id, which is enough.
         .filter(|r| r.package != "uidmap")
         .filter(|r| if r.file.starts_with('/') { !Path::new(r.file).exists() } else { find(r.file).is_none() })
@@ -105,7 +109,7 @@ mod tests {
         let rows: Vec<_> = requirements().collect();
         assert!(rows.len() > 10);
         for row in &rows {
-            assert!(["build", "run", "etcd", "tools", "test"].contains(&row.need), "{row:?}");
+            assert!(["build", "run", "etcd", "pull", "tools", "test"].contains(&row.need), "{row:?}");
         }
         assert!(rows.iter().any(|r| r.package == "runc" && r.file == "runc"));
     }

@@ -25,6 +25,8 @@ pub struct Topology {
     pub outside: Ipv4Net,
     /// Which add-ons are applied at start; all of them when left out.
     pub add_ons: Vec<String>,
+    /// Whether images that are not stored are pulled from registries, as with `up --pull`.
+    pub pull: bool,
 }
 
 /// One cluster of a topology file.
@@ -73,6 +75,7 @@ impl Default for Topology {
             clusters: vec![Cluster::default(), Cluster::default()],
             outside: net("10.0.254.0/24"),
             add_ons: ADD_ONS.map(str::to_owned).to_vec(),
+            pull: false,
         }
     }
 }
@@ -105,6 +108,8 @@ pub struct Plan {
     /// The router's address on that network.
     pub outside_gateway: Ipv4Addr,
     pub add_ons: Vec<String>,
+    #[serde(default)]
+    pub pull: bool,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -232,6 +237,7 @@ impl Topology {
             outside: Ipv4Net::new(host(2), self.outside.prefix_len()).expect("the length was valid before"),
             outside_gateway: host(1),
             add_ons: self.add_ons.clone(),
+            pull: self.pull,
         })
     }
 }

@@ -63,4 +63,7 @@ pub struct Flags {
     /// The local image store.
     #[arg(long, default_value = "/var/lib/knetsim/images")]
     pub image_store: PathBuf,
+    /// The socket of who pulls images from registries into that store; they are not asked without it (ours).
+    #[arg(long)]
+    pub image_puller: Option<PathBuf>,
 }

@@ -89,7 +89,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
     };
     Ok(Node {
         network: network::watch_readiness(cni.clone()).context("watching the CNI configuration")?,
-        images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue")),
+        images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue"), flags.image_puller.clone()),
         cni,
         services: watch_services(client.clone()),
         objects: Watched::new(client.clone()),

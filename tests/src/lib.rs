@@ -7,5 +7,6 @@ pub mod emulator;
 pub mod exercises;
 pub mod hops;
 pub mod image;
+pub mod registry;
 pub mod session;
 pub mod shell;

@@ -114,8 +114,8 @@ fn killed_without_a_trace(session: &Session) -> anyhow::Result<()> {
     };
     let launcher = pid("pid")?;
     nix::sys::signal::kill(launcher, nix::sys::signal::Signal::SIGKILL)?;
-    // The kernel ends PID 1 only when every process of its namespace is gone; then its own entry goes. Where there are
-    // control groups, a guardian removes them and goes, too.
+    // The kernel ends PID 1 only when every process of its namespace is gone; then its own entry goes. Where there is
+    // a guardian, it removes the control groups and goes, too.
     for process in [Some(launcher), pid("guardian").ok()].into_iter().flatten() {
         let gone = (0..2000).any(|_| {
             let gone = nix::sys::signal::kill(process, None).is_err();

@@ -62,6 +62,11 @@ enum Command {
 enum ImageCommand {
     /// Load an image from an OCI layout or docker-archive file into the store all nodes share
     Load { archive: PathBuf },
+    /// Pull images from their registries into that store (by skopeo, as you, with your credentials)
+    Pull {
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
 }
 
 /// Parses and runs; an error is one line, or as many as there are things to say.
@@ -80,6 +85,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         Command::Shell(args) => return finish(exec::shell(&layout, &args)),
         Command::Kubeconfig { raw } => kubeconfig(&layout, raw),
         Command::Image(ImageCommand::Load { archive }) => load_image(&layout, &archive),
+        Command::Image(ImageCommand::Pull { names }) => pull_images(&layout, &names),
         Command::Logs(args) => logs::run(&layout, &args),
         Command::Net(command) => net::run(&layout, &command),
         Command::Completions { shell } => {
@@ -111,6 +117,14 @@ fn kubeconfig(layout: &Layout, raw: bool) -> anyhow::Result<()> {
 fn load_image(layout: &Layout, archive: &std::path::Path) -> anyhow::Result<()> {
     for name in kubelet_lite::images::load(&layout.images(), archive)? {
         println!("Loaded image: {name}");
+    }
+    Ok(())
+}
+
+fn pull_images(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
+    for name in names {
+        let image = kubelet_lite::images::fetch(&layout.images(), name)?;
+        println!("Pulled image: {image}");
     }
     Ok(())
 }

@@ -32,6 +32,9 @@ pub struct Args {
     /// Where clusters that do not say otherwise keep their objects
     #[arg(long, value_enum, default_value = "embedded")]
     store: Store,
+    /// Pull images that are not stored from registries (by skopeo, as you, with your credentials)
+    #[arg(long)]
+    pull: bool,
     /// What to wait for before returning
     #[arg(long, value_enum, default_value = "all")]
     wait: Wait,
@@ -56,7 +59,7 @@ pub enum Wait {
 pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     let (begun, since) = (Instant::now(), Timestamp::now());
     let plan = plan(args)?;
-    let missing = preflight::missing(plan.clusters.iter().any(|c| c.store == Store::Etcd));
+    let missing = preflight::missing(&plan);
     if !missing.is_empty() {
         bail!("this machine is not ready:\n  {}", missing.join("\n  "));
     }
@@ -106,7 +109,9 @@ fn plan(args: &Args) -> anyhow::Result<Plan> {
         None => Topology::default(),
     };
     let name = args.topology.as_deref().unwrap_or(Path::new("the topology"));
-    topology.resolve(args.store).with_context(|| format!("in {}", name.display()))
+    let mut plan = topology.resolve(args.store).with_context(|| format!("in {}", name.display()))?;
+    plan.pull |= args.pull;
+    Ok(plan)
 }
 
 /// One `up` at a time for a data folder.

@@ -9,17 +9,10 @@
 //! Version 1 (a hierarchy a controller) and version 2 (one for all) are both understood. The places are those where runc
 //! puts a container whose `cgroupsPath` is relative.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-use anyhow::Context;
-use clap::Parser;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::AsFd;
 
 use crate::layout::Layout;
 
@@ -48,7 +41,8 @@ pub fn claim(layout: &Layout) -> Result<Groups, String> {
         return Err("no control groups are mounted".to_owned());
     }
     let groups = Groups { name, folders };
-    groups.remove().map_err(|error| format!("the groups of an earlier emulator are still in use ({error})"))?;
+    remove_all(&groups.folders)
+        .map_err(|error| format!("the groups of an earlier emulator are still in use ({error})"))?;
     let made = groups.folders.iter().try_for_each(|folder| make(folder));
     let made = made.map_err(|error| format!("this user may not create control groups ({error})"));
     let limited =
@@ -58,7 +52,7 @@ pub fn claim(layout: &Layout) -> Result<Groups, String> {
         Ok(()) => "the memory controller is not delegated to this user".to_owned(),
         Err(error) => error,
     };
-    let _ = groups.remove();
+    let _ = remove_all(&groups.folders);
     Err(outcome)
 }
 
@@ -132,35 +126,18 @@ impl<'a> Mount<'a> {
     }
 }
 
-impl Groups {
-    /// Removes the groups with all below them; those that are not there are fine. Goes on at an error, and gives the first.
-    ///
-    /// # Errors
-    /// When there is still a process in one of them.
-    pub fn remove(&self) -> io::Result<()> {
-        let mut first = Ok(());
-        for folder in &self.folders {
-            if let Err(error) = remove(folder) {
-                first = first.and(Err(error));
-            }
+/// Removes groups with all below them; those that are not there are fine. Goes on at an error, and gives the first.
+///
+/// # Errors
+/// When there is still a process in one of them.
+pub fn remove_all(folders: &[PathBuf]) -> io::Result<()> {
+    let mut first = Ok(());
+    for folder in folders {
+        if let Err(error) = remove(folder) {
+            first = first.and(Err(error));
         }
-        first
     }
-
-    /// Starts the guardian, which removes the groups when the process it will be told of has ended.
-    ///
-    /// # Errors
-    /// When it cannot be started.
-    pub fn guard(&self, layout: &Layout) -> io::Result<Guardian> {
-        let log = fs::File::options().append(true).create(true).open(layout.launcher_log())?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("guardian").args(self.folders.iter().flat_map(|folder| [Path::new("--group"), folder]));
-        command.arg("--data-dir").arg(layout.root());
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).current_dir("/");
-        // The launcher's sockets must be free when the launcher has gone.
-        kernel::process::only_standard_streams(&mut command);
-        Ok(Guardian(command.spawn()?))
-    }
+    first
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
@@ -174,55 +151,6 @@ fn remove(folder: &Path) -> io::Result<()> {
     }
     // The files in a group are the kernel's, and go with it.
     fs::remove_dir(folder)
-}
-
-/// The guardian, before it knows whom to watch. If it is never told, it removes the groups at once.
-pub struct Guardian(Child);
-
-impl Guardian {
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> i32 {
-        i32::try_from(self.0.id()).expect("a PID fits into pid_t")
-    }
-
-    /// Tells it whom to watch.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn watch(mut self, pid: i32) -> io::Result<()> {
-        writeln!(self.0.stdin.take().expect("stdin is piped"), "{pid}")
-    }
-}
-
-/// Removes control groups when a process has ended (started by the launcher).
-#[derive(Parser, Debug)]
-#[command(name = "guardian")]
-struct Args {
-    /// A group's folder
-    #[arg(long = "group")]
-    folders: Vec<PathBuf>,
-    /// Only so that one sees whose guardian it is
-    #[arg(long)]
-    data_dir: PathBuf,
-}
-
-/// The guardian's life: whom to watch is a line on standard input.
-///
-/// # Errors
-/// When a group cannot be removed.
-pub fn guardian(args: Vec<OsString>) -> anyhow::Result<()> {
-    let args = Args::parse_from(args);
-    // It must outlive whatever ends the emulator, a signal to the launcher's process group too.
-    nix::unistd::setsid().ok();
-    let mut line = String::new();
-    io::stdin().read_line(&mut line)?;
-    if let Ok(process) = line.trim().parse().map_err(io::Error::other).and_then(kernel::process::pidfd) {
-        poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
-    }
-    Groups { name: String::new(), folders: args.folders }
-        .remove()
-        .with_context(|| format!("removing the control groups of {}", args.data_dir.display()))
 }
 
 #[cfg(test)]
@@ -266,8 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("k");
         fs::create_dir_all(folder.join("a/b")).unwrap();
-        let groups = Groups { name: "k".into(), folders: vec![folder.clone(), dir.path().join("never-made")] };
-        groups.remove().unwrap();
+        remove_all(&[folder.clone(), dir.path().join("never-made")]).unwrap();
         assert!(!folder.exists());
     }
 }

@@ -24,12 +24,20 @@ pub struct Cluster {
     layout: Layout,
     /// The emulator's control group for its kubelets, or why there is none.
     limits: Result<String, String>,
+    /// Whether its kubelets have images pulled.
+    pull: bool,
 }
 
 impl Cluster {
     #[must_use]
-    pub fn new(layout: Layout, plan: ClusterPlan, nodes: Vec<Node>, limits: Result<String, String>) -> Self {
-        Self { plan, nodes, layout, limits }
+    pub fn new(
+        layout: Layout,
+        plan: ClusterPlan,
+        nodes: Vec<Node>,
+        limits: Result<String, String>,
+        pull: bool,
+    ) -> Self {
+        Self { plan, nodes, layout, limits, pull }
     }
 
     /// Starts everything, each as soon as what it needs is ready.
@@ -181,6 +189,7 @@ impl Cluster {
         ] {
             argv.push(format!("--{flag}={value}"));
         }
+        argv.extend(self.pull.then(|| format!("--image-puller={}", self.layout.pull_socket().display())));
         argv.push(match &self.limits {
             Ok(group) => format!("--cgroup-root={group}"),
             Err(why) => format!("--limits-off={why}"),

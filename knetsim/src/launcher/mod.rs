@@ -9,6 +9,7 @@ mod cluster;
 pub mod control;
 pub mod faults;
 mod filesystem;
+pub mod guardian;
 mod network;
 mod node;
 pub mod supervisor;
@@ -27,7 +28,7 @@ use kernel::sandbox::{self, IdMap, Role};
 use crate::layout::Layout;
 use crate::progress::{Progress, Step};
 use crate::topology::Plan;
-use cgroups::Guardian;
+use guardian::Guardian;
 use supervisor::Supervisor;
 
 /// PID 1 of the emulator (started by `knetsim up`).
@@ -82,8 +83,10 @@ fn enter(parsed: &Args, args: &[OsString]) -> anyhow::Result<()> {
     let executable = std::env::current_exe().context("finding our own executable")?;
     let map = IdMap::widest()?;
     let groups = cgroups::claim(&layout);
-    let guardian = groups.as_ref().ok().map(|groups| groups.guard(&layout)).transpose();
-    let guardian = guardian.context("starting the guardian of the control groups")?;
+    let folders = groups.as_ref().map(|groups| groups.folders.as_slice()).unwrap_or_default();
+    let pull = layout.read_plan()?.pull;
+    let guardian = (pull || !folders.is_empty()).then(|| Guardian::start(&layout, folders, pull));
+    let guardian = guardian.transpose().context("starting the guardian")?;
     match sandbox::enter(&map)? {
         Role::Outer { init } => {
             // The pid file is written from here, for only here the host's pid of PID 1 is known.
@@ -92,7 +95,6 @@ fn enter(parsed: &Args, args: &[OsString]) -> anyhow::Result<()> {
         }
         Role::Init => {
             drop(guardian);
-            let folders = groups.as_ref().map(|groups| groups.folders.as_slice()).unwrap_or_default();
             filesystem::mount_all(&layout, folders).context("mounting the sandbox's file systems")?;
             nix::unistd::sethostname("knetsim")?;
             nix::unistd::setsid().ok();
@@ -126,7 +128,7 @@ async fn serve(
     let mut clusters = Vec::new();
     for cluster in &plan.clusters {
         let nodes = node::make_all(&layout, cluster, &network)?;
-        clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes, limits.clone()));
+        clusters.push(cluster::Cluster::new(layout.clone(), cluster.clone(), nodes, limits.clone(), plan.pull));
     }
     let mut lacks = network::shape_links(&plan, &supervisor).await;
     lacks.extend(limits.as_ref().err().map(|why| format!("resource limits are off: {why}")));

@@ -10,7 +10,8 @@ use super::env::{self, Environment};
 use super::expand::expand;
 use super::fields::Known;
 use super::{read_only, resources, user};
-use crate::images::pull::Refused;
+use crate::images::credentials::Credentials;
+use crate::images::pull::{Had, Refused};
 use crate::images::{Image, rootfs};
 use crate::node::Node;
 use crate::oci_runtime::capabilities;
@@ -28,6 +29,8 @@ pub struct PodSide {
     pub volumes: Volumes,
     /// Those that are images.
     pub images: Vec<image::Found>,
+    /// For registries.
+    pub credentials: Credentials,
     pub pause: i32,
     pub shared_pid: Option<i32>,
     /// The pod's own /etc/hosts and /etc/resolv.conf.
@@ -38,7 +41,7 @@ pub struct PodSide {
 #[derive(Debug)]
 pub struct Prepared {
     pub start: Start,
-    pub image: Image,
+    pub image: Had,
     /// A user the machine cannot give.
     pub instead_of: Option<u32>,
 }
@@ -77,17 +80,24 @@ pub fn log_path(pod: &Pod, container: &str, attempt: u32) -> PathBuf {
     Path::new("/var/log/pods").join(folder).join(container).join(format!("{attempt}.log"))
 }
 
-/// Makes the bundle of `container`'s start number `attempt`.
+/// Makes the bundle of `container`'s start number `attempt`. `pulling` is called when its image has to come from a registry.
 ///
 /// # Errors
 /// When the image, the configuration or the root cannot be had.
-pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt: u32) -> Result<Prepared, Error> {
+pub async fn prepare(
+    node: &Node,
+    side: &PodSide,
+    container: &Container,
+    attempt: u32,
+    pulling: impl FnOnce(&str) + Send + 'static,
+) -> Result<Prepared, Error> {
     let begun = std::time::Instant::now();
     image::check(container, &side.images).map_err(Error::Volume)?;
     let (name, policy) = (container.image.clone().unwrap_or_default(), container.image_pull_policy.clone());
-    let images = node.images.clone();
-    let pull = move || images.pull(&name, policy.as_deref().unwrap_or_default());
-    let image = tokio::task::spawn_blocking(pull).await.expect("resolving does not panic").map_err(Error::Image)?;
+    let (images, credentials) = (node.images.clone(), side.credentials.clone());
+    let pull = move || images.pull(&name, policy.as_deref().unwrap_or_default(), &credentials, || pulling(&name));
+    let had = tokio::task::spawn_blocking(pull).await.expect("resolving does not panic").map_err(Error::Image)?;
+    let image = &had.image;
     let pod = &*side.pod;
     let tty = container.tty == Some(true);
     let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
@@ -104,20 +114,20 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
     let (declared, environment) =
         env::environment(&input, &mut sources).await.map_err(|error| Error::Config(error.to_string()))?;
     let pod_security = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
-    let user = user::find(container, pod_security, &image, node.machine.mapped_uids)
+    let user = user::find(container, pod_security, image, node.machine.mapped_uids)
         .map_err(|error| Error::Config(error.to_string()))?;
     let id = crate::files::new_id();
     let bundle = node.sandbox_dir(&pod.uid().unwrap_or_default()).join("containers").join(&id);
     let mut binds = binds(side, container, &declared, &bundle)?;
-    binds.extend(own_files(node, side, container, attempt, &image).map_err(|error| Error::Create(error.to_string()))?);
+    binds.extend(own_files(node, side, container, attempt, image).map_err(|error| Error::Create(error.to_string()))?);
     let root =
-        rootfs::mount_root(&image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
+        rootfs::mount_root(image, &bundle, &id, &node.writable).map_err(|error| Error::Create(error.to_string()))?;
     let security = container.security_context.as_ref();
     let privileged = security.and_then(|security| security.privileged) == Some(true);
     let caps = security.and_then(|security| security.capabilities.as_ref());
     let list = |names: Option<&Vec<String>>| names.cloned().unwrap_or_default();
     let configuration = spec::spec(&spec::Container {
-        args: arguments(container, &image, &declared).map_err(Error::Create)?,
+        args: arguments(container, image, &declared).map_err(Error::Create)?,
         env: environment.lines(),
         cwd: container.working_dir.clone().unwrap_or_else(|| image.config.working_dir.clone()),
         uid: user.uid,
@@ -165,7 +175,7 @@ pub async fn prepare(node: &Node, side: &PodSide, container: &Container, attempt
             stdin_once: container.stdin_once == Some(true),
             image_id: image.id.clone(),
         },
-        image,
+        image: had,
         instead_of: user.instead_of,
     })
 }
@@ -191,7 +201,7 @@ fn binds(side: &PodSide, container: &Container, declared: &Environment, bundle: 
         let shown = side.images.iter().find(|one| one.volume == mount.name);
         let shown = shown.and_then(|one| one.image.as_ref().ok());
         let source = match (shown, side.volumes.get(&mount.name), &sub) {
-            (Some(image), ..) => image::show(image, &mount.name, sub.as_deref(), bundle).map_err(Error::Create)?,
+            (Some(had), ..) => image::show(&had.image, &mount.name, sub.as_deref(), bundle).map_err(Error::Create)?,
             (None, Some(volume), Some(sub)) => within(volume, sub, mount, &container.name).map_err(Error::Config)?,
             (None, Some(volume), None) => volume.clone(),
             (None, None, _) => {

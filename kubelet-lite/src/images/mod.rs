@@ -1,15 +1,18 @@
 //! Images: what a container's root filesystem is made of and what it runs by default.
 //!
 //! ```text
-//! name ──▶ store (D/images, `knetsim image load`) ──▶ catalogue (the host's own files) ──▶ ErrImagePull
+//! name ──▶ store (D/images, `knetsim image load`) ──▶ registry, if allowed ──▶ catalogue (the host's own files) ──▶ ErrImagePull
 //! ```
 //!
-//! [`catalogue`] names the stand-ins, [`store`] holds what was loaded, [`pull`] has either by a policy, [`rootfs`] mounts it
-//! for one container.
+//! [`catalogue`] names the stand-ins, [`store`] holds what was loaded or pulled, [`registry`] fetches what [`puller`] is asked
+//! for, [`pull`] has an image by a policy, [`rootfs`] mounts it for one container.
 
 pub mod catalogue;
+pub mod credentials;
 pub mod pull;
+pub mod puller;
 pub mod reference;
+pub mod registry;
 pub mod rootfs;
 pub mod skeleton;
 pub mod store;
@@ -54,10 +57,13 @@ pub enum Error {
     InvalidName(String),
     /// Neither stored nor in the catalogue.
     #[error(
-        "failed to pull image \"{0}\": it is neither in the image store nor in the catalogue, and knetsim does not pull \
-         from registries: add it with `knetsim image load ARCHIVE`"
+        "failed to pull image \"{0}\": it is neither in the image store nor in the catalogue, and registries are asked only \
+         after `knetsim up --pull`: add it with `knetsim image pull` or `knetsim image load`"
     )]
     Unknown(String),
+    /// The registry's answer, for an image that is nowhere else either.
+    #[error("failed to pull image \"{0}\": {1}")]
+    NotPulled(String, String),
     #[error("Container image \"{0}\" is not present with pull policy of Never")]
     NeverPull(String),
     #[error("image store: {0}")]
@@ -72,32 +78,36 @@ impl Error {
     }
 }
 
+/// Brings an image from its registry into the store, with the user's own credentials; gives its full name. Blocking.
+///
+/// # Errors
+/// When `name` is none, or the image is not to be had.
+pub fn fetch(store: &Path, name: &str) -> Result<String, Error> {
+    let reference = reference::Reference::parse(name).ok_or_else(|| Error::InvalidName(name.to_owned()))?;
+    let failed = |error: registry::Error| Error::NotPulled(reference.to_string(), error.to_string());
+    registry::fetch(store, &reference, None).map_err(failed)?;
+    Ok(reference.to_string())
+}
+
 /// Resolves names for one node.
 #[derive(Clone, Debug)]
 pub struct Images {
     store: PathBuf,
     /// Where the catalogue's small layers are written.
     scratch: PathBuf,
+    /// Whom to ask for images of registries; `None` when they are not to be asked.
+    puller: Option<PathBuf>,
 }
 
 impl Images {
     #[must_use]
-    pub fn new(store: &Path, scratch: &Path) -> Self {
-        Self { store: store.to_owned(), scratch: scratch.to_owned() }
+    pub fn new(store: &Path, scratch: &Path, puller: Option<PathBuf>) -> Self {
+        Self { store: store.to_owned(), scratch: scratch.to_owned(), puller }
     }
 
-    /// Finds `name`; blocking (it may unpack a layer on first use).
-    ///
-    /// # Errors
-    /// [`Error::Unknown`] when neither the store nor the catalogue has it.
-    pub fn resolve(&self, name: &str) -> Result<Image, Error> {
-        let reference = reference::Reference::parse(name).ok_or_else(|| Error::InvalidName(name.to_owned()))?;
-        if let Some(image) = store::find(&self.store, &reference)? {
-            return Ok(image);
-        }
-        match catalogue::find(&reference) {
-            Some(entry) => skeleton::prepare(entry, &reference, &self.scratch),
-            None => Err(Error::Unknown(reference.to_string())),
-        }
+    /// Whether registries are asked.
+    #[must_use]
+    pub fn asks_registries(&self) -> bool {
+        self.puller.is_some()
     }
 }

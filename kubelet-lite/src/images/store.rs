@@ -1,7 +1,7 @@
-//! The image store: what `knetsim image load` put in, shared read-only by all nodes.
+//! The image store: what was loaded or pulled, shared read-only by all nodes.
 //!
 //! ```text
-//! D/images/names/<sha256 of the name>.json   {"name", "id", "size", "config"}
+//! D/images/names/<sha256 of the name>.json   {"name", "id", "size", "config", "digest" of what was pulled}
 //! D/images/roots/<hex of the id>/            the image's layers, unpacked over each other once
 //! ```
 //!
@@ -81,6 +81,15 @@ pub fn find(store: &Path, reference: &Reference) -> Result<Option<Image>, Error>
     }))
 }
 
+/// What was pulled under a name, by the digest the registry gave it; `None` for what was loaded or is not there.
+///
+/// # Errors
+/// When the store's own files cannot be read.
+pub fn digest(store: &Path, reference: &Reference) -> Result<Option<String>, Error> {
+    let entry = read_json(&name_file(store, &reference.to_string()))?;
+    Ok(entry.and_then(|entry| entry["digest"].as_str().map(str::to_owned)))
+}
+
 /// The names and sizes of all stored images.
 ///
 /// # Errors
@@ -108,8 +117,9 @@ pub fn list(store: &Path) -> Result<Vec<(String, u64)>, Error> {
 /// # Errors
 /// When the archive is none of the two known forms, or is damaged; nothing is added by then.
 pub fn load(store: &Path, archive: &Path) -> Result<Vec<String>, Error> {
-    std::fs::create_dir_all(store.join("names")).map_err(io(store))?;
-    std::fs::create_dir_all(store.join("roots")).map_err(io(store))?;
+    for folder in ["names", "roots"] {
+        std::fs::create_dir_all(store.join(folder)).map_err(io(store))?;
+    }
     let unpacked = tempfile::Builder::new().prefix(".load-").tempdir_in(store).map_err(io(store))?;
     tar(archive, unpacked.path(), &[])?;
     let images = match read_json(&unpacked.path().join("index.json"))? {
@@ -121,9 +131,22 @@ pub fn load(store: &Path, archive: &Path) -> Result<Vec<String>, Error> {
     };
     let mut names = Vec::new();
     for image in images {
-        names.extend(add(store, unpacked.path(), &image)?);
+        names.extend(add(store, unpacked.path(), &image, None)?);
     }
     Ok(names)
+}
+
+/// Adds the one image of an OCI layout, a folder, which a registry gave out as `digest`.
+///
+/// # Errors
+/// When the layout is damaged; nothing is added by then.
+pub fn add_layout(store: &Path, layout: &Path, reference: &Reference, digest: &str) -> Result<(), Error> {
+    for folder in ["names", "roots"] {
+        std::fs::create_dir_all(store.join(folder)).map_err(io(store))?;
+    }
+    let index = read_json(&layout.join("index.json"))?.ok_or_else(|| Error::NoArchive(layout.to_owned()))?;
+    let image = oci_image(layout, &index["manifests"][0], reference.to_string())?;
+    add(store, layout, &image, Some(digest)).map(drop)
 }
 
 /// One image of an archive: files relative to its top.
@@ -143,22 +166,26 @@ fn oci_images(top: &Path, index: &Value) -> Result<Vec<Found>, Error> {
             .ok_or_else(|| {
                 Error::Damaged("an image in index.json has no name (org.opencontainers.image.ref.name)".into())
             })?;
-        let mut manifest = blob_json(top, &entry["digest"])?;
-        if let Some(platforms) = manifest["manifests"].as_array() {
-            // An index of platforms: ours, else the only one.
-            let ours = |entry: &&Value| entry["platform"]["architecture"] == architecture();
-            let chosen = platforms.iter().find(ours).or_else(|| platforms.first());
-            let chosen = chosen.ok_or_else(|| Error::Damaged("an image index is empty".into()))?;
-            manifest = blob_json(top, &chosen["digest"])?;
-        }
-        let layers = manifest["layers"].as_array().into_iter().flatten();
-        found.push(Found {
-            names: vec![name.to_owned()],
-            config: blob(&manifest["config"]["digest"])?,
-            layers: layers.map(|layer| blob(&layer["digest"])).collect::<Result<_, _>>()?,
-        });
+        found.push(oci_image(top, entry, name.to_owned())?);
     }
     Ok(found)
+}
+
+fn oci_image(top: &Path, entry: &Value, name: String) -> Result<Found, Error> {
+    let mut manifest = blob_json(top, &entry["digest"])?;
+    if let Some(platforms) = manifest["manifests"].as_array() {
+        // An index of platforms: ours, else the only one.
+        let ours = |entry: &&Value| entry["platform"]["architecture"] == architecture();
+        let chosen = platforms.iter().find(ours).or_else(|| platforms.first());
+        let chosen = chosen.ok_or_else(|| Error::Damaged("an image index is empty".into()))?;
+        manifest = blob_json(top, &chosen["digest"])?;
+    }
+    let layers = manifest["layers"].as_array().into_iter().flatten();
+    Ok(Found {
+        names: vec![name],
+        config: blob(&manifest["config"]["digest"])?,
+        layers: layers.map(|layer| blob(&layer["digest"])).collect::<Result<_, _>>()?,
+    })
 }
 
 /// Go's name of this machine's architecture.
@@ -192,7 +219,7 @@ fn docker_images(manifest: &Value) -> Result<Vec<Found>, Error> {
         .collect()
 }
 
-fn add(store: &Path, top: &Path, image: &Found) -> Result<Vec<String>, Error> {
+fn add(store: &Path, top: &Path, image: &Found, digest: Option<&str>) -> Result<Vec<String>, Error> {
     let path = top.join(&image.config);
     let text = std::fs::read(&path).map_err(io(&path))?;
     let config: Value = serde_json::from_slice(&text).map_err(|source| Error::Json { path, source })?;
@@ -218,7 +245,7 @@ fn add(store: &Path, top: &Path, image: &Found) -> Result<Vec<String>, Error> {
         let name = Reference::parse(name)
             .ok_or_else(|| Error::Damaged(format!("\"{name}\" is not an image name")))?
             .to_string();
-        let entry = serde_json::json!({ "name": name, "id": id, "size": size, "config": config });
+        let entry = serde_json::json!({ "name": name, "id": id, "size": size, "config": config, "digest": digest });
         let path = name_file(store, &name);
         let mut aside = tempfile::NamedTempFile::new_in(store).map_err(io(store))?;
         std::io::Write::write_all(&mut aside, entry.to_string().as_bytes()).map_err(io(&path))?;

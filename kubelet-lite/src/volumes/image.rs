@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use k8s_openapi::api::core::v1::{Container, Pod};
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
-use crate::images::pull::Refused;
+use crate::images::credentials::Credentials;
+use crate::images::pull::{Had, Refused};
 use crate::images::{Image, Images, rootfs};
 
 /// A volume's image, or why there is none.
@@ -17,17 +18,18 @@ pub struct Found {
     pub volume: String,
     /// The name as it was given.
     pub reference: String,
-    pub image: Result<Image, Refused>,
+    pub image: Result<Had, Refused>,
 }
 
-/// Has the images of all image volumes of a pod; blocking.
+/// Has the images of all image volumes of a pod; blocking. `pulling` is called with each that has to come from a registry.
 #[must_use]
-pub fn find(images: &Images, pod: &Pod) -> Vec<Found> {
+pub fn find(images: &Images, pod: &Pod, credentials: &Credentials, pulling: impl Fn(&str)) -> Vec<Found> {
     let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
     let of = volumes.filter_map(|volume| Some((volume, volume.image.as_ref()?)));
     of.map(|(volume, source)| {
         let reference = source.reference.clone().unwrap_or_default();
-        let image = images.pull(&reference, source.pull_policy.as_deref().unwrap_or_default());
+        let policy = source.pull_policy.as_deref().unwrap_or_default();
+        let image = images.pull(&reference, policy, credentials, || pulling(&reference));
         Found { volume: volume.name.clone(), reference, image }
     })
     .collect()
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn only_what_is_mounted_holds_a_container_up() {
         let dir = tempfile::tempdir().expect("a folder");
-        let images = Images::new(dir.path(), &dir.path().join("catalogue"));
+        let images = Images::new(dir.path(), &dir.path().join("catalogue"), None);
         let volume =
             |name: &str, image: &str| json!({ "name": name, "image": { "reference": image, "pullPolicy": "Never" } });
         let mounts = |names: &[&str]| {
@@ -109,7 +111,7 @@ mod tests {
             "containers": [mounts(&[]), mounts(&["e"]), mounts(&["a"]), mounts(&["a", "b"]), mounts(&["b", "a"])],
         } }))
         .expect("a pod");
-        let found = find(&images, &pod);
+        let found = find(&images, &pod, &Credentials::default(), |_| {});
         assert_eq!(found.iter().map(|one| &*one.volume).collect::<Vec<_>>(), ["a", "b"]);
         let held: Vec<_> = pod
             .spec

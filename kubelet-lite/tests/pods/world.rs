@@ -67,7 +67,7 @@ pub async fn node() -> World {
         object: tokio::sync::watch::channel(Arc::default()).0,
         client,
         events: Events::new(recorder),
-        images: Images::new(&base.join("images"), &base.join("catalogue")),
+        images: Images::new(&base.join("images"), &base.join("catalogue"), None),
         writable: Writable::probe(&base.join("layers"), &base.join("layers")).expect("overlayfs"),
         cni: Cni { conf_dir: conf, bin_dirs: vec!["/usr/lib/cni".into()], cache_dir: base.join("cache") },
         runc: Runc::new(&base.join("runc")),

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Container;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::ResourceExt;
 use runtime::events::EventType;
 
 use super::{Actor, Event, millis, now};
 use crate::container::prepare::{self, PodSide};
+use crate::images::credentials::Credentials;
+use crate::images::pull;
+use crate::node::Node;
 use crate::pause::protocol::{Container as Reported, Phase, Request};
 use crate::pod::plan;
 use crate::pod::probing::probe;
@@ -15,7 +18,25 @@ use crate::pod::setup;
 use crate::pod::state::{Run, Waiting, is_ephemeral, is_sidecar, named};
 use crate::pod::stop::{self, Stop};
 use crate::probes::{self, Kind};
+use crate::sources::Sources;
 use crate::volumes::image;
+
+/// Who the pod is to registries, where those are asked.
+async fn credentials(node: &Node, pod: &Pod) -> Credentials {
+    if !node.images.asks_registries() {
+        return Credentials::default();
+    }
+    let mut sources = Sources::new(node.client.clone(), &pod.namespace().unwrap_or_default());
+    let (credentials, missing) = Credentials::of(pod, &mut sources).await;
+    if !missing.is_empty() {
+        let text = format!(
+            "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+            missing.join(", ")
+        );
+        node.events.pod(pod, None, EventType::Warning, "FailedToRetrieveImagePullSecret", text);
+    }
+    credentials
+}
 
 /// Upstream's reset of the crash back-off: a run this long starts it anew.
 const LONG_RUN: i64 = 10 * 60 * 1000;
@@ -34,6 +55,7 @@ impl Actor {
             hostname: setup::hostname(&self.node, &self.pod),
             volumes: self.volumes.clone(),
             images: Vec::new(),
+            credentials: Credentials::default(),
             pause: ground.sandbox.pid,
             shared_pid: ground.sandbox.shared_pid.or(target),
             etc: setup::etc_dir(&self.node, &self.uid()),
@@ -47,12 +69,23 @@ impl Actor {
             attempt += 1;
         }
         tracked.retry_at = None;
-        let (node, events, name) = (self.node.clone(), self.events.clone(), name.to_owned());
+        let (node, events, name, path) =
+            (self.node.clone(), self.events.clone(), name.to_owned(), self.field_path(name));
         tokio::spawn(async move {
-            let (images, pod) = (node.images.clone(), side.pod.clone());
-            let find = tokio::task::spawn_blocking(move || image::find(&images, &pod));
-            side.images = find.await.expect("resolving does not panic");
-            let result = Box::new(prepare::prepare(&node, &side, &container, attempt).await);
+            side.credentials = credentials(&node, &side.pod).await;
+            let tell = {
+                let (events, pod) = (node.events.clone(), side.pod.clone());
+                move |path: Option<&str>, image: &str| {
+                    let (kind, reason, text) = pull::pulling(image);
+                    events.pod(&pod, path.map(str::to_owned), kind, reason, text);
+                }
+            };
+            let (images, pod, known, told) =
+                (node.images.clone(), side.pod.clone(), side.credentials.clone(), tell.clone());
+            let find = move || image::find(&images, &pod, &known, |image| told(None, image));
+            side.images = tokio::task::spawn_blocking(find).await.expect("resolving does not panic");
+            let pulling = move |image: &str| tell(Some(&path), image);
+            let result = Box::new(prepare::prepare(&node, &side, &container, attempt, pulling).await);
             let _ = events.send(Event::Prepared { name, attempt, images: side.images, result });
         });
     }

@@ -11,26 +11,16 @@ use crate::pod::setup;
 use crate::pod::state::{Run, Waiting, named};
 use crate::volumes::image;
 
-fn present(image: &str) -> String {
-    format!("Container image \"{image}\" already present on machine and can be accessed by the pod")
-}
-
 impl Actor {
     /// What became of the images that are volumes is said of the pod, whoever mounts them.
     pub(super) fn tell_images(&self, images: &[image::Found]) {
         for found in images {
-            match &found.image {
-                Ok(image) => {
-                    if let Some(text) = &image.stand_in {
-                        self.event(None, EventType::Normal, "ImageFromCatalogue", text.clone());
-                    }
-                    self.event(None, EventType::Normal, "Pulled", present(&found.reference));
-                }
-                Err(refused) => {
-                    for (kind, reason, text) in refused.events() {
-                        self.event(None, kind, reason, text);
-                    }
-                }
+            let events = match &found.image {
+                Ok(had) => had.events(&found.reference),
+                Err(refused) => refused.events(),
+            };
+            for (kind, reason, text) in events {
+                self.event(None, kind, reason, text);
             }
         }
     }
@@ -45,10 +35,10 @@ impl Actor {
                     tokio::spawn(async move { setup::free_container(&node, &start.bundle, &start.id).await });
                     return;
                 }
-                if let Some(text) = &prepared.image.stand_in {
-                    self.event(Some(name), EventType::Normal, "ImageFromCatalogue", text.clone());
+                for (kind, reason, text) in prepared.image.events(&image) {
+                    self.event(Some(name), kind, reason, text);
                 }
-                self.event(Some(name), EventType::Normal, "Pulled", present(&image));
+                let image = &prepared.image.image;
                 if let Some(uid) = prepared.instead_of {
                     let text = format!(
                         "user {uid} is not mapped into this user namespace: the container runs as root of it instead"
@@ -56,8 +46,8 @@ impl Actor {
                     self.event(Some(name), EventType::Warning, "UserNotMapped", text);
                 }
                 let tracked = self.state.entry(name);
-                tracked.image.clone_from(&prepared.image.name);
-                tracked.image_id.clone_from(&prepared.image.id);
+                tracked.image.clone_from(&image.name);
+                tracked.image_id.clone_from(&image.id);
                 tracked.attempt = attempt;
                 tracked.resized = None;
                 tracked.resizing = false;

@@ -254,16 +254,19 @@ impl Actor {
         reason: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) {
-        let path = container.map(|name| {
-            let init = self.spec().init_containers.iter().flatten().any(|container| container.name == name);
-            let kind = match () {
-                () if init => "initContainers",
-                () if is_ephemeral(self.spec(), name) => "ephemeralContainers",
-                () => "containers",
-            };
-            format!("spec.{kind}{{{name}}}")
-        });
+        let path = container.map(|name| self.field_path(name));
         self.node.events.pod(&self.pod, path, kind, reason, message.into());
+    }
+
+    /// Where a container is in the pod: `spec.containers{web}`.
+    fn field_path(&self, name: &str) -> String {
+        let init = self.spec().init_containers.iter().flatten().any(|container| container.name == name);
+        let kind = match () {
+            () if init => "initContainers",
+            () if is_ephemeral(self.spec(), name) => "ephemeralContainers",
+            () => "containers",
+        };
+        format!("spec.{kind}{{{name}}}")
     }
 
     fn take_pod(&mut self, Allocated { pod, pending }: Allocated) {
