@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use futures::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::link::LinkAttribute;
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use crate::netns::Netns;
 
@@ -96,34 +96,18 @@ impl Links {
         self.handle.link().add(message).execute().await.map_err(refused(format!("adding bridge {name}")))
     }
 
-    /// Makes a veth pair `name` here and `peer` (still here; see [`Links::give`]).
+    /// Makes a veth pair: `name` here, up and a port of `bridge`, and `peer` in `target`, still down.
+    ///
+    /// The peer is born there: moving a link waits until every processor has let go of it, some 20 ms.
     ///
     /// # Errors
-    /// When the kernel refuses.
-    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), Error> {
-        let message = LinkVeth::new(name, peer).build();
+    /// When there is no such bridge, or the kernel refuses.
+    pub async fn add_veth(&self, name: &str, bridge: &str, peer: &str, target: &Netns) -> Result<(), Error> {
+        let bridge = self.index(bridge).await?;
+        let peer = LinkUnspec::new_with_name(peer).setns_by_fd(target.as_fd().as_raw_fd()).build();
+        let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(name);
+        let message = pair.set_info_data(InfoData::Veth(InfoVeth::Peer(peer))).controller(bridge).up().build();
         self.handle.link().add(message).execute().await.map_err(refused(format!("adding veth {name}")))
-    }
-
-    /// Moves link `name` into `target`.
-    ///
-    /// # Errors
-    /// When there is no such link, or the kernel refuses.
-    pub async fn give(&self, name: &str, target: &Netns) -> Result<(), Error> {
-        let index = self.index(name).await?;
-        let message = LinkUnspec::new_with_index(index).setns_by_fd(target.as_fd().as_raw_fd()).build();
-        self.change(message, format!("moving {name}")).await
-    }
-
-    /// Moves link `name` into `target`, where it is called `new_name`.
-    ///
-    /// # Errors
-    /// When there is no such link, or the kernel refuses.
-    pub async fn give_as(&self, name: &str, target: &Netns, new_name: &str) -> Result<(), Error> {
-        let index = self.index(name).await?;
-        let fd = target.as_fd().as_raw_fd();
-        let message = LinkUnspec::new_with_index(index).setns_by_fd(fd).name(new_name).build();
-        self.change(message, format!("moving {name}")).await
     }
 
     /// Brings link `name` up.
@@ -142,16 +126,6 @@ impl Links {
     pub async fn set_down(&self, name: &str) -> Result<(), Error> {
         let index = self.index(name).await?;
         self.change(LinkUnspec::new_with_index(index).down().build(), format!("taking down {name}")).await
-    }
-
-    /// Makes `port` a port of bridge `bridge`.
-    ///
-    /// # Errors
-    /// When either is missing, or the kernel refuses.
-    pub async fn attach(&self, port: &str, bridge: &str) -> Result<(), Error> {
-        let (port_index, bridge_index) = (self.index(port).await?, self.index(bridge).await?);
-        let message = LinkUnspec::new_with_index(port_index).controller(bridge_index).build();
-        self.change(message, format!("attaching {port} to {bridge}")).await
     }
 
     /// Gives link `name` an address.
@@ -211,10 +185,7 @@ mod tests {
             let (root, node) = (Netns::current().unwrap(), Netns::create("n1").unwrap());
             Links::within(&root, async |links| {
                 links.add_bridge("br0").await?;
-                links.add_veth("veth-n1", "eth0").await?;
-                links.give("eth0", &node).await?;
-                links.attach("veth-n1", "br0").await?;
-                links.set_up("veth-n1").await?;
+                links.add_veth("veth-n1", "br0", "eth0", &node).await?;
                 links.add_address("br0", "10.9.0.1/24".parse().unwrap()).await
             })
             .unwrap();

@@ -10,6 +10,7 @@ use kube::core::GroupVersionKind;
 use kube::discovery::ApiResource;
 use kube::{Client, Config, ResourceExt};
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::layout::Layout;
 use crate::topology::{ClusterPlan, Plan};
@@ -85,12 +86,21 @@ fn turn(object: &DynamicObject) -> usize {
     }
 }
 
-/// Applies add-ons one after the other.
+/// What makes nodes Ready and Services answer. It has the machine for itself at first: pods of the other add-ons could only
+/// take time from it, and some wait for it anyway.
+const NETWORK: [&str; 2] = ["kube-flannel", "kube-proxy"];
+
+/// Applies add-ons one after the other; those that are not the network's when `nodes_ready` has turned true.
 ///
 /// # Errors
 /// The first object that was refused, by file, kind and name.
-pub async fn apply(client: &Client, add_ons: Vec<AddOn>) -> anyhow::Result<()> {
+pub async fn apply(client: &Client, add_ons: Vec<AddOn>, mut nodes_ready: watch::Receiver<bool>) -> anyhow::Result<()> {
+    // Without ours, the pod network comes from somebody else, and perhaps later.
+    let ours = add_ons.iter().any(|add_on| add_on.name == NETWORK[0]);
     for AddOn { name: add_on, objects } in add_ons {
+        if ours && !NETWORK.contains(&add_on) {
+            nodes_ready.wait_for(|ready| *ready).await.context("the nodes are not waited for any more")?;
+        }
         let mut turns: [Vec<DynamicObject>; 3] = Default::default();
         for object in objects {
             turns[turn(&object)].push(object);

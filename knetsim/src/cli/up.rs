@@ -231,8 +231,9 @@ async fn bring_up(
             let nodes =
                 cluster.nodes.iter().map(|node| Ok((node.name.clone(), layout.boot_id(&cluster.name, &node.name)?)));
             let awaited = Usable::new(nodes.collect::<anyhow::Result<Vec<_>>>()?, &deployments, since);
+            let nodes_ready = awaited.nodes_ready();
             let applied = async {
-                system::apply(&client, add_ons).await?;
+                system::apply(&client, add_ons, nodes_ready).await?;
                 show.borrow_mut().done(&format!("{}: system manifests applied", cluster.name));
                 Ok(())
             };

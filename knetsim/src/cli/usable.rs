@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
+use tokio::sync::watch;
 
 /// What is still being waited for, in the user's words; empty when everything is there.
 pub type Pending = Vec<String>;
@@ -21,6 +22,7 @@ pub struct Usable {
     nodes: BTreeMap<String, AwaitedNode>,
     deployments: Vec<AwaitedDeployment>,
     since: Timestamp,
+    nodes_ready: watch::Sender<bool>,
 }
 
 struct AwaitedNode {
@@ -67,7 +69,13 @@ impl Usable {
                 pods: BTreeMap::new(),
             }
         });
-        Self { nodes, deployments: deployments.collect(), since }
+        Self { nodes, deployments: deployments.collect(), since, nodes_ready: watch::Sender::new(false) }
+    }
+
+    /// Turns true when all nodes are Ready; for who has to know before everything else is there, too.
+    #[must_use]
+    pub fn nodes_ready(&self) -> watch::Receiver<bool> {
+        self.nodes_ready.subscribe()
     }
 
     /// Follows the cluster until nothing is pending any more. `tell` is called whenever something was seen.
@@ -128,6 +136,7 @@ impl Usable {
                 if let Some(awaited) = self.nodes.get_mut(&node.name_any()) {
                     awaited.ready = node_ready(&node, &awaited.boot_id);
                 }
+                self.nodes_ready.send_replace(self.nodes.values().all(|node| node.ready));
             }
             Seen::Deployment(deployment) => {
                 let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
@@ -243,6 +252,8 @@ mod tests {
             ("not Ready yet", node("n1", "b1", "False"), vec![on_node, on_dns]),
             ("a node of an earlier topology", node("n9", "b1", "False"), vec![on_node, on_dns]),
             ("Ready", node("n1", "b1", "True"), vec![on_dns]),
+            ("not Ready again", node("n1", "b1", "False"), vec![on_node, on_dns]),
+            ("Ready again", node("n1", "b1", "True"), vec![on_dns]),
             ("available as it was", Seen::Deployment(deployment(2)), vec![on_dns]),
             ("a pod of the earlier run", apply(pod("p1", "True", OLD)), vec![on_dns]),
             ("one of this run", apply(pod("p2", "True", NEW)), vec![on_dns]),
@@ -257,6 +268,7 @@ mod tests {
         ] {
             all.see(seen);
             assert_eq!(all.pending(), pending, "{what}");
+            assert_eq!(*all.nodes_ready().borrow(), !pending.contains(&on_node), "{what}");
         }
     }
 }

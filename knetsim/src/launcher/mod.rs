@@ -12,6 +12,7 @@ mod filesystem;
 pub mod guardian;
 mod network;
 mod node;
+mod parallel;
 pub mod supervisor;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use kernel::link::Links;
 use kernel::netns::Netns;
 
+use super::parallel;
 use super::supervisor::Supervisor;
 use crate::topology::{ClusterPlan, Link, NodePlan, Plan};
 
@@ -38,11 +39,12 @@ impl Network {
     /// The first thing the kernel refused.
     pub fn build(plan: &Plan) -> anyhow::Result<Self> {
         let root = Netns::current()?;
-        let mut hosts = BTreeMap::new();
         let nodes = plan.clusters.iter().flat_map(|c| c.nodes.iter().map(|n| n.name.as_str()));
-        for name in [WAN, "outside"].into_iter().chain(nodes) {
-            hosts.insert(name.to_owned(), Netns::create(name).with_context(|| format!("making netns {name}"))?);
-        }
+        let names: Vec<&str> = [WAN, "outside"].into_iter().chain(nodes).collect();
+        let hosts = parallel::for_each(&names, |name| {
+            Ok(((*name).to_owned(), Netns::create(name).with_context(|| format!("making netns {name}"))?))
+        })?;
+        let hosts: BTreeMap<String, Netns> = hosts.into_iter().collect();
         let attachments = attachments(plan);
         let mut bridges: Vec<_> = plan.clusters.iter().map(|c| bridge_of(&c.name)).collect();
         bridges.push("br-out".to_owned());
@@ -52,41 +54,40 @@ impl Network {
                 links.add_bridge(bridge).await?;
             }
             for place in &attachments {
-                // Made under a name that is free here; the host's end gets its own name on arrival.
-                links.add_veth(&place.port, &format!("{}+", place.port)).await?;
-                links.give_as(&format!("{}+", place.port), &hosts[place.host], &place.link).await?;
-                links.attach(&place.port, &place.bridge).await?;
-                links.set_up(&place.port).await?;
+                links.add_veth(&place.port, &place.bridge, &place.link, &hosts[place.host]).await?;
             }
             Ok(())
         })
         .context("making the bridges")?;
         // Frames that only pass through the underlay's bridges are not ours to filter.
         let _ = fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
-        for (name, ns) in &hosts {
-            let sysctls = if name == WAN { router_sysctls } else { host_sysctls };
-            ns.run(sysctls).with_context(|| format!("setting the sysctls of {name}"))?;
-            Links::within(ns, async |links| {
-                links.set_up("lo").await?;
-                for place in attachments.iter().filter(|place| place.host == name) {
-                    links.set_up(&place.link).await?;
-                    links.add_address(&place.link, place.address).await?;
-                    if let Some(gateway) = place.gateway {
-                        links.add_default_route(gateway).await?;
-                    }
-                }
-                if name == WAN {
-                    for cluster in &plan.clusters {
-                        let by_way_of = cluster.nodes.get(1).unwrap_or(cluster.control_plane()).address;
-                        links.add_route(cluster.load_balancer_pool, by_way_of).await?;
-                    }
-                }
-                Ok(())
-            })
-            .with_context(|| format!("configuring {name}"))?;
-        }
+        parallel::for_each(&names, |name| {
+            configure(name, &hosts[*name], plan, &attachments).with_context(|| format!("configuring {name}"))
+        })?;
         Ok(Self { root, hosts })
     }
+}
+
+/// Sysctls, links, addresses and routes of one host.
+fn configure(name: &str, ns: &Netns, plan: &Plan, attachments: &[Attachment<'_>]) -> anyhow::Result<()> {
+    ns.run(if name == WAN { router_sysctls } else { host_sysctls }).context("setting its sysctls")?;
+    Links::within(ns, async |links| {
+        links.set_up("lo").await?;
+        for place in attachments.iter().filter(|place| place.host == name) {
+            links.set_up(&place.link).await?;
+            links.add_address(&place.link, place.address).await?;
+            if let Some(gateway) = place.gateway {
+                links.add_default_route(gateway).await?;
+            }
+        }
+        if name == WAN {
+            for cluster in &plan.clusters {
+                let by_way_of = cluster.nodes.get(1).unwrap_or(cluster.control_plane()).address;
+                links.add_route(cluster.load_balancer_pool, by_way_of).await?;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// The router between the clusters, which is its host's name, too.

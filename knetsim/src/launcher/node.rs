@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::filesystem::{NODE_FOLDERS, bind, tmpfs};
 use super::network::Network;
+use super::parallel;
 use crate::layout::Layout;
 use crate::topology::{ClusterPlan, NodePlan};
 
@@ -37,7 +38,7 @@ pub fn make_all(layout: &Layout, cluster: &ClusterPlan, network: &Network) -> an
         let namespaces = make(layout, cluster, plan, ns).with_context(|| format!("making node {}", plan.name))?;
         Ok(Node { plan: plan.clone(), namespaces: Arc::new(namespaces) })
     };
-    cluster.nodes.iter().map(make).collect()
+    parallel::for_each(&cluster.nodes, make)
 }
 
 fn make(layout: &Layout, cluster: &ClusterPlan, plan: &NodePlan, net: &Netns) -> anyhow::Result<Namespaces> {
