@@ -18,8 +18,9 @@ pub use self::configuration::overlay;
 use serde_json::{Map, Value};
 
 use self::{
-    managers::{Managed, read, strip, write},
+    managers::{Managed, read, strip, take, write},
     set::Set,
+    typed::Comparison,
 };
 use crate::{Schema, normalize};
 
@@ -113,16 +114,23 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, ApplyError> {
     typed::check(config, &schema.root).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
-    let base = live.cloned().unwrap_or_else(|| blank(schema, config));
-    let result = merge_in(schema, live, &base, config, manager, force);
+    let empty;
+    let base = match live {
+        Some(live) => live,
+        None => {
+            empty = blank(schema, config);
+            &empty
+        }
+    };
+    let result = merge_in(schema, live, base, config, manager, force);
     // kubectl moves from client-side to server-side apply: what its own annotation set, it may take over.
     let result = match result {
         Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" => {
-            let allowed = last_applied_fields(schema, &base);
+            let allowed = last_applied_fields(schema, base);
             let rest: Vec<Conflict> =
                 conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
             if rest.is_empty() {
-                merge_in(schema, live, &base, config, manager, true)
+                merge_in(schema, live, base, config, manager, true)
             } else {
                 Err(ApplyError::Conflicts(rest))
             }
@@ -146,7 +154,7 @@ fn merge_in(
     force: bool,
 ) -> Result<Value, ApplyError> {
     let node = &schema.root;
-    let mut managed = read(live);
+    let mut managed = read(entries(live).cloned());
     if let Some(live) = live
         && managed.is_empty()
     {
@@ -157,24 +165,26 @@ fn merge_in(
     }
     let mut applied = typed::to_set(config, node);
     strip(&mut applied);
-    let mut others = managed.clone();
-    others.retain(|entry| !entry.is(manager));
-    let last = managed.into_iter().find(|entry| entry.is(manager));
+    let (mine, mut others): (Vec<Managed>, Vec<Managed>) = managed.into_iter().partition(|entry| entry.is(manager));
+    let last = mine.into_iter().next();
 
-    let mut merged = typed::merge(base, config, node);
+    let mut merged = base.clone();
+    typed::merge(&mut merged, config, node);
     if let Some(last) = &last {
-        let kept = others.iter().fold(applied.clone(), |kept, entry| kept.union(&entry.set));
+        let mut kept = applied.clone();
+        others.iter().for_each(|entry| kept.unite(&entry.set));
         typed::remove(&mut merged, node, &last.set, &kept);
     }
-    let comparison = typed::compare(&unmanaged(base), &unmanaged(&merged), node);
-    let changed = comparison.modified.union(&comparison.added);
+    let Comparison { added, modified: mut changed, removed } = typed::compare(base, &merged, node);
+    changed.unite(&added);
     let conflicts = conflicts(&others, &changed);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
-    let lost = changed.union(&comparison.removed);
+    let mut lost = changed;
+    lost.unite(&removed);
     for entry in &mut others {
-        entry.set = entry.set.difference(&lost);
+        entry.set.subtract(&lost);
     }
     // Nothing changed: the time stays, so that applying again is no write.
     let same = |last: &&Managed| last.set == applied && last.manager.api_version == manager.api_version;
@@ -213,11 +223,12 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 /// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
 /// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
 pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
-    let reset = managers::is_reset(new);
+    let sent = take(new);
+    let reset = managers::is_reset(sent.as_ref());
     // A client may send managedFields it has edited; if it sends none, the live ones go on.
-    let mut managed = read(Some(new));
+    let mut managed = read(sent);
     if managed.is_empty() && !reset {
-        managed = read(live);
+        managed = read(entries(live).cloned());
     }
     let empty;
     let base = match live {
@@ -227,18 +238,18 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
             &empty
         }
     };
-    let comparison = typed::compare(&unmanaged(base), &unmanaged(new), &schema.root);
-    let mut changed = comparison.modified.union(&comparison.added);
+    let Comparison { added, modified: mut changed, removed } = typed::compare(base, new, &schema.root);
+    changed.unite(&added);
     strip(&mut changed);
-    let lost = changed.union(&comparison.removed);
+    let mut lost = changed.clone();
+    lost.unite(&removed);
     for entry in &mut managed {
-        entry.set =
-            if entry.is(manager) { entry.set.difference(&comparison.removed) } else { entry.set.difference(&lost) };
+        entry.set.subtract(if entry.is(manager) { &removed } else { &lost });
     }
     if !changed.is_empty() && !reset {
         match managed.iter_mut().find(|entry| entry.is(manager)) {
             Some(entry) => {
-                entry.set = entry.set.union(&changed);
+                entry.set.unite(&changed);
                 entry.manager.time.clone_from(&manager.time);
             }
             None => managed.push(Managed { manager: manager.clone(), set: changed }),
@@ -260,13 +271,9 @@ fn blank(schema: &Schema, like: &Value) -> Value {
     blank
 }
 
-/// Without managedFields, which must not be compared.
-fn unmanaged(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
-    object
+/// The managers of an object's fields, as its metadata has them.
+fn entries(object: Option<&Value>) -> Option<&Value> {
+    object?.pointer("/metadata/managedFields")
 }
 
 /// Fields of the client-side-apply annotation that still have the value it gave them.
@@ -278,7 +285,9 @@ fn last_applied_fields(schema: &Schema, live: &Value) -> Vec<String> {
     let mut applied = applied;
     crate::prune(schema, &mut applied);
     let changed = typed::compare(&applied, live, &schema.root).modified;
-    typed::to_set(&applied, &schema.root).difference(&changed).paths()
+    let mut kept = typed::to_set(&applied, &schema.root);
+    kept.subtract(&changed);
+    kept.paths()
 }
 
 /// Keeps the client-side-apply annotation true, where there is one.
