@@ -238,3 +238,19 @@ fn the_columns_look_at_what_they_say_and_at_nothing_else() {
         }
     }
 }
+
+#[test]
+fn the_selectable_fields_look_at_what_they_say_and_at_nothing_else() {
+    let mut filling = Filling(2);
+    for kind in all().iter().filter(|kind| !kind.fields.is_empty()) {
+        let schema = schema::builtin(&kind.storage_api_version(), kind.kind).expect("every built-in kind has a schema");
+        let pick = crate::registry::pick::Pick::only(kind.fields_paths().map(|path| path.split('.')));
+        for _ in 0..1000 {
+            let whole = filling.value(schema.root(), 6);
+            let part = pick.read(whole.to_string().as_bytes()).expect("JSON");
+            for (name, field) in kind.fields {
+                assert_eq!(field(&part), field(&whole), "{name} of {}: {whole:#}", kind.kind);
+            }
+        }
+    }
+}
