@@ -150,7 +150,8 @@ fn canonical(step: String) -> String {
 
 /// One key and its text without anything to escape, as most are: there is one way only to write that.
 fn is_plain_key(step: &str) -> bool {
-    let parts = step.strip_prefix("k:{\"").and_then(|rest| rest.strip_suffix("\"}")).and_then(|rest| rest.split_once("\":\""));
+    let parts =
+        step.strip_prefix("k:{\"").and_then(|rest| rest.strip_suffix("\"}")).and_then(|rest| rest.split_once("\":\""));
     let plain = |text: &str| !text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
     parts.is_some_and(|(name, value)| plain(name) && plain(value))
 }
@@ -224,7 +225,9 @@ mod tests {
     fn keys_have_one_form() {
         let keys = |step: &str| Set::from_fields_v1(json!({ step: {} })).into_fields_v1();
         let canonical = |step: &str| json!({ step: {} });
-        for step in [r#"k:{"name":"a"}"#, r#"k:{"name":"é/b c"}"#, r#"k:{"a":1,"b":"x"}"#, r#"k:{"a":"x\"\n"}"#, "k:nonsense"] {
+        for step in
+            [r#"k:{"name":"a"}"#, r#"k:{"name":"é/b c"}"#, r#"k:{"a":1,"b":"x"}"#, r#"k:{"a":"x\"\n"}"#, "k:nonsense"]
+        {
             assert_eq!(keys(step), canonical(step));
         }
         assert_eq!(keys(r#"k:{ "b":"x", "a":1 }"#), canonical(r#"k:{"a":1,"b":"x"}"#));

@@ -356,7 +356,13 @@ mod tests {
     fn long_way(old: Option<&Value>, new: Option<&Value>, node: &Node, path: &str, out: [&mut BTreeSet<String>; 3]) {
         let [added, modified, removed] = out;
         let mut below = |old: Option<&Value>, new: Option<&Value>, node: &Node, step: &str| {
-            long_way(old, new, node, &format!("{path}{}", set::shown(step)), [&mut *added, &mut *modified, &mut *removed]);
+            long_way(
+                old,
+                new,
+                node,
+                &format!("{path}{}", set::shown(step)),
+                [&mut *added, &mut *modified, &mut *removed],
+            );
         };
         match (view(node, [old, new]), old, new) {
             (View::Object, _, _) if !(blank(old) && blank(new)) => {
@@ -390,13 +396,14 @@ mod tests {
         let text = || prop_oneof![Just(Value::Null), "[ab]".prop_map(Value::from)];
         let map = || prop::collection::btree_map("[ab]", "[ab]", 0..3).prop_map(|map| json!(map));
         let maybe_map = prop_oneof![Just(Value::Null), map()];
-        let env = prop::collection::btree_map("[ab]", text(), 0..3)
-            .prop_map(|env| env.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>());
-        let ports = prop::collection::btree_set(1..3, 0..3).prop_map(|ports| {
-            ports.into_iter().map(|port| json!({ "containerPort": port })).collect::<Vec<_>>()
+        let env = prop::collection::btree_map("[ab]", text(), 0..3).prop_map(|env| {
+            env.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>()
         });
+        let ports = prop::collection::btree_set(1..3, 0..3)
+            .prop_map(|ports| ports.into_iter().map(|port| json!({ "containerPort": port })).collect::<Vec<_>>());
         let containers = prop::collection::btree_map("[ab]", (text(), env, ports), 0..3).prop_map(|containers| {
-            let container = |(name, (image, env, ports))| json!({ "name": name, "image": image, "env": env, "ports": ports });
+            let container =
+                |(name, (image, env, ports))| json!({ "name": name, "image": image, "env": env, "ports": ports });
             containers.into_iter().map(container).collect::<Vec<Value>>()
         });
         let tolerations = prop::collection::vec("[ab]", 0..2);
