@@ -254,3 +254,22 @@ fn the_selectable_fields_look_at_what_they_say_and_at_nothing_else() {
         }
     }
 }
+
+/// So an update that nothing is prepared for need not be filled again.
+#[test]
+fn what_is_filled_is_full() {
+    let mut filling = Filling(3);
+    for kind in all().iter().filter(|kind| kind.is_stored()) {
+        for version in kind.versions {
+            let resource = crate::registry::resource::Resource::built_in(kind, version);
+            let Some(schema) = resource.schema() else { continue };
+            for object in odd_objects().into_iter().chain((0..200).map(|_| filling.value(schema.root(), 6))) {
+                let mut once = object.clone();
+                crate::registry::create::fill_as(&resource, &mut once);
+                let mut twice = once.clone();
+                crate::registry::create::fill_as(&resource, &mut twice);
+                assert!(twice == once, "{} {}: {object:#}", resource.api_version(), kind.kind);
+            }
+        }
+    }
+}

@@ -107,13 +107,9 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             admission::mutate(&attributes, &mut asked).await?;
             scale::write(call, &mut new, &asked);
             settle(call, &mut new, &live.value)?;
-        } else {
-            let before = new.clone();
-            admission::mutate(&attributes, &mut new).await?;
-            if new != before {
-                // What no update may change, no plugin may change either.
-                settle(call, &mut new, &live.value)?;
-            }
+        } else if admission::mutate(&attributes, &mut new).await? {
+            // What no update may change, no plugin may change either.
+            settle(call, &mut new, &live.value)?;
         }
         let errors = create::check(call, &new, Some(&live.value));
         if !errors.is_empty() {
@@ -304,16 +300,14 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     if !uid.is_empty() && uid != text(old, "/metadata/uid") {
         return Err(call.conflicting_uid(&info.name, uid, text(old, "/metadata/uid")));
     }
-    // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
-    let managed = new["metadata"]["managedFields"].clone();
     object::keep_system_fields(new, old);
-    object::set(new, "resourceVersion", old["metadata"]["resourceVersion"].clone());
-    if managed.is_null() {
+    // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
+    if new["metadata"]["managedFields"].is_null() {
         object::set(new, "managedFields", old["metadata"]["managedFields"].clone());
     }
     match info.subresource.as_str() {
         "status" | "approval" => keep_spec(new, old, resource.is_custom()),
-        "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => restore(new, old, "status"),
+        "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => object::keep(new, old, "status"),
         "finalize" => {
             let finalizers = new["spec"]["finalizers"].clone();
             let metadata = new["metadata"]["finalizers"].clone();
@@ -328,10 +322,11 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     create::fill(call, new);
     if let Some((_, prepare)) = strategy.prepare_path.iter().find(|(name, _)| *name == info.subresource) {
         prepare(new, old);
-    } else if info.subresource != "status" && info.subresource != "finalize" {
-        if let Some(prepare) = strategy.prepare_update {
-            prepare(new, old);
-        }
+    } else if info.subresource != "status"
+        && info.subresource != "finalize"
+        && let Some(prepare) = strategy.prepare_update
+    {
+        prepare(new, old);
         create::fill(call, new);
     }
     if strategy.has_generation && object::spec_differs(new, old) {
@@ -343,30 +338,11 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
 
 /// A status update changes the status alone (and, for built-in kinds, labels, annotations and the like).
 fn keep_spec(new: &mut Value, old: &Value, custom: bool) {
-    let status = new.get("status").cloned();
-    let metadata = new["metadata"].clone();
-    let managed = metadata["managedFields"].clone();
-    *new = old.clone();
+    object::keep_but(new, old, &["metadata", "status"]);
     if custom {
-        object::set(new, "managedFields", managed);
+        object::keep_but(&mut new["metadata"], &old["metadata"], &["managedFields"]);
     } else {
-        new["metadata"] = metadata;
-        object::set(new, "ownerReferences", old["metadata"]["ownerReferences"].clone());
-    }
-    if let Some(map) = new.as_object_mut() {
-        match status {
-            Some(status) => map.insert("status".to_owned(), status),
-            None => map.remove("status"),
-        };
-    }
-}
-
-fn restore(new: &mut Value, old: &Value, field: &str) {
-    if let Some(map) = new.as_object_mut() {
-        match old.get(field) {
-            Some(value) => map.insert(field.to_owned(), value.clone()),
-            None => map.remove(field),
-        };
+        object::keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
     }
 }
 
