@@ -9,6 +9,7 @@
 //! `status` on the status subresource) and everything it must not hold (`metadata.managedFields` is an error upstream).
 
 mod configuration;
+mod fields;
 mod managers;
 mod set;
 mod typed;
@@ -18,6 +19,7 @@ pub use self::configuration::overlay;
 use serde_json::{Map, Value};
 
 use self::{
+    fields::Fields,
     managers::{Managed, read, strip, take, write},
     set::Set,
     typed::Comparison,
@@ -161,47 +163,46 @@ fn merge_in(
         let mut set = typed::to_set(live, node);
         strip(&mut set);
         let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
-        managed.push(Managed { manager: before, set });
+        managed.push(Managed { manager: before, fields: Fields::Set(set) });
     }
     let mut applied = typed::to_set(config, node);
     strip(&mut applied);
     let (mine, mut others): (Vec<Managed>, Vec<Managed>) = managed.into_iter().partition(|entry| entry.is(manager));
-    let last = mine.into_iter().next();
+    let last = mine.into_iter().next().map(|entry| (entry.manager, entry.fields.into_set()));
 
     let mut merged = base.clone();
     typed::merge(&mut merged, config, node);
-    if let Some(last) = &last {
+    if let Some((_, gone)) = last.as_ref().filter(|(_, set)| *set != applied) {
         let mut kept = applied.clone();
-        others.iter().for_each(|entry| kept.unite(&entry.set));
-        typed::remove(&mut merged, node, &last.set, &kept);
+        others.iter_mut().for_each(|entry| kept.unite(entry.fields.set()));
+        typed::remove(&mut merged, node, gone, &kept);
     }
     let Comparison { added, modified: mut changed, removed } = typed::compare(base, &merged, node);
     changed.unite(&added);
-    let conflicts = conflicts(&others, &changed);
+    let conflicts = conflicts(&mut others, &changed);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
     let mut lost = changed;
     lost.unite(&removed);
     for entry in &mut others {
-        entry.set.subtract(&lost);
+        entry.fields.subtract(&lost);
     }
     // Nothing changed: the time stays, so that applying again is no write.
-    let same = |last: &&Managed| last.set == applied && last.manager.api_version == manager.api_version;
-    let time = match last.as_ref().filter(same) {
-        Some(last) if lost.is_empty() => last.manager.time.clone(),
+    let time = match last {
+        Some((last, set)) if lost.is_empty() && set == applied && last.api_version == manager.api_version => last.time,
         _ => manager.time.clone(),
     };
-    others.push(Managed { manager: Manager { time, ..manager.clone() }, set: applied });
+    others.push(Managed { manager: Manager { time, ..manager.clone() }, fields: Fields::Set(applied) });
     write(&mut merged, others);
     Ok(merged)
 }
 
-fn conflicts(others: &[Managed], changed: &Set) -> Vec<Conflict> {
+fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
     let mut out: Vec<Conflict> = Vec::new();
     for entry in others {
         let message = format!("conflict with {}", entry.manager.shown());
-        let fields = entry.set.intersection(changed).paths();
+        let fields = entry.fields.shared(changed);
         out.extend(fields.into_iter().map(|field| Conflict { message: message.clone(), field }));
     }
     out.sort_by(|a, b| (&a.message, &a.field).cmp(&(&b.message, &b.field)));
@@ -244,15 +245,16 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
     let mut lost = changed.clone();
     lost.unite(&removed);
     for entry in &mut managed {
-        entry.set.subtract(if entry.is(manager) { &removed } else { &lost });
+        let gone = if entry.is(manager) { &removed } else { &lost };
+        entry.fields.subtract(gone);
     }
     if !changed.is_empty() && !reset {
         match managed.iter_mut().find(|entry| entry.is(manager)) {
             Some(entry) => {
-                entry.set.unite(&changed);
+                entry.fields.unite(&changed);
                 entry.manager.time.clone_from(&manager.time);
             }
-            None => managed.push(Managed { manager: manager.clone(), set: changed }),
+            None => managed.push(Managed { manager: manager.clone(), fields: Fields::Set(changed) }),
         }
     }
     write(new, managed);

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use super::{Manager, Operation, set::Set};
+use super::{Manager, Operation, fields::Fields, set::Set};
 
 /// Upstream's cap on entries of plain updates; the oldest are merged into one of this name.
 const MAX_UPDATE_MANAGERS: usize = 10;
@@ -22,10 +22,10 @@ pub(super) fn strip(set: &mut Set) {
     set.subtract(&STRIPPED);
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Managed {
     pub manager: Manager,
-    pub set: Set,
+    pub fields: Fields,
 }
 
 impl Managed {
@@ -72,12 +72,12 @@ fn entry(mut value: Value) -> Option<Managed> {
         subresource: text("subresource"),
         time: text("time"),
     };
-    Some(Managed { manager, set: Set::from_fields_v1(value.get_mut("fieldsV1")?.take()) })
+    Some(Managed { manager, fields: Fields::read(value.get_mut("fieldsV1")?.take()) })
 }
 
 /// Puts the managers into the metadata.
 pub(super) fn write(object: &mut Value, mut managed: Vec<Managed>) {
-    managed.retain(|managed| !managed.set.is_empty());
+    managed.retain(|managed| !managed.fields.is_empty());
     cap(&mut managed);
     managed.sort_by(|a, b| order(&a.manager).cmp(&order(&b.manager)));
     let Value::Object(object) = object else { return };
@@ -96,22 +96,18 @@ fn order(manager: &Manager) -> (&'static str, &str, &str, &str, &str) {
 }
 
 fn shown(managed: Managed) -> Value {
-    let Managed { manager, set } = managed;
-    let mut entry = json!({
-        "manager": manager.name,
-        "operation": manager.operation.word(),
-        "apiVersion": manager.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": set.into_fields_v1(),
-    });
-    if let Value::Object(entry) = &mut entry {
-        for (name, value) in [("time", manager.time), ("subresource", manager.subresource)] {
-            if !value.is_empty() {
-                entry.insert(name.to_owned(), value.into());
-            }
-        }
-    }
-    entry
+    let Managed { manager, fields } = managed;
+    let texts = [
+        ("manager", manager.name),
+        ("operation", manager.operation.word().to_owned()),
+        ("apiVersion", manager.api_version),
+        ("fieldsType", "FieldsV1".to_owned()),
+    ];
+    let optional = [("time", manager.time), ("subresource", manager.subresource)];
+    let texts = texts.into_iter().chain(optional.into_iter().filter(|(_, text)| !text.is_empty()));
+    let mut entry: Map<String, Value> = texts.map(|(name, text)| (name.to_owned(), text.into())).collect();
+    entry.insert("fieldsV1".to_owned(), fields.into_fields_v1());
+    entry.into()
 }
 
 /// Merges the oldest updates of one version until there are few enough entries.
@@ -128,9 +124,9 @@ fn cap(managed: &mut Vec<Managed>) {
     while updates(managed) > MAX_UPDATE_MANAGERS {
         // The oldest two updates of one version become one.
         let Some((first, second)) = oldest_pair(managed) else { return };
-        let newer = managed.remove(second);
+        let mut newer = managed.remove(second);
         let older = &mut managed[first];
-        older.set.unite(&newer.set);
+        older.fields.unite(newer.fields.set());
         older.manager.name = ANCIENT.to_owned();
         older.manager.time = newer.manager.time;
     }

@@ -102,6 +102,27 @@ impl Set {
         }
     }
 
+    /// Whether it has a member in common with what is stored as `FieldsV1`, which must be canonical.
+    pub fn meets(&self, stored: &Value) -> bool {
+        self.0.iter().any(|(step, entry)| {
+            let below = stored.get(step);
+            below.is_some_and(|below| (entry.member && is_member(below)) || entry.below.meets(below))
+        })
+    }
+
+    /// Whether all its members are in what is stored as `FieldsV1`, which must be canonical.
+    pub fn is_within(&self, stored: &Value) -> bool {
+        self.0.iter().all(|(step, entry)| {
+            let below = stored.get(step);
+            below.is_some_and(|below| (!entry.member || is_member(below)) && entry.below.is_within(below))
+        })
+    }
+
+    /// Whether `FieldsV1` is as [`Set::into_fields_v1`] writes it.
+    pub fn is_canonical(stored: &Value) -> bool {
+        stored.get(".").is_none() && is_canonical(stored)
+    }
+
     pub fn into_fields_v1(self) -> Value {
         let entries = self.0.into_iter().map(|(step, Entry { member, below })| {
             let mut below = below.into_fields_v1();
@@ -119,8 +140,7 @@ impl Set {
     pub fn from_fields_v1(value: Value) -> Self {
         let Value::Object(map) = value else { return Self::default() };
         let entries = map.into_iter().filter(|(step, _)| step != ".").map(|(step, below)| {
-            let object = below.as_object();
-            let member = object.is_none_or(|below| below.is_empty() || below.contains_key("."));
+            let member = is_member(&below);
             (canonical(step), Entry { member, below: Self::from_fields_v1(below) })
         });
         Self(entries.collect())
@@ -135,6 +155,23 @@ pub(super) enum Trail<'a> {
     Field(&'a Trail<'a>, &'a str),
     /// An item of a list by its serialised path element.
     Item(&'a Trail<'a>, &'a str),
+}
+
+/// Whether a step with this below it is a member.
+fn is_member(below: &Value) -> bool {
+    below.as_object().is_none_or(|below| below.is_empty() || below.contains_key("."))
+}
+
+fn is_canonical(below: &Value) -> bool {
+    let Value::Object(steps) = below else { return false };
+    steps.iter().all(|(step, below)| match step.as_str() {
+        "." => steps.len() > 1 && below.as_object().is_some_and(Map::is_empty),
+        step => is_canonical(below) && is_canonical_step(step),
+    })
+}
+
+fn is_canonical_step(step: &str) -> bool {
+    !step.starts_with("k:") || is_plain_key(step) || canonical(step.to_owned()) == step
 }
 
 /// Clients may write keys in another order or spacing; the text is the identity here.
