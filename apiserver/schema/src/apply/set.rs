@@ -2,7 +2,10 @@
 //!
 //! A path element is kept as its serialised text: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use serde_json::{Map, Value};
 
@@ -157,6 +160,17 @@ pub(super) enum Trail<'a> {
     Item(&'a Trail<'a>, &'a str),
 }
 
+/// As error messages print it.
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Item(above, step) => write!(f, "{above}{}", shown(step)),
+        }
+    }
+}
+
 /// Whether a step with this below it is a member.
 fn is_member(below: &Value) -> bool {
     below.as_object().is_none_or(|below| below.is_empty() || below.contains_key("."))
@@ -194,7 +208,7 @@ fn is_plain_key(step: &str) -> bool {
 }
 
 pub(super) fn field(name: &str) -> String {
-    format!("f:{name}")
+    ["f:", name].concat()
 }
 
 pub(super) fn value(value: &Value) -> String {

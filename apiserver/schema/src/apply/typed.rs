@@ -75,22 +75,22 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
 
 /// Duplicates and missing keys of set and map lists, which make an applied configuration ambiguous.
 pub(super) fn check(value: &Value, node: &Node) -> Result<(), String> {
-    check_at(value, node, "")
+    check_at(value, node, &Trail::Root)
 }
 
-fn check_at(value: &Value, node: &Node, path: &str) -> Result<(), String> {
+fn check_at(value: &Value, node: &Node, at: &Trail<'_>) -> Result<(), String> {
     match (view(node, [Some(value), None]), value) {
         (View::Object, Value::Object(map)) => {
-            map.iter().try_for_each(|(name, value)| check_at(value, entry(node, name).0, &format!("{path}.{name}")))
+            map.iter().try_for_each(|(name, value)| check_at(value, entry(node, name).0, &Trail::Field(at, name)))
         }
         (View::List(items, kind), Value::Array(list)) => {
             let mut seen = Vec::new();
-            for (at, item) in list.iter().enumerate() {
-                let step = element(item, items, kind).map_err(|error| format!("{path}: element {at}: {error}"))?;
+            for (index, item) in list.iter().enumerate() {
+                let step = element(item, items, kind).map_err(|error| format!("{at}: element {index}: {error}"))?;
                 if seen.contains(&step) {
-                    return Err(format!("{path}: duplicate entries for key {}", set::shown(&step)));
+                    return Err(format!("{at}: duplicate entries for key {}", set::shown(&step)));
                 }
-                check_at(item, items, &format!("{path}{}", set::shown(&step)))?;
+                check_at(item, items, &Trail::Item(at, &step))?;
                 seen.push(step);
             }
             Ok(())
@@ -102,41 +102,33 @@ fn check_at(value: &Value, node: &Node, path: &str) -> Result<(), String> {
 /// Every field the model does not declare, in upstream's words.
 pub(super) fn undeclared(value: &Value, node: &Node) -> Vec<String> {
     let mut out = Vec::new();
-    undeclared_at(value, node, &mut String::new(), &mut out);
+    undeclared_at(value, node, &Trail::Root, &mut out);
     out
 }
 
-fn undeclared_at(value: &Value, node: &Node, path: &mut String, out: &mut Vec<String>) {
-    let length = path.len();
+fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<String>) {
     match (&node.shape, value) {
         (Shape::Struct { of, .. }, Value::Object(map)) => {
             for (name, value) in map {
-                path.push('.');
-                path.push_str(name);
+                let at = Trail::Field(at, name);
                 match of.field(name) {
-                    Some(field) => undeclared_at(value, &field.node, path, out),
+                    Some(field) => undeclared_at(value, &field.node, &at, out),
                     None if matches!(of.unknown, Unknown::Keep) => {}
-                    None => out.push(format!("{path}: field not declared in schema")),
+                    None => out.push(format!("{at}: field not declared in schema")),
                 }
-                path.truncate(length);
             }
         }
         (Shape::Map { values, .. }, Value::Object(map)) => {
             for (name, value) in map {
-                path.push('.');
-                path.push_str(name);
-                undeclared_at(value, values, path, out);
-                path.truncate(length);
+                undeclared_at(value, values, &Trail::Field(at, name), out);
             }
         }
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
-            for (at, item) in list.iter().enumerate() {
-                match element(item, items, kind) {
-                    Ok(step) if !matches!(kind, ListKind::Atomic) => path.push_str(&set::shown(&step)),
-                    _ => path.push_str(&format!("[{at}]")),
-                }
-                undeclared_at(item, items, path, out);
-                path.truncate(length);
+            for (index, item) in list.iter().enumerate() {
+                let keyed = Some(kind).filter(|kind| !matches!(kind, ListKind::Atomic));
+                let step = keyed.and_then(|kind| element(item, items, kind).ok());
+                let step = step.unwrap_or_else(|| format!("i:{index}"));
+                undeclared_at(item, items, &Trail::Item(at, &step), out);
             }
         }
         _ => {}
