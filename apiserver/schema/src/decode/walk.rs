@@ -134,10 +134,14 @@ fn scalar_at(value: &mut Value, scalar: Scalar, node: &Node, at: &Place<'_>) -> 
         (Scalar::Bool, Value::Bool(_)) | (Scalar::String, Value::String(_)) | (Scalar::Double, Value::Number(_)) => {
             true
         }
-        (Scalar::Int32, Value::Number(number)) => {
-            number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()) || return Err(at.number(number, node))
-        }
-        (Scalar::Int64, Value::Number(number)) => number.as_i64().is_some() || return Err(at.number(number, node)),
+        (Scalar::Int32, Value::Number(number)) => match number.as_i64().map(i32::try_from) {
+            Some(Ok(_)) => true,
+            _ => return Err(at.number(number, node)),
+        },
+        (Scalar::Int64, Value::Number(number)) => match number.as_i64() {
+            Some(_) => true,
+            None => return Err(at.number(number, node)),
+        },
         (Scalar::IntOrString, Value::String(_)) => true,
         (Scalar::IntOrString, Value::Number(number)) => {
             let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
