@@ -152,3 +152,33 @@ pub fn generate(prefix: &str) -> String {
     }
     format!("{}{}", &prefix[..end], suffix(5))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_old_objects() {
+        let parts = [json!(null), json!({}), json!({ "x": 1 }), json!([1])];
+        let objects: Vec<Value> = parts
+            .iter()
+            .flat_map(|a| {
+                let b = parts.iter().map(move |b| json!({ "a": a, "b": b, "c": 1 }));
+                b.chain([json!({ "a": a }), json!({ "c": a, "d": a })])
+            })
+            .collect();
+        for (old, new) in objects.iter().flat_map(|old| objects.iter().map(move |new| (old, new))) {
+            for but in [&[][..], &["a"], &["b", "d"]] {
+                let mut kept = new.clone();
+                keep_but(&mut kept, old, but);
+                let mut long = old.clone();
+                for name in but {
+                    keep(&mut long, new, name);
+                }
+                assert_eq!(kept, long, "{new} for {old} but for {but:?}");
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use schema::field::{Error, Path};
 use schema::patch;
 use serde_json::{Value, json};
 
-use super::write::{ATTEMPTS, Loaded, commit, load, remove};
+use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
 use super::{body, create, hooks, object, scale};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
@@ -66,7 +66,7 @@ impl Change {
 
 /// What came of an update.
 pub struct Updated {
-    pub value: Value,
+    pub object: Written,
     pub created: bool,
 }
 
@@ -123,18 +123,18 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
         create::warn(call, &new);
         if live.current && object::same(&new, &live.value) {
-            return Ok(Updated { value: live.value, created: false });
+            return Ok(Updated { object: live.value.into(), created: false });
         }
         if object::is_deleting(&new) && object::may_vanish(&new) && grace_is_over(&new) {
             if let Some(revision) = remove(call, &key, live.revision).await? {
                 object::set(&mut new, "resourceVersion", revision.to_string().into());
                 hooks::after_delete(call, &new).await?;
-                return Ok(Updated { value: new, created: false });
+                return Ok(Updated { object: new.into(), created: false });
             }
-        } else if let Some(value) = commit(call, &key, new, live.revision).await? {
+        } else if let Some(object) = commit(call, &key, new, live.revision).await? {
             reserved.keep();
-            hooks::after_update(call, &value, &live.value).await?;
-            return Ok(Updated { value, created: false });
+            hooks::after_update(call, &object.value, &live.value).await?;
+            return Ok(Updated { object, created: false });
         }
     }
     Err(call.modified(name))
@@ -151,7 +151,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
     if !call.info.subresource.is_empty() {
         return Err(missing());
     }
-    let value = match change {
+    let object = match change {
         Change::Put(value) if call.resource.strategy.create_on_update => {
             let mut value = value.clone();
             if !text(&value, "/metadata/resourceVersion").is_empty() {
@@ -170,7 +170,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
         _ => return Err(missing()),
     };
-    Ok(Updated { value, created: true })
+    Ok(Updated { object, created: true })
 }
 
 /// The object as the change would have it, before the server has its say.
