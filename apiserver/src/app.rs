@@ -206,5 +206,13 @@ impl Call {
 /// Text at a pointer such as `/metadata/name`, "" when there is none.
 #[must_use]
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    // `Value::pointer` makes two new texts of every step, for the sake of those that are escaped.
+    let found = match pointer.contains('~') {
+        true => value.pointer(pointer),
+        false => pointer.split('/').skip(1).try_fold(value, |value, step| match value {
+            Value::Array(list) => list.get(step.parse::<usize>().ok()?),
+            value => value.get(step),
+        }),
+    };
+    found.and_then(Value::as_str).unwrap_or_default()
 }

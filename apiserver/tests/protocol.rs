@@ -94,6 +94,7 @@ fn unusual_ways_to_speak() {
         tokens_as_subprotocols(&world).await;
         a_forgotten_past(&world).await;
         media_types(&world).await;
+        writes_are_answered_as_reads(&world).await;
     });
 }
 
@@ -210,5 +211,31 @@ async fn media_types(world: &World) {
             (code, &status["reason"], &status["message"]),
             (415, &json!("UnsupportedMediaType"), &json!(message))
         );
+    }
+}
+
+/// What was written is mostly answered as the bytes that were stored; what was asked for in another version is not.
+async fn writes_are_answered_as_reads(world: &World) {
+    const SCALERS: &str = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers";
+    let map = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "echo" }, "data": { "a": "1" } });
+    let target = json!({ "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" });
+    let spec = json!({ "maxReplicas": 3, "targetCPUUtilizationPercentage": 50, "scaleTargetRef": target });
+    let api_version = "autoscaling/v1";
+    let scaler = json!({ "apiVersion": api_version, "kind": "HorizontalPodAutoscaler", "metadata": { "name": "echo" }, "spec": spec });
+    for (collection, object) in [(MAPS, map), (SCALERS, scaler)] {
+        let path = format!("{collection}/echo");
+        let labels = json!({ "metadata": { "labels": { "a": "1" } } });
+        let steps = [
+            (Method::POST, collection, &object, 201),
+            (Method::PATCH, &path, &labels, 200),
+            (Method::PATCH, &path, &labels, 200),
+            (Method::PUT, &path, &object, 200),
+        ];
+        for (method, at, body, expected) in steps {
+            let (code, answer) = world.ask(Ask::new(method, at, body.to_string())).await;
+            let (_, read) = world.ask(Ask::get(&path)).await;
+            assert_eq!((code, &answer["apiVersion"]), (expected, &object["apiVersion"]));
+            assert_eq!(answer, read, "{path}");
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! `status` on the status subresource) and everything it must not hold (`metadata.managedFields` is an error upstream).
 
 mod configuration;
+mod fields;
 mod managers;
 mod set;
 mod typed;
@@ -18,8 +19,10 @@ pub use self::configuration::overlay;
 use serde_json::{Map, Value};
 
 use self::{
-    managers::{Managed, read, strip, write},
+    fields::Fields,
+    managers::{Managed, read, strip, take, write},
     set::Set,
+    typed::Comparison,
 };
 use crate::{Schema, normalize};
 
@@ -113,16 +116,23 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, ApplyError> {
     typed::check(config, &schema.root).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
-    let base = live.cloned().unwrap_or_else(|| blank(schema, config));
-    let result = merge_in(schema, live, &base, config, manager, force);
+    let empty;
+    let base = match live {
+        Some(live) => live,
+        None => {
+            empty = blank(schema, config);
+            &empty
+        }
+    };
+    let result = merge_in(schema, live, base, config, manager, force);
     // kubectl moves from client-side to server-side apply: what its own annotation set, it may take over.
     let result = match result {
         Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" => {
-            let allowed = last_applied_fields(schema, &base);
+            let allowed = last_applied_fields(schema, base);
             let rest: Vec<Conflict> =
                 conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
             if rest.is_empty() {
-                merge_in(schema, live, &base, config, manager, true)
+                merge_in(schema, live, base, config, manager, true)
             } else {
                 Err(ApplyError::Conflicts(rest))
             }
@@ -146,52 +156,53 @@ fn merge_in(
     force: bool,
 ) -> Result<Value, ApplyError> {
     let node = &schema.root;
-    let mut managed = read(live);
+    let mut managed = read(entries(live).cloned());
     if let Some(live) = live
         && managed.is_empty()
     {
         let mut set = typed::to_set(live, node);
         strip(&mut set);
         let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
-        managed.push(Managed { manager: before, set });
+        managed.push(Managed { manager: before, fields: Fields::Set(set) });
     }
     let mut applied = typed::to_set(config, node);
     strip(&mut applied);
-    let mut others = managed.clone();
-    others.retain(|entry| !entry.is(manager));
-    let last = managed.into_iter().find(|entry| entry.is(manager));
+    let (mine, mut others): (Vec<Managed>, Vec<Managed>) = managed.into_iter().partition(|entry| entry.is(manager));
+    let last = mine.into_iter().next().map(|entry| (entry.manager, entry.fields.into_set()));
 
-    let mut merged = typed::merge(base, config, node);
-    if let Some(last) = &last {
-        let kept = others.iter().fold(applied.clone(), |kept, entry| kept.union(&entry.set));
-        typed::remove(&mut merged, node, &last.set, &kept);
+    let mut merged = base.clone();
+    typed::merge(&mut merged, config, node);
+    if let Some((_, gone)) = last.as_ref().filter(|(_, set)| *set != applied) {
+        let mut kept = applied.clone();
+        others.iter_mut().for_each(|entry| kept.unite(entry.fields.set()));
+        typed::remove(&mut merged, node, gone, &kept);
     }
-    let comparison = typed::compare(&unmanaged(base), &unmanaged(&merged), node);
-    let changed = comparison.modified.union(&comparison.added);
-    let conflicts = conflicts(&others, &changed);
+    let Comparison { added, modified: mut changed, removed } = typed::compare(base, &merged, node);
+    changed.unite(&added);
+    let conflicts = conflicts(&mut others, &changed);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
-    let lost = changed.union(&comparison.removed);
+    let mut lost = changed;
+    lost.unite(&removed);
     for entry in &mut others {
-        entry.set = entry.set.difference(&lost);
+        entry.fields.subtract(&lost);
     }
     // Nothing changed: the time stays, so that applying again is no write.
-    let same = |last: &&Managed| last.set == applied && last.manager.api_version == manager.api_version;
-    let time = match last.as_ref().filter(same) {
-        Some(last) if lost.is_empty() => last.manager.time.clone(),
+    let time = match last {
+        Some((last, set)) if lost.is_empty() && set == applied && last.api_version == manager.api_version => last.time,
         _ => manager.time.clone(),
     };
-    others.push(Managed { manager: Manager { time, ..manager.clone() }, set: applied });
+    others.push(Managed { manager: Manager { time, ..manager.clone() }, fields: Fields::Set(applied) });
     write(&mut merged, others);
     Ok(merged)
 }
 
-fn conflicts(others: &[Managed], changed: &Set) -> Vec<Conflict> {
+fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
     let mut out: Vec<Conflict> = Vec::new();
     for entry in others {
         let message = format!("conflict with {}", entry.manager.shown());
-        let fields = entry.set.intersection(changed).paths();
+        let fields = entry.fields.shared(changed);
         out.extend(fields.into_iter().map(|field| Conflict { message: message.clone(), field }));
     }
     out.sort_by(|a, b| (&a.message, &a.field).cmp(&(&b.message, &b.field)));
@@ -213,11 +224,12 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 /// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
 /// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
 pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
-    let reset = managers::is_reset(new);
+    let sent = take(new);
+    let reset = managers::is_reset(sent.as_ref());
     // A client may send managedFields it has edited; if it sends none, the live ones go on.
-    let mut managed = read(Some(new));
+    let mut managed = read(sent);
     if managed.is_empty() && !reset {
-        managed = read(live);
+        managed = read(entries(live).cloned());
     }
     let empty;
     let base = match live {
@@ -227,21 +239,22 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
             &empty
         }
     };
-    let comparison = typed::compare(&unmanaged(base), &unmanaged(new), &schema.root);
-    let mut changed = comparison.modified.union(&comparison.added);
+    let Comparison { added, modified: mut changed, removed } = typed::compare(base, new, &schema.root);
+    changed.unite(&added);
     strip(&mut changed);
-    let lost = changed.union(&comparison.removed);
+    let mut lost = changed.clone();
+    lost.unite(&removed);
     for entry in &mut managed {
-        entry.set =
-            if entry.is(manager) { entry.set.difference(&comparison.removed) } else { entry.set.difference(&lost) };
+        let gone = if entry.is(manager) { &removed } else { &lost };
+        entry.fields.subtract(gone);
     }
     if !changed.is_empty() && !reset {
         match managed.iter_mut().find(|entry| entry.is(manager)) {
             Some(entry) => {
-                entry.set = entry.set.union(&changed);
+                entry.fields.unite(&changed);
                 entry.manager.time.clone_from(&manager.time);
             }
-            None => managed.push(Managed { manager: manager.clone(), set: changed }),
+            None => managed.push(Managed { manager: manager.clone(), fields: Fields::Set(changed) }),
         }
     }
     write(new, managed);
@@ -260,13 +273,9 @@ fn blank(schema: &Schema, like: &Value) -> Value {
     blank
 }
 
-/// Without managedFields, which must not be compared.
-fn unmanaged(object: &Value) -> Value {
-    let mut object = object.clone();
-    if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
-    object
+/// The managers of an object's fields, as its metadata has them.
+fn entries(object: Option<&Value>) -> Option<&Value> {
+    object?.pointer("/metadata/managedFields")
 }
 
 /// Fields of the client-side-apply annotation that still have the value it gave them.
@@ -278,7 +287,9 @@ fn last_applied_fields(schema: &Schema, live: &Value) -> Vec<String> {
     let mut applied = applied;
     crate::prune(schema, &mut applied);
     let changed = typed::compare(&applied, live, &schema.root).modified;
-    typed::to_set(&applied, &schema.root).difference(&changed).paths()
+    let mut kept = typed::to_set(&applied, &schema.root);
+    kept.subtract(&changed);
+    kept.paths()
 }
 
 /// Keeps the client-side-apply annotation true, where there is one.

@@ -50,13 +50,18 @@ fn default_node(value: &mut Value, node: &Node) {
 }
 
 fn default_struct(map: &mut Map<String, Value>, of: &Struct) {
-    for field in &of.fields {
-        if map.get(&*field.name).is_some_and(|value| unset(value, field)) {
-            map.remove(&*field.name);
-        }
-        if let Some(value) = map.get_mut(&*field.name) {
+    map.retain(|name, value| {
+        let Some(field) = of.field(name) else { return true };
+        let set = !unset(value, field);
+        if set {
             default_node(value, &field.node);
-        } else if let Some(default) = &field.node.default {
+        }
+        set
+    });
+    for field in &of.fields {
+        if let Some(default) = &field.node.default
+            && !map.contains_key(&*field.name)
+        {
             let mut value = Value::clone(default);
             default_node(&mut value, &field.node);
             map.insert(field.name.to_string(), value);
@@ -93,31 +98,34 @@ fn show_node(value: &mut Value, node: &Node, top: bool) {
         (Shape::Map { values, .. }, Value::Object(map)) => {
             map.values_mut().for_each(|item| show_node(item, values, false))
         }
-        (Shape::Struct { of, .. }, Value::Object(map)) => {
-            for field in &of.fields {
-                // apiVersion and kind are the caller's.
-                if top && matches!(&*field.name, "apiVersion" | "kind") {
-                    continue;
-                }
-                show_field(map, field);
-            }
-        }
+        (Shape::Struct { of, .. }, Value::Object(map)) => show_struct(map, of, top),
         _ => {}
     }
 }
 
-fn show_field(map: &mut Map<String, Value>, field: &Field) {
-    if map
-        .get(&*field.name)
-        .is_some_and(|value| field.presence != Presence::Always && unset(value, field) && !shown_null(field))
-    {
-        map.remove(&*field.name);
+fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
+    // apiVersion and kind are the caller's.
+    let callers = |name: &str| top && matches!(name, "apiVersion" | "kind");
+    map.retain(|name, value| {
+        let Some(field) = of.field(name).filter(|_| !callers(name)) else { return true };
+        let shown = field.presence == Presence::Always || !unset(value, field) || shown_null(field);
+        if shown {
+            show_node(value, &field.node, false);
+        }
+        shown
+    });
+    for field in of.fields.iter().filter(|field| shows_zero(field) && !callers(&field.name)) {
+        if !map.contains_key(&*field.name) {
+            let mut value = zero(&field.node);
+            show_node(&mut value, &field.node, false);
+            map.insert(field.name.to_string(), value);
+        }
     }
-    if let Some(value) = map.get_mut(&*field.name) {
-        show_node(value, &field.node, false);
-        return;
-    }
-    let shows = match field.presence {
+}
+
+/// Whether a field is there that nobody has set.
+fn shows_zero(field: &Field) -> bool {
+    match field.presence {
         Presence::Always => true,
         // Go's omitempty never leaves out a struct, and these are structs.
         Presence::OmitEmpty => {
@@ -130,11 +138,6 @@ fn show_field(map: &mut Map<String, Value>, field: &Field) {
             )
         }
         Presence::Pointer | Presence::OmitZero | Presence::Free => false,
-    };
-    if shows {
-        let mut value = zero(&field.node);
-        show_node(&mut value, &field.node, false);
-        map.insert(field.name.to_string(), value);
     }
 }
 

@@ -56,21 +56,21 @@ pub struct Reinvocation {
     webhooks: rounds::Rounds,
 }
 
-/// Lets the plugins change `object`, which is null for a deletion.
+/// Lets the plugins change `object`, which is null for a deletion; whether one of them changed an update.
 ///
 /// # Errors
 /// A plugin's refusal.
-pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<()> {
+pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
     let mut reinvocation = Reinvocation::default();
-    mutate_once(a, object, &mut reinvocation).await?;
+    let mut changed = mutate_once(a, object, &mut reinvocation).await?;
     if reinvocation.due {
         reinvocation.again = true;
-        mutate_once(a, object, &mut reinvocation).await?;
+        changed |= mutate_once(a, object, &mut reinvocation).await?;
     }
-    Ok(())
+    Ok(changed)
 }
 
-async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<()> {
+async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<bool> {
     namespace_lifecycle::admit(a, object).await?;
     if a.operation == Operation::Create && a.subresource().is_empty() {
         match (a.resource().group.as_str(), a.resource().plural.as_str()) {
@@ -93,20 +93,20 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
             _ => {}
         }
     }
+    let mut changed = false;
     match (a.operation, a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource()) {
         (Operation::Update, "", "pods", "") => {
-            if let Some(old) = a.old {
-                priority::keep(object, old);
-            }
-            toleration_seconds::admit(object);
+            changed |= a.old.is_some_and(|old| priority::keep(object, old));
+            changed |= toleration_seconds::admit(object);
         }
         (Operation::Update, "scheduling.k8s.io", "priorityclasses", "") => priority::class(a, object).await?,
         (Operation::Create, "", "pods", "binding") => topology_labels::binding(a, object).await?,
         _ => {}
     }
-    round.due |= policy::mutate(a, object, &mut round.policies, round.again).await?;
-    round.due |= webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
-    Ok(())
+    let by_policy = policy::mutate(a, object, &mut round.policies, round.again).await?;
+    let by_webhook = webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
+    round.due |= by_policy || by_webhook;
+    Ok(changed || by_policy || by_webhook)
 }
 
 /// Lets the plugins refuse the final object, which is null for a deletion.

@@ -56,15 +56,18 @@ pub async fn pod(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// An update that does not name what this plugin has set keeps it.
-pub fn keep(pod: &mut Value, old: &Value) {
+/// An update that does not name what this plugin has set keeps it; whether that made a difference.
+pub fn keep(pod: &mut Value, old: &Value) -> bool {
+    let mut changed = false;
     for field in ["priority", "preemptionPolicy"] {
         if let Some(value) = old["spec"].get(field)
             && pod["spec"].get(field).is_none_or(Value::is_null)
         {
             pod["spec"][field] = value.clone();
+            changed = true;
         }
     }
+    changed
 }
 
 async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<(i64, String)>> {

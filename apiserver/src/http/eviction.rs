@@ -72,7 +72,7 @@ pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
                 }
             };
             if options.revision.is_some() {
-                options.revision = Some(text(&written, "/metadata/resourceVersion").to_owned());
+                options.revision = Some(text(&written.value, "/metadata/resourceVersion").to_owned());
             }
         }
         delete::delete(call, &options).await?;

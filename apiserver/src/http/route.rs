@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
 use super::answer;
-use super::negotiate::{Accept, Media, content_type};
+use super::negotiate::{Accept, Media, Shape, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, proxy, subresource, websocket};
@@ -26,6 +26,7 @@ use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::flow::{self, Admitted};
 use crate::registry::delete::Deleted;
 use crate::registry::table::Include;
+use crate::registry::write::Written;
 use crate::registry::{body, create, delete, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
@@ -339,7 +340,7 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
         }
         "create" => {
             let bytes = collect(request).await?;
-            one(call, 201, &create::create(call, &media, &bytes).await?)
+            written(call, 201, &create::create(call, &media, &bytes).await?)
         }
         "update" => {
             let bytes = collect(request).await?;
@@ -380,7 +381,17 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
 /// Carries out a change and answers with the object.
 pub async fn updated(call: &Call, change: &update::Change) -> ApiResult<Response<Body>> {
     let done = update::update(call, change).await?;
-    one(call, if done.created { 201 } else { 200 }, &done.value)
+    written(call, if done.created { 201 } else { 200 }, &done.object)
+}
+
+/// An object that was written, in the shape asked for: mostly as it was written.
+fn written(call: &Call, code: u16, object: &Written) -> ApiResult<Response<Body>> {
+    match (&object.json, call.accept) {
+        (Some(json), accept @ Accept { shape: Shape::Object, media: Media::Json, .. }) => {
+            Ok(answer::bytes(code, accept.content_type(false), json.clone(), accept.gzip))
+        }
+        _ => one(call, code, &object.value),
+    }
 }
 
 /// One object, in the shape asked for.

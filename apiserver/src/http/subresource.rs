@@ -33,7 +33,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
                 Change::Put(body::object(call, &media, &bytes, schema.as_ref(), "autoscaling/v1", "Scale")?)
             };
             let done = crate::registry::update::update(call, &change).await?;
-            plain(call, 200, &scale::view(call, &done.value)?)
+            plain(call, 200, &scale::view(call, &done.object.value)?)
         }
         ("binding", "create") => {
             let bytes = collect(request).await?;

@@ -18,6 +18,7 @@ pub const KINDS: &[Kind] = &[
         subresources: ONLY_STATUS,
         columns: columns::batch::JOBS,
         fields: &[("status.successful", |o| o.int("status.succeeded").to_string())],
+        fields_read: &["status.succeeded"],
         strategy: strategy::job::JOB,
         ..Kind::new("batch", &["v1"], "Job", "jobs", "job")
     },

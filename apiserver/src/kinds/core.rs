@@ -61,6 +61,7 @@ pub const KINDS: &[Kind] = &[
         short_names: &["ev"],
         columns: columns::event::EVENTS,
         fields: strategy::event::CORE_FIELDS,
+        fields_read: strategy::event::READ,
         strategy: strategy::event::EVENT,
         ..kind("Event", "events", "event")
     },
@@ -112,6 +113,7 @@ pub const KINDS: &[Kind] = &[
         columns: columns::pod::PODS,
         columns_read: columns::pod::READ,
         fields: POD_FIELDS,
+        fields_read: &["status.podIPs"],
         strategy: strategy::pod::POD,
         ..kind("Pod", "pods", "pod")
     },
@@ -170,6 +172,7 @@ pub const EVENTS: &[Kind] = &[Kind {
     storage_group: "",
     columns: columns::event::EVENTS,
     fields: strategy::event::NEW_FIELDS,
+    fields_read: strategy::event::READ,
     strategy: strategy::event::EVENT,
     ..Kind::new("events.k8s.io", &["v1"], "Event", "events", "event")
 }];

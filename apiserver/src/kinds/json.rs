@@ -62,6 +62,8 @@ pub trait Json {
     fn take_from(&mut self, path: &str, other: &Value) {
         match other.at(path) {
             Value::Null => self.remove(path),
+            // To compare costs less than to copy, and what is taken over is mostly there.
+            value if self.at(path) == value => {}
             value => self.put(path, value.clone()),
         }
     }

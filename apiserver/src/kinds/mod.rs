@@ -66,6 +66,8 @@ pub struct Kind {
     pub columns_read: &'static [&'static str],
     /// Field selector names beyond metadata.name and metadata.namespace, and how to read each from an object.
     pub fields: &'static [SelectableField],
+    /// What those look at besides the paths that are their names: an object is parsed no further for them.
+    pub fields_read: &'static [&'static str],
     pub strategy: Strategy,
 }
 
@@ -98,6 +100,12 @@ impl Kind {
     #[must_use]
     pub fn is_stored(&self) -> bool {
         !self.registry.is_empty()
+    }
+
+    /// All that the selectable fields look at, as dotted paths.
+    pub fn fields_paths(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Self { fields, fields_read, .. } = *self;
+        fields.iter().map(|(name, _)| *name).chain(fields_read.iter().copied())
     }
 
     /// All columns of a Table of this kind, in order.

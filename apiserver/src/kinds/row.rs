@@ -53,6 +53,7 @@ impl Kind {
             columns: &[],
             columns_read: &[],
             fields: &[],
+            fields_read: &[],
             strategy: Strategy::PLAIN,
         }
     }

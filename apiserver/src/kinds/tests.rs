@@ -238,3 +238,38 @@ fn the_columns_look_at_what_they_say_and_at_nothing_else() {
         }
     }
 }
+
+#[test]
+fn the_selectable_fields_look_at_what_they_say_and_at_nothing_else() {
+    let mut filling = Filling(2);
+    for kind in all().iter().filter(|kind| !kind.fields.is_empty()) {
+        let schema = schema::builtin(&kind.storage_api_version(), kind.kind).expect("every built-in kind has a schema");
+        let pick = crate::registry::pick::Pick::only(kind.fields_paths().map(|path| path.split('.')));
+        for _ in 0..1000 {
+            let whole = filling.value(schema.root(), 6);
+            let part = pick.read(whole.to_string().as_bytes()).expect("JSON");
+            for (name, field) in kind.fields {
+                assert_eq!(field(&part), field(&whole), "{name} of {}: {whole:#}", kind.kind);
+            }
+        }
+    }
+}
+
+/// So an update that nothing is prepared for need not be filled again.
+#[test]
+fn what_is_filled_is_full() {
+    let mut filling = Filling(3);
+    for kind in all().iter().filter(|kind| kind.is_stored()) {
+        for version in kind.versions {
+            let resource = crate::registry::resource::Resource::built_in(kind, version);
+            let Some(schema) = resource.schema() else { continue };
+            for object in odd_objects().into_iter().chain((0..200).map(|_| filling.value(schema.root(), 6))) {
+                let mut once = object.clone();
+                crate::registry::create::fill_as(&resource, &mut once);
+                let mut twice = once.clone();
+                crate::registry::create::fill_as(&resource, &mut twice);
+                assert!(twice == once, "{} {}: {object:#}", resource.api_version(), kind.kind);
+            }
+        }
+    }
+}

@@ -1,15 +1,15 @@
 //! The watch caches, one a store prefix, made when a kind is first used so that an idle server stays small.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Context;
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::Value;
 use store::cache::{At, Indexed, Object, WatchCache};
 use store::{KeyValue, Store, splice};
 
+use super::pick::Pick;
 use super::resource::{Resource, Source};
 use crate::http::status::ApiResult;
 
@@ -20,21 +20,10 @@ pub struct Caches {
     by_prefix: Mutex<HashMap<String, WatchCache>>,
 }
 
-/// As much of a stored object as most caches look at.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow)]
-    metadata: Metadata<'a>,
-}
-
-#[derive(Deserialize)]
-struct Metadata<'a> {
-    #[serde(borrow)]
-    name: std::borrow::Cow<'a, str>,
-    #[serde(borrow, default)]
-    namespace: std::borrow::Cow<'a, str>,
-    #[serde(default)]
-    labels: Option<BTreeMap<Box<str>, Box<str>>>,
+/// What a cache looks at in the objects of a resource, and how it reads each selectable field.
+struct Index {
+    pick: Pick,
+    fields: Vec<(Arc<str>, Reader)>,
 }
 
 impl Caches {
@@ -48,8 +37,8 @@ impl Caches {
         if let Some(cache) = caches.get(&resource.prefix) {
             return cache.clone();
         }
-        let readers = readers(resource);
-        let cache = WatchCache::new(self.store.clone(), &resource.prefix, move |kv| extract(kv, &readers));
+        let index = Index::new(resource);
+        let cache = WatchCache::new(self.store.clone(), &resource.prefix, move |kv| index.extract(kv));
         caches.insert(resource.prefix.clone(), cache.clone());
         cache
     }
@@ -84,45 +73,50 @@ pub fn text_at<'a>(object: &Value, mut path: impl Iterator<Item = &'a str>) -> S
     }
 }
 
-/// How to read each selectable field of a resource.
-fn readers(resource: &Resource) -> Vec<(Arc<str>, Reader)> {
-    match &resource.source {
-        Source::BuiltIn(kind) => {
-            // Kinds that are stored in one place (both groups' Events) share a cache: it reads the fields of each.
-            let kinds = crate::kinds::all().iter().filter(|other| other.registry == kind.registry);
-            let mut fields: Vec<_> = kinds.flat_map(|kind| kind.fields).collect();
-            fields.sort_by_key(|(name, _)| *name);
-            fields.dedup_by_key(|(name, _)| *name);
-            fields.into_iter().map(|&(name, read)| (Arc::from(name), Box::new(read) as Reader)).collect()
-        }
-        Source::Custom(custom) => {
-            let mut names: Vec<&String> = custom.versions.iter().flat_map(|v| &v.selectable).collect();
-            names.sort();
-            names.dedup();
-            let reader = |name: &String| {
-                let path: Vec<String> = name.split('.').map(str::to_owned).collect();
-                let read = move |object: &Value| text_at(object, path.iter().map(String::as_str));
-                (Arc::from(name.as_str()), Box::new(read) as Reader)
-            };
-            names.into_iter().map(reader).collect()
-        }
+impl Index {
+    fn new(resource: &Resource) -> Self {
+        const ALWAYS: [&str; 3] = ["metadata.name", "metadata.namespace", "metadata.labels"];
+        let (paths, fields): (Vec<&str>, _) = match &resource.source {
+            Source::BuiltIn(kind) => {
+                // Kinds that are stored in one place (both groups' Events) share a cache: it reads the fields of each.
+                let kinds = || crate::kinds::all().iter().filter(|other| other.registry == kind.registry);
+                let mut fields: Vec<_> = kinds().flat_map(|kind| kind.fields).collect();
+                fields.sort_by_key(|(name, _)| *name);
+                fields.dedup_by_key(|(name, _)| *name);
+                let readers = fields.into_iter().map(|&(name, read)| (Arc::from(name), Box::new(read) as Reader));
+                (kinds().flat_map(crate::kinds::Kind::fields_paths).collect(), readers.collect())
+            }
+            Source::Custom(custom) => {
+                let mut names: Vec<&str> =
+                    custom.versions.iter().flat_map(|v| &v.selectable).map(String::as_str).collect();
+                names.sort_unstable();
+                names.dedup();
+                let reader = |name: &&str| {
+                    let path: Vec<String> = name.split('.').map(str::to_owned).collect();
+                    let read = move |object: &Value| text_at(object, path.iter().map(String::as_str));
+                    (Arc::from(*name), Box::new(read) as Reader)
+                };
+                let readers = names.iter().map(reader).collect();
+                (names, readers)
+            }
+        };
+        Self { pick: Pick::only(ALWAYS.into_iter().chain(paths).map(|path| path.split('.'))), fields }
     }
-}
 
-fn extract(kv: &KeyValue, readers: &[(Arc<str>, Reader)]) -> anyhow::Result<Indexed> {
-    let head: Head = serde_json::from_slice(&kv.value).context("the stored value is no object")?;
-    let fields = if readers.is_empty() {
-        Vec::new()
-    } else {
-        let object: Value = serde_json::from_slice(&kv.value)?;
+    fn extract(&self, kv: &KeyValue) -> anyhow::Result<Indexed> {
+        let object = self.pick.read(&kv.value)?;
+        let metadata = object["metadata"].as_object().context("the stored value is no object")?;
+        let text = |name: &str| metadata.get(name).and_then(Value::as_str).unwrap_or_default().into();
+        let labels = metadata.get("labels").and_then(Value::as_object).into_iter().flatten();
         let field = |(name, read): &(Arc<str>, Reader)| (name.clone(), read(&object).into_boxed_str());
-        readers.iter().map(field).filter(|(_, value)| !value.is_empty()).collect()
-    };
-    Ok(Indexed {
-        namespace: head.metadata.namespace.into(),
-        name: head.metadata.name.into(),
-        labels: head.metadata.labels.unwrap_or_default().into_iter().collect(),
-        fields,
-        bytes: splice::stamp(&kv.value, kv.mod_revision).context("the stored object has no metadata")?,
-    })
+        Ok(Indexed {
+            namespace: text("namespace"),
+            name: text("name"),
+            labels: labels
+                .map(|(name, value)| (name.as_str().into(), value.as_str().unwrap_or_default().into()))
+                .collect(),
+            fields: self.fields.iter().map(field).filter(|(_, value)| !value.is_empty()).collect(),
+            bytes: splice::stamp(&kv.value, kv.mod_revision).context("the stored object has no metadata")?,
+        })
+    }
 }

@@ -5,7 +5,7 @@ use schema::field::ErrorList;
 use serde_json::Value;
 
 use super::resource::Resource;
-use super::write::commit;
+use super::write::{Written, commit};
 use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
@@ -16,7 +16,7 @@ use crate::kinds::validate::meta;
 const NAMES: usize = 8;
 
 /// Creates the object in a request body.
-pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Value> {
+pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written> {
     let resource = &call.resource;
     let schema = resource.schema();
     let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
@@ -28,7 +28,7 @@ pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Value> 
 }
 
 /// Creates `value`. `managed`: its managedFields are already what they shall be (server-side apply).
-pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiResult<Value> {
+pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiResult<Written> {
     let resource = &call.resource;
     place(call, &mut value)?;
     let prefix = text(&value, "/metadata/generateName").to_owned();
@@ -59,7 +59,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         match commit(call, &resource.key(&namespace, &name), object, 0).await {
             Ok(Some(done)) => {
                 reserved.keep();
-                hooks::after_create(call, &done).await?;
+                hooks::after_create(call, &done.value).await?;
                 return Ok(done);
             }
             Ok(None) if generated && attempt < NAMES => {}

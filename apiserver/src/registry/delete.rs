@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use store::cache::{At, List, ListQuery};
 
 use super::selection::Selection;
-use super::write::{ATTEMPTS, commit, load, remove};
+use super::write::{ATTEMPTS, Written, commit, load, remove};
 use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
@@ -140,7 +140,7 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
         match doomed(call, &live.value, options) {
             Fate::Unchanged => return Ok(Deleted::Object(live.value)),
             Fate::Marked(marked) => {
-                if let Some(value) = commit(call, &key, marked, live.revision).await? {
+                if let Some(Written { value, .. }) = commit(call, &key, marked, live.revision).await? {
                     hooks::after_update(call, &value, &live.value).await?;
                     return Ok(Deleted::Object(value));
                 }

@@ -57,6 +57,7 @@ pub fn may_vanish(object: &Value) -> bool {
 
 /// What only the server may change, taken from the old object.
 pub fn keep_system_fields(new: &mut Value, old: &Value) {
+    metadata(new);
     for field in [
         "uid",
         "creationTimestamp",
@@ -66,8 +67,34 @@ pub fn keep_system_fields(new: &mut Value, old: &Value) {
         "selfLink",
         "namespace",
         "name",
+        "resourceVersion",
     ] {
-        set(new, field, old["metadata"][field].clone());
+        keep(&mut new["metadata"], &old["metadata"], field);
+    }
+}
+
+/// Makes a field of an object what it is in `old`, absence included. What is so already stays where it is: most is, and to
+/// compare costs less than to copy.
+pub fn keep(new: &mut Value, old: &Value, field: &str) {
+    let Some(new) = new.as_object_mut() else { return };
+    match old.get(field) {
+        Some(old) if new.get(field) == Some(old) => {}
+        Some(old) => {
+            new.insert(field.to_owned(), old.clone());
+        }
+        None => {
+            new.remove(field);
+        }
+    }
+}
+
+/// Makes all fields what they are in `old`, but for those named.
+pub fn keep_but(new: &mut Value, old: &Value, but: &[&str]) {
+    let (Some(fields), Some(old_fields)) = (new.as_object_mut(), old.as_object()) else { return };
+    let kept = |name: &str| !but.contains(&name);
+    fields.retain(|name, _| !kept(name) || old_fields.contains_key(name));
+    for name in old_fields.keys().filter(|name| kept(name)) {
+        keep(new, old, name);
     }
 }
 
@@ -124,4 +151,34 @@ pub fn generate(prefix: &str) -> String {
         end -= 1;
     }
     format!("{}{}", &prefix[..end], suffix(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_old_objects() {
+        let parts = [json!(null), json!({}), json!({ "x": 1 }), json!([1])];
+        let objects: Vec<Value> = parts
+            .iter()
+            .flat_map(|a| {
+                let b = parts.iter().map(move |b| json!({ "a": a, "b": b, "c": 1 }));
+                b.chain([json!({ "a": a }), json!({ "c": a, "d": a })])
+            })
+            .collect();
+        for (old, new) in objects.iter().flat_map(|old| objects.iter().map(move |new| (old, new))) {
+            for but in [&[][..], &["a"], &["b", "d"]] {
+                let mut kept = new.clone();
+                keep_but(&mut kept, old, but);
+                let mut long = old.clone();
+                for name in but {
+                    keep(&mut long, new, name);
+                }
+                assert_eq!(kept, long, "{new} for {old} but for {but:?}");
+            }
+        }
+    }
 }

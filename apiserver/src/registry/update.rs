@@ -6,7 +6,7 @@ use schema::field::{Error, Path};
 use schema::patch;
 use serde_json::{Value, json};
 
-use super::write::{ATTEMPTS, Loaded, commit, load, remove};
+use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
 use super::{body, create, hooks, object, scale};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
@@ -66,7 +66,7 @@ impl Change {
 
 /// What came of an update.
 pub struct Updated {
-    pub value: Value,
+    pub object: Written,
     pub created: bool,
 }
 
@@ -107,13 +107,9 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             admission::mutate(&attributes, &mut asked).await?;
             scale::write(call, &mut new, &asked);
             settle(call, &mut new, &live.value)?;
-        } else {
-            let before = new.clone();
-            admission::mutate(&attributes, &mut new).await?;
-            if new != before {
-                // What no update may change, no plugin may change either.
-                settle(call, &mut new, &live.value)?;
-            }
+        } else if admission::mutate(&attributes, &mut new).await? {
+            // What no update may change, no plugin may change either.
+            settle(call, &mut new, &live.value)?;
         }
         let errors = create::check(call, &new, Some(&live.value));
         if !errors.is_empty() {
@@ -127,18 +123,18 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
         create::warn(call, &new);
         if live.current && object::same(&new, &live.value) {
-            return Ok(Updated { value: live.value, created: false });
+            return Ok(Updated { object: live.value.into(), created: false });
         }
         if object::is_deleting(&new) && object::may_vanish(&new) && grace_is_over(&new) {
             if let Some(revision) = remove(call, &key, live.revision).await? {
                 object::set(&mut new, "resourceVersion", revision.to_string().into());
                 hooks::after_delete(call, &new).await?;
-                return Ok(Updated { value: new, created: false });
+                return Ok(Updated { object: new.into(), created: false });
             }
-        } else if let Some(value) = commit(call, &key, new, live.revision).await? {
+        } else if let Some(object) = commit(call, &key, new, live.revision).await? {
             reserved.keep();
-            hooks::after_update(call, &value, &live.value).await?;
-            return Ok(Updated { value, created: false });
+            hooks::after_update(call, &object.value, &live.value).await?;
+            return Ok(Updated { object, created: false });
         }
     }
     Err(call.modified(name))
@@ -155,7 +151,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
     if !call.info.subresource.is_empty() {
         return Err(missing());
     }
-    let value = match change {
+    let object = match change {
         Change::Put(value) if call.resource.strategy.create_on_update => {
             let mut value = value.clone();
             if !text(&value, "/metadata/resourceVersion").is_empty() {
@@ -174,7 +170,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
         _ => return Err(missing()),
     };
-    Ok(Updated { value, created: true })
+    Ok(Updated { object, created: true })
 }
 
 /// The object as the change would have it, before the server has its say.
@@ -304,16 +300,14 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     if !uid.is_empty() && uid != text(old, "/metadata/uid") {
         return Err(call.conflicting_uid(&info.name, uid, text(old, "/metadata/uid")));
     }
-    // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
-    let managed = new["metadata"]["managedFields"].clone();
     object::keep_system_fields(new, old);
-    object::set(new, "resourceVersion", old["metadata"]["resourceVersion"].clone());
-    if managed.is_null() {
+    // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
+    if new["metadata"]["managedFields"].is_null() {
         object::set(new, "managedFields", old["metadata"]["managedFields"].clone());
     }
     match info.subresource.as_str() {
         "status" | "approval" => keep_spec(new, old, resource.is_custom()),
-        "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => restore(new, old, "status"),
+        "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => object::keep(new, old, "status"),
         "finalize" => {
             let finalizers = new["spec"]["finalizers"].clone();
             let metadata = new["metadata"]["finalizers"].clone();
@@ -328,10 +322,11 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     create::fill(call, new);
     if let Some((_, prepare)) = strategy.prepare_path.iter().find(|(name, _)| *name == info.subresource) {
         prepare(new, old);
-    } else if info.subresource != "status" && info.subresource != "finalize" {
-        if let Some(prepare) = strategy.prepare_update {
-            prepare(new, old);
-        }
+    } else if info.subresource != "status"
+        && info.subresource != "finalize"
+        && let Some(prepare) = strategy.prepare_update
+    {
+        prepare(new, old);
         create::fill(call, new);
     }
     if strategy.has_generation && object::spec_differs(new, old) {
@@ -343,30 +338,11 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
 
 /// A status update changes the status alone (and, for built-in kinds, labels, annotations and the like).
 fn keep_spec(new: &mut Value, old: &Value, custom: bool) {
-    let status = new.get("status").cloned();
-    let metadata = new["metadata"].clone();
-    let managed = metadata["managedFields"].clone();
-    *new = old.clone();
+    object::keep_but(new, old, &["metadata", "status"]);
     if custom {
-        object::set(new, "managedFields", managed);
+        object::keep_but(&mut new["metadata"], &old["metadata"], &["managedFields"]);
     } else {
-        new["metadata"] = metadata;
-        object::set(new, "ownerReferences", old["metadata"]["ownerReferences"].clone());
-    }
-    if let Some(map) = new.as_object_mut() {
-        match status {
-            Some(status) => map.insert("status".to_owned(), status),
-            None => map.remove("status"),
-        };
-    }
-}
-
-fn restore(new: &mut Value, old: &Value, field: &str) {
-    if let Some(map) = new.as_object_mut() {
-        match old.get(field) {
-            Some(value) => map.insert(field.to_owned(), value.clone()),
-            None => map.remove(field),
-        };
+        object::keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
     }
 }
 

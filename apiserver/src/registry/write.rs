@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
-use store::WriteOutcome;
+use store::{WriteOutcome, splice};
 
 use super::{conversion, object};
 use crate::app::{App, Call};
@@ -21,6 +22,19 @@ pub struct Loaded {
     pub current: bool,
 }
 
+/// An object as it was written, in the version of the call's resource, with its resourceVersion.
+pub struct Written {
+    pub value: Value,
+    /// The same as JSON, the very bytes that a reader gets; `None` where that is not what was stored.
+    pub json: Option<Bytes>,
+}
+
+impl From<Value> for Written {
+    fn from(value: Value) -> Self {
+        Self { value, json: None }
+    }
+}
+
 /// Loads the call's object, `None` when it does not exist.
 pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let (found, _) = call.app.store.get(key, None).await?;
@@ -35,22 +49,23 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 }
 
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
-pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Value>> {
+pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
         if revision != 0 {
             object::set(&mut value, "resourceVersion", revision.to_string().into());
         }
-        return Ok(Some(value));
+        return Ok(Some(value.into()));
     }
     let stored = stored(call, &value).await?;
     let bytes = to_json(stored.as_ref().unwrap_or(&value));
     let written = match life(call) {
-        Some(life) => call.app.store.put_for(key, bytes, revision, life).await?,
-        None => call.app.store.put(key, bytes, revision).await?,
+        Some(life) => call.app.store.put_for(key, bytes.clone(), revision, life).await?,
+        None => call.app.store.put(key, bytes.clone(), revision).await?,
     };
     match written {
         WriteOutcome::Done(revision) => {
+            let json = if stored.is_none() { splice::stamp(&bytes, revision) } else { None };
             if let Some(stored) = stored.filter(|_| conversion::is_foreign(&call.resource)) {
                 // What was written is what a reader would get, which only the webhook knows.
                 let version = call.resource.api_version();
@@ -58,7 +73,7 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
                 conversion::settle(&call.resource, &mut value);
             }
             object::set(&mut value, "resourceVersion", revision.to_string().into());
-            Ok(Some(value))
+            Ok(Some(Written { value, json }))
         }
         WriteOutcome::Conflict(_) => Ok(None),
     }

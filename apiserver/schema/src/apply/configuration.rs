@@ -20,7 +20,9 @@ pub fn overlay(schema: &Schema, live: &Value, configuration: &Value) -> Result<V
         let paths = atomic.join(", ");
         return Err(format!("invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {paths}"));
     }
-    Ok(typed::merge(live, configuration, &schema.root))
+    let mut merged = live.clone();
+    typed::merge(&mut merged, configuration, &schema.root);
+    Ok(merged)
 }
 
 fn atomics(value: &Value, node: &Node, path: String, found: &mut Vec<String>) {

@@ -1,41 +1,31 @@
 //! `metadata.managedFields` as sets, and back, in upstream's order and bounds.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value, json};
 
-use super::{Manager, Operation, set::Set};
+use super::{Manager, Operation, fields::Fields, set::Set};
 
 /// Upstream's cap on entries of plain updates; the oldest are merged into one of this name.
 const MAX_UPDATE_MANAGERS: usize = 10;
 const ANCIENT: &str = "ancient-changes";
 
 /// Fields that belong to the system (`stripMeta`).
-const STRIPPED: &[&[&str]] = &[
-    &["f:apiVersion"],
-    &["f:kind"],
-    &["f:metadata"],
-    &["f:metadata", "f:name"],
-    &["f:metadata", "f:namespace"],
-    &["f:metadata", "f:creationTimestamp"],
-    &["f:metadata", "f:selfLink"],
-    &["f:metadata", "f:uid"],
-    &["f:metadata", "f:clusterName"],
-    &["f:metadata", "f:generation"],
-    &["f:metadata", "f:managedFields"],
-    &["f:metadata", "f:resourceVersion"],
-];
+static STRIPPED: LazyLock<Set> = LazyLock::new(|| {
+    Set::from_fields_v1(json!({ "f:apiVersion": {}, "f:kind": {}, "f:metadata": {
+        ".": {}, "f:name": {}, "f:namespace": {}, "f:creationTimestamp": {}, "f:selfLink": {}, "f:uid": {}, "f:clusterName": {},
+        "f:generation": {}, "f:managedFields": {}, "f:resourceVersion": {},
+    } }))
+});
 
 pub(super) fn strip(set: &mut Set) {
-    for path in STRIPPED {
-        set.remove(path);
-    }
-    // Drops the steps that lead nowhere now, so that equal sets compare equal.
-    *set = set.difference(&Set::default());
+    set.subtract(&STRIPPED);
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub(super) struct Managed {
     pub manager: Manager,
-    pub set: Set,
+    pub fields: Fields,
 }
 
 impl Managed {
@@ -50,22 +40,30 @@ impl Managed {
 }
 
 /// What an object's metadata says. A single empty entry is upstream's way to reset everything.
-pub(super) fn read(object: Option<&Value>) -> Vec<Managed> {
-    let entries = object.and_then(|object| object.pointer("/metadata/managedFields")).and_then(Value::as_array);
-    entries.into_iter().flatten().filter_map(entry).collect()
+pub(super) fn read(entries: Option<Value>) -> Vec<Managed> {
+    let Some(Value::Array(entries)) = entries else { return Vec::new() };
+    entries.into_iter().filter_map(entry).collect()
 }
 
-pub(super) fn is_reset(object: &Value) -> bool {
-    let entries = object.pointer("/metadata/managedFields").and_then(Value::as_array);
+/// Takes the managers' entries out of an object: they are no part of what is compared, and [`write()`] puts in new ones.
+pub(super) fn take(object: &mut Value) -> Option<Value> {
+    object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+}
+
+pub(super) fn is_reset(entries: Option<&Value>) -> bool {
+    let entries = entries.and_then(Value::as_array);
     entries.is_some_and(|entries| matches!(entries.as_slice(), [Value::Object(only)] if only.is_empty()))
 }
 
-fn entry(value: &Value) -> Option<Managed> {
-    let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn entry(mut value: Value) -> Option<Managed> {
     let operation = match value.get("operation")?.as_str()? {
         "Apply" => Operation::Apply,
         "Update" => Operation::Update,
         _ => return None,
+    };
+    let mut text = |name: &str| match value.get_mut(name).map(Value::take) {
+        Some(Value::String(text)) => text,
+        _ => String::new(),
     };
     let manager = Manager {
         name: text("manager"),
@@ -74,12 +72,12 @@ fn entry(value: &Value) -> Option<Managed> {
         subresource: text("subresource"),
         time: text("time"),
     };
-    Some(Managed { manager, set: Set::from_fields_v1(value.get("fieldsV1")?) })
+    Some(Managed { manager, fields: Fields::read(value.get_mut("fieldsV1")?.take()) })
 }
 
 /// Puts the managers into the metadata.
 pub(super) fn write(object: &mut Value, mut managed: Vec<Managed>) {
-    managed.retain(|managed| !managed.set.is_empty());
+    managed.retain(|managed| !managed.fields.is_empty());
     cap(&mut managed);
     managed.sort_by(|a, b| order(&a.manager).cmp(&order(&b.manager)));
     let Value::Object(object) = object else { return };
@@ -98,22 +96,18 @@ fn order(manager: &Manager) -> (&'static str, &str, &str, &str, &str) {
 }
 
 fn shown(managed: Managed) -> Value {
-    let Managed { manager, set } = managed;
-    let mut entry = json!({
-        "manager": manager.name,
-        "operation": manager.operation.word(),
-        "apiVersion": manager.api_version,
-        "fieldsType": "FieldsV1",
-        "fieldsV1": set.to_fields_v1(),
-    });
-    if let Value::Object(entry) = &mut entry {
-        for (name, value) in [("time", manager.time), ("subresource", manager.subresource)] {
-            if !value.is_empty() {
-                entry.insert(name.to_owned(), value.into());
-            }
-        }
-    }
-    entry
+    let Managed { manager, fields } = managed;
+    let texts = [
+        ("manager", manager.name),
+        ("operation", manager.operation.word().to_owned()),
+        ("apiVersion", manager.api_version),
+        ("fieldsType", "FieldsV1".to_owned()),
+    ];
+    let optional = [("time", manager.time), ("subresource", manager.subresource)];
+    let texts = texts.into_iter().chain(optional.into_iter().filter(|(_, text)| !text.is_empty()));
+    let mut entry: Map<String, Value> = texts.map(|(name, text)| (name.to_owned(), text.into())).collect();
+    entry.insert("fieldsV1".to_owned(), fields.into_fields_v1());
+    entry.into()
 }
 
 /// Merges the oldest updates of one version until there are few enough entries.
@@ -130,9 +124,9 @@ fn cap(managed: &mut Vec<Managed>) {
     while updates(managed) > MAX_UPDATE_MANAGERS {
         // The oldest two updates of one version become one.
         let Some((first, second)) = oldest_pair(managed) else { return };
-        let newer = managed.remove(second);
+        let mut newer = managed.remove(second);
         let older = &mut managed[first];
-        older.set = older.set.union(&newer.set);
+        older.fields.unite(newer.fields.set());
         older.manager.name = ANCIENT.to_owned();
         older.manager.time = newer.manager.time;
     }

@@ -2,10 +2,14 @@
 //!
 //! A path element is kept as its serialised text: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+};
 
 use serde_json::{Map, Value};
 
+/// No step leads nowhere: each is a member or has members below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Set(BTreeMap<String, Entry>);
 
@@ -17,63 +21,62 @@ struct Entry {
 
 impl Set {
     pub fn is_empty(&self) -> bool {
-        self.0.values().all(|entry| !entry.member && entry.below.is_empty())
+        self.0.is_empty()
     }
 
-    pub fn insert(&mut self, path: &[String]) {
-        let Some((last, parents)) = path.split_last() else { return };
-        let mut at = self;
-        for step in parents {
-            at = &mut at.0.entry(step.clone()).or_default().below;
-        }
-        at.0.entry(last.clone()).or_default().member = true;
+    pub fn insert(&mut self, trail: &Trail<'_>) {
+        let (above, step) = match trail {
+            Trail::Root => return,
+            Trail::Field(above, name) => (above, field(name)),
+            Trail::Item(above, step) => (above, (*step).to_owned()),
+        };
+        self.at(above).0.entry(step).or_default().member = true;
     }
 
-    pub fn remove(&mut self, path: &[&str]) {
-        let Some((last, parents)) = path.split_last() else { return };
-        let mut at = self;
-        for step in parents {
-            match at.0.get_mut(*step) {
-                Some(entry) => at = &mut entry.below,
-                None => return,
-            }
-        }
-        if let Some(entry) = at.0.get_mut(*last) {
-            entry.member = false;
+    /// What stands below a place.
+    fn at(&mut self, trail: &Trail<'_>) -> &mut Self {
+        match trail {
+            Trail::Root => self,
+            Trail::Field(above, name) => &mut self.at(above).0.entry(field(name)).or_default().below,
+            Trail::Item(above, step) => &mut self.at(above).0.entry((*step).to_owned()).or_default().below,
         }
     }
 
-    pub fn union(&self, other: &Self) -> Self {
-        let mut out = self.clone();
+    /// Adds what `other` holds.
+    pub fn unite(&mut self, other: &Self) {
         for (step, theirs) in &other.0 {
-            let mine = out.0.entry(step.clone()).or_default();
-            mine.member |= theirs.member;
-            mine.below = mine.below.union(&theirs.below);
+            match self.0.get_mut(step) {
+                Some(mine) => {
+                    mine.member |= theirs.member;
+                    mine.below.unite(&theirs.below);
+                }
+                None => {
+                    self.0.insert(step.clone(), theirs.clone());
+                }
+            }
         }
-        out
     }
 
-    pub fn difference(&self, other: &Self) -> Self {
-        self.combine(|step, mine| match other.0.get(step) {
-            Some(theirs) => {
-                Entry { member: mine.member && !theirs.member, below: mine.below.difference(&theirs.below) }
+    /// Takes away what `other` holds, and with it the steps that lead nowhere then, so that equal sets compare equal.
+    pub fn subtract(&mut self, other: &Self) {
+        for (step, theirs) in &other.0 {
+            let Some(mine) = self.0.get_mut(step) else { continue };
+            mine.member &= !theirs.member;
+            mine.below.subtract(&theirs.below);
+            if !mine.member && mine.below.0.is_empty() {
+                self.0.remove(step);
             }
-            None => Entry { member: mine.member, below: mine.below.difference(&Self::default()) },
-        })
+        }
     }
 
     pub fn intersection(&self, other: &Self) -> Self {
-        self.combine(|step, mine| match other.0.get(step) {
-            Some(theirs) => {
-                Entry { member: mine.member && theirs.member, below: mine.below.intersection(&theirs.below) }
-            }
-            None => Entry::default(),
-        })
-    }
-
-    fn combine(&self, entry: impl Fn(&str, &Entry) -> Entry) -> Self {
-        let entries = self.0.iter().map(|(step, mine)| (step.clone(), entry(step, mine)));
-        Self(entries.filter(|(_, entry)| entry.member || !entry.below.is_empty()).collect())
+        let both = self.0.iter().filter_map(|(step, mine)| {
+            let theirs = other.0.get(step)?;
+            let below = mine.below.intersection(&theirs.below);
+            let entry = Entry { member: mine.member && theirs.member, below };
+            (entry.member || !entry.below.0.is_empty()).then(|| (step.clone(), entry))
+        });
+        Self(both.collect())
     }
 
     /// Whether the path is a member, or a named field on the way to one.
@@ -102,44 +105,110 @@ impl Set {
         }
     }
 
-    pub fn to_fields_v1(&self) -> Value {
-        let entries = self.0.iter().filter(|(_, entry)| entry.member || !entry.below.is_empty());
-        let map: Map<String, Value> = entries
-            .map(|(step, entry)| {
-                let mut below = entry.below.to_fields_v1();
-                if entry.member
-                    && let Value::Object(below) = &mut below
-                    && !below.is_empty()
-                {
-                    below.insert(".".to_owned(), Value::Object(Map::new()));
-                }
-                (step.clone(), below)
-            })
-            .collect();
-        Value::Object(map)
+    /// Whether it has a member in common with what is stored as `FieldsV1`, which must be canonical.
+    pub fn meets(&self, stored: &Value) -> bool {
+        self.0.iter().any(|(step, entry)| {
+            let below = stored.get(step);
+            below.is_some_and(|below| (entry.member && is_member(below)) || entry.below.meets(below))
+        })
     }
 
-    pub fn from_fields_v1(value: &Value) -> Self {
+    /// Whether all its members are in what is stored as `FieldsV1`, which must be canonical.
+    pub fn is_within(&self, stored: &Value) -> bool {
+        self.0.iter().all(|(step, entry)| {
+            let below = stored.get(step);
+            below.is_some_and(|below| (!entry.member || is_member(below)) && entry.below.is_within(below))
+        })
+    }
+
+    /// Whether `FieldsV1` is as [`Set::into_fields_v1`] writes it.
+    pub fn is_canonical(stored: &Value) -> bool {
+        stored.get(".").is_none() && is_canonical(stored)
+    }
+
+    pub fn into_fields_v1(self) -> Value {
+        let entries = self.0.into_iter().map(|(step, Entry { member, below })| {
+            let mut below = below.into_fields_v1();
+            if member
+                && let Value::Object(below) = &mut below
+                && !below.is_empty()
+            {
+                below.insert(".".to_owned(), Value::Object(Map::new()));
+            }
+            (step, below)
+        });
+        Value::Object(entries.collect())
+    }
+
+    pub fn from_fields_v1(value: Value) -> Self {
         let Value::Object(map) = value else { return Self::default() };
-        let entries = map.iter().filter(|(step, _)| *step != ".").map(|(step, below)| {
-            let object = below.as_object();
-            let member = object.is_none_or(|below| below.is_empty() || below.contains_key("."));
+        let entries = map.into_iter().filter(|(step, _)| step != ".").map(|(step, below)| {
+            let member = is_member(&below);
             (canonical(step), Entry { member, below: Self::from_fields_v1(below) })
         });
         Self(entries.collect())
     }
 }
 
-/// Clients may write keys in another order or spacing; the text is the identity here.
-fn canonical(step: &str) -> String {
-    match step.strip_prefix("k:").and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-        Some(Value::Object(keys)) => key(keys.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()),
-        _ => step.to_owned(),
+/// A place on the way down a value: each step lies on the stack of the one who took it, for most places are passed by
+/// without anybody asking for their text.
+#[derive(Clone, Copy)]
+pub(super) enum Trail<'a> {
+    Root,
+    Field(&'a Trail<'a>, &'a str),
+    /// An item of a list by its serialised path element.
+    Item(&'a Trail<'a>, &'a str),
+}
+
+/// As error messages print it.
+impl fmt::Display for Trail<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(above, name) => write!(f, "{above}.{name}"),
+            Self::Item(above, step) => write!(f, "{above}{}", shown(step)),
+        }
     }
 }
 
+/// Whether a step with this below it is a member.
+fn is_member(below: &Value) -> bool {
+    below.as_object().is_none_or(|below| below.is_empty() || below.contains_key("."))
+}
+
+fn is_canonical(below: &Value) -> bool {
+    let Value::Object(steps) = below else { return false };
+    steps.iter().all(|(step, below)| match step.as_str() {
+        "." => steps.len() > 1 && below.as_object().is_some_and(Map::is_empty),
+        step => is_canonical(below) && is_canonical_step(step),
+    })
+}
+
+fn is_canonical_step(step: &str) -> bool {
+    !step.starts_with("k:") || is_plain_key(step) || canonical(step.to_owned()) == step
+}
+
+/// Clients may write keys in another order or spacing; the text is the identity here.
+fn canonical(step: String) -> String {
+    if is_plain_key(&step) {
+        return step;
+    }
+    match step.strip_prefix("k:").and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        Some(Value::Object(keys)) => key(keys.iter().map(|(name, value)| (name.as_str(), value)).collect()),
+        _ => step,
+    }
+}
+
+/// One key and its text without anything to escape, as most are: there is one way only to write that.
+fn is_plain_key(step: &str) -> bool {
+    let parts =
+        step.strip_prefix("k:{\"").and_then(|rest| rest.strip_suffix("\"}")).and_then(|rest| rest.split_once("\":\""));
+    let plain = |text: &str| !text.bytes().any(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    parts.is_some_and(|(name, value)| plain(name) && plain(value))
+}
+
 pub(super) fn field(name: &str) -> String {
-    format!("f:{name}")
+    ["f:", name].concat()
 }
 
 pub(super) fn value(value: &Value) -> String {
@@ -147,7 +216,7 @@ pub(super) fn value(value: &Value) -> String {
 }
 
 /// Keys are sorted by name.
-pub(super) fn key(mut keys: Vec<(&str, Value)>) -> String {
+pub(super) fn key(mut keys: Vec<(&str, &Value)>) -> String {
     keys.sort_by(|a, b| a.0.cmp(b.0));
     let mut out = "k:{".to_owned();
     for (at, (name, value)) in keys.iter().enumerate() {
@@ -183,8 +252,8 @@ mod tests {
     fn fields_v1_goes_both_ways() {
         let fields = json!({"f:metadata":{"f:labels":{".":{},"f:app":{}}},
             "f:spec":{"f:ports":{"k:{\"port\":80,\"protocol\":\"TCP\"}":{".":{},"f:port":{}}},"f:finalizers":{"v:\"a\"":{}}}});
-        let set = Set::from_fields_v1(&fields);
-        assert_eq!(set.to_fields_v1(), fields);
+        let set = Set::from_fields_v1(fields.clone());
+        assert_eq!(set.clone().into_fields_v1(), fields);
         assert_eq!(
             set.paths(),
             [
@@ -195,7 +264,26 @@ mod tests {
                 ".spec.ports[port=80,protocol=\"TCP\"].port"
             ]
         );
-        assert!(set.difference(&set).is_empty());
         assert_eq!(set.intersection(&set), set);
+        let mut none = set.clone();
+        none.subtract(&set);
+        assert!(none.is_empty());
+        none.unite(&set);
+        assert_eq!(none, set);
+    }
+
+    #[test]
+    fn keys_have_one_form() {
+        let keys = |step: &str| Set::from_fields_v1(json!({ step: {} })).into_fields_v1();
+        let canonical = |step: &str| json!({ step: {} });
+        for step in
+            [r#"k:{"name":"a"}"#, r#"k:{"name":"é/b c"}"#, r#"k:{"a":1,"b":"x"}"#, r#"k:{"a":"x\"\n"}"#, "k:nonsense"]
+        {
+            assert_eq!(keys(step), canonical(step));
+        }
+        assert_eq!(keys(r#"k:{ "b":"x", "a":1 }"#), canonical(r#"k:{"a":1,"b":"x"}"#));
+        assert_eq!(keys(r#"k:{"name":"\u0061"}"#), canonical(r#"k:{"name":"a"}"#));
+        assert_eq!(keys(r#"k:{"a":"x","b":"y"}"#), canonical(r#"k:{"a":"x","b":"y"}"#));
+        assert_eq!(keys(r#"k:{"b":"x","a":"y"}"#), canonical(r#"k:{"a":"y","b":"x"}"#));
     }
 }

@@ -163,6 +163,19 @@ fn an_updater_takes_what_it_changes() {
 }
 
 #[test]
+fn a_key_given_twice_is_taken_by_nobody_who_does_not_touch_the_list() {
+    let pod = builtin("v1", "Pod").unwrap();
+    let env = json!([{"name":"A","value":"1"},{"name":"A","value":"2"}]);
+    let mut live = json!({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","env":env}]}});
+    track_update(&pod, None, &mut live, &manager("them", Operation::Update));
+    let mut new = live.clone();
+    new["metadata"]["labels"] = json!({"a":"1"});
+    track_update(&pod, Some(&live), &mut new, &manager("me", Operation::Update));
+    assert_eq!(owners(&new, "me"), json!({"f:metadata":{"f:labels":{".":{},"f:a":{}}}}));
+    assert_eq!(owners(&new, "them"), owners(&live, "them"));
+}
+
+#[test]
 fn kubectl_takes_over_from_its_annotation() {
     let schema = deployment();
     let applied = config(3, json!({}), json!([{"name":"a","image":"1"}]));
@@ -206,7 +219,8 @@ fn order_of_merged_lists() {
         ("abc", "cxa", "cxab"),
         ("", "ab", "ab"),
     ] {
-        let merged = typed::merge(&list(live), &list(config), &pod.root);
+        let mut merged = list(live);
+        typed::merge(&mut merged, &list(config), &pod.root);
         let names: String = merged["spec"]["containers"]
             .as_array()
             .unwrap()

@@ -3,13 +3,17 @@
 
 use std::sync::LazyLock;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::set::{self, Set};
+use super::set::{self, Set, Trail};
 use crate::model::{AnyKind, ListKind, Node, Shape, Unknown};
 
 /// What stands below fields of no fixed type: objects are granular, lists atomic.
 static DEDUCED: LazyLock<Node> = LazyLock::new(|| Node::new(Shape::Any(AnyKind::Custom)));
+
+/// Who manages the fields is not one of them.
+static UNCOMPARED: LazyLock<Set> =
+    LazyLock::new(|| Set::from_fields_v1(json!({ "f:metadata": { "f:managedFields": {} } })));
 
 /// How a place merges.
 enum View<'a> {
@@ -47,10 +51,10 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
     let mut found = Vec::with_capacity(keys.len());
     for name in keys.iter() {
         let default = || match &items.shape {
-            Shape::Struct { of, .. } => of.field(name).and_then(|field| field.node.default.as_deref().cloned()),
+            Shape::Struct { of, .. } => of.field(name).and_then(|field| field.node.default.as_deref()),
             _ => None,
         };
-        match item.get(&**name).filter(|value| !value.is_null()).cloned().or_else(default) {
+        match item.get(&**name).filter(|value| !value.is_null()).or_else(default) {
             Some(value) => found.push((&**name, value)),
             // Optional keys may be absent as long as one key is there.
             None if keys.len() > 1 => {}
@@ -71,22 +75,22 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
 
 /// Duplicates and missing keys of set and map lists, which make an applied configuration ambiguous.
 pub(super) fn check(value: &Value, node: &Node) -> Result<(), String> {
-    check_at(value, node, "")
+    check_at(value, node, &Trail::Root)
 }
 
-fn check_at(value: &Value, node: &Node, path: &str) -> Result<(), String> {
+fn check_at(value: &Value, node: &Node, at: &Trail<'_>) -> Result<(), String> {
     match (view(node, [Some(value), None]), value) {
         (View::Object, Value::Object(map)) => {
-            map.iter().try_for_each(|(name, value)| check_at(value, entry(node, name).0, &format!("{path}.{name}")))
+            map.iter().try_for_each(|(name, value)| check_at(value, entry(node, name).0, &Trail::Field(at, name)))
         }
         (View::List(items, kind), Value::Array(list)) => {
             let mut seen = Vec::new();
-            for (at, item) in list.iter().enumerate() {
-                let step = element(item, items, kind).map_err(|error| format!("{path}: element {at}: {error}"))?;
+            for (index, item) in list.iter().enumerate() {
+                let step = element(item, items, kind).map_err(|error| format!("{at}: element {index}: {error}"))?;
                 if seen.contains(&step) {
-                    return Err(format!("{path}: duplicate entries for key {}", set::shown(&step)));
+                    return Err(format!("{at}: duplicate entries for key {}", set::shown(&step)));
                 }
-                check_at(item, items, &format!("{path}{}", set::shown(&step)))?;
+                check_at(item, items, &Trail::Item(at, &step))?;
                 seen.push(step);
             }
             Ok(())
@@ -98,41 +102,33 @@ fn check_at(value: &Value, node: &Node, path: &str) -> Result<(), String> {
 /// Every field the model does not declare, in upstream's words.
 pub(super) fn undeclared(value: &Value, node: &Node) -> Vec<String> {
     let mut out = Vec::new();
-    undeclared_at(value, node, &mut String::new(), &mut out);
+    undeclared_at(value, node, &Trail::Root, &mut out);
     out
 }
 
-fn undeclared_at(value: &Value, node: &Node, path: &mut String, out: &mut Vec<String>) {
-    let length = path.len();
+fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<String>) {
     match (&node.shape, value) {
         (Shape::Struct { of, .. }, Value::Object(map)) => {
             for (name, value) in map {
-                path.push('.');
-                path.push_str(name);
+                let at = Trail::Field(at, name);
                 match of.field(name) {
-                    Some(field) => undeclared_at(value, &field.node, path, out),
+                    Some(field) => undeclared_at(value, &field.node, &at, out),
                     None if matches!(of.unknown, Unknown::Keep) => {}
-                    None => out.push(format!("{path}: field not declared in schema")),
+                    None => out.push(format!("{at}: field not declared in schema")),
                 }
-                path.truncate(length);
             }
         }
         (Shape::Map { values, .. }, Value::Object(map)) => {
             for (name, value) in map {
-                path.push('.');
-                path.push_str(name);
-                undeclared_at(value, values, path, out);
-                path.truncate(length);
+                undeclared_at(value, values, &Trail::Field(at, name), out);
             }
         }
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
-            for (at, item) in list.iter().enumerate() {
-                match element(item, items, kind) {
-                    Ok(step) if !matches!(kind, ListKind::Atomic) => path.push_str(&set::shown(&step)),
-                    _ => path.push_str(&format!("[{at}]")),
-                }
-                undeclared_at(item, items, path, out);
-                path.truncate(length);
+            for (index, item) in list.iter().enumerate() {
+                let keyed = Some(kind).filter(|kind| !matches!(kind, ListKind::Atomic));
+                let step = keyed.and_then(|kind| element(item, items, kind).ok());
+                let step = step.unwrap_or_else(|| format!("i:{index}"));
+                undeclared_at(item, items, &Trail::Item(at, &step), out);
             }
         }
         _ => {}
@@ -142,35 +138,33 @@ fn undeclared_at(value: &Value, node: &Node, path: &mut String, out: &mut Vec<St
 /// Every field a value sets.
 pub(super) fn to_set(value: &Value, node: &Node) -> Set {
     let mut out = Set::default();
-    collect(value, node, &mut Vec::new(), &mut out);
+    collect(value, node, &Trail::Root, &mut out);
     out
 }
 
-fn collect(value: &Value, node: &Node, path: &mut Vec<String>, out: &mut Set) {
+fn collect(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Set) {
     match (view(node, [Some(value), None]), value) {
         (View::Object, Value::Object(map)) => {
             for (name, value) in map {
                 let (below, named) = entry(node, name);
-                path.push(set::field(name));
-                collect(value, below, path, out);
+                let at = Trail::Field(at, name);
+                collect(value, below, &at, out);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 if empty || !named {
-                    out.insert(path);
+                    out.insert(&at);
                 }
-                path.pop();
             }
         }
         (View::List(items, kind), Value::Array(list)) => {
             for item in list {
                 let Ok(step) = element(item, items, kind) else { continue };
-                path.push(step);
-                collect(item, items, path, out);
-                out.insert(path);
-                path.pop();
+                let at = Trail::Item(at, &step);
+                collect(item, items, &at, out);
+                out.insert(&at);
             }
         }
         (View::Object | View::List(..), _) => {}
-        (View::Leaf, _) => out.insert(path),
+        (View::Leaf, _) => out.insert(at),
     }
 }
 
@@ -181,47 +175,47 @@ pub(super) struct Comparison {
     pub removed: Set,
 }
 
+/// How two objects differ, but for the entries of their managers.
 pub(super) fn compare(old: &Value, new: &Value, node: &Node) -> Comparison {
     let mut out = Comparison::default();
-    difference(Some(old), Some(new), node, &mut Vec::new(), &mut out);
+    difference(Some(old), Some(new), node, &Trail::Root, &mut out);
+    for set in [&mut out.added, &mut out.modified, &mut out.removed] {
+        set.subtract(&UNCOMPARED);
+    }
     out
 }
 
-fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, path: &mut Vec<String>, out: &mut Comparison) {
+fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<'_>, out: &mut Comparison) {
+    // Most of an object is as it was: an equality asks for no memory, what comes below does.
+    if old == new {
+        return;
+    }
     match (view(node, [old, new]), old, new) {
         (View::Object, _, _) if !(blank(old) && blank(new)) => {
             let none = Map::new();
             let (left, right) = (object(old).unwrap_or(&none), object(new).unwrap_or(&none));
             for (name, value) in left {
-                path.push(set::field(name));
-                difference(Some(value), right.get(name), entry(node, name).0, path, out);
-                path.pop();
+                difference(Some(value), right.get(name), entry(node, name).0, &Trail::Field(at, name), out);
             }
             for (name, value) in right.iter().filter(|(name, _)| !left.contains_key(*name)) {
-                path.push(set::field(name));
-                difference(None, Some(value), entry(node, name).0, path, out);
-                path.pop();
+                difference(None, Some(value), entry(node, name).0, &Trail::Field(at, name), out);
             }
         }
         (View::List(items, kind), _, _) if !(blank(old) && blank(new)) => {
-            let (left, right) = (keyed(old, items, kind), keyed(new, items, kind));
+            let (left, right) = (keyed(array(old), items, kind), keyed(array(new), items, kind));
             for (step, value) in &left {
-                path.push(step.clone());
-                difference(Some(value), find(&right, step), items, path, out);
-                path.pop();
+                difference(Some(value), find(&right, step), items, &Trail::Item(at, step), out);
             }
             for (step, value) in right.iter().filter(|(step, _)| find(&left, step).is_none()) {
-                path.push(step.clone());
-                difference(None, Some(value), items, path, out);
-                path.pop();
+                difference(None, Some(value), items, &Trail::Item(at, step), out);
             }
         }
-        (_, Some(old), Some(new)) if old != new => out.modified.insert(path),
+        (_, Some(_), Some(_)) => out.modified.insert(at),
         _ => {}
     }
     match (old, new) {
-        (None, Some(_)) => out.added.insert(path),
-        (Some(_), None) => out.removed.insert(path),
+        (None, Some(_)) => out.added.insert(at),
+        (Some(_), None) => out.removed.insert(at),
         _ => {}
     }
 }
@@ -239,9 +233,12 @@ fn object(value: Option<&Value>) -> Option<&Map<String, Value>> {
     value.and_then(Value::as_object)
 }
 
+fn array(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 /// Items with their path elements; of duplicates the first counts.
-fn keyed<'a>(value: Option<&'a Value>, items: &Node, kind: &ListKind) -> Vec<(String, &'a Value)> {
-    let list = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+fn keyed<'a>(list: &'a [Value], items: &Node, kind: &ListKind) -> Vec<(String, &'a Value)> {
     list.iter().filter_map(|item| Some((element(item, items, kind).ok()?, item))).collect()
 }
 
@@ -249,25 +246,25 @@ fn find<'a>(list: &[(String, &'a Value)], step: &str) -> Option<&'a Value> {
     list.iter().find(|(other, _)| other == step).map(|(_, value)| *value)
 }
 
-/// `config` laid over `live`.
-pub(super) fn merge(live: &Value, config: &Value, node: &Node) -> Value {
-    match (view(node, [Some(live), Some(config)]), live, config) {
-        (_, _, Value::Null) => Value::Null,
+/// Lays `config` over `live`.
+pub(super) fn merge(live: &mut Value, config: &Value, node: &Node) {
+    match (view(node, [Some(live), Some(config)]), &mut *live, config) {
+        (_, _, Value::Null) => *live = Value::Null,
         (View::Object, Value::Object(live), Value::Object(config)) => {
-            let mut merged = live.clone();
             for (name, value) in config {
-                let value = match live.get(name) {
+                match live.get_mut(name) {
                     Some(live) => merge(live, value, entry(node, name).0),
-                    None => value.clone(),
-                };
-                merged.insert(name.clone(), value);
+                    None => {
+                        live.insert(name.clone(), value.clone());
+                    }
+                }
             }
-            Value::Object(merged)
         }
-        (View::List(items, kind), Value::Array(_), Value::Array(_)) => {
-            merge_lists(&keyed(Some(live), items, kind), &keyed(Some(config), items, kind), items).into()
+        (View::List(items, kind), Value::Array(list), Value::Array(added)) => {
+            let old = std::mem::take(list);
+            *list = merge_lists(&keyed(&old, items, kind), &keyed(added, items, kind), items);
         }
-        _ => config.clone(),
+        _ => *live = config.clone(),
     }
 }
 
@@ -285,7 +282,11 @@ fn merge_lists(live: &[(String, &Value)], config: &[(String, &Value)], items: &N
             (left_item, Some((step, value))) => {
                 let same = left_item.is_some_and(|(other, _)| other == step);
                 match find(live, step) {
-                    Some(old) => out.push(merge(old, value, items)),
+                    Some(old) => {
+                        let mut merged = old.clone();
+                        merge(&mut merged, value, items);
+                        out.push(merged);
+                    }
                     None => out.push(Value::clone(value)),
                 }
                 if same {
@@ -332,4 +333,97 @@ fn survives(value: &mut Value, node: &Node, step: &str, gone: &Set, kept: &Set, 
         remove(value, node, gone, kept.below(step).unwrap_or(none));
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::builtin;
+
+    /// Every place looked at, whether something differs there or not, with its path in full.
+    fn long_way(old: Option<&Value>, new: Option<&Value>, node: &Node, path: &str, out: [&mut BTreeSet<String>; 3]) {
+        let [added, modified, removed] = out;
+        let mut below = |old: Option<&Value>, new: Option<&Value>, node: &Node, step: &str| {
+            long_way(
+                old,
+                new,
+                node,
+                &format!("{path}{}", set::shown(step)),
+                [&mut *added, &mut *modified, &mut *removed],
+            );
+        };
+        match (view(node, [old, new]), old, new) {
+            (View::Object, _, _) if !(blank(old) && blank(new)) => {
+                let names: BTreeSet<&String> = [old, new].into_iter().filter_map(object).flat_map(Map::keys).collect();
+                let at = |value: Option<&'_ Value>, name: &str| value.and_then(|value| value.get(name)).cloned();
+                for name in names {
+                    below(at(old, name).as_ref(), at(new, name).as_ref(), entry(node, name).0, &set::field(name));
+                }
+            }
+            (View::List(items, kind), _, _) if !(blank(old) && blank(new)) => {
+                let (left, right) = (keyed(array(old), items, kind), keyed(array(new), items, kind));
+                let steps: BTreeSet<&String> = left.iter().chain(&right).map(|(step, _)| step).collect();
+                for step in steps {
+                    below(find(&left, step), find(&right, step), items, step);
+                }
+            }
+            (_, Some(old), Some(new)) if old != new => {
+                modified.insert(path.to_owned());
+            }
+            _ => {}
+        }
+        match (old, new) {
+            (None, Some(_)) => added.insert(path.to_owned()),
+            (Some(_), None) => removed.insert(path.to_owned()),
+            _ => false,
+        };
+    }
+
+    /// A pod of few words, so that two of them have much in common.
+    fn pod() -> impl Strategy<Value = Value> {
+        let text = || prop_oneof![Just(Value::Null), "[ab]".prop_map(Value::from)];
+        let map = || prop::collection::btree_map("[ab]", "[ab]", 0..3).prop_map(|map| json!(map));
+        let maybe_map = prop_oneof![Just(Value::Null), map()];
+        let env = prop::collection::btree_map("[ab]", text(), 0..3).prop_map(|env| {
+            env.into_iter().map(|(name, value)| json!({ "name": name, "value": value })).collect::<Vec<_>>()
+        });
+        let ports = prop::collection::btree_set(1..3, 0..3)
+            .prop_map(|ports| ports.into_iter().map(|port| json!({ "containerPort": port })).collect::<Vec<_>>());
+        let containers = prop::collection::btree_map("[ab]", (text(), env, ports), 0..3).prop_map(|containers| {
+            let container =
+                |(name, (image, env, ports))| json!({ "name": name, "image": image, "env": env, "ports": ports });
+            containers.into_iter().map(container).collect::<Vec<Value>>()
+        });
+        let tolerations = prop::collection::vec("[ab]", 0..2);
+        let finalizers = prop::collection::btree_set("[ab]", 0..3);
+        (maybe_map, map(), containers, tolerations, finalizers, any::<bool>()).prop_map(
+            |(labels, annotations, containers, tolerations, finalizers, status)| {
+                let tolerations: Vec<Value> = tolerations.into_iter().map(|key| json!({ "key": key })).collect();
+                let mut pod = json!({
+                    "metadata": { "labels": labels, "annotations": annotations, "finalizers": finalizers },
+                    "spec": { "containers": containers, "tolerations": tolerations },
+                });
+                if status {
+                    pod["status"] = json!({ "phase": "Running", "podIPs": [{ "ip": "::1" }] });
+                }
+                pod
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn passing_by_what_is_equal_finds_all_that_differs(old in pod(), new in pod()) {
+            let schema = builtin("v1", "Pod").unwrap();
+            let [mut added, mut modified, mut removed] = [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()];
+            long_way(Some(&old), Some(&new), &schema.root, "", [&mut added, &mut modified, &mut removed]);
+            let found = compare(&old, &new, &schema.root);
+            let paths = |set: Set| set.paths().into_iter().collect::<BTreeSet<_>>();
+            prop_assert_eq!([paths(found.added), paths(found.modified), paths(found.removed)], [added, modified, removed]);
+        }
+    }
 }

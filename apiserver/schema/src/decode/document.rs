@@ -6,7 +6,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, map::Entry};
 
 use super::{DecodeError, MAX_DEPTH};
 
@@ -194,10 +194,15 @@ impl<'de> Visitor<'de> for Reader {
             if key.starts_with("$serde_json::") {
                 return Err(A::Error::custom("invalid key"));
             }
-            if map.contains_key(&key) {
-                duplicates.push(key.clone());
+            match map.entry(key) {
+                Entry::Vacant(place) => {
+                    place.insert(entry.value);
+                }
+                Entry::Occupied(mut place) => {
+                    duplicates.push(place.key().clone());
+                    place.insert(entry.value);
+                }
             }
-            map.insert(key, entry.value);
         }
         Ok(Document { value: Value::Object(map), duplicates })
     }

@@ -14,7 +14,7 @@ use crate::{
 /// Checks and prunes; returns the paths of unknown fields.
 pub(super) fn typed(value: &mut Value, node: &Node) -> Result<Vec<String>, DecodeError> {
     let mut walk = Walk::default();
-    walk.node(value, node)?;
+    walk.node(value, node, &Place::default())?;
     Ok(walk.unknown)
 }
 
@@ -31,158 +31,160 @@ pub(super) fn metadata(value: &mut Value) -> Result<Vec<String>, DecodeError> {
     }
     let Some(metadata) = map.get_mut("metadata") else { return Ok(Vec::new()) };
     let mut walk = Walk::default();
-    walk.path.push(Step::Field("metadata".into()));
-    walk.node(metadata, &Node::new(Shape::Struct { of: facts::object_meta(), atomic: false }))?;
+    let place = Place { above: Some((&Place::default(), Step::Field("metadata"))), owner: None };
+    walk.node(metadata, &Node::new(Shape::Struct { of: facts::object_meta(), atomic: false }), &place)?;
     Ok(walk.unknown)
 }
 
-enum Step {
-    Field(Box<str>),
+/// Where the walk is. Each place lies on the stack of the one above: text is made of it only where there is something to say.
+#[derive(Clone, Copy, Default)]
+struct Place<'a> {
+    above: Option<(&'a Place<'a>, Step<'a>)>,
+    /// The struct entered last.
+    owner: Option<&'a Struct>,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Field(&'a str),
     Index(usize),
 }
 
 #[derive(Default)]
 struct Walk {
-    path: Vec<Step>,
-    /// The Go names of the structs entered.
-    structs: Vec<&'static str>,
     unknown: Vec<String>,
 }
 
 impl Walk {
-    fn node(&mut self, value: &mut Value, node: &Node) -> Result<(), DecodeError> {
+    fn node(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
         match &node.shape {
-            Shape::Any(AnyKind::FieldsV1) if !value.is_object() => Err(self.mismatch(value, node)),
+            Shape::Any(AnyKind::FieldsV1) if !value.is_object() => Err(at.mismatch(value, node)),
             Shape::Any(_) => Ok(()),
-            Shape::Scalar(scalar) => self.scalar(value, *scalar, node),
+            Shape::Scalar(scalar) => scalar_at(value, *scalar, node, at),
             Shape::List { items, .. } => {
-                let Value::Array(list) = value else { return Err(self.mismatch(value, node)) };
-                for (index, item) in list.iter_mut().enumerate() {
-                    self.path.push(Step::Index(index));
-                    self.element(item, items)?;
-                    self.path.pop();
-                }
-                Ok(())
+                let Value::Array(list) = value else { return Err(at.mismatch(value, node)) };
+                let mut items_at = list.iter_mut().enumerate();
+                items_at.try_for_each(|(index, item)| self.element(item, items, &at.below(Step::Index(index))))
             }
             Shape::Map { values, .. } => {
-                let Value::Object(map) = value else { return Err(self.mismatch(value, node)) };
+                let Value::Object(map) = value else { return Err(at.mismatch(value, node)) };
                 for (key, item) in map.iter_mut() {
-                    self.path.push(Step::Field(key.as_str().into()));
-                    let done = self.element(item, values);
-                    if let Err(error) = done {
+                    if let Err(error) = self.element(item, values, &at.below(Step::Field(key))) {
                         // Go names the map, not its key.
-                        self.path.pop();
-                        return Err(if item_is_scalar(values) { self.mismatch(item, values) } else { error });
+                        return Err(if item_is_scalar(values) { at.mismatch(item, values) } else { error });
                     }
-                    self.path.pop();
                 }
                 Ok(())
             }
-            Shape::Struct { of, .. } => self.of_struct(value, of, node),
-            Shape::Union(union) => self.union(value, *union),
+            Shape::Struct { of, .. } => self.of_struct(value, of, node, at),
+            Shape::Union(union) => self.union(value, *union, at),
         }
     }
 
     /// In lists and maps a null is the zero value.
-    fn element(&mut self, value: &mut Value, node: &Node) -> Result<(), DecodeError> {
+    fn element(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
         if value.is_null() {
             *value = zero(node);
             return Ok(());
         }
-        self.node(value, node)
+        self.node(value, node, at)
     }
 
-    fn of_struct(&mut self, value: &mut Value, of: &Struct, node: &Node) -> Result<(), DecodeError> {
-        let Value::Object(map) = value else { return Err(self.mismatch(value, node)) };
-        self.structs.push(of.go_name());
+    fn of_struct(&mut self, value: &mut Value, of: &Struct, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
+        let Value::Object(map) = value else { return Err(at.mismatch(value, node)) };
         let mut error = None;
         map.retain(|key, value| {
             if error.is_some() {
                 return true;
             }
+            let place = Place { owner: Some(of), ..at.below(Step::Field(key)) };
             let Some(field) = of.field(key) else {
-                let path = self.path_to(key);
-                self.unknown.push(path);
+                self.unknown.push(place.path());
                 return false;
             };
             if value.is_null() {
                 return false;
             }
-            self.path.push(Step::Field(key.as_str().into()));
-            error = self.node(value, &field.node).err();
-            self.path.pop();
+            error = self.node(value, &field.node, &place).err();
             true
         });
-        self.structs.pop();
         error.map_or(Ok(()), Err)
     }
 
-    fn union(&mut self, value: &mut Value, union: Union) -> Result<(), DecodeError> {
+    fn union(&mut self, value: &mut Value, union: Union, at: &Place<'_>) -> Result<(), DecodeError> {
         let props = Node::new(Shape::Struct { of: facts::json_schema_props(), atomic: false });
         match (union, &mut *value) {
-            (_, Value::Object(_)) => self.node(value, &props),
+            (_, Value::Object(_)) => self.node(value, &props, at),
             (Union::PropsOrBool, Value::Bool(_)) => Ok(()),
             (Union::PropsOrArray, Value::Array(list)) => {
-                list.iter_mut().try_for_each(|item| self.element(item, &props))
+                list.iter_mut().try_for_each(|item| self.element(item, &props, at))
             }
             (Union::PropsOrStrings, Value::Array(list)) => {
                 let string = Node::new(Shape::Scalar(Scalar::String));
-                list.iter_mut().try_for_each(|item| self.element(item, &string))
+                list.iter_mut().try_for_each(|item| self.element(item, &string, at))
             }
             (Union::PropsOrBool, _) => Err(DecodeError::Type("boolean or JSON schema expected".to_owned())),
-            _ => Err(self.mismatch(value, &props)),
+            _ => Err(at.mismatch(value, &props)),
         }
     }
+}
 
-    fn scalar(&mut self, value: &mut Value, scalar: Scalar, node: &Node) -> Result<(), DecodeError> {
-        let fits = match (scalar, &*value) {
-            (Scalar::Bool, Value::Bool(_))
-            | (Scalar::String, Value::String(_))
-            | (Scalar::Double, Value::Number(_)) => true,
-            (Scalar::Int32, Value::Number(number)) => {
-                number.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
-                    || return Err(self.number(number, node))
-            }
-            (Scalar::Int64, Value::Number(number)) => {
-                number.as_i64().is_some() || return Err(self.number(number, node))
-            }
-            (Scalar::IntOrString, Value::String(_)) => true,
-            (Scalar::IntOrString, Value::Number(number)) => {
-                let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
-                fits || return Err(DecodeError::Type(format!(
-                    "json: cannot unmarshal number {number} into Go value of type int32"
-                )))
-            }
-            (Scalar::IntOrString, other) => {
-                let found = go_kind(other);
-                return Err(DecodeError::Type(format!("json: cannot unmarshal {found} into Go value of type int32")));
-            }
-            (Scalar::Bytes, Value::String(text)) => match BASE64_STANDARD.decode(text) {
-                Ok(_) => true,
-                Err(error) => return Err(DecodeError::Type(base64_error(text, error))),
-            },
-            (Scalar::Quantity, Value::String(_) | Value::Number(_)) => {
-                let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                let quantity = Quantity::parse(&text).map_err(|error| DecodeError::Type(error.to_string()))?;
-                *value = Value::String(quantity.to_string());
-                true
-            }
-            (Scalar::Time, Value::String(text)) => {
-                *value = time::canonical(text).map(Value::String).map_err(DecodeError::Type)?;
-                true
-            }
-            (Scalar::MicroTime, Value::String(text)) => {
-                *value = time::canonical_micro(text).map(Value::String).map_err(DecodeError::Type)?;
-                true
-            }
-            (Scalar::Duration, Value::String(text)) => {
-                let nanos = time::parse_duration(text).map_err(DecodeError::Type)?;
-                *value = Value::String(time::format_duration(nanos));
-                true
-            }
-            _ => false,
-        };
-        if fits { Ok(()) } else { Err(self.mismatch(value, node)) }
+fn scalar_at(value: &mut Value, scalar: Scalar, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
+    let fits = match (scalar, &*value) {
+        (Scalar::Bool, Value::Bool(_)) | (Scalar::String, Value::String(_)) | (Scalar::Double, Value::Number(_)) => {
+            true
+        }
+        (Scalar::Int32, Value::Number(number)) => match number.as_i64().map(i32::try_from) {
+            Some(Ok(_)) => true,
+            _ => return Err(at.number(number, node)),
+        },
+        (Scalar::Int64, Value::Number(number)) => match number.as_i64() {
+            Some(_) => true,
+            None => return Err(at.number(number, node)),
+        },
+        (Scalar::IntOrString, Value::String(_)) => true,
+        (Scalar::IntOrString, Value::Number(number)) => {
+            let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
+            fits || return Err(DecodeError::Type(format!(
+                "json: cannot unmarshal number {number} into Go value of type int32"
+            )))
+        }
+        (Scalar::IntOrString, other) => {
+            let found = go_kind(other);
+            return Err(DecodeError::Type(format!("json: cannot unmarshal {found} into Go value of type int32")));
+        }
+        (Scalar::Bytes, Value::String(text)) => match BASE64_STANDARD.decode(text) {
+            Ok(_) => true,
+            Err(error) => return Err(DecodeError::Type(base64_error(text, error))),
+        },
+        (Scalar::Quantity, Value::String(_) | Value::Number(_)) => {
+            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+            let quantity = Quantity::parse(&text).map_err(|error| DecodeError::Type(error.to_string()))?;
+            *value = Value::String(quantity.to_string());
+            true
+        }
+        (Scalar::Time, Value::String(text)) => {
+            *value = time::canonical(text).map(Value::String).map_err(DecodeError::Type)?;
+            true
+        }
+        (Scalar::MicroTime, Value::String(text)) => {
+            *value = time::canonical_micro(text).map(Value::String).map_err(DecodeError::Type)?;
+            true
+        }
+        (Scalar::Duration, Value::String(text)) => {
+            let nanos = time::parse_duration(text).map_err(DecodeError::Type)?;
+            *value = Value::String(time::format_duration(nanos));
+            true
+        }
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(at.mismatch(value, node)) }
+}
+
+impl<'a> Place<'a> {
+    /// A place below, in the same struct.
+    fn below<'b>(&'b self, step: Step<'b>) -> Place<'b> {
+        Place { above: Some((self, step)), owner: self.owner }
     }
 
     fn number(&self, number: &serde_json::Number, node: &Node) -> DecodeError {
@@ -196,24 +198,34 @@ impl Walk {
     fn cannot(&self, found: &str, node: &Node) -> DecodeError {
         let ty = go_type(node);
         let names: Vec<&str> = self
-            .path
-            .iter()
+            .steps()
+            .into_iter()
             .filter_map(|step| match step {
-                Step::Field(name) => Some(&**name),
+                Step::Field(name) => Some(name),
                 Step::Index(_) => None,
             })
             .collect();
-        DecodeError::Type(match self.structs.last() {
+        DecodeError::Type(match self.owner {
             Some(owner) if !names.is_empty() => {
+                let owner = owner.go_name();
                 format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {ty}", names.join("."))
             }
             _ => format!("json: cannot unmarshal {found} into Go value of type {ty}"),
         })
     }
 
-    fn path_to(&self, key: &str) -> String {
+    /// From the root on.
+    fn steps(&self) -> Vec<Step<'a>> {
+        let mut steps: Vec<Step<'a>> =
+            std::iter::successors(self.above, |(place, _)| place.above).map(|(_, step)| step).collect();
+        steps.reverse();
+        steps
+    }
+
+    /// As warnings write it.
+    fn path(&self) -> String {
         let mut path = String::new();
-        for step in &self.path {
+        for step in self.steps() {
             match step {
                 Step::Field(name) => {
                     if !path.is_empty() {
@@ -224,10 +236,7 @@ impl Walk {
                 Step::Index(index) => path.push_str(&format!("[{index}]")),
             }
         }
-        if !path.is_empty() {
-            path.push('.');
-        }
-        path + key
+        path
     }
 }
 

@@ -16,7 +16,13 @@ pub(super) fn position(list: &[Value], item: &Value, merge_key: Option<&str>) ->
     list.iter().position(|other| identity(other, merge_key) == wanted)
 }
 
-/// `patch_order` gives the order of its items (a patch list, or a `$setElementOrder` list).
+/// Those of a list, in its order.
+pub(super) fn identities(list: &[Value], merge_key: Option<&str>) -> Vec<Value> {
+    list.iter().map(|item| identity(item, merge_key).clone()).collect()
+}
+
+/// `patch_order` gives the order of its items (a patch list, or a `$setElementOrder` list), `server_order` the [`identities`]
+/// of the server's, in their order.
 pub(super) fn arrange(
     merged: Vec<Value>,
     patch_order: &[Value],
@@ -26,7 +32,8 @@ pub(super) fn arrange(
     let (mut mine, mut theirs): (Vec<Value>, Vec<Value>) =
         merged.into_iter().partition(|item| position(patch_order, item, merge_key).is_some());
     mine.sort_by_key(|item| position(patch_order, item, merge_key));
-    theirs.sort_by_key(|item| position(server_order, item, merge_key));
+    let of_server = |item: &Value| server_order.iter().position(|known| known == identity(item, merge_key));
+    theirs.sort_by_key(of_server);
     let mut out = Vec::with_capacity(mine.len() + theirs.len());
     let (mut mine, mut theirs) = (mine.into_iter().peekable(), theirs.into_iter().peekable());
     loop {
@@ -34,12 +41,10 @@ pub(super) fn arrange(
             (None, None) => return out,
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(their), Some(my)) => {
-                match (position(server_order, their, merge_key), position(server_order, my, merge_key)) {
-                    (Some(their), Some(my)) => their < my,
-                    _ => false,
-                }
-            }
+            (Some(their), Some(my)) => match (of_server(their), of_server(my)) {
+                (Some(their), Some(my)) => their < my,
+                _ => false,
+            },
         };
         out.extend(if server_first { theirs.next() } else { mine.next() });
     }

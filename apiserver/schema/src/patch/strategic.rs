@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     PatchError,
-    order::{arrange, identity, position},
+    order::{arrange, identities, identity, position},
 };
 use crate::{
     Schema,
@@ -122,16 +122,16 @@ fn merge_list(
     facts: PatchFacts,
     name: &str,
 ) -> Result<Vec<Value>, PatchError> {
+    let known = identities(&original, facts.merge_key);
+    let mut merged = original;
     let Some(key) = facts.merge_key else {
-        let mut merged = original.clone();
         for item in patch {
             if position(&merged, item, None).is_none() {
                 merged.push(item.clone());
             }
         }
-        return Ok(arrange(merged, patch, &original, None));
+        return Ok(arrange(merged, patch, &known, None));
     };
-    let mut merged = original.clone();
     let mut plain_items = Vec::new();
     let mut replace = false;
     for item in patch {
@@ -157,13 +157,16 @@ fn merge_list(
         require_key(object, key)?;
         match position(&merged, item, Some(key)) {
             Some(at) => {
-                let old = merged[at].as_object().cloned().unwrap_or_default();
+                let old = match merged[at].take() {
+                    Value::Object(old) => old,
+                    _ => Object::new(),
+                };
                 merged[at] = Value::Object(merge_map(old, object, node)?);
             }
             None => merged.push(Value::Object(merge_map(Object::new(), object, node)?)),
         }
     }
-    Ok(arrange(merged, &plain_items, &original, Some(key)))
+    Ok(arrange(merged, &plain_items, &known, Some(key)))
 }
 
 fn require_key(item: &Object, key: &str) -> Result<(), PatchError> {
@@ -186,21 +189,26 @@ fn merge_ordered(
     let Value::Array(order) = order else {
         return Err(PatchError::bad(format!("invalid {ELEMENT_ORDER}{name}: expected a list")));
     };
-    let live = match original.get(name) {
-        Some(Value::Array(list)) => Some(list.clone()),
-        _ => None,
-    };
-    let merged = match (live.clone(), patch.get(name)) {
-        (None, None) | (_, Some(Value::Null)) => return Ok(()),
-        (Some(live), None) => live,
-        (live, Some(Value::Array(changes))) => {
-            check_order(changes, order, facts.merge_key, name)?;
-            merge_list(live.unwrap_or_default(), changes, items(field), facts, name)?
-        }
+    let changes = match patch.get(name) {
+        None => None,
+        Some(Value::Array(changes)) => Some(changes),
         // The main loop deals with a patch that is no list.
-        (_, Some(_)) => return Ok(()),
+        Some(_) => return Ok(()),
     };
-    let merged = arrange(merged, order, &live.unwrap_or_default(), facts.merge_key);
+    let live = match original.get_mut(name) {
+        Some(Value::Array(list)) => std::mem::take(list),
+        _ if changes.is_none() => return Ok(()),
+        _ => Vec::new(),
+    };
+    let known = identities(&live, facts.merge_key);
+    let merged = match changes {
+        None => live,
+        Some(changes) => {
+            check_order(changes, order, facts.merge_key, name)?;
+            merge_list(live, changes, items(field), facts, name)?
+        }
+    };
+    let merged = arrange(merged, order, &known, facts.merge_key);
     original.insert(name.to_owned(), merged.into());
     Ok(())
 }

@@ -69,6 +69,9 @@ pub const NEW_FIELDS: &[SelectableField] = &[
     ("type", |e| e.text("type").to_owned()),
 ];
 
+/// Either form of an Event has names of its own for what the other says too.
+pub const READ: &[&str] = &["involvedObject", "regarding", "reportingComponent", "source.component"];
+
 fn regarding(event: &Value, field: &str) -> String {
     let object = if event.has("regarding") { event.at("regarding") } else { event.at("involvedObject") };
     object.text(field).to_owned()

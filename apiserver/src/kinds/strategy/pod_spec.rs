@@ -155,7 +155,7 @@ fn default_volume(volume: &mut Value) {
             volume.default_to(&format!("{source}.{field}"), value);
         }
     }
-    if volume.at("ephemeral.volumeClaimTemplate.spec").is_object() {
+    if volume.at("ephemeral.volumeClaimTemplate").is_object() {
         volume.default_to("ephemeral.volumeClaimTemplate.spec.volumeMode", "Filesystem");
     }
     // A volume without any source is an empty folder.
