@@ -21,10 +21,10 @@ fn demo() -> anyhow::Result<usize> {
     let emulator = Emulator::beside_us(&data_dir())?;
     let extra: Vec<String> = std::env::args().skip(1).collect();
     if emulator.try_knetsim(&["status"])?.code != 0 {
-        // With our own terminal, so that its progress is seen. Hops that need the add-ons wait for them by themselves.
+        // With our own terminal, so that its progress is seen. Hops that began before all add-ons are there would only take
+        // time from them.
         let mut up = Command::new(&emulator.binary);
-        let status =
-            up.args(["up", "--wait=nodes"]).args(&extra).env("KNETSIM_DATA_DIR", &emulator.data_dir).status()?;
+        let status = up.arg("up").args(&extra).env("KNETSIM_DATA_DIR", &emulator.data_dir).status()?;
         anyhow::ensure!(status.success(), "`knetsim up` failed");
     }
     println!();
