@@ -13,7 +13,7 @@ RUN cargo build --release --locked -p knetsim
 
 FROM debian:bookworm
 COPY scripts /opt/knetsim/scripts
-RUN /opt/knetsim/scripts/packages.sh run etcd tools \
+RUN /opt/knetsim/scripts/packages.sh run etcd pull tools \
     && /opt/knetsim/scripts/tools.sh --to /usr/local/bin kubectl helm \
     && rm -rf /var/lib/apt/lists/* /opt/knetsim/target
 COPY --from=build /src/target/release/knetsim /usr/local/bin/knetsim
