@@ -27,6 +27,7 @@ pub mod registry;
 pub mod sample;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -140,13 +141,27 @@ async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
         }
         Backend::Etcd3 => {
             let every = options.etcd_compaction_interval;
+            let encrypted = options.etcd_servers.iter().any(|server| server.starts_with("https://"));
             let etcd = store::etcd::Options {
+                tls: encrypted.then(|| etcd_tls(options).map(Arc::new)).transpose()?,
                 compact_every: (!every.is_zero()).then_some(every),
                 ..store::etcd::Options::default()
             };
             Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, etcd).await?))
         }
     }
+}
+
+/// TLS for etcd, as upstream's flags say.
+fn etcd_tls(options: &Options) -> anyhow::Result<rustls::ClientConfig> {
+    let read = |file: &Option<PathBuf>| {
+        file.as_deref().map(|file| std::fs::read(file).with_context(|| format!("read {}", file.display()))).transpose()
+    };
+    let authorities = read(&options.etcd_cafile)?;
+    let (certificate, key) = (read(&options.etcd_certfile)?, read(&options.etcd_keyfile)?);
+    let identity =
+        certificate.as_deref().zip(key.as_deref()).map(|(certificate, key)| auth::trust::Identity { certificate, key });
+    auth::trust::client_config(auth::trust::Trust::of(authorities.as_deref().unwrap_or_default()), identity)
 }
 
 /// What must be done before the server says that it is ready.

@@ -57,6 +57,15 @@ pub struct Options {
     /// Addresses of etcd, comma-separated.
     #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
     pub etcd_servers: Vec<String>,
+    /// Whom to trust behind `https` addresses of etcd; the system's authorities without it.
+    #[arg(long)]
+    pub etcd_cafile: Option<PathBuf>,
+    /// This server's certificate for etcd.
+    #[arg(long, requires = "etcd_keyfile")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// The key of `--etcd-certfile`.
+    #[arg(long, requires = "etcd_certfile")]
+    pub etcd_keyfile: Option<PathBuf>,
     /// How often what is older than this is forgotten by the store; 0: never.
     #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
     pub etcd_compaction_interval: Duration,

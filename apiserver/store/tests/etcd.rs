@@ -4,7 +4,7 @@ mod contract;
 
 use contract::{delete, put};
 use knetsim_store::cache::{At, Indexed, ListQuery, WatchCache};
-use knetsim_store::etcd::{Etcd, Options};
+use knetsim_store::etcd::{Etcd, Options, Tls};
 use knetsim_store::{Event, Store, StoreError};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 /// A running etcd; ended when dropped.
 struct Server {
+    scheme: &'static str,
     process: Child,
     ports: [u16; 2],
     dir: tempfile::TempDir,
@@ -24,10 +25,13 @@ struct Server {
 impl Server {
     /// `None` when there is no etcd on this machine.
     fn start(test: &str) -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), "http", test)
+    }
+
+    fn start_in(dir: tempfile::TempDir, scheme: &'static str, test: &str) -> Option<Self> {
         let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|l| l.local_addr().unwrap().port());
-        match Self::spawn(&dir, ports) {
-            Ok(process) => Some(Self { process, ports, dir }),
+        match Self::spawn(&dir, scheme, ports) {
+            Ok(process) => Some(Self { scheme, process, ports, dir }),
             Err(error) => {
                 eprintln!("SKIPPED {test}: etcd cannot be started: {error}");
                 None
@@ -35,11 +39,17 @@ impl Server {
         }
     }
 
-    fn spawn(dir: &tempfile::TempDir, [client, peer]: [u16; 2]) -> std::io::Result<Child> {
-        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-        Command::new("etcd")
+    fn spawn(dir: &tempfile::TempDir, scheme: &str, [client, peer]: [u16; 2]) -> std::io::Result<Child> {
+        let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let file = |name: &str| dir.path().join(name);
+        let mut command = Command::new("etcd");
+        if scheme == "https" {
+            command.args(["--cert-file".into(), file("own.crt"), "--key-file".into(), file("own.key")]);
+            command.args(["--trusted-ca-file".into(), file("own.crt")]).arg("--client-cert-auth");
+        }
+        command
             .arg("--data-dir")
-            .arg(dir.path())
+            .arg(file("data"))
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
@@ -49,8 +59,13 @@ impl Server {
     }
 
     async fn connect(&self) -> Arc<dyn Store> {
-        let endpoint = format!("http://127.0.0.1:{}", self.ports[0]);
-        Arc::new(Etcd::connect(&[endpoint], Options { compact_every: None, ..Options::default() }).await.unwrap())
+        Arc::new(self.connect_as(None).await.unwrap())
+    }
+
+    async fn connect_as(&self, tls: Option<Tls>) -> anyhow::Result<Etcd> {
+        let endpoint = format!("{}://127.0.0.1:{}", self.scheme, self.ports[0]);
+        let patience = Duration::from_secs(if self.scheme == "http" { 30 } else { 3 });
+        Etcd::connect(&[endpoint], Options { tls, patience, compact_every: None }).await
     }
 
     fn kill(&mut self) {
@@ -60,7 +75,7 @@ impl Server {
 
     fn restart(&mut self) {
         self.kill();
-        self.process = Self::spawn(&self.dir, self.ports).unwrap();
+        self.process = Self::spawn(&self.dir, self.scheme, self.ports).unwrap();
     }
 }
 
@@ -117,9 +132,38 @@ async fn a_cache_reads_consistently_and_survives_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_etcd_is_an_error() {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let options = Options { patience: Duration::from_millis(200), compact_every: None };
+    let options = Options { patience: Duration::from_millis(200), compact_every: None, ..Options::default() };
     let refused = Etcd::connect(&[format!("http://127.0.0.1:{port}")], options).await;
-    assert!(refused.is_err());
+    let why = format!("{:#}", refused.err().expect("there is none"));
+    assert!(why.contains(&format!("127.0.0.1:{port}")) && why.contains("refused"), "{why}");
+}
+
+/// Both sides show certificates; whoever shows none is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_encrypted_etcd_knows_us_by_our_certificate() {
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("own.crt"), made.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("own.key"), made.signing_key.serialize_pem()).unwrap();
+    let test = "an_encrypted_etcd_knows_us_by_our_certificate";
+    let Some(server) = Server::start_in(dir, "https", test) else { return };
+    let own = CertificateDer::from(made.cert.der().to_vec());
+    let mut roots = RootCertStore::empty();
+    roots.add(own.clone()).unwrap();
+    let known = ClientConfig::builder().with_root_certificates(roots.clone());
+    let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+    let store = server.connect_as(Some(Arc::new(known.with_client_auth_cert(vec![own], key).unwrap()))).await.unwrap();
+    put(&store, "/registry/a", "1", 0).await;
+    assert!(store.get("/registry/a", None).await.unwrap().0.is_some());
+
+    let stranger = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let refused = server.connect_as(Some(Arc::new(stranger))).await;
+    assert!(refused.is_err(), "a client without a certificate was served");
+    let refused = server.connect_as(None).await.err().expect("no authority is given").to_string();
+    assert!(refused.contains("no certificate authority is given"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

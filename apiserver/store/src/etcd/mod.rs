@@ -10,6 +10,7 @@
 //! revision R knows that nothing up to R is missing. That is what progress is told from, without etcd's own progress
 //! notifications, which before 3.4.25 could overtake events.
 
+mod channel;
 mod convert;
 mod follow;
 mod lease;
@@ -22,8 +23,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use convert::{failure, item, prefix_end, revision_of};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnOp,
-    TxnOpResponse,
+    Client, Compare, CompareOp, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnOp, TxnOpResponse,
 };
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
@@ -40,9 +40,14 @@ const CALL: Duration = Duration::from_secs(10);
 const READ_TRIES: u32 = 4;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
+/// Whom to trust behind an `https` endpoint, and who we are there.
+pub type Tls = Arc<tokio_rustls::rustls::ClientConfig>;
+
 /// How to use an etcd.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// For `https` endpoints; HTTP/2 is asked for whatever it says.
+    pub tls: Option<Tls>,
     /// How long to wait for etcd when it is still starting.
     pub patience: Duration,
     /// How often everything older than this is compacted (upstream: 5 min); `None`: someone else does it.
@@ -51,7 +56,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { patience: Duration::from_secs(30), compact_every: Some(Duration::from_secs(300)) }
+        Self { tls: None, patience: Duration::from_secs(30), compact_every: Some(Duration::from_secs(300)) }
     }
 }
 
@@ -71,11 +76,8 @@ impl Etcd {
     /// No endpoint answered within the patience, or they are no URLs.
     pub async fn connect(endpoints: &[String], options: Options) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let settings = ConnectOptions::new()
-            .with_connect_timeout(Duration::from_secs(2))
-            .with_keep_alive(Duration::from_secs(10), Duration::from_secs(5))
-            .with_keep_alive_while_idle(true);
-        let client = Client::connect(endpoints, Some(settings)).await.context("connect to etcd")?;
+        let (channel, mut tasks) = channel::open(endpoints, options.tls)?;
+        let client = Client::from_channel(channel, None).await.context("connect to etcd")?;
         let mut retry = FIRST_RETRY;
         let revision = loop {
             match newest(&client).await {
@@ -88,7 +90,7 @@ impl Etcd {
             retry = (retry * 2).min(Duration::from_secs(1));
         };
         let hub = Arc::new(Hub::new(revision));
-        let mut tasks = vec![tokio::spawn(follow::follow(client.clone(), hub.clone()))];
+        tasks.push(tokio::spawn(follow::follow(client.clone(), hub.clone())));
         if let Some(every) = options.compact_every {
             tasks.push(tokio::spawn(follow::compact(client.clone(), every)));
         }
