@@ -10,6 +10,7 @@
 //!            keeper, one a member: connects, drives the connection, pings, connects anew
 //! ```
 
+use super::pong::LatePongs;
 use super::{FIRST_RETRY, Tls};
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -47,7 +48,7 @@ const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs
 const WINDOWS: (u32, u32) = (2 << 20, 8 << 20);
 
 /// Plain for `http`, encrypted for `https`.
-type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+type Socket = LatePongs<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
 
 /// Where a member listens.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl Address {
         };
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(WINDOWS.0).initial_connection_window_size(WINDOWS.1).enable_push(false);
-        Ok(builder.handshake(stream).await?)
+        Ok(builder.handshake(LatePongs::new(stream)).await?)
     }
 }
 

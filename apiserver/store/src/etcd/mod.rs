@@ -15,6 +15,7 @@ mod convert;
 mod follow;
 mod lease;
 mod newest;
+mod pong;
 
 use crate::hub::{Hub, until_error};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
