@@ -1,6 +1,11 @@
 //! Two clusters as one network: Skupper's resources, a link by token, and the WAN between them.
 
+use std::collections::BTreeSet;
+use std::sync::PoisonError;
+
 use anyhow::{Context, ensure};
+use jiff::Timestamp;
+use serde_json::Value;
 
 use super::{Scene, Seen, seen};
 
@@ -49,15 +54,9 @@ pub fn link(scene: &Scene) -> anyhow::Result<Seen> {
 pub fn ask(scene: &Scene) -> anyhow::Result<Seen> {
     let ready = ["-n", "demo", "wait", "--for=condition=Ready", "listener/web", "pod/client", "--timeout=60s"];
     scene.kubectl("c1", &ready)?;
-    let (first, second) = both(|context| {
-        Ok(scene.kubectl(context, &["get", "nodes", "-o", "jsonpath={.items[*].spec.podCIDR}"])?.stdout)
-    })?;
-    let sorted = |text: &str| {
-        let mut all: Vec<_> = text.split(' ').map(str::to_owned).collect();
-        all.sort();
-        all
-    };
-    ensure!(sorted(&first) == sorted(&second), "the pod ranges differ: {first} and {second}");
+    let ranges = |context| anyhow::Ok(scene.pod_ranges(context)?.values().cloned().collect::<BTreeSet<_>>());
+    let (first, second) = (ranges("c0")?, ranges("c1")?);
+    ensure!(first == second, "the pod ranges differ: {first:?} and {second:?}");
     let answer = scene.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
     seen(format!("kubectl --context c1 -n demo exec client -- curl http://{NAME}/hostname"), answer.stdout.trim())
@@ -65,6 +64,7 @@ pub fn ask(scene: &Scene) -> anyhow::Result<Seen> {
 
 /// Without the WAN the request fails, and the conditions say why.
 pub fn cut(scene: &Scene) -> anyhow::Result<Seen> {
+    *scene.cut.lock().unwrap_or_else(PoisonError::into_inner) = Timestamp::now();
     let cut = scene.knetsim(&["net", "cut", "c0", "wan"])?;
     let answer = scene.try_kubectl(
         "c1",
@@ -82,19 +82,23 @@ pub fn cut(scene: &Scene) -> anyhow::Result<Seen> {
 
 /// With the WAN back everything works again, and nothing was restarted.
 pub fn mend(scene: &Scene) -> anyhow::Result<Seen> {
-    // Pods may come and go meanwhile, but none is restarted.
-    let restarts = |context: &str| -> anyhow::Result<u32> {
-        let path = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
-        let counts = scene.kubectl(context, &["-n", "demo", "get", "pods", "-o", path])?.stdout;
-        counts.split_whitespace().map(|count| Ok(count.parse::<u32>()?)).sum()
-    };
-    let before = both(restarts)?;
     let mend = scene.knetsim(&["net", "mend", "c0", "wan"])?;
     let ready = ["-n", "demo", "wait", "--for=condition=Ready", "link/c0", "listener/web", "--timeout=60s"];
     scene.kubectl("c1", &ready)?;
     let answer = scene.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
-    ensure!(before == both(restarts)?, "something was restarted");
+    // Pods may come and go meanwhile, but none is restarted.
+    let (first, second) = both(|context| {
+        let list = scene.kubectl(context, &["-n", "demo", "get", "pods", "-o", "json"])?.json()?;
+        let pods = list["items"].as_array().into_iter().flatten();
+        let containers = pods.flat_map(|pod| pod["status"]["containerStatuses"].as_array().into_iter().flatten());
+        let restarted = |container: &&Value| container["restartCount"] != 0;
+        let started = containers.filter(restarted).filter_map(|c| c["state"]["running"]["startedAt"].as_str());
+        Ok(started.map(str::parse).collect::<Result<Vec<Timestamp>, _>>()?)
+    })?;
+    let cut = *scene.cut.lock().unwrap_or_else(PoisonError::into_inner);
+    let after = first.iter().chain(&second).find(|started| **started > cut);
+    ensure!(after.is_none(), "a container was restarted at {after:?}, after the cut at {cut}");
     seen(mend.command, format!("works again, nothing restarted: {}", answer.stdout.trim()))
 }
 

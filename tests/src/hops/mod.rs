@@ -16,8 +16,11 @@ mod walk;
 
 pub use walk::walk;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
 
 use crate::emulator::Emulator;
 use pods::Places;
@@ -26,11 +29,17 @@ use pods::Places;
 pub struct Scene {
     emulator: Emulator,
     rolled_out: Mutex<Option<Arc<Places>>>,
+    pod_ranges: Mutex<BTreeMap<String, Arc<PodRanges>>>,
+    /// When c0 was last cut off from the WAN.
+    cut: Mutex<Timestamp>,
 }
+
+/// The podCIDR of each node, by name.
+type PodRanges = BTreeMap<String, String>;
 
 impl Scene {
     fn new(emulator: Emulator) -> Self {
-        Self { emulator, rolled_out: Mutex::default() }
+        Self { emulator, rolled_out: Mutex::default(), pod_ranges: Mutex::default(), cut: Mutex::default() }
     }
 
     /// Where the pods are between the roll-out and the first hop that scales: who comes first asks for all.
@@ -40,6 +49,21 @@ impl Scene {
             Some(places) => Ok(places.clone()),
             None => Ok(known.insert(Arc::new(pods::places(self)?)).clone()),
         }
+    }
+
+    /// The nodes' pod ranges, which never change: who comes first asks for all.
+    fn pod_ranges(&self, context: &str) -> anyhow::Result<Arc<PodRanges>> {
+        let mut known = self.pod_ranges.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ranges) = known.get(context) {
+            return Ok(ranges.clone());
+        }
+        let path = r#"jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{"\n"}{end}"#;
+        let said = self.kubectl(context, &["get", "nodes", "-o", path])?;
+        let ranges = said.lines().filter_map(|line| line.split_once(' '));
+        let ranges: PodRanges = ranges.map(|(node, range)| (node.to_owned(), range.to_owned())).collect();
+        let ranges = Arc::new(ranges);
+        known.insert(context.to_owned(), ranges.clone());
+        Ok(ranges)
     }
 }
 

@@ -22,8 +22,12 @@ pub fn apply(scene: &Scene) -> anyhow::Result<Seen> {
 
 /// Waits, by watching, until everything runs.
 pub fn roll_out(scene: &Scene) -> anyhow::Result<Seen> {
-    scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
-    scene.kubectl("c0", &["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"])?;
+    std::thread::scope(|scope| {
+        let wait = ["-n", "demo", "wait", "--for=condition=Ready", "pod/client", "--timeout=80s"];
+        let client = scope.spawn(move || scene.kubectl("c0", &wait));
+        scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=80s"])?;
+        client.join().expect("it does not panic")
+    })?;
     let all = scene.kubectl("c0", &["-n", "demo", "get", "deploy,rs,pods", "-o", "wide"])?;
     ensure!(all.stdout.contains("deployment.apps/web"), "{}", all.stdout);
     ensure!(all.stdout.contains("3/3     3            3"), "the Deployment is not 3/3:\n{}", all.stdout);
@@ -67,10 +71,9 @@ pub fn spread(scene: &Scene) -> anyhow::Result<Seen> {
     let mut nodes: Vec<_> = pods.iter().map(|p| p.node.as_str()).collect();
     nodes.sort_unstable();
     ensure!(nodes == ["c0w1", "c0w2", "c0w3"], "the pods are on {nodes:?}");
-    let path = r#"jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR}{"\n"}{end}"#;
-    let ranges = scene.kubectl("c0", &["get", "nodes", "-o", path])?;
+    let ranges = scene.pod_ranges("c0")?;
     for pod in pods {
-        let range = ranges.lines().find_map(|line| line.strip_prefix(pod.node.as_str())).unwrap_or_default().trim();
+        let range = ranges.get(&pod.node).map(String::as_str).unwrap_or_default();
         let prefix = range.rsplit_once('.').map(|(p, _)| format!("{p}.")).unwrap_or_default();
         ensure!(!prefix.is_empty() && pod.ip.to_string().starts_with(&prefix), "{} is not in {range:?}", pod.ip);
     }
@@ -121,7 +124,7 @@ pub fn vxlan(scene: &Scene) -> anyhow::Result<Seen> {
     while !heard.contains("listening on") {
         ensure!(said.read_line(&mut heard)? > 0, "tcpdump ended before it listened: {heard}");
     }
-    scene.in_client("c0", &format!("ping -c2 -i0.2 -W2 {}", peer.ip))?;
+    scene.in_client("c0", &format!("ping -c1 -W2 {}", peer.ip))?;
     if shell::wait(&mut dump, Duration::from_secs(10))?.is_none() {
         dump.kill()?;
         dump.wait()?;

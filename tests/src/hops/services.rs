@@ -1,13 +1,18 @@
 //! Services: names, backends that come and go, node ports.
 
 use std::collections::BTreeSet;
+use std::io::BufReader;
+use std::process::{Child, ChildStdout, Stdio};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use serde_json::de::IoRead;
+use serde_json::{StreamDeserializer, Value};
 
 use super::load::Load;
 use super::pods::places;
 use super::{Scene, Seen, seen};
 use crate::emulator::Emulator;
+use crate::shell::PATIENCE;
 
 const URL: &str = "http://web/hostname";
 
@@ -33,51 +38,85 @@ fn kernel_branches(emulator: &Emulator, ips: &BTreeSet<String>) -> anyhow::Resul
     Ok(ips.iter().filter(|ip| rules.contains(&format!("dnat to {ip}:8080"))).cloned().collect())
 }
 
-/// The addresses that the slices of `web` call ready.
-fn ready_endpoints(emulator: &Emulator) -> anyhow::Result<BTreeSet<String>> {
-    let args = ["-n", "demo", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json"];
-    let slices = emulator.kubectl("c0", &args)?.json()?;
-    let endpoints = slices["items"].as_array().into_iter().flatten();
-    let endpoints = endpoints.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
-    Ok(ready.filter_map(|endpoint| endpoint["addresses"][0].as_str().map(str::to_owned)).collect())
+/// The addresses that the slices of `web` call ready, followed by a kubectl that watches.
+struct ReadyEndpoints {
+    kubectl: Child,
+    slices: StreamDeserializer<'static, IoRead<BufReader<ChildStdout>>, Value>,
 }
 
-/// Up to 5 and down to 1 while a client asks on and on: no request is lost, and EndpointSlice and kernel follow.
+impl ReadyEndpoints {
+    fn follow(emulator: &Emulator) -> anyhow::Result<Self> {
+        let slice = ["-n", "demo", "get", "endpointslices", "-l", "kubernetes.io/service-name=web", "-o", "json", "-w"];
+        let patience = format!("--request-timeout={}s", PATIENCE.as_secs());
+        let mut kubectl = emulator.kubectl_command("c0", &[&slice[..], &[&patience]].concat());
+        let mut kubectl = kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = BufReader::new(kubectl.stdout.take().context("stdout is piped")?);
+        Ok(Self { kubectl, slices: serde_json::Deserializer::from_reader(stdout).into_iter() })
+    }
+
+    /// Waits until there are so many.
+    fn until(&mut self, count: usize) -> anyhow::Result<BTreeSet<String>> {
+        for slice in &mut self.slices {
+            let slice = slice?;
+            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+            let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+            let ready: BTreeSet<_> =
+                ready.filter_map(|endpoint| Some(endpoint["addresses"][0].as_str()?.to_owned())).collect();
+            if ready.len() == count {
+                return Ok(ready);
+            }
+        }
+        bail!("the Service has not got {count} ready endpoints within {} s", PATIENCE.as_secs())
+    }
+}
+
+impl Drop for ReadyEndpoints {
+    fn drop(&mut self) {
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
+    }
+}
+
+/// Up to 5 and down to 1 while a client asks on and on: no request is lost, and EndpointSlice and kernel follow. Back to 3
+/// at the end.
 pub fn scale(scene: &Scene) -> anyhow::Result<Seen> {
+    let mut endpoints = ReadyEndpoints::follow(scene)?;
     let mut load = Load::from_client(scene, URL)?;
-    for replicas in [5_usize, 1, 3] {
-        scene.kubectl("c0", &["-n", "demo", "scale", "deployment/web", &format!("--replicas={replicas}")])?;
-        let wait = format!("--for=jsonpath={{.status.readyReplicas}}={replicas}");
-        scene.kubectl("c0", &["-n", "demo", "wait", &wait, "deployment/web", "--timeout=60s"])?;
-        load.until(|_, count| count >= 20)?;
-        // Slice and kernel follow within milliseconds, on a busy machine later; meanwhile the client goes on.
+    let scale = |replicas: usize| {
+        scene.kubectl("c0", &["-n", "demo", "scale", "deployment/web", &format!("--replicas={replicas}")])
+    };
+    for replicas in [5, 1] {
+        scale(replicas)?;
+        let ready = endpoints.until(replicas)?;
+        // The kernel follows within milliseconds, on a busy machine later; meanwhile the client goes on.
         for attempt in 1.. {
-            let ready = ready_endpoints(scene)?;
+            load.until(|_, count| count >= 10)?;
             let kernel = kernel_branches(scene, &ready)?;
-            if ready.len() == replicas && kernel == ready {
+            if kernel == ready {
                 break;
             }
-            ensure!(
-                attempt < 100,
-                "{replicas} replicas, but ready are {ready:?}, and of those in the kernel {kernel:?}"
-            );
-            load.until(|_, count| count >= 5)?;
+            ensure!(attempt < 100, "ready are {ready:?}, and of those in the kernel {kernel:?}");
         }
     }
+    // Who deletes one of them next waits until they are there.
+    scale(3)?;
     let asked = load.finish()?;
     seen("kubectl -n demo scale deployment/web --replicas=5, 1, 3", format!("{asked} requests meanwhile, none lost"))
 }
 
 /// A backend is deleted gracefully while a client asks on and on.
 pub fn delete(scene: &Scene) -> anyhow::Result<Seen> {
-    let victim = places(scene)?.web.pop().context("there is no pod of web")?.name;
-    let mut load = Load::from_client(scene, URL)?;
+    let complete = || scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"]);
+    let (places, load) = std::thread::scope(|scope| {
+        let load = scope.spawn(|| Load::from_client(scene, URL));
+        (complete().and_then(|_| places(scene)), load.join().expect("it does not panic"))
+    });
+    let (victim, mut load) = (places?.web.pop().context("there is no pod of web")?.name, load?);
     load.until(|answer, _| answer.starts_with(&victim))?;
     let gone = scene.kubectl("c0", &["-n", "demo", "delete", "pod", &victim])?;
-    load.until(|_, count| count >= 20)?;
+    complete()?;
+    load.until(|_, count| count >= 10)?;
     let asked = load.finish()?;
-    scene.kubectl("c0", &["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
     seen(gone.command, format!("{asked} requests meanwhile, none lost"))
 }
 
