@@ -1,6 +1,7 @@
 //! Images from registries, fetched by skopeo: it knows their ways, and the user's mirrors and credentials
 //! (containers-registries.conf(5), containers-auth.json(5)). Nodes have no way out of the emulator, so this runs on the host.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -39,7 +40,12 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 pub fn fetch(store: &Path, reference: &Reference, auths: Option<&Value>) -> Result<(), Error> {
     std::fs::create_dir_all(store).map_err(io(store))?;
     let dir = tempfile::Builder::new().prefix(".pull-").tempdir_in(store).map_err(io(store))?;
-    let skopeo = Skopeo { authfile: write_auths(dir.path(), auths)?, verified: !is_loopback(&reference.registry) };
+    let skopeo = Skopeo {
+        authfile: write_auths(dir.path(), auths)?,
+        runtime_dir: needs_runtime_dir(nix::unistd::geteuid().is_root(), std::env::var_os("XDG_RUNTIME_DIR"))
+            .then(|| dir.path().to_owned()),
+        verified: !is_loopback(&reference.registry),
+    };
     let repository = format!("docker://{}/{}", reference.registry, reference.repository);
     let source = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => format!("{repository}@{digest}"),
@@ -69,8 +75,15 @@ fn write_auths(dir: &Path, auths: Option<&Value>) -> Result<Option<PathBuf>, Err
     Ok(Some(path))
 }
 
+/// Whether skopeo has to be told of a folder for what lasts a session. Without one it looks for credentials below
+/// `/run/containers`, which is root's as soon as root has used such a tool: everybody else's pulls fail there.
+fn needs_runtime_dir(root: bool, known: Option<OsString>) -> bool {
+    !root && known.is_none_or(|dir| dir.is_empty())
+}
+
 struct Skopeo {
     authfile: Option<PathBuf>,
+    runtime_dir: Option<PathBuf>,
     /// Whether the registry has to have TLS, and a certificate that can be verified.
     verified: bool,
 }
@@ -83,6 +96,7 @@ impl Skopeo {
         command.args(["--pdeathsig=KILL", "skopeo", PATIENCE, "--override-os=linux"]).args(args);
         command.arg(format!("{verify}={}", self.verified));
         command.args(self.authfile.iter().map(|path| format!("--authfile={}", path.display())));
+        command.envs(self.runtime_dir.iter().map(|path| ("XDG_RUNTIME_DIR", path)));
         let output = command.stdin(Stdio::null()).output().map_err(Error::NoTool)?;
         let said = String::from_utf8_lossy(&output.stderr);
         match output.status.code() {
@@ -118,6 +132,13 @@ mod tests {
         assert_eq!(fatal(log), "reading manifest \"1\": manifest unknown");
         assert_eq!(fatal("Error: odd\n\n"), "Error: odd");
         assert_eq!(fatal(""), "skopeo failed and said nothing");
+    }
+
+    #[test]
+    fn a_user_without_a_session_does_not_look_into_roots_folder() {
+        assert!(needs_runtime_dir(false, None) && needs_runtime_dir(false, Some(OsString::new())));
+        assert!(!needs_runtime_dir(false, Some("/run/user/1000".into())), "there the user's own credentials are");
+        assert!(!needs_runtime_dir(true, None), "/run/containers/0 is root's own");
     }
 
     #[test]

@@ -90,8 +90,6 @@ pub fn controller_inside(scene: &Scene) -> anyhow::Result<Seen> {
     let archive = crate::image::of_program(&binary, "example.knetsim.dev/greeting-controller:v1")?;
     scene.knetsim(&["image", "load", &archive.path().to_string_lossy()])?;
     let apply = scene.kubectl("c0", &["apply", "-f", &example(scene, "controller.yaml")])?;
-    scene
-        .kubectl("c0", &["-n", "greetings", "rollout", "status", "deployment/greeting-controller", "--timeout=60s"])?;
     let said = greeting(scene, "inside")?;
     seen(apply.command.replace(&example(scene, ""), "examples/greeting-controller/manifests/"), said)
 }

@@ -92,10 +92,19 @@ pub struct Hop {
     /// Hops above this one in the table that must have gone well before.
     pub after: &'static [&'static str],
     pub run: fn(&Scene) -> anyhow::Result<Seen>,
+    /// How many other hops it lasts as long as, about.
+    pub lasts: usize,
+}
+
+impl Hop {
+    const fn lasting(mut self, others: usize) -> Self {
+        self.lasts = others;
+        self
+    }
 }
 
 const fn hop(name: &'static str, after: &'static [&'static str], run: fn(&Scene) -> anyhow::Result<Seen>) -> Hop {
-    Hop { name, after, run }
+    Hop { name, after, run, lasts: 1 }
 }
 
 /// All hops but the last, which takes everything away again.
@@ -133,8 +142,9 @@ pub const HOPS: &[Hop] = &[
             "Service by name",
         ],
         services::scale,
-    ),
-    hop("delete under load", &["scale under load"], services::delete),
+    )
+    .lasting(3),
+    hop("delete under load", &["scale under load"], services::delete).lasting(4),
     hop("NodePort from outside", &["cluster to cluster", "roll out"], services::node_port),
     hop("Ingress from outside", &["cluster to cluster", "apply"], ingress::paths),
     hop("Ingress edited", &["Ingress from outside"], ingress::edit),

@@ -9,7 +9,7 @@ use super::{Hop, Scene, Seen};
 use crate::emulator::Emulator;
 
 /// So many hops run at once: they wait more than they work, but the longest chain should not wait for the others.
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 4;
 
 /// What came of a hop.
 enum Outcome {
@@ -75,11 +75,11 @@ pub fn walk(emulator: &Emulator, hops: &'static [Hop]) -> usize {
     failed
 }
 
-/// How many hops come one after the other from this one on: the longest chain is begun first, for it decides how long all
-/// of it takes.
+/// How long the hops that come one after the other from this one on last: the longest chain is begun first, for it decides
+/// how long all of it takes.
 fn chain(hops: &[Hop], hop: &Hop) -> usize {
     let next = hops.iter().filter(|next| next.after.contains(&hop.name));
-    1 + next.map(|next| chain(hops, next)).max().unwrap_or(0)
+    hop.lasts + next.map(|next| chain(hops, next)).max().unwrap_or(0)
 }
 
 fn tell(name: &str, outcome: &Outcome) {
