@@ -117,9 +117,7 @@ pub fn list(store: &Path) -> Result<Vec<(String, u64)>, Error> {
 /// # Errors
 /// When the archive is none of the two known forms, or is damaged; nothing is added by then.
 pub fn load(store: &Path, archive: &Path) -> Result<Vec<String>, Error> {
-    for folder in ["names", "roots"] {
-        std::fs::create_dir_all(store.join(folder)).map_err(io(store))?;
-    }
+    make_folders(store)?;
     let unpacked = tempfile::Builder::new().prefix(".load-").tempdir_in(store).map_err(io(store))?;
     tar(archive, unpacked.path(), &[])?;
     let images = match read_json(&unpacked.path().join("index.json"))? {
@@ -141,12 +139,14 @@ pub fn load(store: &Path, archive: &Path) -> Result<Vec<String>, Error> {
 /// # Errors
 /// When the layout is damaged; nothing is added by then.
 pub fn add_layout(store: &Path, layout: &Path, reference: &Reference, digest: &str) -> Result<(), Error> {
-    for folder in ["names", "roots"] {
-        std::fs::create_dir_all(store.join(folder)).map_err(io(store))?;
-    }
+    make_folders(store)?;
     let index = read_json(&layout.join("index.json"))?.ok_or_else(|| Error::NoArchive(layout.to_owned()))?;
     let image = oci_image(layout, &index["manifests"][0], reference.to_string())?;
     add(store, layout, &image, Some(digest)).map(drop)
+}
+
+fn make_folders(store: &Path) -> Result<(), Error> {
+    ["names", "roots"].iter().try_for_each(|folder| std::fs::create_dir_all(store.join(folder)).map_err(io(store)))
 }
 
 /// One image of an archive: files relative to its top.

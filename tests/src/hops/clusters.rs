@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 use anyhow::{Context, ensure};
 use jiff::Timestamp;
-use serde_json::Value;
 
 use super::{Scene, Seen, seen};
 
@@ -87,18 +86,18 @@ pub fn mend(scene: &Scene) -> anyhow::Result<Seen> {
     scene.kubectl("c1", &ready)?;
     let answer = scene.in_client("c1", &format!("curl -sS -m10 http://{NAME}/hostname"))?;
     ensure!(answer.stdout.starts_with("web-"), "{NAME} answered {:?}", answer.stdout);
-    // Pods may come and go meanwhile, but none is restarted.
+    // Pods may come and go meanwhile, but none is restarted: what its containers were before has ended before the cut.
     let (first, second) = both(|context| {
         let list = scene.kubectl(context, &["-n", "demo", "get", "pods", "-o", "json"])?.json()?;
         let pods = list["items"].as_array().into_iter().flatten();
         let containers = pods.flat_map(|pod| pod["status"]["containerStatuses"].as_array().into_iter().flatten());
-        let restarted = |container: &&Value| container["restartCount"] != 0;
-        let started = containers.filter(restarted).filter_map(|c| c["state"]["running"]["startedAt"].as_str());
-        Ok(started.map(str::parse).collect::<Result<Vec<Timestamp>, _>>()?)
+        let ended = containers.filter_map(|one| one["lastState"]["terminated"]["finishedAt"].as_str());
+        Ok(ended.map(str::parse).collect::<Result<Vec<Timestamp>, _>>()?)
     })?;
-    let cut = *scene.cut.lock().unwrap_or_else(PoisonError::into_inner);
-    let after = first.iter().chain(&second).find(|started| **started > cut);
-    ensure!(after.is_none(), "a container was restarted at {after:?}, after the cut at {cut}");
+    // The API tells whole seconds.
+    let cut = scene.cut.lock().unwrap_or_else(PoisonError::into_inner).as_second();
+    let after = first.iter().chain(&second).find(|ended| ended.as_second() >= cut);
+    ensure!(after.is_none(), "a container was restarted at {after:?}, after the cut");
     seen(mend.command, format!("works again, nothing restarted: {}", answer.stdout.trim()))
 }
 
