@@ -30,8 +30,8 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn open(dir: &Path) -> Embedded {
-    // A short history, so that compaction is interrupted too.
-    Embedded::open(dir, Options { history: 50, ..Options::default() }).unwrap()
+    // A short history, so that compaction is interrupted too, and a journal of a few writes.
+    Embedded::open(dir, Options { history: 50, journal_bytes: 8192, ..Options::default() }).unwrap()
 }
 
 fn seen(found: Option<&KeyValue>) -> Option<Seen> {

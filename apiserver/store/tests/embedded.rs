@@ -24,7 +24,9 @@ proptest! {
     #[test]
     fn random_operations_match_the_model(ops in contract::model::ops()) {
         let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+        // The journal is full every now and then.
+        let options = Options { journal_bytes: 1024, ..Options::default() };
+        let store = Arc::new(Embedded::open(dir.path(), options).unwrap());
         runtime().block_on(contract::model::check(store, "/registry/model/", ops));
     }
 }
@@ -50,6 +52,58 @@ fn a_restart_keeps_everything() {
         assert_eq!(put(&store, "/registry/c", "3", 0).await, last + 1);
         let past = store.range("/registry/", None, 0, Some(last - 1)).await;
         assert!(matches!(past, Err(StoreError::Compacted { .. })), "{past:?}");
+    });
+}
+
+/// What a crash leaves is what is on disk at any moment between two writes: here the folder is copied after each of them.
+#[test]
+fn a_crash_after_any_write_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { journal_bytes: 1024, ..Options::default() };
+    runtime().block_on(async {
+        let store = Embedded::open(dir.path(), options).unwrap();
+        let mut last = put(&store, "/registry/a", "0", 0).await;
+        for round in 1..40 {
+            if round % 7 == 0 {
+                last = delete(&store, "/registry/a", last).await;
+                assert_eq!(store.get("/registry/a", None).await.unwrap(), (None, last));
+                last = put(&store, "/registry/a", &round.to_string(), 0).await;
+            } else {
+                last = put(&store, "/registry/a", &round.to_string(), last).await;
+            }
+            let copy = tempfile::tempdir().unwrap();
+            for file in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+                std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+            }
+            let copy = Embedded::open(copy.path(), options).unwrap();
+            let (found, revision) = copy.get("/registry/a", None).await.unwrap();
+            let found = found.unwrap();
+            assert_eq!((revision, found.mod_revision, &*found.value), (last, last, round.to_string().as_bytes()));
+            assert_eq!(copy.range("/registry/", None, 0, None).await.unwrap().items, [found]);
+            assert_eq!(put(&copy, "/registry/b", "x", 0).await, last + 1);
+        }
+    });
+}
+
+/// A crash forgets no deadline.
+#[test]
+fn a_state_that_ends_does_so_after_a_crash() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    runtime().block_on(async {
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        store.put_for("/registry/a", "x".into(), 0, std::time::Duration::from_secs(1)).await.unwrap();
+        for file in std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+        }
+        let copy = Embedded::open(copy.path(), Options::default()).unwrap();
+        let revision = copy.revision().await.unwrap();
+        let mut events = copy.watch("/registry/a", revision).await.unwrap();
+        loop {
+            match futures::StreamExt::next(&mut events).await.unwrap().unwrap() {
+                knetsim_store::Event::Progress { .. } => {}
+                event => break assert!(matches!(event, knetsim_store::Event::Delete { .. }), "{event:?}"),
+            }
+        }
     });
 }
 

@@ -1,7 +1,8 @@
 //! The embedded store's tables.
 //!
 //! `records` is the log: one record a revision, holding key and value, so that each state is written once. `index` says for
-//! each living key which record is its present state. `expires` says which states end when. `meta` holds the two counters. Compacting to a revision removes
+//! each living key which record is its present state. `expires` says which states end when. `meta` holds the two counters and the
+//! store's number. Compacting to a revision removes
 //! exactly what no read at or after it can need; see [`Record::previous`].
 
 use crate::{KeyValue, Revision};
@@ -23,6 +24,8 @@ pub(super) const EXPIRES: TableDefinition<(u64, &str), Revision> = TableDefiniti
 pub(super) const REVISION: &str = "revision";
 /// The oldest revision that can be read.
 pub(super) const COMPACTED: &str = "compacted";
+/// The store's own number, by which it knows its journal.
+pub(super) const STORE: &str = "store";
 
 /// An empty store is at revision 1, as etcd.
 pub(super) const FIRST_REVISION: Revision = 1;

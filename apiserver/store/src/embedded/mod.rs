@@ -1,15 +1,18 @@
 //! The embedded backend: a log of revisions and an index of living keys in one redb file.
 //!
 //! ```text
-//!   put, delete, compact ──> queue ──> writer (one thread) ── commit, fsync ──> file
-//!                                          └──> hub ──> live watches              │
-//!   get, range, the past of a watch <── snapshot ─────────────────────────────────┘
+//!   put, delete, compact ──> queue ──> writer (one thread) ── journal, fsync ── commit ──> file
+//!                                          └──> hub ──> live watches                         │
+//!   get, range, the past of a watch <── snapshot ────────────────────────────────────────────┘
 //! ```
+//!
+//! The file itself is synced when the journal is full; what it lacks after a crash, the next start takes from there.
 //!
 //! Promises: an answered write is on disk (fsync) and survives `kill -9`; revisions never go backwards, not even across
 //! restarts; a snapshot is never a mixture; what is older than the history window is [`StoreError::Compacted`].
 
 mod expiry;
+mod journal;
 mod layout;
 mod snapshot;
 mod writer;
@@ -21,10 +24,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use expiry::Deadlines;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
-use layout::{COMPACTED, EXPIRES, FIRST_REVISION, INDEX, META, RECORDS, REVISION};
+use journal::Journal;
+use layout::{COMPACTED, EXPIRES, FIRST_REVISION, INDEX, META, RECORDS, REVISION, Record, STORE};
 use redb::{Database, ReadableTable};
 use snapshot::{Snapshot, unavailable};
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -46,11 +51,13 @@ pub struct Options {
     pub history: Revision,
     /// redb's page cache in bytes. The watch caches hold the objects, so little is read from here.
     pub cache_bytes: usize,
+    /// Size of the journal in bytes: when it is full, the database is synced, for which one write waits.
+    pub journal_bytes: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { history: 10_000, cache_bytes: 4 << 20 }
+        Self { history: 10_000, cache_bytes: 4 << 20, journal_bytes: 1 << 20 }
     }
 }
 
@@ -76,15 +83,17 @@ impl Embedded {
             .set_cache_size(options.cache_bytes)
             .create(&path)
             .with_context(|| format!("open the store {}", path.display()))?;
-        let (revision, compacted, earliest) =
-            prepare(&database).with_context(|| format!("prepare the store {}", path.display()))?;
+        let prepared = prepare(&database, dir, options.journal_bytes);
+        let Prepared { journal, revision, compacted, earliest } =
+            prepared.with_context(|| format!("prepare the store {}", path.display()))?;
 
         let database = Arc::new(database);
         let hub = Arc::new(Hub::new(revision));
         let (commands, queue) = mpsc::channel(QUEUE);
         let history = options.history.max(1);
         let deadlines = Deadlines::start(earliest, commands.downgrade())?;
-        let writer = Writer { database: database.clone(), hub: hub.clone(), history, revision, compacted, deadlines };
+        let writer =
+            Writer { database: database.clone(), journal, hub: hub.clone(), history, revision, compacted, deadlines };
         let writer = std::thread::Builder::new()
             .name("store-writer".into())
             .spawn(move || writer.run(queue))
@@ -121,26 +130,54 @@ impl Drop for Embedded {
     }
 }
 
-/// Makes the tables of a new store; reads the counters of an old one, and when its first state ends.
-fn prepare(database: &Database) -> anyhow::Result<(Revision, Revision, Option<u64>)> {
+/// What a store is opened with.
+struct Prepared {
+    journal: Journal,
+    revision: Revision,
+    compacted: Revision,
+    /// When the first state ends.
+    earliest: Option<u64>,
+}
+
+/// Makes the tables of a new store, brings those of an old one up to its journal, and has all of it on disk.
+fn prepare(database: &Database, dir: &Path, journal_bytes: u64) -> anyhow::Result<Prepared> {
     let transaction = database.begin_write()?;
-    let counters = {
-        transaction.open_table(INDEX)?;
-        transaction.open_table(RECORDS)?;
+    let prepared = {
+        let mut index = transaction.open_table(INDEX)?;
+        let mut records = transaction.open_table(RECORDS)?;
+        let mut expires = transaction.open_table(EXPIRES)?;
         let mut meta = transaction.open_table(META)?;
-        let mut counter = |name| -> anyhow::Result<Revision> {
+        let mut counter = |name, first| -> anyhow::Result<Revision> {
             if let Some(value) = meta.get(name)? {
                 return Ok(value.value());
             }
-            meta.insert(name, FIRST_REVISION)?;
-            Ok(FIRST_REVISION)
+            meta.insert(name, first)?;
+            Ok(first)
         };
-        let expires = transaction.open_table(EXPIRES)?;
+        let mut revision = counter(REVISION, FIRST_REVISION)?;
+        let compacted = counter(COMPACTED, FIRST_REVISION)?;
+        let store = counter(STORE, RandomState::new().hash_one(0).cast_signed())?;
+        let (journal, held) = Journal::open(dir, store, journal_bytes)?;
+        for operation in journal::operations(&held, store, revision) {
+            revision = operation.revision;
+            let record = Record::decode(operation.record)?;
+            records.insert(revision, operation.record)?;
+            match record.value {
+                Some(_) => index.insert(record.key, (revision, record.create_revision))?,
+                None => index.remove(record.key)?,
+            };
+            if let Some(at) = operation.expires {
+                expires.insert((at, record.key), revision)?;
+            }
+        }
+        meta.insert(REVISION, revision)?;
         let earliest = expires.first()?.map(|(key, _)| key.value().0);
-        (counter(REVISION)?, counter(COMPACTED)?, earliest)
+        Prepared { journal, revision, compacted, earliest }
     };
     transaction.commit()?;
-    Ok(counters)
+    let Prepared { mut journal, .. } = prepared;
+    journal.restart()?;
+    Ok(Prepared { journal, ..prepared })
 }
 
 #[async_trait]

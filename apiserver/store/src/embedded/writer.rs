@@ -1,17 +1,18 @@
 //! Writing: one thread takes all waiting writes, commits them in one transaction, and only then answers (group commit).
 //!
 //! The thread is the only one that writes, so conditions are checked without locks, and the price of a sync to disk is
-//! shared by all who wait. Events are published after the commit and before the answers, so that a writer that reads
-//! through a watch cache afterwards finds its own write.
+//! shared by all who wait. What is synced is the journal; the database is once that is full. Events are published after
+//! the commit and before the answers, so that a writer that reads through a watch cache afterwards finds its own write.
 
 use super::expiry::Deadlines;
+use super::journal::Journal;
 use super::layout::{COMPACTED, EXPIRES, INDEX, META, RECORDS, REVISION, Record};
 use super::snapshot::unavailable;
 use crate::hub::Hub;
 use crate::{Event, KeyValue, Revision, StoreError, WriteOutcome};
 use anyhow::Context;
 use bytes::Bytes;
-use redb::{Database, ReadableTable, Table};
+use redb::{Database, Durability, ReadableTable, Table};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -45,6 +46,7 @@ pub(super) struct Write {
 
 pub(super) struct Writer {
     pub database: Arc<Database>,
+    pub journal: Journal,
     pub hub: Arc<Hub>,
     /// So many revisions are kept for reads in the past.
     pub history: Revision,
@@ -98,14 +100,27 @@ impl Writer {
                 }
             }
         }
+        // Nobody has to read the journal at the next start. If this fails, it is read.
+        if let Err(error) = self.sync() {
+            tracing::warn!("the store is not synced at its end: {error:#}");
+        }
+    }
+
+    /// Brings to disk what only the journal holds there.
+    fn sync(&mut self) -> anyhow::Result<()> {
+        self.database.begin_write()?.commit()?;
+        self.journal.restart()
     }
 
     fn commit(&mut self, batch: &mut Vec<Command>, answers: &mut Vec<Answer>) -> anyhow::Result<Vec<Event>> {
-        let transaction = self.database.begin_write().context("begin a transaction")?;
+        let mut transaction = self.database.begin_write().context("begin a transaction")?;
+        self.journal.begin();
         let (before, compacted_before) = (self.revision, self.compacted);
         let mut events = Vec::new();
         // Entries of states that were replaced go, too, and make no revision.
         let mut touched = false;
+        // What is forgotten on demand is not in the journal.
+        let mut durable = false;
         {
             let mut index = transaction.open_table(INDEX)?;
             let mut records = transaction.open_table(RECORDS)?;
@@ -124,6 +139,7 @@ impl Writer {
                         let outcome = self.may_compact(revision);
                         if outcome.is_ok() {
                             self.compact(&mut records, revision)?;
+                            durable = true;
                         }
                         answers.push(Answer::Compact(answer, outcome));
                     }
@@ -142,8 +158,16 @@ impl Writer {
         }
         if !touched && (self.revision, self.compacted) == (before, compacted_before) {
             transaction.abort().context("abort a transaction")?;
-        } else {
-            transaction.commit().context("commit a transaction")?;
+            return Ok(events);
+        }
+        durable |= !self.journal.fits();
+        if !durable {
+            self.journal.sync()?;
+            transaction.set_durability(Durability::None).context("leave a transaction to the journal")?;
+        }
+        transaction.commit().context("commit a transaction")?;
+        if durable {
+            self.journal.restart()?;
         }
         Ok(events)
     }
@@ -168,7 +192,9 @@ impl Writer {
         let revision = self.revision;
         let create_revision = if previous == 0 { revision } else { create_revision };
         let record = Record { key: &write.key, value: write.value.as_deref(), create_revision, previous };
-        records.insert(revision, &*record.encode())?;
+        let bytes = record.encode();
+        records.insert(revision, &*bytes)?;
+        self.journal.note(revision, write.expires, &bytes);
         events.push(match write.value {
             Some(value) => {
                 index.insert(&*write.key, (revision, create_revision))?;
