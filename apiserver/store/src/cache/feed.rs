@@ -48,10 +48,12 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
         let generation = shared.pulse.borrow().generation + 1;
         let pulse = Pulse { ready: true, revision, generation, end: state.end() };
         shared.pulse.send_replace(pulse);
-        shared.turn.send_replace(pulse);
+        for turn in &shared.turns {
+            turn.send_replace(pulse);
+        }
     }
     *retry = FIRST_RETRY;
-    let mut turns = Turns::new(tokio::time::Instant::now());
+    let mut turns = Turns::default();
     loop {
         let first = tokio::select! {
             event = events.next() => event,
@@ -90,11 +92,13 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
     Err(StoreError::Unavailable(anyhow::anyhow!("the store's watch ended")))
 }
 
-/// Tells the watchers how far the cache is, when it is their turn.
+/// Tells the watchers whose turn it is how far the cache is.
 fn wake(shared: &Shared, turns: &mut Turns) {
     let pulse = *shared.pulse.borrow();
-    if shared.turn.borrow().end < pulse.end && turns.news(tokio::time::Instant::now(), shared.turn.receiver_count()) {
-        shared.turn.send_replace(pulse);
+    let watchers = shared.turns.iter().map(tokio::sync::watch::Sender::receiver_count).sum();
+    let told = turns.news(tokio::time::Instant::now(), watchers, |group| shared.turns[group].borrow().end < pulse.end);
+    for turn in shared.turns.iter().zip(told).filter_map(|(turn, told)| told.then_some(turn)) {
+        turn.send_replace(pulse);
     }
 }
 

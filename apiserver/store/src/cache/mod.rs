@@ -100,8 +100,8 @@ struct Shared {
     state: RwLock<State>,
     /// Told after each change of `state`; the wake-up of readers.
     pulse: tokio::sync::watch::Sender<Pulse>,
-    /// The same for watchers, who are woken all at once and not for each change; see [`turns`].
-    turn: tokio::sync::watch::Sender<Pulse>,
+    /// The same for watchers, who are woken in groups and not for each change; see [`turns`].
+    turns: [tokio::sync::watch::Sender<Pulse>; turns::GROUPS],
     /// What a watcher made of the newest events, for those who are told of the same.
     joined: parking_lot::Mutex<Option<watch::Joined>>,
 }
@@ -138,7 +138,7 @@ impl WatchCache {
             catch_up: limits.catch_up,
             state: RwLock::new(State::new(limits)),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
-            turn: tokio::sync::watch::Sender::new(Pulse::default()),
+            turns: std::array::from_fn(|_| tokio::sync::watch::Sender::new(Pulse::default())),
             joined: parking_lot::Mutex::default(),
         });
         let feed = Arc::new(feed::spawn(shared.clone()));

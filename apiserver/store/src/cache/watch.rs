@@ -23,7 +23,7 @@ pub(super) struct Joined {
 /// The events of a cache from some revision on.
 pub struct Watch {
     cache: WatchCache,
-    /// When it is the watchers' turn; see [`super::turns`].
+    /// When it is this watcher's turn; see [`super::turns`].
     turn: tokio::sync::watch::Receiver<Pulse>,
     generation: u64,
     cursor: u64,
@@ -33,7 +33,9 @@ pub struct Watch {
 impl Watch {
     /// The caller holds the state's lock, so that `cursor` and the generation belong together.
     pub(super) fn new(cache: WatchCache, cursor: u64, revision: Revision) -> Self {
-        let turn = cache.shared.turn.subscribe();
+        // Groups stay of about the same size.
+        let turns = cache.shared.turns.iter().min_by_key(|turn| turn.receiver_count());
+        let turn = turns.expect("there are groups").subscribe();
         let generation = turn.borrow().generation;
         Self { cache, turn, generation, cursor, revision }
     }
