@@ -119,7 +119,7 @@ fn object(schema: &Value) -> Shape {
 }
 
 fn field(name: &str, node: Node) -> Field {
-    Field { name: name.into(), node, required: false, presence: Presence::Free, patch: PatchFacts::default() }
+    Field { name: name.into(), node, required: false, presence: Presence::Free, patch: PatchFacts::default(), order: 0 }
 }
 
 /// apiVersion, kind and metadata are typed in every resource, whatever its schema says of them.

@@ -119,17 +119,21 @@ fn parse(row: &'static Row) -> Struct {
     let mut fields = Vec::new();
     let mut wire = Vec::new();
     if row.api_version.is_some() {
-        for name in ["apiVersion", "kind"] {
+        for name in ["kind", "apiVersion"] {
             fields.push(Field {
                 name: name.into(),
                 node: Node::new(Shape::Scalar(Scalar::String)),
                 required: false,
                 presence: Presence::OmitEmpty,
                 patch: PatchFacts::default(),
+                order: 0,
             });
         }
     }
     collect(row.body, &mut fields, &mut wire);
+    for (order, field) in (0..).zip(&mut fields) {
+        field.order = order;
+    }
     // Sorting moves fields; the wire tree follows by name position.
     let mut order: Vec<u16> = (0..).take(fields.len()).collect();
     order.sort_by(|a, b| fields[usize::from(*a)].name.cmp(&fields[usize::from(*b)].name));
@@ -189,6 +193,7 @@ fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
                 retain_keys: attributes.patch_strategy.split(',').any(|word| word == "retainKeys"),
                 merge_key: Some(attributes.merge_key).filter(|key| !key.is_empty()),
             },
+            order: 0,
         });
     }
 }

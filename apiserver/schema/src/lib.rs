@@ -14,6 +14,7 @@ pub mod decode;
 mod defaults;
 mod facts;
 pub mod field;
+pub mod json;
 pub mod model;
 pub mod names;
 pub mod openapi;

@@ -178,6 +178,8 @@ pub struct Field {
     pub required: bool,
     pub presence: Presence,
     pub patch: PatchFacts,
+    /// Place among the fields of the Go struct.
+    pub order: u16,
 }
 
 /// How Go shows a field that holds its zero value; it decides what a client sees.

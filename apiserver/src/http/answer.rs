@@ -61,10 +61,10 @@ pub fn text(code: u16, body: impl Into<Bytes>) -> Response<Body> {
     bytes(code, "text/plain; charset=utf-8", body.into(), false)
 }
 
-/// JSON bytes of a value, which cannot fail: its keys are strings.
+/// JSON bytes of a value, those of built-in kinds in upstream's order.
 #[must_use]
 pub fn to_json(value: &Value) -> Bytes {
-    serde_json::to_vec(value).expect("a Value has only string keys").into()
+    schema::json::to_vec(value).into()
 }
 
 /// The error's Status in the client's media type.

@@ -126,7 +126,7 @@ impl Table {
         };
         if let Some(shown) = shown {
             out.extend_from_slice(b",\"object\":");
-            serde_json::to_writer(&mut *out, shown)?;
+            out.extend_from_slice(&schema::json::to_vec(shown));
         }
         out.push(b'}');
         Ok(())

@@ -7,45 +7,43 @@
 use crate::Revision;
 use bytes::Bytes;
 
-/// `json` with `metadata.resourceVersion` set to `revision`; `None` when it is no JSON object with an object `metadata`.
+/// What stands before `resourceVersion` in the metadata of a built-in kind, which is written in the order of Go's fields.
+const BEFORE: [&[u8]; 5] = [b"name", b"generateName", b"namespace", b"selfLink", b"uid"];
+
+/// `json` with `metadata.resourceVersion` set to `revision`, at its place in upstream's order; `None` when it is no JSON
+/// object with an object `metadata`.
 ///
 /// Only as much is checked as is needed to find the place: what follows `metadata` is copied unseen.
 pub fn stamp(json: &[u8], revision: Revision) -> Option<Bytes> {
-    let metadata = member(json, 0, b"metadata")?;
-    if json.get(metadata.value) != Some(&b'{') {
-        return None;
-    }
-    let open = metadata.value + 1;
-    let mut out = Vec::with_capacity(json.len() + 32);
-    out.extend_from_slice(&json[..open]);
-    out.extend_from_slice(b"\"resourceVersion\":\"");
-    out.extend_from_slice(revision.to_string().as_bytes());
-    out.push(b'"');
+    let metadata = member(json, 0, |name| name == b"metadata").found()?;
+    // Custom resources are written by name, from apiVersion on.
+    let ordered = member(json, 0, |_| true).found().is_some_and(|first| json[first.name..].starts_with(b"\"kind\""));
+    let later = |name: &[u8]| if ordered { !BEFORE.contains(&name) } else { name > b"resourceVersion".as_slice() };
 
-    let rest = out.len();
-    match member(json, metadata.value, b"resourceVersion") {
-        Some(old) => {
-            out.extend_from_slice(trim_commas(&json[open..old.name]));
-            let mut after = skip_space(json, skip_value(json, old.value)?);
-            if json.get(after) == Some(&b',') {
-                after = skip_space(json, after + 1);
-            }
-            if out.len() > rest && json.get(after) != Some(&b'}') {
-                out.push(b',');
-            }
-            out.extend_from_slice(&json[after..]);
+    let mut out = Vec::with_capacity(json.len() + 32);
+    let mut put = |before: &[u8], text: [&str; 2], behind: &[u8]| {
+        out.extend_from_slice(before);
+        out.extend_from_slice(text[0].as_bytes());
+        out.extend_from_slice(revision.to_string().as_bytes());
+        out.extend_from_slice(text[1].as_bytes());
+        out.extend_from_slice(behind);
+    };
+    if let Search::Found(old) = member(json, metadata.value, |name| name == b"resourceVersion") {
+        put(&json[..old.value], ["\"", "\""], &json[skip_value(json, old.value)?..]);
+    } else {
+        match member(json, metadata.value, later) {
+            Search::Found(next) => put(&json[..next.name], ["\"resourceVersion\":\"", "\","], &json[next.name..]),
+            Search::Missing { end, empty: true } => put(&json[..end], ["\"resourceVersion\":\"", "\""], &json[end..]),
+            Search::Missing { end, .. } => put(&json[..end], [",\"resourceVersion\":\"", "\""], &json[end..]),
+            Search::Broken => return None,
         }
-        None => out.extend_from_slice(&json[open..]),
-    }
-    if out.get(skip_space(&out, rest)) != Some(&b'}') {
-        out.insert(rest, b',');
     }
     Some(out.into())
 }
 
 /// The bytes of `metadata`, an object; `None` where [`stamp`] has none.
 pub fn metadata(json: &[u8]) -> Option<&[u8]> {
-    let begin = member(json, 0, b"metadata")?.value;
+    let begin = member(json, 0, |name| name == b"metadata").found()?.value;
     if json.get(begin) != Some(&b'{') {
         return None;
     }
@@ -58,31 +56,59 @@ struct Member {
     value: usize,
 }
 
-/// The member `wanted` of the object that begins at or after `at`.
-fn member(json: &[u8], at: usize, wanted: &[u8]) -> Option<Member> {
+enum Search {
+    Found(Member),
+    /// There is none in the object, which is closed at `end`.
+    Missing {
+        end: usize,
+        empty: bool,
+    },
+    /// What is there is no object.
+    Broken,
+}
+
+impl Search {
+    fn found(self) -> Option<Member> {
+        if let Self::Found(member) = self { Some(member) } else { None }
+    }
+}
+
+/// The first member that is `wanted` of the object that begins at or after `at`.
+fn member(json: &[u8], at: usize, wanted: impl Fn(&[u8]) -> bool) -> Search {
+    search(json, at, wanted).unwrap_or(Search::Broken)
+}
+
+fn search(json: &[u8], at: usize, wanted: impl Fn(&[u8]) -> bool) -> Option<Search> {
     let mut at = skip_space(json, at);
     if json.get(at) != Some(&b'{') {
         return None;
     }
     at = skip_space(json, at + 1);
-    while json.get(at) == Some(&b'"') {
+    if json.get(at) == Some(&b'}') {
+        return Some(Search::Missing { end: at, empty: true });
+    }
+    loop {
         let name = at;
+        if json.get(name) != Some(&b'"') {
+            return None;
+        }
         let end = skip_string(json, at)?;
         let colon = skip_space(json, end);
         if json.get(colon) != Some(&b':') {
             return None;
         }
         let value = skip_space(json, colon + 1);
-        if &json[name + 1..end - 1] == wanted {
-            return Some(Member { name, value });
+        if wanted(&json[name + 1..end - 1]) {
+            return Some(Search::Found(Member { name, value }));
         }
-        at = skip_space(json, skip_value(json, value)?);
-        if json.get(at) != Some(&b',') {
-            return None;
+        let end = skip_value(json, value)?;
+        at = skip_space(json, end);
+        match json.get(at) {
+            Some(b',') => at = skip_space(json, at + 1),
+            Some(b'}') => return Some(Search::Missing { end, empty: false }),
+            _ => return None,
         }
-        at = skip_space(json, at + 1);
     }
-    None
 }
 
 fn skip_space(json: &[u8], mut at: usize) -> usize {
@@ -133,12 +159,6 @@ fn skip_value(json: &[u8], at: usize) -> Option<usize> {
     }
 }
 
-fn trim_commas(bytes: &[u8]) -> &[u8] {
-    let end =
-        bytes.iter().rposition(|byte| !matches!(byte, b',' | b' ' | b'\n' | b'\r' | b'\t')).map_or(0, |last| last + 1);
-    &bytes[..end]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,17 +173,33 @@ mod tests {
     #[test]
     fn sets_and_replaces() {
         check(r#"{"metadata":{}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#);
-        check(r#"{"metadata":{"name":"a"}}"#, r#"{"metadata":{"resourceVersion":"7","name":"a"}}"#);
         check(r#"{"metadata":{"resourceVersion":"1"}}"#, r#"{"metadata":{"resourceVersion":"7"}}"#);
         check(
-            r#"{"metadata":{"a":1,"resourceVersion":"1"},"b":2}"#,
-            r#"{"metadata":{"resourceVersion":"7","a":1},"b":2}"#,
+            r#"{"metadata":{"a":1,"resourceVersion":"1","z":2},"b":2}"#,
+            r#"{"metadata":{"a":1,"resourceVersion":"7","z":2},"b":2}"#,
         );
         check(
             r#"{"a":{"metadata":{"x":"}"}},"metadata":{"n":"\"{","resourceVersion":"","z":[1,{}]}}"#,
-            r#"{"a":{"metadata":{"x":"}"}},"metadata":{"resourceVersion":"7","n":"\"{","z":[1,{}]}}"#,
+            r#"{"a":{"metadata":{"x":"}"}},"metadata":{"n":"\"{","resourceVersion":"7","z":[1,{}]}}"#,
         );
-        check("{ \"metadata\" : { } }", "{ \"metadata\" : {\"resourceVersion\":\"7\" } }");
+        check("{ \"metadata\" : { } }", "{ \"metadata\" : { \"resourceVersion\":\"7\"} }");
+        check("{ \"metadata\" : { \"a\": 1 } }", "{ \"metadata\" : { \"a\": 1 ,\"resourceVersion\":\"7\"} }");
+    }
+
+    #[test]
+    fn the_place_is_upstreams() {
+        check(
+            r#"{"apiVersion":"a/v1","metadata":{"name":"a","ownerReferences":[],"uid":"u"}}"#,
+            r#"{"apiVersion":"a/v1","metadata":{"name":"a","ownerReferences":[],"resourceVersion":"7","uid":"u"}}"#,
+        );
+        check(
+            r#"{"kind":"Pod","metadata":{"name":"a","namespace":"b","uid":"u","generation":1,"labels":{}}}"#,
+            r#"{"kind":"Pod","metadata":{"name":"a","namespace":"b","uid":"u","resourceVersion":"7","generation":1,"labels":{}}}"#,
+        );
+        check(
+            r#"{"kind":"Pod","metadata":{"name":"a"},"spec":{}}"#,
+            r#"{"kind":"Pod","metadata":{"name":"a","resourceVersion":"7"},"spec":{}}"#,
+        );
     }
 
     #[test]
@@ -179,15 +215,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_object_with_metadata() {
-        for bad in ["", "[]", "{}", "null", r#"{"metadata":3}"#, r#"{"a":"#, r#"{"spec":{}}"#] {
+        for bad in ["", "[]", "{}", "null", r#"{"metadata":3}"#, r#"{"a":"#, r#"{"spec":{}}"#, r#"{"metadata":{"a":1"#]
+        {
             assert_eq!(stamp(bad.as_bytes(), 7), None, "{bad}");
         }
     }
 
     proptest! {
         #[test]
-        fn equals_the_parsed_way(name in ".*", other in ".*", version in proptest::option::of("[0-9]*"), pretty: bool) {
-            let mut object = json!({"apiVersion": "v1", "a": [1.5, null, {"metadata": other}], "metadata": {"name": name, "a": {}, "z": [true]}});
+        fn equals_the_parsed_way(name in ".*", other in ".*", version in proptest::option::of("[0-9]*"), first in "apiVersion|kind", pretty: bool) {
+            let mut object = json!({first: "v1", "a": [1.5, null, {"metadata": other}], "metadata": {"name": name, "a": {}, "z": [true]}});
             if let Some(version) = version {
                 object["metadata"]["resourceVersion"] = version.into();
             }
