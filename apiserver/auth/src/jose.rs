@@ -6,11 +6,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p521::ecdsa::signature::Verifier;
 use ring::signature::{self, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey, VerificationAlgorithm};
 use serde::Deserialize;
 
-/// What tokens may be signed with. ES512 is missing, for ring knows no P-521.
-pub const ALGORITHMS: [&str; 8] = ["ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+/// What tokens may be signed with.
+pub const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
 /// A longer token is none.
 const MAX_TOKEN: usize = 64 * 1024;
@@ -26,11 +27,42 @@ static RSA: [(&str, &RsaParameters); 6] = [
     ("PS512", &signature::RSA_PSS_2048_8192_SHA512),
 ];
 
-/// Curve, algorithm, the length of a coordinate.
-static ECDSA: [(&str, &str, &dyn VerificationAlgorithm, usize); 2] = [
-    ("P-256", "ES256", &signature::ECDSA_P256_SHA256_FIXED, 32),
-    ("P-384", "ES384", &signature::ECDSA_P384_SHA384_FIXED, 48),
+/// A curve, and the one algorithm that keys on it sign with (RFC 7518, 3.4).
+struct Curve {
+    name: &'static str,
+    algorithm: &'static str,
+    /// The length of a coordinate; a signature is two such numbers.
+    width: usize,
+    /// Whether the owner of this uncompressed point has signed a message.
+    verifies: fn(point: &[u8], message: &[u8], signature: &[u8]) -> bool,
+}
+
+static CURVES: [Curve; 3] = [
+    Curve {
+        name: "P-256",
+        algorithm: "ES256",
+        width: 32,
+        verifies: |point, message, signature| by_ring(&signature::ECDSA_P256_SHA256_FIXED, point, message, signature),
+    },
+    Curve {
+        name: "P-384",
+        algorithm: "ES384",
+        width: 48,
+        verifies: |point, message, signature| by_ring(&signature::ECDSA_P384_SHA384_FIXED, point, message, signature),
+    },
+    Curve { name: "P-521", algorithm: "ES512", width: 66, verifies: p521_sha512 },
 ];
+
+fn by_ring(algorithm: &'static dyn VerificationAlgorithm, point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(algorithm, point).verify(message, signature).is_ok()
+}
+
+/// ring knows no P-521.
+fn p521_sha512(point: &[u8], message: &[u8], signature: &[u8]) -> bool {
+    let key = p521::ecdsa::VerifyingKey::from_sec1_bytes(point);
+    let signature = p521::ecdsa::Signature::from_slice(signature);
+    key.and_then(|key| key.verify(message, &signature?)).is_ok()
+}
 
 /// A token in three parts, its signature not yet judged.
 #[derive(Clone, Debug)]
@@ -87,15 +119,14 @@ pub fn unverified_issuer(token: &str) -> Option<String> {
     Some(serde_json::from_slice::<Claims>(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?.iss)
 }
 
-#[derive(Debug)]
 enum Material {
     Rsa(RsaPublicKeyComponents<Vec<u8>>),
-    /// The curve's row, and an uncompressed point.
-    Ecdsa(usize, Vec<u8>),
+    /// An uncompressed point on the curve.
+    Ecdsa(&'static Curve, Vec<u8>),
 }
 
 /// A published set of keys.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct KeySet(Vec<(String, Material)>);
 
 impl KeySet {
@@ -137,13 +168,12 @@ impl KeySet {
                     Material::Rsa(RsaPublicKeyComponents { n: trimmed(number(&key.n)?), e: trimmed(number(&key.e)?) })
                 }
                 "EC" => {
-                    let Some(row) = ECDSA.iter().position(|(curve, ..)| *curve == key.crv) else { continue };
+                    let Some(curve) = CURVES.iter().find(|curve| curve.name == key.crv) else { continue };
                     let (x, y) = (number(&key.x)?, number(&key.y)?);
-                    let length = ECDSA[row].3;
-                    if x.len() != length || y.len() != length {
+                    if x.len() != curve.width || y.len() != curve.width {
                         return Err(format!("key {:?} has coordinates of a wrong length", key.kid));
                     }
-                    Material::Ecdsa(row, [&[4][..], &x, &y].concat())
+                    Material::Ecdsa(curve, [&[4][..], &x, &y].concat())
                 }
                 _ => continue,
             };
@@ -167,10 +197,8 @@ impl Material {
                 let row = RSA.iter().find(|(name, _)| *name == token.algorithm);
                 row.is_some_and(|(_, parameters)| key.verify(parameters, token.message, &token.signature).is_ok())
             }
-            Self::Ecdsa(row, point) => {
-                let (_, name, algorithm, _) = ECDSA[*row];
-                let key = UnparsedPublicKey::new(algorithm, point);
-                name == token.algorithm && key.verify(token.message, &token.signature).is_ok()
+            Self::Ecdsa(curve, point) => {
+                curve.algorithm == token.algorithm && (curve.verifies)(point, token.message, &token.signature)
             }
         }
     }
@@ -211,27 +239,66 @@ mod tests {
         out
     }
 
+    type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+
+    /// For a curve: an uncompressed point, and how its owner signs.
+    fn owner(curve: &Curve) -> (Vec<u8>, Sign) {
+        if curve.name == "P-521" {
+            use p521::ecdsa::signature::Signer;
+            // Any number below the curve's order, which begins with 0x01ff, will do.
+            let mut secret = [0; 66];
+            ring::rand::SecureRandom::fill(&SystemRandom::new(), &mut secret[1..]).unwrap();
+            let key = p521::ecdsa::SigningKey::from_slice(&secret).unwrap();
+            let point = key.verifying_key().to_sec1_point(false).as_bytes().to_vec();
+            let sign = move |message: &[u8]| {
+                let signature: p521::ecdsa::Signature = key.sign(message);
+                signature.to_bytes().to_vec()
+            };
+            return (point, Box::new(sign));
+        }
+        let kind = if curve.width == 32 { &PKCS_ECDSA_P256_SHA256 } else { &PKCS_ECDSA_P384_SHA384 };
+        let (pair, width) = (KeyPair::generate_for(kind).unwrap(), curve.width);
+        (pair.der_bytes().to_vec(), Box::new(move |message| fixed(&pair.sign(message).unwrap(), width)))
+    }
+
     #[test]
     fn elliptic_curves() {
-        for (kind, curve, algorithm, width) in
-            [(&PKCS_ECDSA_P256_SHA256, "P-256", "ES256", 32), (&PKCS_ECDSA_P384_SHA384, "P-384", "ES384", 48)]
-        {
-            let pair = KeyPair::generate_for(kind).unwrap();
-            let point = pair.der_bytes();
-            let (x, y) = (encode(&point[1..=width]), encode(&point[1 + width..]));
-            let key = json!({"kty": "EC", "kid": "k", "crv": curve, "x": x, "y": y});
-            let set = KeySet::parse(json!({"keys": [{"kty": "oct", "k": "x"}, key]}).to_string().as_bytes()).unwrap();
-            let sign = |message: String| {
-                format!("{message}.{}", encode(fixed(&pair.sign(message.as_bytes()).unwrap(), width)))
-            };
+        for curve in &CURVES {
+            let Curve { algorithm, width, .. } = *curve;
+            let ((point, sign), (_, other)) = (owner(curve), owner(curve));
+            let key = |x: &[u8], y: &[u8]| json!({"kty": "EC", "kid": "k", "crv": curve.name, "x": encode(x), "y": encode(y)});
+            let published = |key: Value| json!({"keys": [{"kty": "oct", "k": "x"}, key]}).to_string();
+            let (x, y) = (&point[1..=width], &point[1 + width..]);
+            let set = KeySet::parse(published(key(x, y)).as_bytes()).unwrap();
+            let signed = |message: String| format!("{message}.{}", encode(sign(message.as_bytes())));
             let verifies = |token: &str| set.verifies(&Signed::parse(token).unwrap());
-            let good = sign(message(algorithm, "k"));
+            let good = signed(message(algorithm, "k"));
             assert_eq!(unverified_issuer(&good).as_deref(), Some("https://a"));
-            assert!(verifies(&good) && verifies(&sign(message(algorithm, ""))));
-            assert!(!verifies(&sign(message(algorithm, "other"))), "another key is named");
-            assert!(!verifies(&sign(message("RS256", "k"))) && !verifies(&sign(message("none", "k"))));
+            assert!(verifies(&good) && verifies(&signed(message(algorithm, ""))), "{algorithm}");
+            assert!(!verifies(&signed(message(algorithm, "other"))), "another key is named");
+            for wrong in ALGORITHMS.iter().chain(&["none", "EdDSA"]).filter(|wrong| **wrong != algorithm) {
+                assert!(!verifies(&signed(message(wrong, "k"))), "{wrong} by a key on {}", curve.name);
+            }
             let (_, signature) = good.rsplit_once('.').unwrap();
             assert!(!verifies(&format!("{}.{signature}", message(algorithm, ""))), "another message");
+            let message = message(algorithm, "k");
+            let with = |signature: &[u8]| verifies(&format!("{message}.{}", encode(signature)));
+            let signature = sign(message.as_bytes());
+            assert!(with(&signature) && !with(&other(message.as_bytes())), "another key");
+            let longer = [&signature[..], &[0]].concat();
+            let zero = vec![0; 2 * width];
+            for (why, bad) in [
+                ("nothing", &[][..]),
+                ("half", &signature[..width]),
+                ("truncated", &signature[..2 * width - 1]),
+                ("longer", &longer),
+                ("zeros", &zero),
+            ] {
+                assert!(!with(bad), "{algorithm}: {why}");
+            }
+            let elsewhere = KeySet::parse(published(key(y, x)).as_bytes()).unwrap();
+            assert!(!elsewhere.verifies(&Signed::parse(&good).unwrap()), "a point that is not on the curve");
+            assert!(KeySet::parse(published(key(x, &y[1..])).as_bytes()).is_err(), "half a point");
         }
     }
 
@@ -262,9 +329,18 @@ mod tests {
             pair.sign(encoding, &SystemRandom::new(), message.as_bytes(), &mut bytes).unwrap();
             let token = format!("{message}.{}", encode(&bytes));
             assert!(set.verifies(&Signed::parse(&token).unwrap()), "{algorithm}");
+            let verifies = |message: &str, signature: &[u8]| {
+                set.verifies(&Signed::parse(&format!("{message}.{}", encode(signature))).unwrap())
+            };
+            assert!(
+                !verifies(&message, &bytes[..bytes.len() - 1]) && !verifies(&message, &[]),
+                "{algorithm}: truncated"
+            );
+            for (wrong, _) in rows.iter().filter(|(wrong, _)| *wrong != algorithm) {
+                assert!(!verifies(&self::message(wrong, "r"), &bytes), "{algorithm} as {wrong}");
+            }
             bytes[9] ^= 1;
-            let token = format!("{message}.{}", encode(&bytes));
-            assert!(!set.verifies(&Signed::parse(&token).unwrap()), "{algorithm}");
+            assert!(!verifies(&message, &bytes), "{algorithm}");
         }
     }
 
