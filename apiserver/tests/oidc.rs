@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::Server;
-use support::issuer::Issuer;
+use support::issuer::{Issuer, Told};
 use support::raw::{Raw, Reply};
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
@@ -181,4 +181,105 @@ fn several_issuers_by_a_file_that_changes() {
     assert_eq!(review(&server, &good)["user"]["username"], "anew:jane");
     assert_eq!(code(&server, &other, "/api"), 401, "its issuer is gone");
     assert_eq!(review(&server, &other)["error"], "invalid bearer token");
+}
+
+/// Groups that another server tells, which signs them with keys of its own.
+#[test]
+fn distributed_claims() {
+    let (issuer, teller) = (Issuer::start(), Issuer::start());
+    let server = Server::start_with("oidc-distributed", None, |dir| {
+        let ca = dir.join("issuers.crt");
+        std::fs::write(&ca, format!("{}{}", issuer.ca, teller.ca)).unwrap();
+        vec![
+            format!("--oidc-issuer-url={}", issuer.url()),
+            "--oidc-client-id=kubernetes".to_owned(),
+            format!("--oidc-ca-file={}", ca.display()),
+            "--oidc-username-prefix=-".to_owned(),
+            "--oidc-groups-claim=groups".to_owned(),
+            "--oidc-groups-prefix=g:".to_owned(),
+            "--oidc-signing-algs=ES256".to_owned(),
+        ]
+    });
+    let plain = issuer.token(&json!({ "aud": "kubernetes", "sub": "jane" }));
+    until("the issuer is discovered", || review(&server, &plain)["authenticated"] == true);
+    let token = |source: Value| {
+        issuer.token(&json!({ "aud": "kubernetes", "sub": "jane",
+            "_claim_names": { "groups": "s" }, "_claim_sources": { "s": source } }))
+    };
+    let groups = |groups: Value| json!({ "aud": "kubernetes", "groups": groups });
+    let good = teller.token(&groups(json!(["dev", "ops"])));
+
+    // The first of these tokens waits for the other issuer to be discovered; nothing is told of who has no access token.
+    let url = teller.tell("/secret", Told::Secret("f005ba11", format!("{good}\n")));
+    let user = review(&server, &token(json!({ "endpoint": url, "access_token": "f005ba11" })))["user"].clone();
+    assert_eq!(user["groups"], json!(["g:dev", "g:ops", "system:authenticated"]));
+    assert_eq!(teller.asked(), ["/secret", "/.well-known/openid-configuration", "/keys"]);
+    let open = teller.tell("/open", Told::Text(good.clone()));
+    // As long as its name allows; the access token goes along to the same host.
+    let moved = teller.tell("/moved", Told::At("/secret".to_owned()));
+    let many: Vec<String> = (0..4000).map(|number| format!("{number:020}")).collect();
+    let many = teller.tell("/many", Told::Text(teller.token(&groups(json!(many)))));
+    let own = issuer.tell("/own", Told::Text(issuer.token(&groups(json!("one")))));
+    for (source, count) in [
+        (json!({ "endpoint": open }), 2),
+        (json!({ "endpoint": moved, "access_token": "f005ba11" }), 2),
+        (json!({ "endpoint": many }), 4000),
+        (json!({ "endpoint": own }), 1),
+        // Within the token, which is not read.
+        (json!({ "JWT": good }), 0),
+    ] {
+        let user = review(&server, &token(source.clone()))["user"].clone();
+        assert_eq!(user["groups"].as_array().map(Vec::len), Some(count + 1), "{source}");
+    }
+    teller.asked();
+    let both = issuer.token(&json!({ "aud": "kubernetes", "sub": "jane", "groups": ["here"],
+        "_claim_names": { "groups": "s" }, "_claim_sources": { "s": { "endpoint": open } } }));
+    assert_eq!(review(&server, &both)["user"]["groups"], json!(["g:here", "system:authenticated"]));
+    assert!(teller.asked().is_empty(), "the claim was there already");
+
+    let text = |path: &str, text: &str| teller.tell(path, Told::Text(text.to_owned()));
+    let claims = |path: &str, claims: &Value| text(path, &teller.token(claims));
+    let gone = teller.url() + "/none";
+    let (junk, stranger) = (text("/junk", "a.b"), text("/stranger", &teller.stranger(&groups(json!(["x"])))));
+    let long = text("/long", &"a".repeat(1024 * 1024 + 1));
+    let other = claims("/other", &json!({ "aud": "kubernetes", "roles": ["x"] }));
+    let foreign = claims("/foreign", &json!({ "aud": "else", "groups": ["x"] }));
+    let nobody = claims("/nobody", &json!({ "aud": "kubernetes", "groups": ["x"], "iss": "https://127.0.0.1:1" }));
+    let getting = "while getting distributed claim \"groups\": ";
+    for (source, why) in [
+        (json!({ "endpoint": gone }), format!("{getting}error while getting distributed claim JWT: 404 Not Found")),
+        (
+            json!({ "endpoint": url, "access_token": "wrong" }),
+            format!("{getting}error while getting distributed claim JWT: 401 Unauthorized"),
+        ),
+        (
+            json!({ "endpoint": "https://127.0.0.1:1/" }),
+            format!("{getting}Get \"https://127.0.0.1:1/\": dial tcp 127.0.0.1:1: connect: connection refused"),
+        ),
+        (json!({ "endpoint": long }), format!("{getting}Get {long:?}: length limit exceeded")),
+        (
+            json!({ "endpoint": junk }),
+            format!("getting untrusted issuer from endpoint {junk} failed for claim \"groups\": malformed token"),
+        ),
+        (
+            json!({ "endpoint": nobody }),
+            "verifying untrusted issuer https://127.0.0.1:1 failed: verifier not initialized for issuer: \"https://127.0.0.1:1\""
+                .to_owned(),
+        ),
+        (
+            json!({ "endpoint": stranger }),
+            "verify distributed claim token: failed to verify signature: failed to verify id token signature".to_owned(),
+        ),
+        (
+            json!({ "endpoint": foreign }),
+            "verify distributed claim token: oidc: expected audience \"kubernetes\" got [\"else\"]".to_owned(),
+        ),
+        (
+            json!({ "endpoint": other }),
+            format!("jwt returned by distributed claim endpoint {other:?} did not contain claim: groups"),
+        ),
+    ] {
+        let told = review(&server, &token(source))["error"].clone();
+        assert_eq!(told, format!("[invalid bearer token, oidc: could not expand distributed claims: {why}]"));
+    }
 }

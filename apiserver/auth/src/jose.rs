@@ -13,8 +13,8 @@ use serde::Deserialize;
 /// What tokens may be signed with.
 pub const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
 
-/// A longer token is none.
-const MAX_TOKEN: usize = 64 * 1024;
+/// A longer token is none. Those with somebody's claims from elsewhere are long: that is why the claims are there.
+const MAX_TOKEN: usize = 1024 * 1024;
 /// A set has a few keys; nobody needs more than this.
 const MAX_KEYS: usize = 256;
 
@@ -105,18 +105,30 @@ impl<'a> Signed<'a> {
 /// The `iss` of a token, which nobody has vouched for: good only to choose who is to judge it.
 #[must_use]
 pub fn unverified_issuer(token: &str) -> Option<String> {
+    issuer_of(token).ok().filter(|issuer| !issuer.is_empty())
+}
+
+/// The same, empty where there is none.
+///
+/// # Errors
+/// It is no token; in upstream's words.
+pub fn issuer_of(token: &str) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Claims {
+        #[serde(default)]
         iss: String,
     }
     let mut parts = token.split('.');
     let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
-        return None;
+        return Err("malformed token".to_owned());
     };
     if token.len() > MAX_TOKEN {
-        return None;
+        return Err(format!("it has more than {MAX_TOKEN} bytes"));
     }
-    Some(serde_json::from_slice::<Claims>(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?.iss)
+    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|error| format!("error decoding token: {error}"))?;
+    let claims: Claims =
+        serde_json::from_slice(&payload).map_err(|error| format!("while unmarshaling token: {error}"))?;
+    Ok(claims.iss)
 }
 
 enum Material {

@@ -16,12 +16,13 @@ pub use config::ClientConfig;
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
@@ -245,7 +246,8 @@ pub async fn get(
     asked.map_err(|why| format!("Get {url:?}: {why}"))
 }
 
-/// Reads a small document of somebody else's, whose redirections are followed as long as they stay with https.
+/// Reads a small document of somebody else's, whose redirections are followed as long as they stay with https. A `bearer` token
+/// goes along within the first host's domain.
 ///
 /// # Errors
 /// Why there is no answer, in Go's words.
@@ -253,14 +255,24 @@ pub async fn fetch(
     app: &App,
     peer: &Peer,
     url: &str,
+    bearer: Option<&str>,
     timeout: Duration,
 ) -> Result<(StatusCode, HeaderMap, Bytes), String> {
     let fetching = async {
         let client = app.clients.of(peer).map_err(|error| format!("{error:#}"))?;
         let mut at = url.to_owned();
+        let mut bearer = bearer.map(credentials).transpose()?;
+        let mut first = None;
         for _ in 0..REDIRECTIONS {
             let request = Request::get(&at).header(ACCEPT, HeaderValue::from_static("application/json, */*"));
-            let request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+            let mut request = request.body(Body::empty()).map_err(|error| error.to_string())?;
+            let host = request.uri().host().unwrap_or_default().to_owned();
+            if !within(&host, first.get_or_insert_with(|| host.clone())) {
+                bearer = None;
+            }
+            if let Some(bearer) = &bearer {
+                request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+            }
             let authority = request.uri().authority().map(ToString::to_string).unwrap_or_default();
             let address = if request.uri().port().is_some() { authority.clone() } else { format!("{authority}:443") };
             let response = client.request(request).await.map_err(|error| explain(&error, &address))?;
@@ -283,6 +295,19 @@ pub async fn fetch(
         Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)".to_owned()),
     };
     fetched.map_err(|why| format!("Get {url:?}: {why}"))
+}
+
+fn credentials(token: &str) -> Result<HeaderValue, String> {
+    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+    let mut value = value.map_err(|_| "net/http: invalid header field value for \"Authorization\"".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// Whether a host may be told what another one is told: it is the same, or of its domain.
+fn within(host: &str, domain: &str) -> bool {
+    let Some(rest) = host.strip_suffix(domain) else { return false };
+    rest.is_empty() || (rest.ends_with('.') && domain.parse::<IpAddr>().is_err())
 }
 
 /// The cause of a failed request in Go's words.
@@ -368,6 +393,22 @@ fn answer(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_stay_within_a_domain() {
+        for (host, domain, expected) in [
+            ("a.org", "a.org", true),
+            ("b.a.org", "a.org", true),
+            ("ba.org", "a.org", false),
+            ("a.org", "b.a.org", false),
+            ("a.org.b", "a.org", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("9.127.0.0.1", "127.0.0.1", false),
+        ] {
+            assert_eq!(within(host, domain), expected, "{host} {domain}");
+        }
+        assert!(credentials("a\nb").unwrap_err().contains("invalid header field value"));
+    }
 
     #[test]
     fn bad_answers_are_told_as_client_go_tells_them() {

@@ -1,12 +1,14 @@
-//! An OpenID Connect issuer: TLS on a loopback port, a key it can exchange, and a switch to be away.
+//! An OpenID Connect issuer: TLS on a loopback port, a key it can exchange, and a switch to be away. It also tells claims.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::State;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use http::{StatusCode, Uri};
+use http::header::{AUTHORIZATION, LOCATION};
+use http::{HeaderMap, StatusCode, Uri};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -42,10 +44,22 @@ impl Key {
     }
 }
 
+/// What else is told under a path.
+#[derive(Clone)]
+pub enum Told {
+    Text(String),
+    /// To those with this access token.
+    Secret(&'static str, String),
+    /// Somewhere else.
+    At(String),
+}
+
 struct Inner {
     key: Key,
     rotations: u32,
     down: bool,
+    told: HashMap<String, Told>,
+    asked: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -71,7 +85,7 @@ impl Issuer {
     pub fn start() -> Self {
         let open = Port::open(&["127.0.0.1"]);
         let (port, ca) = (open.number, open.certificate.clone());
-        let inner = Inner { key: Key::new("k0"), rotations: 0, down: false };
+        let inner = Inner { key: Key::new("k0"), rotations: 0, down: false, told: HashMap::new(), asked: Vec::new() };
         let shared = Shared { port, inner: Arc::new(Mutex::new(inner)) };
         let stop = CancellationToken::new();
         open.serve(Router::new().fallback(handle).with_state(shared.clone()), stop.clone());
@@ -85,6 +99,17 @@ impl Issuer {
     /// Answers nothing but 503.
     pub fn down(&self, down: bool) {
         self.shared.inner.lock().unwrap().down = down;
+    }
+
+    /// Tells something under a path from now on; the URL of it.
+    pub fn tell(&self, path: &str, told: Told) -> String {
+        self.shared.inner.lock().unwrap().told.insert(path.to_owned(), told);
+        format!("{}{path}", self.url())
+    }
+
+    /// Which paths have been asked for since the last time this was asked.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.shared.inner.lock().unwrap().asked)
     }
 
     /// Publishes and uses another key from now on.
@@ -113,18 +138,27 @@ impl Issuer {
     }
 }
 
-async fn handle(State(shared): State<Shared>, uri: Uri) -> axum::response::Response {
-    let inner = shared.inner.lock().unwrap();
+async fn handle(State(shared): State<Shared>, headers: HeaderMap, uri: Uri) -> axum::response::Response {
+    let mut inner = shared.inner.lock().unwrap();
+    inner.asked.push(uri.path().to_owned());
     let issuer = format!("https://127.0.0.1:{}", shared.port);
-    let answer = match uri.path() {
-        _ if inner.down => None,
-        "/.well-known/openid-configuration" => Some(json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") })),
-        "/keys" => Some(json!({ "keys": [inner.key.jwk()] })),
-        _ => None,
+    let answer = http::Response::builder();
+    let (answer, text) = match uri.path() {
+        _ if inner.down => (answer.status(StatusCode::SERVICE_UNAVAILABLE), String::new()),
+        "/.well-known/openid-configuration" => {
+            (answer, json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") }).to_string())
+        }
+        "/keys" => (answer, json!({ "keys": [inner.key.jwk()] }).to_string()),
+        path => match inner.told.get(path) {
+            Some(Told::Text(text)) => (answer, text.clone()),
+            Some(Told::Secret(token, text)) => {
+                let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+                let known = shown == Some(&format!("Bearer {token}"));
+                (answer.status(if known { StatusCode::OK } else { StatusCode::UNAUTHORIZED }), text.clone())
+            }
+            Some(Told::At(url)) => (answer.status(StatusCode::FOUND).header(LOCATION, url), String::new()),
+            None => (answer.status(StatusCode::NOT_FOUND), String::new()),
+        },
     };
-    let (code, text) = match answer {
-        Some(answer) => (StatusCode::OK, answer.to_string()),
-        None => (StatusCode::SERVICE_UNAVAILABLE, String::new()),
-    };
-    http::Response::builder().status(code).body(axum::body::Body::from(text)).unwrap()
+    answer.body(axum::body::Body::from(text)).unwrap()
 }

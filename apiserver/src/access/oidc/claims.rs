@@ -14,13 +14,16 @@ const LEEWAY: f64 = 60.0;
 /// The claims of a token.
 pub type Claims = Map<String, Value>;
 
-/// The time a token is judged at, and the claims that say whether it is meant for us.
+/// Where claims are that the token does not have itself.
+pub const SOURCES: &str = "_claim_sources";
+
+/// The time a token is judged at, and the claims that say whether it is of the issuer `wanted` and meant for one of `ours`.
 ///
 /// # Errors
 /// Upstream's words (those of go-oidc).
-pub fn check(claims: &Claims, compiled: &Compiled, now: Timestamp) -> Result<(), String> {
+pub fn check(claims: &Claims, wanted: &str, ours: &[String], now: Timestamp) -> Result<(), String> {
+    sources(claims)?;
     let issuer = claims.get("iss").and_then(Value::as_str).unwrap_or_default();
-    let wanted = &compiled.issuer.url;
     if !same_issuer(wanted, issuer) {
         return Err(format!("oidc: id token issued by a different provider, expected {wanted:?} got {issuer:?}"));
     }
@@ -30,13 +33,12 @@ pub fn check(claims: &Claims, compiled: &Compiled, now: Timestamp) -> Result<(),
         Some(Value::Array(many)) if many.iter().all(Value::is_string) => strings(many),
         Some(other) => return Err(format!("oidc: failed to unmarshal claims: {}", mismatch(other, "string"))),
     };
-    let ours = &compiled.issuer.audiences;
     if !audiences.iter().any(|audience| ours.contains(audience)) {
         let got = quoted(&audiences);
-        return Err(match &ours[..] {
+        return Err(match ours {
             [only] => format!("oidc: expected audience {only:?} got {got}"),
             _ => {
-                let mut ours = ours.clone();
+                let mut ours = ours.to_vec();
                 ours.sort();
                 format!("oidc: expected audience in {} got {got}", quoted(&ours))
             }
@@ -57,6 +59,54 @@ pub fn check(claims: &Claims, compiled: &Compiled, now: Timestamp) -> Result<(),
         return Err(format!("oidc: current time {now} before the nbf (not before) time: {}", shown(Some(from))));
     }
     Ok(())
+}
+
+/// That every claim which is elsewhere (`_claim_names`) has a source, and what says so is well-formed.
+fn sources(claims: &Claims) -> Result<(), String> {
+    let object = |name: &str, ty: &str| match claims.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(object)) => Ok(Some(object)),
+        Some(other) => Err(in_struct(other, &format!("idToken.{name}"), ty)),
+    };
+    let failed = |why: String| format!("oidc: failed to unmarshal claims: {why}");
+    let names = object("_claim_names", "map[string]string").map_err(failed)?;
+    let sources = object(SOURCES, "map[string]oidc.claimSource").map_err(failed)?;
+    for name in names.into_iter().flat_map(Map::values) {
+        if !name.is_string() && !name.is_null() {
+            return Err(failed(in_struct(name, "idToken._claim_names", "string")));
+        }
+    }
+    for source in sources.into_iter().flat_map(Map::values) {
+        if !source.is_object() && !source.is_null() {
+            return Err(failed(in_struct(source, &format!("idToken.{SOURCES}"), "oidc.claimSource")));
+        }
+        for name in ["endpoint", "access_token"] {
+            field(source, name, &format!("claimSource.{SOURCES}.{name}")).map_err(failed)?;
+        }
+    }
+    for name in names.into_iter().flat_map(Map::values) {
+        let name = name.as_str().unwrap_or_default();
+        if name.is_empty() {
+            return Err("oidc: failed to obtain source from claim name".to_owned());
+        }
+        if sources.is_none_or(|sources| !sources.contains_key(name)) {
+            return Err("oidc: source does not exist".to_owned());
+        }
+    }
+    Ok(())
+}
+
+/// That a field is text, or is not there; `shown` as Go names it.
+pub fn field(object: &Value, name: &str, shown: &str) -> Result<(), String> {
+    match object.get(name) {
+        None | Some(Value::Null | Value::String(_)) => Ok(()),
+        Some(other) => Err(in_struct(other, shown, "string")),
+    }
+}
+
+/// Text, or none.
+pub fn text_or_empty(object: &Value, name: &str) -> String {
+    object[name].as_str().unwrap_or_default().to_owned()
 }
 
 /// Google's tokens name it without the scheme.
@@ -82,15 +132,22 @@ fn strings(list: &[Value]) -> Vec<String> {
     list.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-fn mismatch(value: &Value, wanted: &str) -> String {
-    let kind = match value {
+fn kind(value: &Value) -> &'static str {
+    match value {
         Value::Bool(_) => "bool",
         Value::Number(_) => "number",
         Value::Array(_) => "array",
         Value::Object(_) => "object",
         Value::Null | Value::String(_) => "string",
-    };
-    format!("json: cannot unmarshal {kind} into Go value of type {wanted}")
+    }
+}
+
+fn mismatch(value: &Value, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", kind(value))
+}
+
+fn in_struct(value: &Value, field: &str, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into Go struct field {field} of type {wanted}", kind(value))
 }
 
 /// A claim that must be text.
@@ -185,9 +242,6 @@ fn groups(claims: &Claims, compiled: &Compiled, activation: &Activation<'_>) -> 
         }
         Some(Source::Claim { name, prefix }) => {
             let found = match claims.get(name) {
-                None if elsewhere(claims, name) => {
-                    return Err("oidc: could not expand distributed claims: they are not supported".to_owned());
-                }
                 None | Some(Value::Null) => Vec::new(),
                 Some(Value::String(one)) => vec![one.clone()],
                 Some(Value::Array(many)) if many.iter().all(Value::is_string) => strings(many),
@@ -196,11 +250,6 @@ fn groups(claims: &Claims, compiled: &Compiled, activation: &Activation<'_>) -> 
             Ok(found.into_iter().map(|group| format!("{prefix}{group}")).collect())
         }
     }
-}
-
-/// The claim is to be fetched from another server (OpenID Connect Core 5.6.2).
-fn elsewhere(claims: &Claims, name: &str) -> bool {
-    claims.get("_claim_names").is_some_and(|names| names.get(name).is_some())
 }
 
 fn uid(claims: &Claims, compiled: &Compiled, activation: &Activation<'_>) -> Result<String, String> {

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //!  flags or file ── config ── validate (CEL compiled) ──> Issuers, exchanged when the file changes
-//!  token ── unverified issuer ──> issuer (keys, cached) ── claims ──> user
+//!  token ── unverified issuer ──> issuer ── provider (keys, cached) ── claims, distributed ones too ──> user
 //! ```
 
 mod claims;
 mod config;
+mod distributed;
 mod issuer;
+mod provider;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::config::Configuration;
+use super::distributed::{Endpoint, endpoint};
 use super::validate::{Compiled, compile};
 use super::{aggregate, claims};
 
@@ -209,7 +210,7 @@ fn times_and_audiences() {
         let mut claims = base.as_object().unwrap().clone();
         claims.extend(more.as_object().unwrap().clone());
         claims.retain(|_, value| !value.is_null());
-        claims::check(&claims, compiled, now).err().unwrap_or_default()
+        claims::check(&claims, &compiled.issuer.url, &compiled.issuer.audiences, now).err().unwrap_or_default()
     };
     for (more, expected) in [
         (json!({}), ""),
@@ -235,6 +236,59 @@ fn times_and_audiences() {
     }
     assert_eq!(check(&several, json!({ "aud": "a" })), "");
     assert_eq!(check(&several, json!({ "aud": "x" })), "oidc: expected audience in [\"a\" \"c\"] got [\"x\"]");
+}
+
+#[test]
+fn claims_that_are_elsewhere() {
+    let compiled = compiled(json!({}), json!({}));
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let told = |more: Value| {
+        let mut claims = json!({ "iss": "https://i", "aud": "c", "exp": 1_767_225_601 }).as_object().unwrap().clone();
+        claims.extend(more.as_object().unwrap().clone());
+        claims::check(&claims, &compiled.issuer.url, &compiled.issuer.audiences, now)
+            .and_then(|()| endpoint(&claims, "groups"))
+    };
+    let at = |url: &str, token: &str| Ok(Some(Endpoint { url: url.to_owned(), access_token: token.to_owned() }));
+    let names = json!({ "groups": "s" });
+    for (more, expected) in [
+        (json!({ "_claim_names": names, "_claim_sources": { "s": { "endpoint": "https://e" } } }), at("https://e", "")),
+        (
+            json!({ "_claim_names": { "groups": "s", "x": "t" },
+                "_claim_sources": { "s": { "endpoint": "https://e", "access_token": "a" }, "t": {} } }),
+            at("https://e", "a"),
+        ),
+        // It is here already, is another's, or is within the token.
+        (
+            json!({ "groups": "g", "_claim_names": names, "_claim_sources": { "s": { "endpoint": "https://e" } } }),
+            Ok(None),
+        ),
+        (json!({ "_claim_names": { "x": "s" }, "_claim_sources": { "s": { "endpoint": "https://e" } } }), Ok(None)),
+        (json!({ "_claim_names": names, "_claim_sources": { "s": { "JWT": "a.b.c" } } }), Ok(None)),
+        (json!({ "_claim_names": names, "_claim_sources": { "s": null } }), Ok(None)),
+        (json!({ "_claim_sources": { "s": { "endpoint": "https://e" } } }), Ok(None)),
+    ] {
+        assert_eq!(told(more.clone()), expected, "{more}");
+    }
+    for (more, expected) in [
+        (json!({ "_claim_names": names }), "oidc: source does not exist"),
+        (json!({ "_claim_names": names, "_claim_sources": { "t": {} } }), "oidc: source does not exist"),
+        (json!({ "_claim_names": { "x": "" } }), "oidc: failed to obtain source from claim name"),
+        (json!({ "_claim_names": {} }), "oidc: no claim sources"),
+        (
+            json!({ "_claim_names": "x" }),
+            "oidc: failed to unmarshal claims: json: cannot unmarshal string into Go struct field idToken._claim_names of type map[string]string",
+        ),
+        (
+            json!({ "_claim_names": names, "_claim_sources": { "s": { "endpoint": 1 } } }),
+            "oidc: failed to unmarshal claims: json: cannot unmarshal number into Go struct field claimSource._claim_sources.endpoint of type string",
+        ),
+        (
+            json!({ "_claim_names": names, "_claim_sources": { "s": { "JWT": {} } } }),
+            "oidc: could not parse claim sources: json: cannot unmarshal object into Go struct field endpoint.JWT of type string",
+        ),
+    ] {
+        assert_eq!(told(more.clone()), Err(expected.to_owned()), "{more}");
+    }
 }
 
 #[test]
@@ -265,10 +319,6 @@ fn users() {
         (
             json!({ "sub": "a", "roles": 1 }),
             json!("oidc: parse groups claim \"roles\": json: cannot unmarshal number into Go value of type string"),
-        ),
-        (
-            json!({ "sub": "a", "_claim_names": { "roles": "s" } }),
-            json!("oidc: could not expand distributed claims: they are not supported"),
         ),
         (json!({ "sub": "a" }), json!("oidc: parse uid claim \"id\": claim not present")),
         (json!({ "sub": "a", "id": "7" }), json!("oidc: required claim hd not present in ID token")),
