@@ -25,9 +25,9 @@ pub mod options;
 pub mod outbound;
 pub mod registry;
 pub mod sample;
+mod storage;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -35,7 +35,6 @@ use std::time::Instant;
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use clap::Parser;
-use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use app::App;
@@ -76,6 +75,7 @@ where
 {
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let storage = storage::Storage::load(&options)?;
     let access = access::Access::load(&options)?;
     let audit = Arc::new(audit::Log::load(&options)?);
     let clients = access.clients.clone();
@@ -83,7 +83,7 @@ where
     let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
     let kubelets = http::backend::Kubelets::load(&options)?;
     let listeners = http::server::listeners(&options).await?;
-    let store = open(&options).await?;
+    let store = storage.open().await?;
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
@@ -131,37 +131,6 @@ where
         tracing::warn!("not all audit events could be told in time");
     }
     Ok(())
-}
-
-async fn open(options: &Options) -> anyhow::Result<Arc<dyn Store>> {
-    match options.storage_backend {
-        Backend::Embedded => {
-            let dir = options.store_dir.as_deref().context("--store-dir is needed with the embedded store")?;
-            Ok(Arc::new(store::embedded::Embedded::open(dir, store::embedded::Options::default())?))
-        }
-        Backend::Etcd3 => {
-            let every = options.etcd_compaction_interval;
-            let encrypted = options.etcd_servers.iter().any(|server| server.starts_with("https://"));
-            let etcd = store::etcd::Options {
-                tls: encrypted.then(|| etcd_tls(options).map(Arc::new)).transpose()?,
-                compact_every: (!every.is_zero()).then_some(every),
-                ..store::etcd::Options::default()
-            };
-            Ok(Arc::new(store::etcd::Etcd::connect(&options.etcd_servers, etcd).await?))
-        }
-    }
-}
-
-/// TLS for etcd, as upstream's flags say.
-fn etcd_tls(options: &Options) -> anyhow::Result<rustls::ClientConfig> {
-    let read = |file: &Option<PathBuf>| {
-        file.as_deref().map(|file| std::fs::read(file).with_context(|| format!("read {}", file.display()))).transpose()
-    };
-    let authorities = read(&options.etcd_cafile)?;
-    let (certificate, key) = (read(&options.etcd_certfile)?, read(&options.etcd_keyfile)?);
-    let identity =
-        certificate.as_deref().zip(key.as_deref()).map(|(certificate, key)| auth::trust::Identity { certificate, key });
-    auth::trust::client_config(auth::trust::Trust::of(authorities.as_deref().unwrap_or_default()), identity)
 }
 
 /// What must be done before the server says that it is ready.

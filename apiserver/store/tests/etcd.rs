@@ -4,7 +4,7 @@ mod contract;
 
 use contract::{delete, put};
 use knetsim_store::cache::{At, Indexed, ListQuery, WatchCache};
-use knetsim_store::etcd::{Etcd, Options, Tls};
+use knetsim_store::etcd::{Etcd, Options, Refusal, Tls};
 use knetsim_store::{Event, Store, StoreError};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -160,8 +160,16 @@ async fn an_encrypted_etcd_knows_us_by_our_certificate() {
     assert!(store.get("/registry/a", None).await.unwrap().0.is_some());
 
     let stranger = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let refused = server.connect_as(Some(Arc::new(stranger))).await;
-    assert!(refused.is_err(), "a client without a certificate was served");
+    let cause = async |tls: ClientConfig| {
+        let refused = server.connect_as(Some(Arc::new(tls))).await.err().expect("it is not served");
+        refused.chain().find_map(|cause| cause.downcast_ref::<Refusal>().cloned())
+    };
+    assert!(matches!(cause(stranger).await, Some(Refusal::Ours(_))), "a client without a certificate");
+    let mut others = RootCertStore::empty();
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    others.add(CertificateDer::from(other.cert.der().to_vec())).unwrap();
+    let suspicious = ClientConfig::builder().with_root_certificates(others).with_no_client_auth();
+    assert!(matches!(cause(suspicious).await, Some(Refusal::Theirs(_))), "another authority");
     let refused = server.connect_as(None).await.err().expect("no authority is given").to_string();
     assert!(refused.contains("no certificate authority is given"), "{refused}");
 }

@@ -7,6 +7,7 @@
 #[path = "../../examples/dev_cluster/pki.rs"]
 mod pki;
 #[path = "../support/process.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
 mod process;
 #[path = "../support/wire.rs"]
 mod wire;

@@ -66,6 +66,15 @@ impl ApiServer {
         Self { target: Target::new(dir, port).unwrap(), arguments, process: None }
     }
 
+    /// Further flags, from the next start on.
+    pub fn add(&mut self, flags: Vec<String>) {
+        self.arguments.extend(flags);
+    }
+
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
+    }
+
     /// The test that calls [`child`] must be named `child` at the root of the program.
     pub fn start(&mut self) {
         let process = Command::new(std::env::current_exe().unwrap())
@@ -113,6 +122,8 @@ impl Drop for ApiServer {
 /// The members of an etcd on loopback.
 pub struct Etcd {
     dir: PathBuf,
+    /// Clients show certificates and see one: those of the folder `pki`, which are there already.
+    encrypted: bool,
     /// Of each member, its port for clients and for the other members.
     ports: Vec<[u16; 2]>,
     members: Vec<Option<Child>>,
@@ -121,12 +132,16 @@ pub struct Etcd {
 impl Etcd {
     /// `None`, said on stderr, when there is no etcd on this machine.
     pub fn start(test: &str, dir: &Path, members: usize) -> Option<Self> {
+        Self::start_as(test, dir, members, false)
+    }
+
+    pub fn start_as(test: &str, dir: &Path, members: usize, encrypted: bool) -> Option<Self> {
         if Command::new("etcd").arg("--version").output().is_err() {
             eprintln!("SKIPPED {test}: etcd is not installed");
             return None;
         }
         let ports = (0..members).map(|_| [free_port(), free_port()]).collect();
-        let mut this = Self { dir: dir.to_owned(), ports, members: (0..members).map(|_| None).collect() };
+        let mut this = Self { dir: dir.to_owned(), encrypted, ports, members: (0..members).map(|_| None).collect() };
         (0..members).for_each(|member| this.run(member));
         Some(this)
     }
@@ -134,10 +149,16 @@ impl Etcd {
     /// Starts a member, again after [`Etcd::kill`].
     pub fn run(&mut self, member: usize) {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let [client, peer] = self.ports[member].map(url);
+        let (client, peer) = (self.url(member), url(self.ports[member][1]));
         let cluster: Vec<String> =
             self.ports.iter().enumerate().map(|(at, [_, peer])| format!("m{at}={}", url(*peer))).collect();
-        let process = Command::new("etcd")
+        let mut command = Command::new("etcd");
+        if self.encrypted {
+            let file = |name: &str| self.dir.join("pki").join(name);
+            command.args(["--cert-file".into(), file("apiserver.crt"), "--key-file".into(), file("apiserver.key")]);
+            command.args(["--trusted-ca-file".into(), file("ca.crt")]).arg("--client-cert-auth");
+        }
+        let process = command
             .args(["--name", &format!("m{member}"), "--log-level", "error"])
             .arg("--data-dir")
             .arg(self.dir.join(format!("etcd{member}")))
@@ -155,6 +176,12 @@ impl Etcd {
             .spawn()
             .unwrap();
         self.members[member] = Some(process);
+    }
+
+    /// Where a member's clients find it.
+    fn url(&self, member: usize) -> String {
+        let scheme = if self.encrypted { "https" } else { "http" };
+        format!("{scheme}://127.0.0.1:{}", self.ports[member][0])
     }
 
     /// Waits until a member has caught up with the others.
@@ -195,7 +222,7 @@ impl Etcd {
 
     /// The API server's flags for it.
     pub fn flags(&self) -> Vec<String> {
-        let servers: Vec<String> = self.ports.iter().map(|[client, _]| format!("http://127.0.0.1:{client}")).collect();
+        let servers: Vec<String> = (0..self.members.len()).map(|member| self.url(member)).collect();
         vec!["--storage-backend=etcd3".to_owned(), format!("--etcd-servers={}", servers.join(","))]
     }
 }

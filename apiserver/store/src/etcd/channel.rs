@@ -23,6 +23,7 @@ use http::{Request, Response};
 use http_body::{Body as _, Frame};
 use parking_lot::Mutex;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, AlertDescription};
 use tokio_util::either::Either;
 use tonic::Status;
 use tonic::body::Body;
@@ -90,6 +92,47 @@ impl Address {
     }
 }
 
+/// Why etcd and we do not come together however long we wait: a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nobody we trust vouches for etcd's.
+    #[error("the certificate of etcd is not accepted: {0}")]
+    Theirs(String),
+    /// Etcd does not accept ours, or that we have none.
+    #[error("etcd does not accept this client: {0}")]
+    Ours(String),
+}
+
+/// What a server tells whose certificate, or whose lack of one, it does not like.
+const UNLIKED: [AlertDescription; 9] = [
+    AlertDescription::HandshakeFailure,
+    AlertDescription::BadCertificate,
+    AlertDescription::UnsupportedCertificate,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::AccessDenied,
+    AlertDescription::CertificateRequired,
+];
+
+impl Refusal {
+    fn of(error: &anyhow::Error) -> Option<Self> {
+        let unliked = |text: &str| UNLIKED.iter().any(|alert| rustls::Error::AlertReceived(*alert).to_string() == text);
+        error.chain().find_map(|cause| {
+            if let Some(io) = cause.downcast_ref::<io::Error>()
+                && let Some(tls @ rustls::Error::InvalidCertificate(_)) =
+                    io.get_ref().and_then(|tls| tls.downcast_ref())
+            {
+                return Some(Self::Theirs(tls.to_string()));
+            }
+            // With TLS 1.3 etcd judges our certificate when h2 has the connection, which keeps of such an error its text alone.
+            let text = cause.to_string();
+            unliked(&text).then_some(Self::Ours(text))
+        })
+    }
+}
+
 /// The state of a member's connection.
 enum Line {
     Up(SendRequest<Bytes>),
@@ -100,14 +143,16 @@ enum Line {
 struct Member {
     address: Address,
     line: Mutex<Line>,
+    /// Why its last connection ended or did not come about, where that was a certificate.
+    refusal: Mutex<Option<Refusal>>,
 }
 
 /// etcd's members, a connection each.
 #[derive(Clone)]
-struct Members {
+pub(super) struct Members {
     all: Arc<[Member]>,
     next: Arc<AtomicUsize>,
-    /// Marked when a line comes up.
+    /// Marked when a line comes up or goes down.
     changed: watch::Sender<()>,
 }
 
@@ -118,7 +163,7 @@ struct Members {
 pub(super) fn open(
     endpoints: &[String],
     tls: Option<Tls>,
-) -> anyhow::Result<(etcd_client::Channel, Vec<JoinHandle<()>>)> {
+) -> anyhow::Result<(etcd_client::Channel, Members, Vec<JoinHandle<()>>)> {
     anyhow::ensure!(!endpoints.is_empty(), "no address of etcd is given");
     let tls = tls.map(|mut tls| {
         Arc::make_mut(&mut tls).alpn_protocols = vec![b"h2".to_vec()];
@@ -131,22 +176,23 @@ pub(super) fn open(
             "etcd's address {endpoint:?} is https, and no certificate authority is given"
         );
         let line = Mutex::new(Line::Down("is not connected yet".to_owned()));
-        Ok(Member { address, line })
+        Ok(Member { address, line, refusal: Mutex::default() })
     };
     let all: Arc<[Member]> = endpoints.iter().map(member).collect::<anyhow::Result<_>>()?;
     let members = Members { all, next: Arc::default(), changed: watch::Sender::new(()) };
     let keepers = (0..members.all.len()).map(|index| tokio::spawn(members.clone().keep(index, tls.clone()))).collect();
+    let callers = members.clone();
     let service = tower::service_fn(move |request| -> BoxFuture<'static, Result<Response<Body>, tower::BoxError>> {
-        let members = members.clone();
+        let members = callers.clone();
         Box::pin(async move { Ok(members.call(request).await?) })
     });
-    Ok((etcd_client::Channel::Custom(tower::util::BoxCloneSyncService::new(service)), keepers))
+    Ok((etcd_client::Channel::Custom(tower::util::BoxCloneSyncService::new(service)), members, keepers))
 }
 
 impl Members {
     /// Keeps a member's connection for ever.
     async fn keep(self, index: usize, tls: Option<TlsConnector>) {
-        let Member { address, line } = &self.all[index];
+        let Member { address, line, refusal } = &self.all[index];
         let mut pause = FIRST_RETRY;
         loop {
             let why = match tokio::time::timeout(CONNECT, address.connect(tls.as_ref())).await {
@@ -155,15 +201,30 @@ impl Members {
                     *line.lock() = Line::Up(sender);
                     self.changed.send_replace(());
                     let why = drive(connection).await;
-                    tracing::warn!("the connection to etcd at {} has ended: {why}", address.authority);
+                    tracing::warn!("the connection to etcd at {} has ended: {why:#}", address.authority);
                     why
                 }
-                Ok(Err(error)) => format!("{error:#}"),
-                Err(_) => "it does not accept connections".to_owned(),
+                Ok(Err(error)) => error,
+                Err(_) => anyhow::anyhow!("it does not accept connections"),
             };
-            *line.lock() = Line::Down(why);
+            *refusal.lock() = Refusal::of(&why);
+            *line.lock() = Line::Down(format!("{why:#}"));
+            self.changed.send_replace(());
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Resolves when no member will ever be connected: why.
+    pub(super) async fn refused(&self) -> Refusal {
+        let mut changes = self.changed.subscribe();
+        loop {
+            let all: Option<Vec<Refusal>> = self.all.iter().map(|member| member.refusal.lock().clone()).collect();
+            match all.and_then(|all| all.into_iter().next()) {
+                Some(refusal) => return refusal,
+                // The sender is ours, so that this cannot fail.
+                None => drop(changes.changed().await),
+            }
         }
     }
 
@@ -222,7 +283,7 @@ impl Members {
 }
 
 /// Until the connection ends: why.
-async fn drive(mut connection: Connection<Socket>) -> String {
+async fn drive(mut connection: Connection<Socket>) -> anyhow::Error {
     let mut pings = connection.ping_pong();
     let silent = async {
         let mut ticks = tokio::time::interval(PING.0);
@@ -238,8 +299,8 @@ async fn drive(mut connection: Connection<Socket>) -> String {
         }
     };
     tokio::select! {
-        ended = connection => ended.map_or_else(|error| error.to_string(), |()| "it was closed".to_owned()),
-        () = silent => "it does not answer".to_owned(),
+        ended = connection => ended.map_or_else(anyhow::Error::from, |()| anyhow::anyhow!("it was closed")),
+        () = silent => anyhow::anyhow!("it does not answer"),
     }
 }
 

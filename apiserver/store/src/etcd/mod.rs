@@ -17,6 +17,8 @@ mod lease;
 mod newest;
 mod pong;
 
+pub use channel::Refusal;
+
 use crate::hub::{Hub, until_error};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
 use anyhow::Context;
@@ -74,14 +76,21 @@ impl Etcd {
     /// Connects to the etcd at `endpoints` (URLs).
     ///
     /// # Errors
-    /// No endpoint answered within the patience, or they are no URLs.
+    /// No endpoint answered within the patience, or they are no URLs; a [`Refusal`] among the causes when it is a certificate's
+    /// fault, which is not waited for.
     pub async fn connect(endpoints: &[String], options: Options) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let (channel, mut tasks) = channel::open(endpoints, options.tls)?;
+        let (channel, members, mut tasks) = channel::open(endpoints, options.tls)?;
         let client = Client::from_channel(channel, None).await.context("connect to etcd")?;
         let mut retry = FIRST_RETRY;
         let revision = loop {
-            match newest(&client).await {
+            let asked = tokio::select! {
+                asked = newest(&client) => asked,
+                refusal = members.refused() => {
+                    return Err(refusal).with_context(|| format!("connect to etcd at {}", endpoints.join(", ")));
+                }
+            };
+            match asked {
                 Ok(revision) => break revision,
                 Err(error) if begin.elapsed() + retry > options.patience => {
                     return Err(error).with_context(|| format!("etcd at {} does not answer", endpoints.join(", ")));
