@@ -44,8 +44,18 @@ impl Raw {
         Self { tls: Arc::new(tls), port }
     }
 
+    /// Merges into an object.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn patch(&self, target: &str, body: &str) -> Reply {
+        self.exchange("PATCH", target, &[], ("application/merge-patch+json", body))
+    }
+
     /// Sends a request with these header lines and this body.
     pub fn send(&self, method: &str, target: &str, headers: &[&str], body: &str) -> Reply {
+        self.exchange(method, target, headers, ("application/json", body))
+    }
+
+    fn exchange(&self, method: &str, target: &str, headers: &[&str], (kind, body): (&str, &str)) -> Reply {
         let tcp = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         tcp.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
         let connection = ClientConnection::new(self.tls.clone(), "localhost".try_into().unwrap()).unwrap();
@@ -56,7 +66,7 @@ impl Raw {
             request.push_str("\r\n");
         }
         if !body.is_empty() {
-            request.push_str(&format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+            request.push_str(&format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
         request.push_str(body);
