@@ -75,20 +75,21 @@ where
 {
     let started = Instant::now();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
-    let storage = storage::Storage::load(&options)?;
-    let access = access::Access::load(&options)?;
-    let audit = Arc::new(audit::Log::load(&options)?);
+    let egress = outbound::egress::Egress::load(&options)?;
+    let storage = storage::Storage::load(&options, &egress)?;
+    let access = access::Access::load(&options, &egress)?;
+    let audit = Arc::new(audit::Log::load(&options, &egress)?);
     let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
     let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
-    let kubelets = http::backend::Kubelets::load(&options)?;
+    let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
     let store = storage.open().await?;
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
         allocator: registry::service::Allocator::default(),
-        clients: outbound::Clients::load(&options)?,
+        clients: outbound::Clients::load(&options, egress)?,
         publisher: crd::Publisher::default(),
         aggregator: aggregator::Aggregator::default(),
         policies: admission::policy::Index::default(),

@@ -128,6 +128,9 @@ pub struct Options {
     /// Whether requests without credentials are those of system:anonymous; they are where nothing is said.
     #[arg(long, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
     pub anonymous_auth: Option<bool>,
+    /// Through which proxies others are reached (EgressSelectorConfiguration).
+    #[arg(long)]
+    pub egress_selector_config_file: Option<PathBuf>,
     #[command(flatten)]
     pub oidc: Oidc,
     /// Issuers of tokens, and who may come without (AuthenticationConfiguration); followed when it changes.

@@ -13,6 +13,7 @@ use store::embedded::{self, Embedded};
 use store::etcd::{self, Etcd, Refusal};
 
 use crate::options::{Backend, Options};
+use crate::outbound::egress::{Dialer, Egress, Network};
 
 /// A store whose flags have been looked at.
 pub enum Storage {
@@ -29,7 +30,7 @@ pub struct Given {
 impl Storage {
     /// # Errors
     /// A flag is missing, or a file that one names cannot be used.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         match options.storage_backend {
             Backend::Embedded => {
                 let dir = options.store_dir.clone().context("--store-dir is needed with the embedded store")?;
@@ -42,6 +43,7 @@ impl Storage {
                 let encrypted = servers.iter().any(|server| server.starts_with("https://"));
                 let how = etcd::Options {
                     tls: encrypted.then_some(tls),
+                    dial: egress.lookup(Network::Etcd).and_then(dial),
                     compact_every: (!every.is_zero()).then_some(every),
                     ..etcd::Options::default()
                 };
@@ -82,6 +84,21 @@ impl Given {
             (Refusal::Ours(_), _, false) => "etcd wants a certificate of its clients: --etcd-certfile, --etcd-keyfile",
         }
     }
+}
+
+/// How etcd is reached, if not directly.
+fn dial(dialer: &Dialer) -> Option<etcd::Dial> {
+    if matches!(dialer, Dialer::Direct) {
+        return None;
+    }
+    let dialer = dialer.clone();
+    Some(etcd::Dial::new(move |host: String, port: u16| {
+        let dialer = dialer.clone();
+        async move {
+            let socket = dialer.dial(&host, port).await.map_err(std::io::Error::other)?;
+            Ok(Box::new(socket) as Box<dyn etcd::Io>)
+        }
+    }))
 }
 
 /// TLS for etcd, as upstream's flags say.

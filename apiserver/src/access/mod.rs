@@ -2,7 +2,7 @@
 
 mod authenticate;
 pub mod authorizers;
-mod file;
+pub mod file;
 pub mod legacy;
 mod notes;
 pub mod oidc;
@@ -30,6 +30,7 @@ use crate::audit::Trail;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
+use crate::outbound::egress::Egress;
 
 /// Keys and authorities.
 pub struct Access {
@@ -48,7 +49,7 @@ pub struct Access {
 impl Access {
     /// # Errors
     /// A file cannot be read or holds no key or certificate.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
         let clients = Clients::load(options)?;
         let path = &options.service_account_signing_key_file;
@@ -66,9 +67,9 @@ impl Access {
             if options.api_audiences.is_empty() { vec![issuer.clone()] } else { options.api_audiences.clone() };
         let verifier = Verifier::new(keys, vec![issuer.clone()], audiences.clone());
         let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
-        let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer))?;
-        let authorizers = authorizers::Authorizers::load(options)?;
-        let token_webhook = token_webhook::TokenWebhook::load(options)?;
+        let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer), egress)?;
+        let authorizers = authorizers::Authorizers::load(options, egress)?;
+        let token_webhook = token_webhook::TokenWebhook::load(options, egress)?;
         Ok(Self { clients, signer, verifier, issuer, audiences, policy, authorizers, issuers, token_webhook, tokens })
     }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::options::Options;
 use crate::outbound::answers::Answers;
+use crate::outbound::egress::{Egress, Network};
 use crate::outbound::reviews::Connection;
 
 /// How long an answer is kept, yes or no.
@@ -40,7 +41,7 @@ impl TokenWebhook {
     ///
     /// # Errors
     /// The file or the version cannot be used.
-    pub fn load(options: &Options) -> anyhow::Result<Option<Self>> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Option<Self>> {
         let flags = &options.token_webhook;
         let Some(path) = &flags.authentication_token_webhook_config_file else { return Ok(None) };
         let version = flags.authentication_token_webhook_version.clone();
@@ -49,7 +50,8 @@ impl TokenWebhook {
             "unsupported authentication webhook version {version:?}, supported versions are \"v1\", \"v1beta1\""
         );
         let ttl = flags.authentication_token_webhook_cache_ttl.unwrap_or(TTL);
-        Ok(Some(Self { connection: Connection::load(path)?, version, ttl, answers: Answers::new(KEPT) }))
+        let connection = Connection::load(path, &egress.dialer(Some(Network::ControlPlane)))?;
+        Ok(Some(Self { connection, version, ttl, answers: Answers::new(KEPT) }))
     }
 
     /// The token's user and the audiences it is good for; `wanted` empty: the server's own, `own`. `None`: it is not known.

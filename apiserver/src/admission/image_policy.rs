@@ -12,6 +12,7 @@ use super::{Attributes, Operation};
 use crate::app::text;
 use crate::http::status::ApiResult;
 use crate::outbound::answers::Answers;
+use crate::outbound::egress::Dialer;
 use crate::outbound::reviews::Connection;
 
 /// So many answers are kept.
@@ -70,7 +71,7 @@ impl ImagePolicy {
         let ttl = |value, default| duration(value, SECOND, (SECOND, 1800 * SECOND), default);
         let (allow_ttl, deny_ttl) = (ttl(file.allow_ttl, 300 * SECOND)?, ttl(file.deny_ttl, 30 * SECOND)?);
         Ok(Self {
-            connection: Connection::load(Path::new(&file.kube_config_file))?.retrying_after(backoff),
+            connection: Connection::load(Path::new(&file.kube_config_file), &Dialer::Direct)?.retrying_after(backoff),
             allow_ttl,
             deny_ttl,
             default_allow: file.default_allow,

@@ -30,6 +30,7 @@ use tokio::sync::Notify;
 use crate::app::{App, text};
 use crate::http::status::ApiResult;
 use crate::outbound::Peer;
+use crate::outbound::egress::Network;
 use crate::registry::follow::{self, Step};
 
 pub const GROUP: &str = "apiregistration.k8s.io";
@@ -68,6 +69,7 @@ impl Remote {
             insecure: spec["insecureSkipTLSVerify"] == true,
             server_name: Some(format!("{name}.{namespace}.svc")),
             identify: true,
+            network: Some(Network::Cluster),
         };
         let port = service.get("port").and_then(Value::as_u64).and_then(|port| u16::try_from(port).ok());
         Some(Self {

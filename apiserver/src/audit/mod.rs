@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::request_info::RequestInfo;
 use crate::options::Options;
+use crate::outbound::egress::{Egress, Network};
 
 use backend::{Backend, Event, Told};
 pub use body::watched;
@@ -83,7 +84,7 @@ impl Log {
     ///
     /// # Errors
     /// The policy or the webhook's kubeconfig cannot be read, or the file not be opened.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let Some(path) = &options.audit_policy_file else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let policy = Policy::parse(&text).with_context(|| format!("use {}", path.display()))?;
@@ -99,7 +100,8 @@ impl Log {
             backends.push(Backend::start("log", target, flags.audit_log_mode, flags.log()?));
         }
         if let Some(path) = &flags.audit_webhook_config_file {
-            let webhook = webhook::Webhook::load(path, flags.audit_webhook_initial_backoff)?;
+            let through = egress.dialer(Some(Network::ControlPlane));
+            let webhook = webhook::Webhook::load(path, flags.audit_webhook_initial_backoff, &through)?;
             let target = backend::Target::Webhook(Box::new(webhook));
             backends.push(Backend::start("webhook", target, flags.audit_webhook_mode, flags.webhook()?));
         }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backend::Event;
 use crate::outbound;
+use crate::outbound::egress::Dialer;
 use crate::outbound::kubeconfig::Server;
 
 /// How long one attempt may take.
@@ -26,8 +27,8 @@ pub struct Webhook {
 impl Webhook {
     /// # Errors
     /// The kubeconfig cannot be read, or names no server that could be asked.
-    pub fn load(path: &Path, backoff: Duration) -> anyhow::Result<Self> {
-        Ok(Self { server: Server::load(path, true)?, backoff })
+    pub fn load(path: &Path, backoff: Duration, through: &Dialer) -> anyhow::Result<Self> {
+        Ok(Self { server: Server::load(path, true, through)?, backoff })
     }
 
     /// Posts events, again and again until they are taken, as often as upstream does.

@@ -7,11 +7,11 @@ use anyhow::Context;
 use auth::trust::{Identity, Trust, client_config};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::app::App;
 use crate::options::Options;
+use crate::outbound::egress::{Dialer, Egress, Network};
 
 const CONNECT: Duration = Duration::from_secs(10);
 
@@ -20,6 +20,7 @@ pub struct Kubelets {
     tls: TlsConnector,
     /// For `https:` backends of `proxy`, whose certificates nobody can check.
     unchecked: TlsConnector,
+    dialer: Dialer,
 }
 
 impl Backend {
@@ -33,7 +34,7 @@ impl Backend {
 impl Kubelets {
     /// # Errors
     /// A file cannot be read or holds no certificate or key.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let read = |path: &Option<std::path::PathBuf>| {
             let read =
                 |path: &std::path::PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
@@ -46,7 +47,8 @@ impl Kubelets {
         // As upstream, kubelets' certificates are checked only when an authority is given for them.
         let trust = authority.as_deref().map_or(Trust::Anyone, Trust::Bundle);
         let connector = |trust, identity| anyhow::Ok(TlsConnector::from(Arc::new(client_config(trust, identity)?)));
-        Ok(Self { tls: connector(trust, identity)?, unchecked: connector(Trust::Anyone, None)? })
+        let (tls, unchecked) = (connector(trust, identity)?, connector(Trust::Anyone, None)?);
+        Ok(Self { tls, unchecked, dialer: egress.dialer(Some(Network::Cluster)) })
     }
 }
 
@@ -77,11 +79,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// # Errors
 /// Nobody listens there, or speaks no TLS where it should; in Go's words.
 pub async fn connect(app: &App, backend: &Backend) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = tokio::time::timeout(CONNECT, TcpStream::connect((backend.host.as_str(), backend.port)))
+    let stream = tokio::time::timeout(CONNECT, app.kubelets.dialer.dial(&backend.host, backend.port))
         .await
         .map_err(|_| anyhow::anyhow!("dial tcp {}:{}: i/o timeout", backend.host, backend.port))?
-        .map_err(|error| anyhow::anyhow!("dial tcp {}:{}: {}", backend.host, backend.port, words(&error)))?;
-    stream.set_nodelay(true)?;
+        .map_err(anyhow::Error::msg)?;
     let connector = match backend.scheme {
         Scheme::Http => return Ok(Box::new(stream)),
         Scheme::Https => &app.kubelets.unchecked,
@@ -91,14 +92,4 @@ pub async fn connect(app: &App, backend: &Backend) -> anyhow::Result<Box<dyn Str
     let stream =
         tokio::time::timeout(CONNECT, connector.connect(name, stream)).await.context("TLS handshake timeout")??;
     Ok(Box::new(stream))
-}
-
-/// A refusal as Go words it.
-fn words(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        std::io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        _ => error.to_string(),
-    }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::egress::Network;
 use super::{Peer, resolve};
 use crate::app::{App, text};
 
@@ -81,7 +82,11 @@ impl ClientConfig {
     #[must_use]
     pub fn peer(&self) -> Peer {
         let (ca_bundle, server_name) = (self.ca_bundle.clone(), self.server_name());
-        Peer { ca_bundle, insecure: false, server_name, identify: false }
+        let network = match &self.endpoint {
+            Endpoint::Url { .. } => Network::ControlPlane,
+            Endpoint::Service { .. } => Network::Cluster,
+        };
+        Peer { ca_bundle, insecure: false, server_name, identify: false, network: Some(network) }
     }
 
     fn server_name(&self) -> Option<String> {

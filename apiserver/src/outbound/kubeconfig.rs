@@ -15,6 +15,7 @@ use http::{Request, Uri};
 use http_body_util::{BodyExt, Limited};
 use serde::Deserialize;
 
+use super::egress::Dialer;
 use super::{Http, Peer, client, explain, plain_client};
 
 /// The largest answer that is read.
@@ -121,13 +122,13 @@ impl Server {
     ///
     /// # Errors
     /// The file cannot be read, or names nothing usable.
-    pub fn load(path: &Path, plain: bool) -> anyhow::Result<Self> {
+    pub fn load(path: &Path, plain: bool, through: &Dialer) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder, plain).with_context(|| format!("use {}", path.display()))
+        Self::parse(&text, folder, plain, through).with_context(|| format!("use {}", path.display()))
     }
 
-    fn parse(text: &str, folder: &Path, plain: bool) -> anyhow::Result<Self> {
+    fn parse(text: &str, folder: &Path, plain: bool, through: &Dialer) -> anyhow::Result<Self> {
         let file: File = serde_saphyr::from_str(text)?;
         let context = named(file.contexts, "context", &file.current)?;
         let cluster = named(file.clusters, "cluster", &context.cluster)?;
@@ -147,12 +148,14 @@ impl Server {
             insecure: cluster.insecure_skip_tls_verify,
             server_name: cluster.tls_server_name,
             identify: false,
+            network: None,
         };
         let certificate = content(folder, user.client_certificate_data.as_deref(), user.client_certificate.as_deref())?;
         let key = content(folder, user.client_key_data.as_deref(), user.client_key.as_deref())?;
         let identity = certificate.as_deref().zip(key.as_deref());
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
-        let http = if plain { plain_client(&peer, identity)? } else { client(&peer, identity)? };
+        let connect = if plain { plain_client } else { client };
+        let http = connect(&peer, identity, through.clone())?;
         Ok(Self { url, http, address, credentials: user.credentials(folder)? })
     }
 
@@ -181,7 +184,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str, plain: bool) -> Result<Server, String> {
-        Server::parse(text, Path::new("."), plain).map_err(|error| format!("{error:#}"))
+        Server::parse(text, Path::new("."), plain, &Dialer::Direct).map_err(|error| format!("{error:#}"))
     }
 
     #[test]

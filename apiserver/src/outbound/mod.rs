@@ -2,11 +2,12 @@
 //! reused and each is trusted by its own authorities; all of it is bounded.
 //!
 //! ```text
-//!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls
+//!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls ──> egress
 //! ```
 
 pub mod answers;
 mod config;
+pub mod egress;
 pub mod kubeconfig;
 pub mod resolve;
 pub mod reviews;
@@ -27,7 +28,6 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -35,6 +35,7 @@ use serde_json::Value;
 use crate::app::App;
 use crate::options::Options;
 use auth::trust::{Identity, Trust};
+use egress::{Connector, Dialer, Egress, Network};
 
 /// So many clients are kept; the one used longest ago goes first.
 const CLIENTS: usize = 64;
@@ -49,7 +50,7 @@ const DOCUMENT: usize = 1024 * 1024;
 const REDIRECTIONS: usize = 10;
 
 /// A client with its pool of connections; cloning it shares them.
-pub type Http = Client<HttpsConnector<HttpConnector>, Body>;
+pub type Http = Client<HttpsConnector<Connector>, Body>;
 
 /// Who is called, and how this server tells one from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +63,8 @@ pub struct Peer {
     pub server_name: Option<String>,
     /// Show the front proxy's certificate.
     pub identify: bool,
+    /// Where it is; none: directly.
+    pub network: Option<Network>,
 }
 
 /// Why a call failed, in Go's words, which users know from upstream.
@@ -80,6 +83,7 @@ pub struct Clients {
     pool: Mutex<Pool>,
     /// The front proxy's certificate and key.
     identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub egress: Egress,
 }
 
 #[derive(Default)]
@@ -91,13 +95,13 @@ struct Pool {
 impl Clients {
     /// # Errors
     /// `--proxy-client-cert-file` or `--proxy-client-key-file` cannot be read.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: Egress) -> anyhow::Result<Self> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
         let identity = match (&options.proxy_client_cert_file, &options.proxy_client_key_file) {
             (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
             _ => None,
         };
-        Ok(Self { pool: Mutex::default(), identity })
+        Ok(Self { pool: Mutex::default(), identity, egress })
     }
 
     /// The client for a peer.
@@ -114,7 +118,7 @@ impl Clients {
         }
         let identity = self.identity.as_ref().filter(|_| peer.identify);
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
-        let client = client(peer, identity)?;
+        let client = client(peer, identity, self.egress.dialer(peer.network))?;
         if pool.by_peer.len() >= CLIENTS {
             let oldest = pool.by_peer.iter().min_by_key(|(_, (_, used))| *used).map(|(peer, _)| peer.clone());
             oldest.and_then(|peer| pool.by_peer.remove(&peer));
@@ -128,16 +132,16 @@ impl Clients {
 ///
 /// # Errors
 /// The authorities or the identity cannot be used.
-pub fn client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
-    connect(peer, identity, |builder| builder.https_only())
+pub fn client(peer: &Peer, identity: Option<Identity<'_>>, dialer: Dialer) -> anyhow::Result<Http> {
+    connect(peer, identity, dialer, |builder| builder.https_only())
 }
 
 /// A client for one peer, to whom one may also speak without TLS.
 ///
 /// # Errors
 /// Its authorities, or the identity, cannot be used.
-pub fn plain_client(peer: &Peer, identity: Option<Identity<'_>>) -> anyhow::Result<Http> {
-    connect(peer, identity, |builder| builder.https_or_http())
+pub fn plain_client(peer: &Peer, identity: Option<Identity<'_>>, dialer: Dialer) -> anyhow::Result<Http> {
+    connect(peer, identity, dialer, |builder| builder.https_or_http())
 }
 
 type Builder<State> = hyper_rustls::HttpsConnectorBuilder<State>;
@@ -145,13 +149,11 @@ type Builder<State> = hyper_rustls::HttpsConnectorBuilder<State>;
 fn connect(
     peer: &Peer,
     identity: Option<Identity<'_>>,
+    dialer: Dialer,
     schemes: impl FnOnce(
         Builder<hyper_rustls::builderstates::WantsSchemes>,
     ) -> Builder<hyper_rustls::builderstates::WantsProtocols1>,
 ) -> anyhow::Result<Http> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
     let trust = if peer.insecure { Trust::Anyone } else { Trust::of(&peer.ca_bundle) };
     let tls = auth::trust::client_config(trust, identity)?;
     let builder = schemes(hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls));
@@ -164,7 +166,7 @@ fn connect(
         None => builder,
     };
     // As upstream, HTTP/1.1 alone: many backends behind one address share the load only so.
-    let connector = builder.enable_http1().wrap_connector(tcp);
+    let connector = builder.enable_http1().wrap_connector(Connector::new(dialer));
     Ok(Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)

@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::RETRY_AFTER;
 use serde_json::Value;
 
+use super::egress::Dialer;
 use super::kubeconfig::Server;
 
 /// Upstream's back-off: five attempts, half a second, half as much again each time.
@@ -24,8 +25,8 @@ impl Connection {
     ///
     /// # Errors
     /// It cannot be read, names nothing usable, or its server is not reached by https.
-    pub fn load(path: &Path) -> anyhow::Result<Self> {
-        Ok(Self { server: Server::load(path, false)?, first_delay: FIRST_DELAY })
+    pub fn load(path: &Path, through: &Dialer) -> anyhow::Result<Self> {
+        Ok(Self { server: Server::load(path, false, through)?, first_delay: FIRST_DELAY })
     }
 
     /// The same, waiting so long before the second attempt.

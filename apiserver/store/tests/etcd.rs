@@ -65,7 +65,7 @@ impl Server {
     async fn connect_as(&self, tls: Option<Tls>) -> anyhow::Result<Etcd> {
         let endpoint = format!("{}://127.0.0.1:{}", self.scheme, self.ports[0]);
         let patience = Duration::from_secs(if self.scheme == "http" { 30 } else { 3 });
-        Etcd::connect(&[endpoint], Options { tls, patience, compact_every: None }).await
+        Etcd::connect(&[endpoint], Options { tls, patience, compact_every: None, ..Options::default() }).await
     }
 
     fn kill(&mut self) {

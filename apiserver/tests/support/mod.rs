@@ -4,12 +4,13 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 #[path = "../../examples/dev_cluster/pki.rs"]
-mod pki;
+pub mod pki;
 
 pub mod hook;
 pub mod issuer;
 pub mod raw;
 mod tls;
+pub mod tunnel;
 
 use std::io::Write;
 use std::net::TcpListener;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::access::file::{Shape, decode};
+use crate::access::file::{GROUP, Shape, decode};
 use crate::options::Options;
 
 /// Upstream's defaults of TTLs, in the file and of the flags.
@@ -102,7 +102,7 @@ impl Configuration {
     /// It is no such configuration, or has unknown fields.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let versions = ["v1", "v1beta1", "v1alpha1"];
-        let mut this: Self = decode(text, "AuthorizationConfiguration", &versions, &CONFIGURATION)?;
+        let mut this: Self = decode(text, (GROUP, "AuthorizationConfiguration"), &versions, &CONFIGURATION)?;
         for webhook in this.authorizers.iter_mut().filter_map(|authorizer| authorizer.webhook.as_mut()) {
             for (ttl, default) in
                 [(&mut webhook.authorized_ttl, AUTHORIZED_TTL), (&mut webhook.unauthorized_ttl, UNAUTHORIZED_TTL)]

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::file::{Changes, aggregate};
 use crate::app::App;
 use crate::options::Options;
+use crate::outbound::egress::Egress;
 use config::Configuration;
 use webhook::Webhook;
 
@@ -66,7 +67,11 @@ pub struct Authorizers {
     text: String,
 }
 
-fn build(configuration: &Configuration, policies: Option<&Arc<Policies>>) -> anyhow::Result<Vec<Authorizer>> {
+fn build(
+    configuration: &Configuration,
+    policies: Option<&Arc<Policies>>,
+    egress: &Egress,
+) -> anyhow::Result<Vec<Authorizer>> {
     let errors = validate::check(configuration);
     anyhow::ensure!(errors.is_empty(), "{}", aggregate(&errors));
     let mut chain = Vec::new();
@@ -83,7 +88,7 @@ fn build(configuration: &Configuration, policies: Option<&Arc<Policies>>) -> any
             ("ABAC", Some(policies)) => Authorizer::Abac(policies.clone()),
             ("AlwaysAllow", _) => Authorizer::AlwaysAllow,
             ("AlwaysDeny", _) => Authorizer::AlwaysDeny,
-            ("Webhook", _) => Authorizer::Webhook(Box::new(Webhook::new(authorizer)?)),
+            ("Webhook", _) => Authorizer::Webhook(Box::new(Webhook::new(authorizer, egress)?)),
             (kind, _) => {
                 anyhow::bail!("authorizer type {kind} is not allowed if it was not enabled at initial server startup")
             }
@@ -107,7 +112,7 @@ impl Authorizers {
     ///
     /// # Errors
     /// The file cannot be read, or what they say makes no sense.
-    pub fn load(options: &Options) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let (configuration, text) = match &options.authorization_config {
             None => (Configuration::of_flags(options)?, String::new()),
             Some(path) => {
@@ -122,7 +127,7 @@ impl Authorizers {
         let abac = configuration.authorizers.iter().any(|authorizer| authorizer.kind == "ABAC");
         let file = options.authorization.authorization_policy_file.as_deref().unwrap_or(Path::new(""));
         let policies = if abac { Some(Arc::new(policies(file)?)) } else { None };
-        let chain = build(&configuration, policies.as_ref())?;
+        let chain = build(&configuration, policies.as_ref(), egress)?;
         Ok(Self { chain: ArcSwap::from_pointee(chain), policies, text })
     }
 
@@ -246,7 +251,9 @@ async fn reload(app: &App, path: &Path, seen: &mut String) {
         return;
     }
     let authorizers = &app.access.authorizers;
-    match parse(&text).and_then(|configuration| build(&configuration, authorizers.policies.as_ref())) {
+    match parse(&text)
+        .and_then(|configuration| build(&configuration, authorizers.policies.as_ref(), &app.clients.egress))
+    {
         Ok(chain) => {
             authorizers.chain.store(Arc::new(chain));
             tracing::info!("reloaded authorization config");

@@ -7,6 +7,7 @@ use super::webhook::{shown, spec};
 use super::{Asked, build, parse, validate};
 use crate::access::file::aggregate;
 use crate::options::Options;
+use crate::outbound::egress::Egress;
 
 fn text(authorizers: &Value) -> String {
     json!({ "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthorizationConfiguration", "authorizers": authorizers })
@@ -98,7 +99,11 @@ fn configurations() {
         assert_eq!(wrong(&authorizers), expected, "{authorizers}");
     }
     let refused = |authorizers: Value| {
-        parse(&text(&authorizers)).and_then(|configuration| build(&configuration, None)).err().unwrap().to_string()
+        parse(&text(&authorizers))
+            .and_then(|configuration| build(&configuration, None, &Egress::default()))
+            .err()
+            .unwrap()
+            .to_string()
     };
     assert_eq!(
         refused(json!([{ "type": "RBAC", "name": "x" }])),
@@ -118,7 +123,7 @@ fn flags() {
     };
     let names = |more: &[&str]| {
         let configuration = of(more).unwrap();
-        assert!(build(&configuration, None).is_ok());
+        assert!(build(&configuration, None, &Egress::default()).is_ok());
         configuration.authorizers.into_iter().map(|authorizer| authorizer.name).collect::<Vec<_>>()
     };
     assert_eq!(names(&[]), ["node", "rbac"]);

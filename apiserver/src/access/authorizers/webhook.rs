@@ -13,6 +13,7 @@ use super::validate::{self, Condition};
 use super::{Asked, Outcome};
 use crate::access::file::aggregate;
 use crate::outbound::answers::Answers;
+use crate::outbound::egress::{Egress, Network};
 use crate::outbound::reviews::Connection;
 
 /// So many answers are kept.
@@ -40,13 +41,14 @@ impl Webhook {
     ///
     /// # Errors
     /// It cannot be used.
-    pub fn new(authorizer: &config::Authorizer) -> anyhow::Result<Self> {
+    pub fn new(authorizer: &config::Authorizer, egress: &Egress) -> anyhow::Result<Self> {
         let configuration = authorizer.webhook.clone().context("a webhook is required when type=Webhook")?;
         let file = configuration.connection_info.kube_config_file.as_deref();
         let file = file.context("a webhook's connectionInfo must be of type KubeConfigFile")?;
         let conditions = validate::compile(&configuration.match_conditions, &Path::default())
             .map_err(|errors| anyhow::anyhow!(aggregate(&errors)))?;
-        Ok(Self { connection: Connection::load(file)?, configuration, conditions, answers: Answers::new(KEPT) })
+        let connection = Connection::load(file, &egress.dialer(Some(Network::ControlPlane)))?;
+        Ok(Self { connection, configuration, conditions, answers: Answers::new(KEPT) })
     }
 
     /// What the server says; or, where it cannot be asked, what the failure policy does.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use serde::Deserialize;
 
-use crate::access::file::{Shape, decode};
+use crate::access::file::{GROUP, Shape, decode};
 use crate::options::Options;
 
 /// `issuer.audienceMatchPolicy`: one of several audiences is enough.
@@ -139,7 +139,7 @@ impl Configuration {
     /// # Errors
     /// It is no such configuration, or has unknown fields.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        decode(text, "AuthenticationConfiguration", &["v1", "v1beta1", "v1alpha1"], &CONFIGURATION)
+        decode(text, (GROUP, "AuthenticationConfiguration"), &["v1", "v1beta1", "v1alpha1"], &CONFIGURATION)
     }
 
     /// What the `--oidc-*` flags come to.

@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::file::{Changes, aggregate};
 use crate::app::App;
 use crate::options::Options;
+use crate::outbound::egress::{Egress, Network};
 use config::{Anonymous, Configuration};
 use issuer::Issuer;
 
@@ -52,8 +53,21 @@ pub struct Issuers {
     disallowed: Vec<String>,
 }
 
-fn build(configuration: &Configuration, algorithms: &[String], disallowed: &[String]) -> Result<Set, String> {
+fn build(
+    configuration: &Configuration,
+    algorithms: &[String],
+    disallowed: &[String],
+    egress: &Egress,
+) -> Result<Set, String> {
     let compiled = validate::compile(configuration, disallowed).map_err(|errors| aggregate(&errors))?;
+    for kind in compiled.iter().map(|compiled| &compiled.issuer.egress_selector_type).filter(|kind| !kind.is_empty()) {
+        if !egress.configured {
+            return Err(format!("oidc: egress lookup required with egress selector type {kind:?}"));
+        }
+        if Network::parse(kind).and_then(|network| egress.lookup(network)).is_none() {
+            return Err(format!("oidc: egress lookup for {kind:?} is not configured"));
+        }
+    }
     let issuers = compiled.into_iter().map(|compiled| Issuer::new(compiled, algorithms.to_vec())).collect();
     Ok(Set { issuers, stop: CancellationToken::new() })
 }
@@ -67,7 +81,7 @@ impl Issuers {
     ///
     /// # Errors
     /// The file cannot be read, or what it says makes no sense.
-    pub fn load(options: &Options, disallowed: &[String]) -> anyhow::Result<Self> {
+    pub fn load(options: &Options, disallowed: &[String], egress: &Egress) -> anyhow::Result<Self> {
         let mut configuration = Configuration::of_flags(options)?;
         let mut text = String::new();
         let mut algorithms = options.oidc.oidc_signing_algs.clone();
@@ -88,7 +102,7 @@ impl Issuers {
             let why = "--anonymous-auth flag cannot be set when anonymous field is configured in authentication configuration file";
             anyhow::bail!("{}", field::Error::forbidden(&field::Path::new("anonymous"), why));
         }
-        let set = build(&configuration, &algorithms, disallowed)
+        let set = build(&configuration, &algorithms, disallowed, egress)
             .map_err(|why| anyhow::anyhow!("invalid authentication configuration: {why}"))?;
         let anonymous = configuration.anonymous;
         Ok(Self { current: ArcSwap::from_pointee(set), anonymous, text, disallowed: disallowed.to_vec() })
@@ -155,7 +169,7 @@ async fn reload(app: &Arc<App>, path: &Path, settled: &mut String) {
             let why = "changed from initial configuration file";
             return Err(field::Error::forbidden(&field::Path::new("anonymous"), why).to_string());
         }
-        build(&configuration, &all_algorithms(), &issuers.disallowed)
+        build(&configuration, &all_algorithms(), &issuers.disallowed, &app.clients.egress)
     });
     let set = match built {
         Ok(set) => set,

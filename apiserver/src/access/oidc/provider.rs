@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::config;
 use crate::app::App;
+use crate::outbound::egress::Network;
 use crate::outbound::{Peer, fetch};
 
 /// How often a provider that does not answer is asked again.
@@ -201,11 +202,12 @@ impl Provider {
     }
 }
 
-/// How servers of an issuer's are known: by the authorities it was configured with.
+/// How servers of an issuer's are reached and known: in the network and by the authorities it was configured with.
 #[must_use]
 pub fn peer(issuer: &config::Issuer) -> Peer {
     let ca_bundle = issuer.certificate_authority.clone().into_bytes();
-    Peer { ca_bundle, insecure: false, server_name: None, identify: false }
+    let network = Network::parse(&issuer.egress_selector_type);
+    Peer { ca_bundle, insecure: false, server_name: None, identify: false, network }
 }
 
 /// How long an answer may be kept, by its `Cache-Control`.

@@ -11,7 +11,7 @@
 //! ```
 
 use super::pong::LatePongs;
-use super::{FIRST_RETRY, Tls};
+use super::{Dial, FIRST_RETRY, Io, Tls};
 use anyhow::Context as _;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -50,7 +50,15 @@ const PING: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs
 const WINDOWS: (u32, u32) = (2 << 20, 8 << 20);
 
 /// Plain for `http`, encrypted for `https`.
-type Socket = LatePongs<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+type Socket = LatePongs<Either<Base, Box<TlsStream<Base>>>>;
+/// Our own, or one that was dialled for us.
+type Base = Either<TcpStream, Box<dyn Io>>;
+
+/// How members are connected to.
+struct How {
+    tls: Option<TlsConnector>,
+    dial: Option<Dial>,
+}
 
 /// Where a member listens.
 #[derive(Clone, Debug)]
@@ -74,12 +82,18 @@ impl Address {
         Ok(Self { scheme, authority, port })
     }
 
-    async fn connect(&self, tls: Option<&TlsConnector>) -> anyhow::Result<(SendRequest<Bytes>, Connection<Socket>)> {
+    async fn connect(&self, how: &How) -> anyhow::Result<(SendRequest<Bytes>, Connection<Socket>)> {
         // An IPv6 address stands in brackets here.
         let host = self.authority.host().trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, self.port)).await?;
-        stream.set_nodelay(true)?;
-        let stream = match tls.filter(|_| self.scheme == Scheme::HTTPS) {
+        let stream = match &how.dial {
+            None => {
+                let stream = TcpStream::connect((host, self.port)).await?;
+                stream.set_nodelay(true)?;
+                Base::Left(stream)
+            }
+            Some(Dial(dial)) => Base::Right(dial(host.to_owned(), self.port).await?),
+        };
+        let stream = match how.tls.as_ref().filter(|_| self.scheme == Scheme::HTTPS) {
             Some(tls) => {
                 let name = ServerName::try_from(host.to_owned())?;
                 Either::Right(Box::new(tls.connect(name, stream).await?))
@@ -163,6 +177,7 @@ pub(super) struct Members {
 pub(super) fn open(
     endpoints: &[String],
     tls: Option<Tls>,
+    dial: Option<Dial>,
 ) -> anyhow::Result<(etcd_client::Channel, Members, Vec<JoinHandle<()>>)> {
     anyhow::ensure!(!endpoints.is_empty(), "no address of etcd is given");
     let tls = tls.map(|mut tls| {
@@ -180,7 +195,8 @@ pub(super) fn open(
     };
     let all: Arc<[Member]> = endpoints.iter().map(member).collect::<anyhow::Result<_>>()?;
     let members = Members { all, next: Arc::default(), changed: watch::Sender::new(()) };
-    let keepers = (0..members.all.len()).map(|index| tokio::spawn(members.clone().keep(index, tls.clone()))).collect();
+    let how = Arc::new(How { tls, dial });
+    let keepers = (0..members.all.len()).map(|index| tokio::spawn(members.clone().keep(index, how.clone()))).collect();
     let callers = members.clone();
     let service = tower::service_fn(move |request| -> BoxFuture<'static, Result<Response<Body>, tower::BoxError>> {
         let members = callers.clone();
@@ -191,11 +207,11 @@ pub(super) fn open(
 
 impl Members {
     /// Keeps a member's connection for ever.
-    async fn keep(self, index: usize, tls: Option<TlsConnector>) {
+    async fn keep(self, index: usize, how: Arc<How>) {
         let Member { address, line, refusal } = &self.all[index];
         let mut pause = FIRST_RETRY;
         loop {
-            let why = match tokio::time::timeout(CONNECT, address.connect(tls.as_ref())).await {
+            let why = match tokio::time::timeout(CONNECT, address.connect(&how)).await {
                 Ok(Ok((sender, connection))) => {
                     pause = FIRST_RETRY;
                     *line.lock() = Line::Up(sender);

@@ -28,10 +28,13 @@ use convert::{failure, item, prefix_end, revision_of};
 use etcd_client::{
     Client, Compare, CompareOp, GetOptions, GetResponse, KvClient, PutOptions, Txn, TxnOp, TxnOpResponse,
 };
+use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// etcd's default limit of a request.
 const VALUE_LIMIT: usize = 1536 * 1024;
@@ -46,11 +49,38 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// Whom to trust behind an `https` endpoint, and who we are there.
 pub type Tls = Arc<tokio_rustls::rustls::ClientConfig>;
 
+/// Bytes both ways.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+type Dialled = BoxFuture<'static, io::Result<Box<dyn Io>>>;
+
+/// Makes a connection to host and port.
+#[derive(Clone)]
+pub struct Dial(Arc<dyn Fn(String, u16) -> Dialled + Send + Sync>);
+
+impl Dial {
+    pub fn new<F>(dial: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<Box<dyn Io>>> + Send + 'static,
+    {
+        Self(Arc::new(move |host, port| Box::pin(dial(host, port))))
+    }
+}
+
+impl std::fmt::Debug for Dial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Dial")
+    }
+}
+
 /// How to use an etcd.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// For `https` endpoints; HTTP/2 is asked for whatever it says.
     pub tls: Option<Tls>,
+    /// How connections are made, if not by TCP alone.
+    pub dial: Option<Dial>,
     /// How long to wait for etcd when it is still starting.
     pub patience: Duration,
     /// How often everything older than this is compacted (upstream: 5 min); `None`: someone else does it.
@@ -59,7 +89,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { tls: None, patience: Duration::from_secs(30), compact_every: Some(Duration::from_secs(300)) }
+        Self { tls: None, dial: None, patience: Duration::from_secs(30), compact_every: Some(Duration::from_secs(300)) }
     }
 }
 
@@ -80,7 +110,7 @@ impl Etcd {
     /// fault, which is not waited for.
     pub async fn connect(endpoints: &[String], options: Options) -> anyhow::Result<Self> {
         let begin = Instant::now();
-        let (channel, members, mut tasks) = channel::open(endpoints, options.tls)?;
+        let (channel, members, mut tasks) = channel::open(endpoints, options.tls, options.dial)?;
         let client = Client::from_channel(channel, None).await.context("connect to etcd")?;
         let mut retry = FIRST_RETRY;
         let revision = loop {
