@@ -1,21 +1,26 @@
 //! `/logs/`: the files of the node's /var/log, as upstream's file server shows them (`ServeLogs`, Go's
-//! `http.FileServer`): a folder is a page of links, a file is its bytes.
+//! `http.FileServer`): a folder is a page of links, a file is its bytes, or those of them that the client wants.
 
+use std::io::SeekFrom;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
-use futures::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
-use http::{HeaderValue, Response, StatusCode};
-use tokio::io::AsyncReadExt;
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LAST_MODIFIED, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
+use super::ranges::{Piece, Wanted, date, wanted};
 use super::{Body, decode, streamed, text};
 
 /// How much of a file tells what it is.
 const SNIFFED: u64 = 512;
 
 /// Answers a request for `path`, the escaped path below `/logs`, with what is below `root`.
-pub async fn serve(root: &Path, path: &str) -> Response<Body> {
+pub async fn serve(root: &Path, path: &str, headers: &HeaderMap) -> Response<Body> {
     let Some(relative) = clean(path) else { return text(StatusCode::BAD_REQUEST, "invalid URL path\n") };
     let at = root.join(&relative);
     match tokio::fs::metadata(&at).await {
@@ -24,18 +29,16 @@ pub async fn serve(root: &Path, path: &str) -> Response<Body> {
             let name = path.rsplit('/').next().unwrap_or_default();
             moved(&format!("{}/", if name.is_empty() { "logs" } else { name }))
         }
-        Ok(found) if found.is_dir() => match listing(&at) {
-            Ok(page) => html(page),
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "Error reading directory\n"),
+        // Reading a folder blocks, and it may be a large one.
+        Ok(found) if found.is_dir() => match tokio::task::spawn_blocking(move || listing(&at)).await {
+            Ok(Ok(page)) => html(page),
+            Ok(Err(_)) | Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "Error reading directory\n"),
         },
         Ok(_) if path.ends_with('/') => {
             let name = relative.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             moved(&format!("../{}", escape(&name)))
         }
-        Ok(found) => match file(&at, found.len()).await {
-            Ok(response) => response,
-            Err(error) => refused(&error),
-        },
+        Ok(_) => file(&at, headers).await.unwrap_or_else(|error| refused(&error)),
         Err(error) => refused(&error),
     }
 }
@@ -117,17 +120,100 @@ fn plain(name: &str) -> String {
     name.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
 }
 
-async fn file(path: &Path, length: u64) -> std::io::Result<Response<Body>> {
-    let mut head = Vec::new();
-    tokio::fs::File::open(path).await?.take(SNIFFED).read_to_end(&mut head).await?;
+async fn file(path: &Path, asked: &HeaderMap) -> std::io::Result<Response<Body>> {
+    use std::os::unix::fs::MetadataExt;
+    let mut file = File::open(path).await?;
+    let found = file.metadata().await?;
     // A log that grows meanwhile ends where it was said to.
-    let bytes = tokio::fs::File::open(path).await?.take(length);
-    let mut response = streamed(ReaderStream::new(bytes).boxed());
+    let (size, modified) = (found.len(), found.mtime());
+    let mut head = Vec::new();
+    (&mut file).take(SNIFFED).read_to_end(&mut head).await?;
     let kind = if is_text(&head) { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CONTENT_LENGTH, length.into());
+    let (code, kind, range, parts) = match wanted(asked, size, modified) {
+        Wanted::Whole => (StatusCode::OK, kind.to_owned(), None, vec![Part::File(Piece { start: 0, length: size })]),
+        Wanted::Pieces(pieces) => match pieces[..] {
+            [piece] => (StatusCode::PARTIAL_CONTENT, kind.to_owned(), Some(piece.of(size)), vec![Part::File(piece)]),
+            _ => {
+                let boundary = uuid::Uuid::new_v4().simple().to_string();
+                let parts = several(&pieces, size, kind, &boundary);
+                (StatusCode::PARTIAL_CONTENT, format!("multipart/byteranges; boundary={boundary}"), None, parts)
+            }
+        },
+        Wanted::Nothing(code) => {
+            let mut response = text(code, "");
+            response.headers_mut().remove(CONTENT_TYPE);
+            set(&mut response, LAST_MODIFIED, &date(modified));
+            return Ok(response);
+        }
+        Wanted::Wrong(why, told) => {
+            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, format!("{why}\n"));
+            if told {
+                set(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
+            }
+            return Ok(response);
+        }
+    };
+    let length: u64 = parts.iter().map(Part::length).sum();
+    let file = Arc::new(file);
+    let body = stream::iter(parts).then(move |part| read(file.clone(), part)).try_flatten();
+    let mut response = streamed(body);
+    *response.status_mut() = code;
+    set(&mut response, CONTENT_TYPE, &kind);
+    set(&mut response, ACCEPT_RANGES, "bytes");
+    set(&mut response, LAST_MODIFIED, &date(modified));
+    if let Some(range) = range {
+        set(&mut response, CONTENT_RANGE, &range);
+    }
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
     Ok(response)
+}
+
+/// The bytes of a part. They share where the file is read, and are read one after the other.
+async fn read(file: Arc<File>, part: Part) -> std::io::Result<BoxStream<'static, std::io::Result<Bytes>>> {
+    match part {
+        Part::Text(text) => Ok(stream::iter([Ok(text)]).boxed()),
+        Part::File(Piece { start, length }) => {
+            let mut file = file.try_clone().await?;
+            file.seek(SeekFrom::Start(start)).await?;
+            Ok(ReaderStream::new(file.take(length)).boxed())
+        }
+    }
+}
+
+fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    // Numbers, dates and kinds of our own.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// What an answer is put together from.
+enum Part {
+    Text(Bytes),
+    File(Piece),
+}
+
+impl Part {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Text(text) => text.len() as u64,
+            Self::File(piece) => piece.length,
+        }
+    }
+}
+
+/// Several pieces, each with a head of its own (RFC 9110, 14.6).
+fn several(pieces: &[Piece], size: u64, kind: &str, boundary: &str) -> Vec<Part> {
+    let mut parts = Vec::with_capacity(2 * pieces.len() + 1);
+    let mut before = "";
+    for piece in pieces {
+        let range = piece.of(size);
+        let head = format!("{before}--{boundary}\r\nContent-Range: {range}\r\nContent-Type: {kind}\r\n\r\n");
+        parts.extend([Part::Text(head.into()), Part::File(*piece)]);
+        before = "\r\n";
+    }
+    parts.push(Part::Text(format!("\r\n--{boundary}--\r\n").into()));
+    parts
 }
 
 /// No control characters but those of text: what Go's sniffing calls text where nothing else is known.
@@ -137,12 +223,13 @@ fn is_text(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::header::{IF_MODIFIED_SINCE, RANGE};
     use http_body_util::BodyExt;
 
     use super::*;
 
     async fn get(root: &Path, path: &str) -> (u16, String, String) {
-        let response = serve(root, path).await;
+        let response = serve(root, path, &HeaderMap::new()).await;
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let told = [header(LOCATION), header(CONTENT_TYPE)].into_iter().find(|text| !text.is_empty());
         let (code, told) = (response.status().as_u16(), told.unwrap_or_default().to_owned());
@@ -178,5 +265,39 @@ mod tests {
         for (path, (code, told, body)) in cases {
             assert_eq!(get(root.path(), path).await, (code, told.to_owned(), body.to_owned()), "{path}");
         }
+    }
+    #[tokio::test]
+    async fn a_client_gets_the_bytes_it_wants() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("a.log"), "0123456789").unwrap();
+        let ask = async |name: HeaderName, value: &str| {
+            let headers = HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())]);
+            let (head, body) = serve(root.path(), "/a.log", &headers).await.into_parts();
+            let body = body.collect().await.expect("a body").to_bytes();
+            let header = |name| head.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap().to_owned());
+            let length = header(CONTENT_LENGTH).map(|length| length.parse::<usize>().unwrap());
+            assert!(length.is_none_or(|length| length == body.len()), "{value}: {length:?}");
+            let (range, kind) = (header(CONTENT_RANGE).unwrap_or_default(), header(CONTENT_TYPE).unwrap_or_default());
+            (head.status.as_u16(), range, kind, String::from_utf8(body.to_vec()).unwrap(), header(LAST_MODIFIED))
+        };
+        let plain = "text/plain; charset=utf-8";
+        for (range, (code, told, body)) in [
+            ("bytes=2-4", (206, "bytes 2-4/10", "234")),
+            ("bytes=-2", (206, "bytes 8-9/10", "89")),
+            ("bytes=7-99", (206, "bytes 7-9/10", "789")),
+            ("bytes=10-", (416, "bytes */10", "invalid range: failed to overlap\n")),
+            ("bytes=x", (416, "", "invalid range\n")),
+        ] {
+            let got = ask(RANGE, range).await;
+            assert_eq!((got.0, &*got.1, &*got.2, &*got.3), (code, told, plain, body), "{range}");
+        }
+        let (code, _, kind, body, modified) = ask(RANGE, "bytes=0-1,-1").await;
+        let boundary = kind.strip_prefix("multipart/byteranges; boundary=").expect("several parts");
+        let part = |range: &str, bytes: &str| {
+            format!("--{boundary}\r\nContent-Range: bytes {range}/10\r\nContent-Type: {plain}\r\n\r\n{bytes}\r\n")
+        };
+        assert_eq!((code, body), (206, format!("{}{}--{boundary}--\r\n", part("0-1", "01"), part("9-9", "9"))));
+        let (code, _, kind, body, again) = ask(IF_MODIFIED_SINCE, modified.as_deref().unwrap()).await;
+        assert_eq!((code, &*kind, &*body, again), (304, "", "", modified));
     }
 }

@@ -4,6 +4,7 @@
 mod access;
 mod files;
 mod logs;
+mod ranges;
 mod reports;
 mod streams;
 
@@ -96,7 +97,8 @@ async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>
             with(registry, namespace, pod, |view| streams::port_forward(&view, &query, request))
         }
         ["logs", ..] if reads => {
-            files::serve(Path::new("/var/log"), path.strip_prefix("/logs").unwrap_or_default()).await
+            let below = path.strip_prefix("/logs").unwrap_or_default();
+            files::serve(Path::new("/var/log"), below, request.headers()).await
         }
         ["logs", ..] => text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed"),
         ["run", namespace, pod, container] => match registry.get(namespace, pod) {
