@@ -209,13 +209,14 @@ fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
     out
 }
 
-/// Whether the model declares everything a configuration sets; the text is upstream's, of an error without a code.
+/// Whether the model declares everything a configuration sets, and as it sets it; the text is upstream's, of an error without a
+/// code.
 ///
 /// # Errors
-/// The fields that are not declared.
+/// The fields that are not declared, or are of another type, or the lists whose items cannot be told apart.
 pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
     match typed::undeclared(config, &schema.root).as_slice() {
-        [] => Ok(()),
+        [] => typed::check(config, &schema.root).map_err(|error| typed_error(config, &error)),
         [only] => Err(typed_error(config, only)),
         several => Err(typed_error(config, &format!("errors:\n  {}", several.join("\n  ")))),
     }
@@ -303,9 +304,15 @@ fn renew_last_applied(merged: &mut Value, config: &Value) {
 fn typed_error(config: &Value, error: &str) -> String {
     let text = |pointer: &str| config.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
-    let slash = if namespace.is_empty() { "" } else { "/" };
-    let (version, kind) = (text("/apiVersion"), text("/kind"));
-    format!("failed to create typed patch object ({namespace}{slash}{name}; {version}, Kind={kind}): {error}")
+    let kind = group_version_kind(text("/apiVersion"), text("/kind"));
+    format!("failed to create typed patch object ({namespace}/{name}; {kind}): {error}")
+}
+
+/// `apps/v1, Kind=Deployment`, and `/v1, Kind=Pod` (upstream's `GroupVersionKind.String`).
+#[must_use]
+pub fn group_version_kind(api_version: &str, kind: &str) -> String {
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!("{slash}{api_version}, Kind={kind}")
 }
 
 #[cfg(test)]

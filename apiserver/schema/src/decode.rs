@@ -5,8 +5,12 @@
 //! pruned here (its `metadata` is checked); its types are the validator's business.
 
 mod document;
+mod restore;
+mod syntax;
 mod walk;
-pub(crate) use walk::zero;
+pub use restore::restore_error;
+pub use syntax::error as syntax_error;
+pub(crate) use walk::{go_kind, zero};
 
 use serde_json::Value;
 
@@ -64,6 +68,45 @@ pub enum DecodeError {
     Type(String),
     #[error("strict decoding error: {}", .0.join(", "))]
     Strict(Vec<String>),
+}
+
+/// What Go's decoder says of a value of another shape than `wanted`.
+#[must_use]
+pub fn unfit(found: &Value, wanted: &str) -> String {
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", go_kind(found))
+}
+
+/// What a document says it is: its apiVersion and kind, each empty where it says nothing.
+///
+/// # Errors
+/// In upstream's words (`json.SimpleMetaFactory.Interpret`), for a document that cannot say it.
+pub fn interpret(value: &Value) -> Result<(&str, &str), String> {
+    const FIELDS: &str =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let wrong =
+        |what: String| Err(format!("couldn't get version/kind; json parse error: json: cannot unmarshal {what}"));
+    let kind = walk::go_kind(value);
+    let map = match value {
+        Value::Null => return Ok(("", "")),
+        Value::Object(map) => map,
+        _ => return wrong(format!("{kind} into Go value of type {FIELDS}")),
+    };
+    let mut found = ["", ""];
+    for (name, found) in ["apiVersion", "kind"].into_iter().zip(&mut found) {
+        *found = match map.get(name) {
+            None | Some(Value::Null) => "",
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                let kind = walk::go_kind(other);
+                return wrong(format!("{kind} into Go struct field .{name} of type string"));
+            }
+        };
+    }
+    let [version, kind] = found;
+    if version.matches('/').count() > 1 {
+        return Err(format!("unexpected GroupVersion string: {version}"));
+    }
+    Ok((version, kind))
 }
 
 /// `schema`: None decodes plainly (duplicates are still noted).

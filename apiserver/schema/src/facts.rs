@@ -104,6 +104,11 @@ pub(crate) fn index_of(name: &str) -> Option<u16> {
     TABLE.by_name.get(name).copied()
 }
 
+/// The full name of a type: `api.core.v1.Pod`.
+pub(crate) fn name_of(index: u16) -> &'static str {
+    TABLE.rows[usize::from(index)].name
+}
+
 /// (API version, kind) of a type, if it is one.
 pub(crate) fn kind_of(index: u16) -> Option<(&'static str, &'static str)> {
     let row = &TABLE.rows[usize::from(index)];

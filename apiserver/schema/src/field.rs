@@ -187,7 +187,7 @@ impl Error {
 /// Strings are quoted, scalars bare, the rest is JSON, as Go's `%#v`-like formatting of upstream comes out for JSON values.
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
+        Value::String(s) => crate::go::quote(s),
         Value::Null => "null".to_owned(),
         other => other.to_string(),
     }

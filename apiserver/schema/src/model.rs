@@ -26,6 +26,16 @@ pub fn builtin(api_version: &str, kind: &str) -> Option<Schema> {
     Some(Schema { root, validator: None })
 }
 
+/// How upstream's code names a kind: the type of its version (`v1.Pod`), and the one all versions become (`core.Pod`).
+#[must_use]
+pub fn go_types(api_version: &str, kind: &str) -> Option<(String, String)> {
+    let mut parts = facts::name_of(facts::kind(api_version, kind)?).rsplit('.').skip(1);
+    let (version, package) = (parts.next()?, parts.next()?);
+    // Events have one internal type, in core.
+    let package = if package == "events" { "core" } else { package };
+    Some((format!("{version}.{kind}"), format!("{package}.{kind}")))
+}
+
 impl Schema {
     /// The place of a whole object.
     #[must_use]

@@ -117,7 +117,7 @@ pub fn qualified_name(value: &str) -> Vec<String> {
         }
         _ => {
             let advice = " with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-            return vec![format!("a qualified name {QUALIFIED}{advice}")];
+            return vec![format!("a valid label key {QUALIFIED}{advice}")];
         }
     };
     if name.is_empty() {

@@ -8,9 +8,11 @@ mod strategic;
 
 use serde_json::{Map, Value};
 
+use crate::decode::unfit;
+
 pub use self::{json::json_patch, strategic::strategic_merge};
 
-/// Display is upstream's text; `code` the HTTP status (400, 413, 422).
+/// Display is upstream's text; `code` the HTTP status (400, 413, 422, 500).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct PatchError {
@@ -29,26 +31,26 @@ impl PatchError {
         Self { code: 400, message: message.into() }
     }
 
-    /// What Go's decoder says of a document of another shape than `wanted`.
+    /// A patch of another shape than `wanted`.
     fn shape(found: &Value, wanted: &str) -> Self {
-        let found = match found {
-            Value::Null => "null",
-            Value::Bool(_) => "bool",
-            Value::Number(_) => "number",
-            Value::String(_) => "string",
-            Value::Array(_) => "array",
-            Value::Object(_) => "object",
-        };
-        Self::bad(format!("error decoding patch: json: cannot unmarshal {found} into Go value of type {wanted}"))
+        Self::bad(format!("error decoding patch: {}", unfit(found, wanted)))
     }
 
     fn unprocessable(message: impl Into<String>) -> Self {
         Self { code: 422, message: message.into() }
     }
+
+    /// What upstream has no code for.
+    fn failed(message: impl Into<String>) -> Self {
+        Self { code: 500, message: message.into() }
+    }
 }
 
 /// RFC 7386, objects only on the outside, as every Kubernetes object is one.
 pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+    if patch.is_null() {
+        return Err(PatchError::bad("Invalid JSON Patch"));
+    }
     if !patch.is_object() {
         return Err(PatchError::shape(patch, "map[string]interface {}"));
     }
@@ -87,8 +89,10 @@ mod tests {
         let wrong = merge_patch(&json!({}), &json!([])).unwrap_err();
         let text = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}";
         assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
+        let wrong = merge_patch(&json!({}), &Value::Null).unwrap_err();
+        assert_eq!((wrong.code, wrong.message.as_str()), (400, "Invalid JSON Patch"));
         let wrong = json_patch(&json!({}), &json!({})).unwrap_err();
-        let text = "error decoding patch: json: cannot unmarshal object into Go value of type jsonpatch.Patch";
+        let text = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
         assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
     }
 

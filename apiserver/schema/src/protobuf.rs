@@ -138,7 +138,9 @@ pub fn watch_frame(event_type: &str, object: &[u8]) -> Vec<u8> {
 /// (apiVersion, kind, object as JSON with both set).
 pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
     let rest = body.strip_prefix(MAGIC).ok_or_else(|| {
-        malformed("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        ProtoError::Malformed(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned(),
+        )
     })?;
     let (mut api_version, mut kind, mut raw): (&str, &str, &[u8]) = ("", "", b"");
     let mut reader = Reader(rest);

@@ -38,7 +38,7 @@ pub struct LabelSelector {
     pub requirements: Vec<Requirement>,
 }
 
-/// Display is upstream's text, to be put behind `unable to parse requirement: ` by none: it is already in it.
+/// Display is upstream's text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SelectorError(pub String);
@@ -50,8 +50,9 @@ impl LabelSelector {
         loop {
             match lexer.peek() {
                 Token::Identifier(_) | Token::Not => {
-                    let requirement = requirement(&mut lexer)?;
-                    requirements.push(requirement);
+                    let read = requirement(&mut lexer);
+                    requirements
+                        .push(read.map_err(|error| SelectorError(format!("unable to parse requirement: {error}")))?);
                     match lexer.next() {
                         Token::End => break,
                         Token::Comma => match lexer.peek() {
@@ -137,7 +138,7 @@ impl Requirement {
 }
 
 fn found(token: &Token, expected: &str) -> SelectorError {
-    SelectorError(format!("unable to parse requirement: found '{}', expected: {expected}", token.text()))
+    SelectorError(format!("found '{}', expected: {expected}", token.text()))
 }
 
 fn requirement(lexer: &mut Lexer<'_>) -> Result<Requirement, SelectorError> {
@@ -182,7 +183,8 @@ fn exact(lexer: &mut Lexer<'_>) -> Result<String, SelectorError> {
 fn set(lexer: &mut Lexer<'_>) -> Result<Vec<String>, SelectorError> {
     match lexer.next() {
         Token::Open => {}
-        other => return Err(found(&other, "'('")),
+        // Without a comma, upstream.
+        other => return Err(SelectorError(format!("found '{}' expected: '('", other.text()))),
     }
     let mut values = Vec::new();
     loop {
@@ -220,12 +222,12 @@ fn check_key(key: &str) -> Result<(), SelectorError> {
     if wrong.is_empty() {
         return Ok(());
     }
-    Err(SelectorError(format!("unable to parse requirement: <nil>: Invalid value: {key:?}: {}", wrong.join("; "))))
+    Err(SelectorError(format!("<nil>: Invalid value: {key:?}: {}", wrong.join("; "))))
 }
 
 fn checked(key: String, op: Op, values: Vec<String>) -> Result<Requirement, SelectorError> {
     let invalid = |field: &str, shown: String, detail: &str| {
-        Err(SelectorError(format!("unable to parse requirement: {field}: Invalid value: {shown}: {detail}")))
+        Err(SelectorError(format!("{field}: Invalid value: {shown}: {detail}")))
     };
     check_key(&key)?;
     match op {
@@ -288,10 +290,11 @@ mod tests {
     #[test]
     fn errors_name_what_was_found() {
         for (text, message) in [
-            ("a=b,", "unable to parse requirement: found '', expected: identifier after ','"),
+            ("a=b,", "found '', expected: identifier after ','"),
+            ("a=b=c", "found '=', expected: ',' or 'end of string'"),
             ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
-            ("a in b", "unable to parse requirement: found 'b', expected: '('"),
-            ("=a", "unable to parse requirement: found '=', expected: !, identifier, or 'end of string'"),
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("=a", "found '=', expected: !, identifier, or 'end of string'"),
             ("!", "unable to parse requirement: found '', expected: identifier"),
         ] {
             assert_eq!(LabelSelector::parse(text).unwrap_err().to_string(), message, "{text}");

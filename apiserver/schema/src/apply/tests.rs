@@ -274,6 +274,20 @@ fn what_the_model_does_not_declare_is_named() {
         "failed to create typed patch object (n/d; apps/v1, Kind=Deployment): errors:\n  .metadata.mine: field not declared \
          in schema\n  .spec.template.spec.containers[name=\"c\"].imagee: field not declared in schema"
     );
+    for (spec, wrong) in [
+        (json!({"replicas": "x"}), ".spec.replicas: expected numeric (int or float), got string"),
+        (json!({"paused": 1}), ".spec.paused: expected boolean, got &{1}"),
+        (json!({"template": {"spec": {"containers": "x"}}}), ".spec.template.spec.containers: expected list, got &{x}"),
+        (json!({"selector": ["x"]}), ".spec.selector: expected map, got &{[x]}"),
+        (
+            json!({"selector": {"matchLabels": {"a": 1}}}),
+            ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:1}",
+        ),
+    ] {
+        let config = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec});
+        let text = format!("failed to create typed patch object (/d; apps/v1, Kind=Deployment): {wrong}");
+        assert_eq!(declared(&schema, &config), Err(text));
+    }
     let known = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"labels": {"a": "b"}}, "spec": {"replicas": 1}});
     assert_eq!(declared(&schema, &known), Ok(()));
 }

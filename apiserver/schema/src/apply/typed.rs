@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::set::{self, Set, Trail};
-use crate::model::{AnyKind, ListKind, Node, Shape, Unknown};
+use crate::go;
+use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, Unknown};
 
 /// What stands below fields of no fixed type: objects are granular, lists atomic.
 static DEDUCED: LazyLock<Node> = LazyLock::new(|| Node::new(Shape::Any(AnyKind::Custom)));
@@ -99,7 +100,7 @@ fn check_at(value: &Value, node: &Node, at: &Trail<'_>) -> Result<(), String> {
     }
 }
 
-/// Every field the model does not declare, in upstream's words.
+/// Every field the model does not declare, or declares as something else, in upstream's words.
 pub(super) fn undeclared(value: &Value, node: &Node) -> Vec<String> {
     let mut out = Vec::new();
     undeclared_at(value, node, &Trail::Root, &mut out);
@@ -123,6 +124,7 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
                 undeclared_at(value, values, &Trail::Field(at, name), out);
             }
         }
+        (_, Value::Null) => {}
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
             for (index, item) in list.iter().enumerate() {
                 let keyed = Some(kind).filter(|kind| !matches!(kind, ListKind::Atomic));
@@ -131,7 +133,30 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
                 undeclared_at(item, items, &Trail::Item(at, &step), out);
             }
         }
-        _ => {}
+        (shape, value) => out.extend(unfit(shape, value).map(|text| format!("{at}: {text}"))),
+    }
+}
+
+/// What is wrong with a value that is of another type than its place, in the words of upstream's structured-merge-diff.
+fn unfit(shape: &Shape, value: &Value) -> Option<String> {
+    let got = || format!("&{{{}}}", go::plain(value));
+    match shape {
+        Shape::Struct { .. } | Shape::Map { .. } => Some(format!("expected map, got {}", got())),
+        Shape::List { .. } => Some(format!("expected list, got {}", got())),
+        Shape::Scalar(Scalar::Bool) if !value.is_boolean() => Some(format!("expected boolean, got {}", got())),
+        Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) if !value.is_number() => {
+            let found = match value {
+                Value::String(_) => "string",
+                Value::Bool(_) => "bool",
+                Value::Array(_) => "[]interface {}",
+                _ => "map[string]interface {}",
+            };
+            Some(format!("expected numeric (int or float), got {found}"))
+        }
+        Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) if !value.is_string() => {
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+        }
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{Map, Number, Value, map::Entry};
 
-use super::{DecodeError, MAX_DEPTH};
+use super::{DecodeError, MAX_DEPTH, syntax};
 
 pub(super) struct Document {
     pub value: Value,
@@ -19,8 +19,11 @@ pub(super) struct Document {
 pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
     // serde_json stops at 128 levels, which protects the stack; upstream's own limit is only larger.
     serde_json::from_slice(bytes).map_err(|error| {
-        let text = error.to_string();
-        DecodeError::Syntax(if error.is_eof() { "unexpected end of JSON input".to_owned() } else { text })
+        let ours = || match error.to_string() {
+            text if text.starts_with("recursion limit exceeded") => "exceeded max depth".to_owned(),
+            text => text,
+        };
+        DecodeError::Syntax(syntax::error(bytes).unwrap_or_else(ours))
     })
 }
 
@@ -34,7 +37,17 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
         with_snippet: false,
     };
     serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
+        .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {}", yaml_error(&error))))
+}
+
+/// An error with its place as upstream's reader tells it: the line in front, where it is not the first.
+fn yaml_error(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
+    match error.location().map_or(0, |place| place.line()) {
+        0 | 1 => text.to_owned(),
+        line => format!("line {line}: {text}"),
+    }
 }
 
 /// What upstream's YAML reader says of the first key given twice.

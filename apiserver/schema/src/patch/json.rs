@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::PatchError;
-use crate::decode::{MAX_DEPTH, fits};
+use crate::decode::{MAX_DEPTH, fits, go_kind};
 
 /// Upstream's limit on operations (`maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
@@ -13,9 +13,13 @@ const MAX_COPIED_NODES: usize = 1_000_000;
 /// `patch` is the parsed body. A result deeper than [`MAX_DEPTH`] is refused on the way there: copying a document into its own
 /// leaf doubles its depth, and everything that walks values recurses.
 pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    let Value::Array(operations) = patch else {
-        return Err(PatchError::shape(patch, "jsonpatch.Patch"));
+    let operations = match patch {
+        Value::Array(operations) => operations,
+        // Go reads null as no operations.
+        Value::Null => return Ok(original.clone()),
+        _ => return Err(PatchError::shape(patch, "[]handlers.jsonPatchOp")),
     };
+    operations.iter().try_for_each(well_formed)?;
     if operations.len() > MAX_OPERATIONS {
         let message =
             format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
@@ -29,6 +33,30 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
     Ok(document)
 }
 
+/// Upstream reads operations into a struct before it looks at any.
+fn well_formed(operation: &Value) -> Result<(), PatchError> {
+    let fields = match operation {
+        Value::Object(fields) => fields,
+        Value::Null => return Ok(()),
+        _ => return Err(PatchError::shape(operation, "handlers.jsonPatchOp")),
+    };
+    match ["op", "path", "from"].iter().find_map(|name| Some((name, fields.get(*name)?)).filter(|(_, v)| is_no_text(v)))
+    {
+        None => Ok(()),
+        Some((name, value)) => {
+            let found = go_kind(value);
+            let field = format!("jsonPatchOp.{name} of type string");
+            Err(PatchError::bad(format!(
+                "error decoding patch: json: cannot unmarshal {found} into Go struct field {field}"
+            )))
+        }
+    }
+}
+
+fn is_no_text(value: &Value) -> bool {
+    !value.is_string() && !value.is_null()
+}
+
 fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
     let name = operation.get("op").and_then(Value::as_str).unwrap_or_default();
     let path = pointer(operation, "path", name)?;
@@ -39,9 +67,23 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
         "replace" => {
             let value = value();
             shallow(&path, &value)?;
-            let target = find_mut(document, &path).ok_or_else(|| missing("replace", &path))?;
-            *target = value;
-            Ok(())
+            let Some((last, parents)) = path.split_last() else {
+                *document = value;
+                return Ok(());
+            };
+            match find_mut(document, parents) {
+                // To upstream's library every key of a map is there, be it as nothing.
+                Some(Value::Object(map)) => {
+                    map.insert(last.clone(), value);
+                    Ok(())
+                }
+                Some(parent) => {
+                    let target = find_mut(parent, std::slice::from_ref(last));
+                    *target.ok_or_else(|| missing("replace", &path))? = value;
+                    Ok(())
+                }
+                None => Err(missing("replace", &path)),
+            }
         }
         "move" => {
             let from = pointer(operation, "from", name)?;
@@ -53,7 +95,12 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
         }
         "copy" => {
             let from = pointer(operation, "from", name)?;
-            let value = find(document, &from).ok_or_else(|| missing("copy", &from))?.clone();
+            let inside_a_map = |path: &[String]| matches!(find(document, path), Some(Value::Object(_)));
+            let value = match (find(document, &from), from.split_last()) {
+                (Some(value), _) => value.clone(),
+                (None, Some((_, parents))) if inside_a_map(parents) => Value::Null,
+                (None, _) => return Err(missing("copy", &from)),
+            };
             *copied += nodes(&value);
             if *copied > MAX_COPIED_NODES {
                 return Err(PatchError::unprocessable(
@@ -91,7 +138,8 @@ fn pointer(operation: &Value, key: &str, name: &str) -> Result<Vec<String>, Patc
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    let Some(rest) = text.strip_prefix('/') else {
+    // As in upstream's library what stands before the first slash does not count.
+    let Some((_, rest)) = text.split_once('/') else {
         return Err(PatchError::unprocessable(format!(
             "{name} operation does not apply: doc is missing path: {text:?}: missing value"
         )));
@@ -110,9 +158,12 @@ fn missing(operation: &str, path: &[String]) -> PatchError {
     ))
 }
 
+/// A place in a list of so many items, counted from its end where it is negative (Go's `strconv.Atoi` reads it).
 fn index(part: &str, length: usize) -> Option<usize> {
-    let plain = part == "0" || (!part.starts_with('0') && part.bytes().all(|c| c.is_ascii_digit()));
-    part.parse().ok().filter(|index| plain && *index < length)
+    let index: i64 = part.parse().ok()?;
+    let length = i64::try_from(length).ok()?;
+    let index = if index < 0 { index + length } else { index };
+    (0..length).contains(&index).then(|| usize::try_from(index).ok())?
 }
 
 fn find<'a>(document: &'a Value, path: &[String]) -> Option<&'a Value> {
@@ -145,9 +196,11 @@ fn shallow(path: &[String], value: &Value) -> Result<(), PatchError> {
 
 fn add(document: &mut Value, path: &[String], value: Value, operation: &str) -> Result<(), PatchError> {
     shallow(path, &value)?;
+    // To upstream's library the document itself is in nothing that it could be added to.
     let Some((last, parents)) = path.split_last() else {
-        *document = value;
-        return Ok(());
+        return Err(PatchError::unprocessable(format!(
+            "{operation} operation does not apply: doc is missing path: \"\": missing value"
+        )));
     };
     let parent = find_mut(document, parents);
     match parent {
@@ -206,6 +259,13 @@ mod tests {
             (json!([{"op":"copy","from":"/a/b/0","path":"/m"}]), json!({"a":{"b":[1,2,3]},"m":1,"c/d":1})),
             (json!([{"op":"test","path":"/c~1d","value":1},{"op":"remove","path":"/a"}]), json!({"c/d":1})),
             (json!([{"op":"test","path":"/nope","value":null}]), document.clone()),
+            (Value::Null, document.clone()),
+            (json!([{"op":"replace","path":"/a/x","value":1}]), json!({"a":{"b":[1,2,3],"x":1},"c/d":1})),
+            (json!([{"op":"copy","from":"/a/x","path":"/m"}]), json!({"a":{"b":[1,2,3]},"c/d":1,"m":null})),
+            (json!([{"op":"add","path":"/a/b/-1","value":9}]), json!({"a":{"b":[1,2,3,9]},"c/d":1})),
+            (json!([{"op":"remove","path":"/a/b/-1"}]), json!({"a":{"b":[1,2]},"c/d":1})),
+            (json!([{"op":"remove","path":"/a/b/01"}]), json!({"a":{"b":[1,3]},"c/d":1})),
+            (json!([{"op":"add","path":"a/m","value":1}]), json!({"a":{"b":[1,2,3]},"c/d":1,"m":1})),
         ] {
             assert_eq!(json_patch(&document, &patch).unwrap(), result, "{patch}");
         }
@@ -217,7 +277,15 @@ mod tests {
         for (patch, code) in [
             (json!({}), 400),
             (json!([{"op":"remove","path":"/nope"}]), 422),
-            (json!([{"op":"replace","path":"/nope","value":1}]), 422),
+            (json!([1]), 400),
+            (json!([{"op":1}]), 400),
+            (json!([{"op":"add","path":1}]), 400),
+            (json!([{"op":"replace","path":"/nope/x","value":1}]), 422),
+            (json!([{"op":"replace","path":"/a/b/7","value":1}]), 422),
+            (json!([{"op":"copy","from":"/a/b/7","path":"/x"}]), 422),
+            (json!([{"op":"remove","path":"/a/b/-2"}]), 422),
+            (json!([{"op":"add","path":"nope","value":1}]), 422),
+            (json!([{"op":"add","path":"","value":{}}]), 422),
             (json!([{"op":"add","path":"/a/b/7","value":1}]), 422),
             (json!([{"op":"test","path":"/a","value":1}]), 422),
             (json!([{"op":"dance","path":"/a"}]), 422),

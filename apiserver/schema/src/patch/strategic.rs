@@ -9,9 +9,13 @@ use super::{
 };
 use crate::{
     Schema,
+    decode::unfit,
+    go,
     model::{Node, PatchFacts, Shape},
 };
 
+/// What upstream says whatever is wrong with a `$retainKeys`.
+const RETAIN_KEYS_FORMAT: &str = "invalid patch format of retainKeys";
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
 const DELETE_PRIMITIVES: &str = "$deleteFromPrimitiveList/";
@@ -21,7 +25,9 @@ type Object = Map<String, Value>;
 
 pub fn strategic_merge(schema: &Schema, original: &Value, patch: &Value) -> Result<Value, PatchError> {
     let (Value::Object(original), Value::Object(patch)) = (original, patch) else {
-        return Err(PatchError::shape(patch, "map[string]interface {}"));
+        // Go reads null into a map as nothing at all.
+        let nothing = patch.is_null().then(|| original.clone());
+        return nothing.ok_or_else(|| PatchError::bad(unfit(patch, "map[string]interface {}")));
     };
     merge_map(original.clone(), patch, Some(&schema.root)).map(Value::Object)
 }
@@ -54,8 +60,7 @@ fn merge_map(mut original: Object, patch: &Object, node: Option<&Node>) -> Resul
             return Ok(replaced);
         }
         Some(Value::String(directive)) if directive == "delete" => return Ok(Object::new()),
-        Some(Value::String(directive)) if directive == "merge" => {}
-        Some(other) => return Err(PatchError::bad(format!("Unknown patch type found: {}", plain(other)))),
+        Some(other) => return Err(unknown(other, patch)),
     }
     if let Some(retained) = patch.get(RETAIN_KEYS) {
         retain_keys(&mut original, patch, retained)?;
@@ -136,17 +141,18 @@ fn merge_list(
     let mut replace = false;
     for item in patch {
         let Value::Object(object) = item else {
-            return Err(PatchError::bad(format!("invalid object type in list {name:?}: expected a map")));
+            return Err(PatchError::failed(format!("invalid object type in list {name:?}: expected a map")));
         };
-        match object.get(DIRECTIVE).map(|directive| directive.as_str().unwrap_or_default()) {
+        let directive = object.get(DIRECTIVE);
+        match directive.map(|directive| directive.as_str().unwrap_or_default()) {
             None => plain_items.push(item.clone()),
             Some("delete") => {
                 require_key(object, key)?;
                 merged.retain(|other| identity(other, Some(key)) != identity(item, Some(key)));
             }
             Some("replace") => replace = true,
-            Some("merge") => return Err(PatchError::bad("merging lists cannot yet be specified in the patch")),
-            Some(other) => return Err(PatchError::bad(format!("Unknown patch type found: {other}"))),
+            Some("merge") => return Err(PatchError::failed("merging lists cannot yet be specified in the patch")),
+            Some(_) => return Err(unknown(directive.unwrap_or(&Value::Null), object)),
         }
     }
     if replace {
@@ -173,8 +179,26 @@ fn require_key(item: &Object, key: &str) -> Result<(), PatchError> {
     if item.contains_key(key) {
         return Ok(());
     }
-    let shown = Value::Object(item.clone());
-    Err(PatchError::bad(format!("map: {shown} does not contain declared merge key: {key}")))
+    let shown = go::plain(&Value::Object(item.clone()));
+    Err(PatchError::failed(format!("map: {shown} does not contain declared merge key: {key}")))
+}
+
+/// What is said of a list's directive that is no list.
+fn not_a_list(value: &Value) -> String {
+    let found = match value {
+        Value::Object(_) => "map[string]interface {}",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Null | Value::Array(_) => "<nil>",
+    };
+    format!("expected a []interface {{}}, but received a {found}")
+}
+
+fn unknown(directive: &Value, map: &Object) -> PatchError {
+    let (directive, map) = (go::plain(directive), go::plain(&Value::Object(map.clone())));
+    PatchError::failed(format!("unknown patch type: {directive} in map: {map}"))
 }
 
 /// A list the patch gives an order for.
@@ -187,7 +211,7 @@ fn merge_ordered(
 ) -> Result<(), PatchError> {
     let (field, facts) = below(node, name);
     let Value::Array(order) = order else {
-        return Err(PatchError::bad(format!("invalid {ELEMENT_ORDER}{name}: expected a list")));
+        return Err(PatchError::failed(not_a_list(order)));
     };
     let changes = match patch.get(name) {
         None => None,
@@ -204,7 +228,7 @@ fn merge_ordered(
     let merged = match changes {
         None => live,
         Some(changes) => {
-            check_order(changes, order, facts.merge_key, name)?;
+            check_order(changes, order, facts.merge_key)?;
             merge_list(live, changes, items(field), facts, name)?
         }
     };
@@ -214,13 +238,13 @@ fn merge_ordered(
 }
 
 /// The patch's items must stand in the order list, in the same order.
-fn check_order(changes: &[Value], order: &[Value], key: Option<&str>, name: &str) -> Result<(), PatchError> {
+fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<(), PatchError> {
     let mut rest = order;
     for item in changes.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
         let Some(at) = position(rest, item, key) else {
-            let (changes, order) = (Value::from(changes), Value::from(order));
-            return Err(PatchError::bad(format!(
-                "The order in patch list:\n{changes}\n doesn't match {ELEMENT_ORDER}{name} list:\n{order}\n"
+            let (changes, order) = (go::plain(&Value::from(changes)), go::plain(&Value::from(order)));
+            return Err(PatchError::failed(format!(
+                "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
             )));
         };
         rest = &rest[at + 1..];
@@ -230,7 +254,7 @@ fn check_order(changes: &[Value], order: &[Value], key: Option<&str>, name: &str
 
 fn delete_primitives(original: &mut Object, name: &str, values: &Value) -> Result<(), PatchError> {
     let Value::Array(values) = values else {
-        return Err(PatchError::bad(format!("invalid {DELETE_PRIMITIVES}{name}: expected a list")));
+        return Err(PatchError::bad("invalid patch format of primitive list"));
     };
     if let Some(Value::Array(list)) = original.get_mut(name) {
         list.retain(|item| !values.contains(item));
@@ -241,22 +265,15 @@ fn delete_primitives(original: &mut Object, name: &str, values: &Value) -> Resul
 /// Keeps only the keys listed; the patch may not set any other.
 fn retain_keys(original: &mut Object, patch: &Object, retained: &Value) -> Result<(), PatchError> {
     let Value::Array(retained) = retained else {
-        return Err(PatchError::bad("invalid $retainKeys: expected a list"));
+        return Err(PatchError::bad(RETAIN_KEYS_FORMAT));
     };
     let listed = |key: &str| retained.iter().any(|name| name == key);
     let strays = |key: &&String| !key.starts_with('$') && !listed(key) && !patch[*key].is_null();
     if patch.keys().find(strays).is_some() {
-        let (keys, list) = (Value::Object(patch.clone()), Value::from(retained.clone()));
-        return Err(PatchError::bad(format!(
-            "{keys} and {list} do not match: retainKeys should contain all the keys in the patch"
-        )));
+        return Err(PatchError::bad(RETAIN_KEYS_FORMAT));
     }
     original.retain(|key, _| listed(key));
     Ok(())
-}
-
-fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 #[cfg(test)]
@@ -366,18 +383,33 @@ mod tests {
 
     #[test]
     fn failures() {
-        for (patch, words) in [
-            (json!({"spec":{"containers":[{"image":"x"}]}}), "does not contain declared merge key: name"),
-            (json!({"$patch":"dance"}), "Unknown patch type found: dance"),
-            (json!([]), "error decoding patch"),
+        let spec = |spec: Value| json!({ "spec": spec });
+        for (patch, code, text) in [
             (
-                json!({"spec":{"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"b"}]}}),
-                "doesn't match $setElementOrder/containers list",
+                spec(json!({"containers":[{"image":"x"}]})),
+                500,
+                "map: map[image:x] does not contain declared merge key: name",
             ),
+            (json!({"$patch":"dance"}), 500, "unknown patch type: dance in map: map[$patch:dance]"),
+            (json!({"$patch":"merge"}), 500, "unknown patch type: merge in map: map[$patch:merge]"),
+            (
+                spec(json!({"containers":[{"name":"a","$patch":"no"}]})),
+                500,
+                "unknown patch type: no in map: map[$patch:no name:a]",
+            ),
+            (json!([]), 400, "json: cannot unmarshal array into Go value of type map[string]interface {}"),
+            (
+                spec(json!({"$setElementOrder/containers":[{"name":"a"}],"containers":[{"name":"b"}]})),
+                500,
+                "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
+            ),
+            (spec(json!({"$setElementOrder/containers":"x"})), 500, "expected a []interface {}, but received a string"),
+            (spec(json!({"$retainKeys":"x"})), 400, "invalid patch format of retainKeys"),
+            (spec(json!({"$retainKeys":["a"],"b":1})), 400, "invalid patch format of retainKeys"),
         ] {
-            let error = merge(POD, json!({}), patch).unwrap_err();
-            assert!(error.message.contains(words), "{}", error.message);
-            assert_eq!(error.code, 400);
+            let error = merge(POD, json!({"spec":{}}), patch).unwrap_err();
+            assert_eq!((error.code, error.message.as_str()), (code, text));
         }
+        assert_eq!(merge(POD, json!({"spec":{}}), Value::Null).unwrap(), json!({"spec":{}}));
     }
 }

@@ -26,8 +26,7 @@ impl FieldSelector {
             }
             let invalid = || SelectorError(format!("invalid selector: '{text}'; can't understand '{term}'"));
             let (field, equal, value) = split(term).ok_or_else(invalid)?;
-            let value = unescape(value)
-                .ok_or_else(|| SelectorError(format!("invalid field selector: invalid escape sequence in {value}")))?;
+            let value = unescape(value).map_err(|wrong| SelectorError(format!("invalid field selector: {wrong}")))?;
             requirements.push(FieldRequirement { field: field.to_owned(), equal, value });
         }
         Ok(Self { requirements })
@@ -86,17 +85,20 @@ fn split(term: &str) -> Option<(&str, bool, &str)> {
     None
 }
 
-fn unescape(value: &str) -> Option<String> {
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => out.push(chars.next().filter(|next| "\\,=".contains(*next))?),
-            ',' | '=' => return None,
+            '\\' => match chars.next() {
+                Some(next) if "\\,=".contains(next) => out.push(next),
+                next => return Err(format!("invalid escape sequence: \\{}", next.map_or(String::new(), String::from))),
+            },
+            ',' | '=' => return Err(format!("unescaped character in value: {}", u32::from(c))),
             c => out.push(c),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -114,6 +116,12 @@ mod tests {
         assert!(!selector.matches(lookup("Running")));
         assert!(FieldSelector::parse("").unwrap().is_empty());
         assert_eq!(FieldSelector::parse("a").unwrap_err().0, "invalid selector: 'a'; can't understand 'a'");
-        assert!(FieldSelector::parse(r"a=\x").is_err());
+        for (text, wrong) in [
+            (r"a=\x", r"invalid escape sequence: \x"),
+            (r"a=b\", r"invalid escape sequence: \"),
+            ("a=b=c", "unescaped character in value: 61"),
+        ] {
+            assert_eq!(FieldSelector::parse(text).unwrap_err().0, format!("invalid field selector: {wrong}"));
+        }
     }
 }
