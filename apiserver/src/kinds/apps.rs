@@ -1,6 +1,5 @@
 //! The group apps.
 
-use super::json::Json;
 use super::row::{ONLY_STATUS, SCALE, STATUS};
 use super::{Kind, columns, strategy};
 
@@ -35,7 +34,6 @@ pub const KINDS: &[Kind] = &[
         categories: &["all"],
         subresources: &[SCALE, STATUS],
         columns: columns::apps::REPLICA_SETS,
-        fields: &[("status.replicas", |o| o.int("status.replicas").to_string())],
         strategy: strategy::replica_set::REPLICA_SET,
         ..kind("ReplicaSet", "replicasets", "replicaset")
     },

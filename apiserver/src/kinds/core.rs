@@ -31,6 +31,8 @@ const POD_FIELDS: &[SelectableField] = &[
     ("spec.hostNetwork", |o| o.yes("spec.hostNetwork").to_string()),
     ("status.phase", |o| o.text("status.phase").to_owned()),
     ("status.podIP", |o| o.list("status.podIPs").first().map_or("", |ip| ip.text("ip")).to_owned()),
+    // Known, but empty: a pod's addresses are found by the first.
+    ("status.podIPs", |_| String::new()),
     ("status.nominatedNodeName", |o| o.text("status.nominatedNodeName").to_owned()),
 ];
 

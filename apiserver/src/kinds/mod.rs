@@ -259,7 +259,9 @@ pub fn all() -> &'static [Kind] {
             admission::KINDS,
             extension::DEFINITIONS,
             policy::SCHEDULING,
+            network::DISCOVERY,
             resource::KINDS,
+            policy::FLOW_CONTROL,
         ]
         .concat()
     });

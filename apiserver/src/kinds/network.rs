@@ -42,9 +42,10 @@ pub const KINDS: &[Kind] = &[
         strategy: strategy::network_policy::SERVICE_CIDR,
         ..kind("ServiceCIDR", "servicecidrs", "servicecidr")
     },
-    Kind {
-        columns: columns::service::ENDPOINT_SLICES,
-        strategy: strategy::endpoints::ENDPOINT_SLICE,
-        ..Kind::new("discovery.k8s.io", &["v1"], "EndpointSlice", "endpointslices", "endpointslice")
-    },
 ];
+
+pub const DISCOVERY: &[Kind] = &[Kind {
+    columns: columns::service::ENDPOINT_SLICES,
+    strategy: strategy::endpoints::ENDPOINT_SLICE,
+    ..Kind::new("discovery.k8s.io", &["v1"], "EndpointSlice", "endpointslices", "endpointslice")
+}];

@@ -48,6 +48,9 @@ pub const SCHEDULING: &[Kind] = &[
         strategy: strategy::policy::RUNTIME_CLASS,
         ..Kind::new("node.k8s.io", &["v1"], "RuntimeClass", "runtimeclasses", "runtimeclass")
     },
+];
+
+pub const FLOW_CONTROL: &[Kind] = &[
     Kind {
         namespaced: false,
         subresources: ONLY_STATUS,

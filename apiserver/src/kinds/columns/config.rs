@@ -7,11 +7,11 @@ use super::super::json::Json;
 use super::{AGE, integer, plain, text};
 
 pub const CONFIG_MAPS: &[Column] =
-    &[integer("Data", |object, _| (object.entries("data").len() + object.entries("binaryData").len()).into()), AGE];
+    &[text("Data", |object, _| (object.entries("data").len() + object.entries("binaryData").len()).into()), AGE];
 
 pub const SECRETS: &[Column] = &[
     text("Type", |object, _| object.text("type").into()),
-    integer("Data", |object, _| object.entries("data").len().into()),
+    text("Data", |object, _| object.entries("data").len().into()),
     AGE,
 ];
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::Column;
 use super::super::json::{Json, NULL};
 use super::super::row::NAME;
-use super::{integer, or, since, text, wide};
+use super::{or, since, text, wide};
 
 pub const EVENTS: &[Column] = &[
     text("Last Seen", |event, now| last_seen(event, now).into()),
@@ -21,14 +21,11 @@ pub const EVENTS: &[Column] = &[
     wide("Source", |event, _| source(event).into()),
     text("Message", |event, _| either(event, "message", "note").as_str().unwrap_or_default().trim().into()),
     wide("First Seen", |event, now| first_seen(event, now).into()),
-    Column {
-        priority: 1,
-        ..integer("Count", |event, _| {
-            let count = either(event, "count", "deprecatedCount").as_i64().unwrap_or_default();
-            let series = event.at("series.count").as_i64();
-            series.unwrap_or(if count == 0 { 1 } else { count }).into()
-        })
-    },
+    wide("Count", |event, _| {
+        let count = either(event, "count", "deprecatedCount").as_i64().unwrap_or_default();
+        let series = event.at("series.count").as_i64();
+        series.unwrap_or(if count == 0 { 1 } else { count }).into()
+    }),
     Column { priority: 1, ..NAME_LAST },
 ];
 

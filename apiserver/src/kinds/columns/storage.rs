@@ -44,10 +44,10 @@ pub const CLASSES: &[Column] = &[
 ];
 
 pub const ATTACHMENTS: &[Column] = &[
-    text("Attacher", |object, _| object.text("spec.attacher").into()),
+    Column { format: "name", ..text("Attacher", |object, _| object.text("spec.attacher").into()) },
     text("PV", |object, _| object.text("spec.source.persistentVolumeName").into()),
     text("Node", |object, _| object.text("spec.nodeName").into()),
-    text("Attached", |object, _| object.yes("status.attached").into()),
+    Column { kind: "boolean", ..text("Attached", |object, _| object.yes("status.attached").into()) },
     AGE,
 ];
 

@@ -40,7 +40,7 @@ pub const ADMISSION_BINDINGS: &[Column] = &[
 
 pub const FLOW_SCHEMAS: &[Column] = &[
     text("PriorityLevel", |object, _| object.text("spec.priorityLevelConfiguration.name").into()),
-    integer("MatchingPrecedence", |object, _| object.int("spec.matchingPrecedence").into()),
+    text("MatchingPrecedence", |object, _| object.int("spec.matchingPrecedence").into()),
     text("DistinguisherMethod", |object, _| or(object.text("spec.distinguisherMethod.type"), "<none>").into()),
     AGE,
     text("MissingPL", |object, _| or(condition(object, "Dangling").text("status"), "?").into()),
