@@ -157,7 +157,7 @@ impl Call {
         std::mem::take(&mut self.warnings.lock())
     }
 
-    /// The body's options say that nothing shall be written.
+    /// The request's options say that nothing shall be written.
     pub fn only_try(&self) {
         self.dry_run.store(true, Ordering::Relaxed);
     }
@@ -165,7 +165,7 @@ impl Call {
     /// `dryRun=All`, in the query or in the body's options.
     #[must_use]
     pub fn dry_run(&self) -> bool {
-        self.dry_run.load(Ordering::Relaxed) || self.query.all("dryRun").any(|value| value == "All")
+        self.dry_run.load(Ordering::Relaxed)
     }
 
     /// The field manager: the query's, else the first word of the user agent.

@@ -22,6 +22,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use wire::{Ask, Connection, Target};
 
+const MEDIA: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
 #[test]
@@ -94,6 +95,10 @@ fn unusual_ways_to_speak() {
         tokens_as_subprotocols(&world).await;
         a_forgotten_past(&world).await;
         media_types(&world).await;
+        refusals(&world).await;
+        what_is_forgiven(&world).await;
+        for_people(&world).await;
+        discovery_is_kept(&world).await;
         writes_are_answered_as_reads(&world).await;
     });
 }
@@ -179,9 +184,21 @@ async fn a_forgotten_past(world: &World) {
 
 async fn media_types(world: &World) {
     let cbor = "application/cbor";
+    for accept in ["application/json;as=Table", "application/json;v=v1;g=meta.k8s.io", "application/json;stream=x"] {
+        assert_eq!(world.ask(Ask { accept, ..Ask::get(MAPS) }).await.0, 406, "{accept}");
+    }
+    let partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
+    let (code, status) = world.ask(Ask { accept: partial, ..Ask::get(MAPS) }).await;
+    let text = "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)";
+    assert_eq!((code, &status["message"]), (406, &json!(text)));
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let path = format!("{MAPS}?includeObject=x");
+    let (code, status) = world.ask(Ask { accept: table, ..Ask::get(&path) }).await;
+    let text = "Unable to convert to Table as requested: includeObject: Invalid value: \"x\": must be 'Metadata', 'Object', 'None', \
+                or empty";
+    assert_eq!((code, &status["message"]), (400, &json!(text)));
     let (code, status) = world.ask(Ask { accept: cbor, ..Ask::get(MAPS) }).await;
-    let offers = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
-    let message = format!("only the following media types are accepted: {offers}");
+    let message = format!("only the following media types are accepted: {MEDIA}");
     assert_eq!((code, &status["reason"], &status["message"]), (406, &json!("NotAcceptable"), &json!(message)));
     // The refusal itself is YAML.
     let path = format!("{MAPS}?watch=1");
@@ -193,24 +210,238 @@ async fn media_types(world: &World) {
     assert_eq!(world.ask(both).await.1["kind"], "ConfigMapList", "the next wish is granted");
     world.create("typed").await;
     let path = format!("{MAPS}/typed");
-    for (method, path, content_type, offers) in [
-        (Method::POST, MAPS, cbor, "application/json, application/yaml, application/vnd.kubernetes.protobuf"),
-        (Method::PUT, &path, cbor, "application/json, application/yaml, application/vnd.kubernetes.protobuf"),
-        (
-            Method::PATCH,
-            &path,
-            "application/apply-patch+cbor",
-            "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, \
-             application/apply-patch+yaml",
-        ),
+    let unknown = format!(
+        "the body of the request was in an unknown format - accepted media types include: {offers}",
+        offers = MEDIA
+    );
+    for (method, path, content_type, message) in [
+        (Method::POST, MAPS, cbor, unknown.as_str()),
+        (Method::PUT, &path, cbor, unknown.as_str()),
+        (Method::PATCH, &path, "application/apply-patch+cbor", "415: Unsupported Media Type"),
     ] {
         let (code, status) = world.ask(Ask { content_type, ..Ask::new(method, path, "\u{1}") }).await;
-        let message =
-            format!("the body of the request was in an unknown format - accepted media types include: {offers}");
         assert_eq!(
             (code, &status["reason"], &status["message"]),
             (415, &json!("UnsupportedMediaType"), &json!(message))
         );
+    }
+}
+
+/// Requests that are refused, and the words of it.
+async fn refusals(world: &World) {
+    const NO_METHOD: &str = "the server does not allow this method on the requested resource";
+    const NO_ROUTE: &str = "the server could not find the requested resource";
+    const NO_PATCH: &str = "the server rejected our request due to an error in our request";
+    let (json_patch, apply) = ("application/json-patch+json", "application/apply-patch+yaml");
+    world.create("target").await;
+    let one = format!("{MAPS}/target");
+    let at = |query: &str| format!("{MAPS}{query}");
+    let of = |rest: &str| format!("{one}{rest}");
+    let invalid = |kind: &str, text: &str| format!("{kind}.meta.k8s.io \"\" is invalid: {text}");
+    let named = r#"{"metadata":{"name":"target"}}"#;
+    let (get, post, put, patch, delete) = (Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE);
+    let rows: Vec<(&Method, String, &str, &str, u16, String)> = vec![
+        // Paths and methods.
+        (&delete, "/api/v1/configmaps".into(), "", "", 405, NO_METHOD.into()),
+        (&post, "/api/v1/configmaps".into(), "", named, 405, NO_METHOD.into()),
+        (&put, MAPS.into(), "", named, 405, NO_METHOD.into()),
+        (&post, one.clone(), "", named, 405, NO_METHOD.into()),
+        (&delete, "/api/v1/namespaces".into(), "", "", 405, NO_METHOD.into()),
+        (&post, "/version".into(), "", "", 405, NO_METHOD.into()),
+        (&get, "/api/v1/bindings".into(), "", "", 404, NO_ROUTE.into()),
+        (&get, of("/nothing"), "", "", 404, NO_ROUTE.into()),
+        (&get, "/api/v1/nodes/a/status/b".into(), "", "", 404, NO_ROUTE.into()),
+        // Options.
+        (&get, at("?limit=x"), "", "", 400, r#"strconv.ParseInt: parsing "x": invalid syntax"#.into()),
+        (&delete, at("?limit=x"), "", "", 400, r#"strconv.ParseInt: parsing "x": invalid syntax"#.into()),
+        (
+            &get,
+            at("?resourceVersion=x"),
+            "",
+            "",
+            400,
+            r#"invalid resource version: resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax"#.into(),
+        ),
+        (
+            &delete,
+            at("?sendInitialEvents=true"),
+            "",
+            "",
+            422,
+            invalid("ListOptions", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+        ),
+        (
+            &get,
+            at("?fieldSelector=data%3Dx"),
+            "",
+            "",
+            400,
+            r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#.into(),
+        ),
+        (&get, "/api/v1/nodes?fieldSelector=metadata.namespace%3Dx".into(), "", "", 400, "field label not supported: metadata.namespace".into()),
+        (
+            &get,
+            at("?timeout=1"),
+            "",
+            "",
+            400,
+            r#"invalid timeout specified in the request URL - time: missing unit in duration "1""#.into(),
+        ),
+        (
+            &post,
+            at("?dryRun=all"),
+            "",
+            named,
+            422,
+            invalid("CreateOptions", r#"dryRun: Unsupported value: ["all"]: supported values: "All""#),
+        ),
+        (&post, at("?dryRun=All"), "", named, 409, r#"configmaps "target" already exists"#.into()),
+        (&patch, of("?force=true"), "", "{}", 422, invalid("PatchOptions", "force: Forbidden: may not be specified for non-apply patch")),
+        (
+            &delete,
+            one.clone(),
+            "",
+            r#"{"propagationPolicy":"Orphan","orphanDependents":false,"dryRun":["x"]}"#,
+            422,
+            invalid(
+                "DeleteOptions",
+                "[propagationPolicy: Invalid value: \"Orphan\": orphanDependents and deletionPropagation cannot be both set, \
+                 dryRun: Unsupported value: [\"x\"]: supported values: \"All\"]",
+            ),
+        ),
+        (
+            &delete,
+            one.clone(),
+            "",
+            r#"{"dryRun":"All"}"#,
+            400,
+            "json: cannot unmarshal string into Go struct field DeleteOptions.dryRun of type []string".into(),
+        ),
+        (
+            &delete,
+            one.clone(),
+            "",
+            r#"{"preconditions":{"resourceVersion":"1"}}"#,
+            409,
+            "Operation cannot be fulfilled on ConfigMap \"target\": the ResourceVersion in the precondition (1) does not match the \
+             ResourceVersion in record (RV). The object might have been modified"
+                .into(),
+        ),
+        // What is written.
+        (
+            &put,
+            of("-absent"),
+            "",
+            named,
+            400,
+            "the name of the object (target) does not match the name on the URL (target-absent)".into(),
+        ),
+        (&put, one.clone(), "", "{}", 400, "the name of the object (target based on URL) was undeterminable: name must be provided".into()),
+        (
+            &put,
+            one.clone(),
+            "",
+            r#"{"metadata":{"name":"target","resourceVersion":"x"}}"#,
+            500,
+            r#"strconv.ParseUint: parsing "x": invalid syntax"#.into(),
+        ),
+        (
+            &post,
+            MAPS.into(),
+            "",
+            r#"{"metadata":{"name":"x","finalizers":["x"]}}"#,
+            422,
+            "ConfigMap \"x\" is invalid: metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor \
+             is it fully qualified"
+                .into(),
+        ),
+        (
+            &post,
+            MAPS.into(),
+            "",
+            r#"{"metadata":{"name":"target","generateName":"t"}}"#,
+            409,
+            r#"configmaps "target" already exists, the server was not able to generate a unique name for the object"#.into(),
+        ),
+        // Patches.
+        (&patch, one.clone(), "", r#"{"metadata":{"uid":"x"}}"#, 422, "ConfigMap \"target\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable".into()),
+        (&patch, one.clone(), "", "{} x", 400, "error decoding patch: invalid character 'x' after top-level value".into()),
+        (&patch, one.clone(), json_patch, r#"[{"op":"test","path":"/data/a","value":"b"}]"#, 422, NO_PATCH.into()),
+        (
+            &patch,
+            one.clone(),
+            "application/strategic-merge-patch+json",
+            r#"{"data":[1]}"#,
+            422,
+            " \"\" is invalid: patch: Invalid value: \"map[data:[1]]\": cannot restore map from slice"
+                .into(),
+        ),
+        (&patch, of("?fieldManager=m"), apply, "{}", 400, "invalid object type: /, Kind=".into()),
+        (&patch, of("?fieldManager=m"), apply, "apiVersion: v1\nkind: Pod", 400, "invalid object type: /v1, Kind=Pod".into()),
+        (
+            &patch,
+            of("?fieldManager=m"),
+            apply,
+            "{apiVersion: v1, kind: ConfigMap, metadata: {namespace: other}}",
+            400,
+            "the namespace of the provided object does not match the namespace sent on the request".into(),
+        ),
+    ];
+    let (_, live) = world.ask(Ask::get(&one)).await;
+    let revision = format!("({})", live["metadata"]["resourceVersion"].as_str().unwrap());
+    for (method, path, content_type, body, code, message) in rows {
+        let mut ask = Ask::new(method.clone(), &path, body.to_owned());
+        if !content_type.is_empty() {
+            ask.content_type = content_type;
+        }
+        let (found, status) = world.ask(ask).await;
+        let said = status["message"].as_str().unwrap_or_default().replace(&revision, "(RV)");
+        assert_eq!((found, said), (code, message), "{method} {path} {body}");
+    }
+    let (_, after) = world.ask(Ask::get(&one)).await;
+    assert_eq!(after, live, "what is refused changes nothing");
+    let answer = world.server.target.send(&mut world.connection.clone(), Ask::get("/apis/nothing/v1/x")).await.unwrap();
+    assert_eq!((answer.status, &answer.body[..]), (404, &b"404 page not found\n"[..]));
+}
+
+/// Requests that look wrong, and are not.
+async fn what_is_forgiven(world: &World) {
+    let one = format!("{MAPS}/target");
+    let zero = r#"{"metadata":{"name":"target","resourceVersion":"0"}}"#;
+    assert_eq!(world.ask(Ask::new(Method::PUT, &one, zero)).await.0, 200, "no version in particular");
+    let (code, map) = world.ask(Ask::get(&format!("{one}?watch=1"))).await;
+    assert_eq!((code, &map["kind"]), (200, &json!("ConfigMap")), "only collections are watched");
+    let (_, all) = world.ask(Ask::get(&format!("{MAPS}?resourceVersion=0&limit=1"))).await;
+    assert!(all["items"].as_array().unwrap().len() > 1 && all["metadata"]["continue"].is_null(), "{all}");
+    let owner = json!({ "apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "u" });
+    let owned = json!({ "metadata": { "name": "owned", "ownerReferences": [owner, owner] } });
+    let (code, owned) = world.ask(Ask::new(Method::POST, MAPS, owned.to_string())).await;
+    assert_eq!((code, &owned["metadata"]["ownerReferences"]), (201, &json!([owner])));
+    assert_eq!(world.ask(Ask::new(Method::DELETE, &format!("{MAPS}/owned"), "null")).await.0, 200);
+}
+
+async fn for_people(world: &World) {
+    let path = format!("{MAPS}/target?pretty=1");
+    for path in ["/version", "/", "/api?pretty=true", &path, &format!("{MAPS}?limit=1&pretty=1")] {
+        let answer = world.server.target.send(&mut world.connection.clone(), Ask::get(path)).await.unwrap();
+        assert!(answer.status == 200 && answer.body.starts_with(b"{\n  \"") && answer.body.ends_with(b"\n}"), "{path}");
+    }
+}
+
+async fn discovery_is_kept(world: &World) {
+    let accept = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let mut connection = world.connection.clone();
+    let answer = world.server.target.open(&mut connection, Ask { accept, ..Ask::get("/apis") }).await.unwrap();
+    let headers = answer.headers();
+    assert_eq!((&headers["cache-control"], &headers["vary"]), (&"public".parse().unwrap(), &"Accept".parse().unwrap()));
+    assert!(headers["etag"].to_str().unwrap().len() == 2 + 128);
+    for (path, accept, code) in [
+        ("/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", 406),
+        ("/apis", "text/html", 406),
+        ("/version", "text/html", 406),
+        ("/apis/apps", "text/html,application/json", 200),
+    ] {
+        assert_eq!(world.ask(Ask { accept, ..Ask::get(path) }).await.0, code, "{path} {accept}");
     }
 }
 

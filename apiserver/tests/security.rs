@@ -245,7 +245,8 @@ fn the_table() {
         &[
             ("GET", pods, &[], OK),
             ("GET", "/api/v1/namespaces/default/pods/p", &[], OK),
-            ("HEAD", "/api/v1/namespaces/default/pods/p", &[], OK),
+            // She may, but resources have no HEAD.
+            ("HEAD", "/api/v1/namespaces/default/pods/p", &[], &[405]),
             ("GET", "/api/v1/namespaces/default/pods/p", &["X-HTTP-Method-Override: DELETE"], OK),
             ("GET", "/api/v1/namespaces/default/pods?watch=1", &[], NO),
             ("GET", "/api/v1/watch/namespaces/default/pods", &[], NO),

@@ -168,7 +168,7 @@ pub async fn authorize(
 pub fn openid(app: &App) -> http::Response<axum::body::Body> {
     let address = format!("https://{}:{}/openid/v1/jwks", app.options.advertised(), app.options.secure_port);
     let value = auth::serviceaccount::openid_configuration(&app.access.issuer, &address, app.access.verifier.keys());
-    crate::http::answer::json(200, &value)
+    published(crate::http::answer::json(200, &value))
 }
 
 /// /openid/v1/jwks
@@ -177,5 +177,13 @@ pub fn openid(app: &App) -> http::Response<axum::body::Body> {
 /// A key that cannot be written.
 pub fn jwks(app: &App) -> ApiResult<http::Response<axum::body::Body>> {
     let value = auth::serviceaccount::jwks(app.access.verifier.keys()).map_err(ApiError::internal)?;
-    Ok(crate::http::answer::bytes(200, "application/jwk-set+json", crate::http::answer::to_json(&value), false))
+    let body = crate::http::answer::to_json(&value);
+    Ok(published(crate::http::answer::bytes(200, "application/jwk-set+json", body, false)))
+}
+
+/// What whoever checks tokens may keep for an hour.
+fn published(mut response: http::Response<axum::body::Body>) -> http::Response<axum::body::Body> {
+    let value = http::HeaderValue::from_static("public, max-age=3600");
+    response.headers_mut().insert(http::header::CACHE_CONTROL, value);
+    response
 }

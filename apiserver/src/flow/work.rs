@@ -16,7 +16,8 @@ pub fn width(app: &App, info: &RequestInfo, query: &Query) -> u64 {
         return 1;
     }
     let Ok(resource) = app.resource(&info.group, &info.resource) else { return 1 };
-    let limit = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    let limit =
+        query.number("limit").ok().flatten().and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
     // Of what has never been read nothing is known; it is read now.
     app.caches.size(&resource.prefix).map_or(1, |(objects, bytes)| of(objects, bytes, limit, !info.name.is_empty()))
 }

@@ -3,7 +3,9 @@
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -58,7 +60,15 @@ pub fn json(code: u16, value: &Value) -> Response<Body> {
 /// A plain text response.
 #[must_use]
 pub fn text(code: u16, body: impl Into<Bytes>) -> Response<Body> {
-    bytes(code, "text/plain; charset=utf-8", body.into(), false)
+    let mut response = bytes(code, "text/plain; charset=utf-8", body.into(), false);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// What Go's own server says of a path that nobody serves.
+#[must_use]
+pub fn page_not_found() -> Response<Body> {
+    text(404, "404 page not found\n")
 }
 
 /// JSON bytes of a value, those of built-in kinds in upstream's order.
@@ -111,7 +121,7 @@ pub fn object(resource: &Resource, accept: Accept, include: Include, value: &Val
             let (version, kind) = (value["apiVersion"].as_str(), value["kind"].as_str());
             encode(accept, version.unwrap_or_default(), kind.unwrap_or_default(), value)
         }
-        Shape::Partial => encode(accept, "meta.k8s.io/v1", "PartialObjectMetadata", &table::partial(value)),
+        Shape::Partial { .. } => encode(accept, "meta.k8s.io/v1", "PartialObjectMetadata", &table::partial(value)),
         Shape::Table => {
             let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
             let rows = std::slice::from_ref(value);
@@ -215,7 +225,7 @@ pub async fn list(
             let body = table_in(accept, table::of(resource, &values, metadata, include, true))?;
             Ok(bytes(200, kind, body, gzip))
         }
-        (Shape::Partial, Media::Json) if cached => {
+        (Shape::Partial { .. }, Media::Json) if cached => {
             let append = |out: &mut Vec<u8>, item: Arc<Object>, first| {
                 comma(out, first);
                 Ok(table::partial_of_bytes(out, item.bytes())?)
@@ -226,7 +236,7 @@ pub async fn list(
         (shape, _) => {
             let mut items = values(app, resource, &list).await?;
             let (version, name) = match shape {
-                Shape::Partial => {
+                Shape::Partial { .. } => {
                     items = items.iter().map(table::partial).collect();
                     PARTIAL_LIST
                 }

@@ -1,11 +1,14 @@
 //! Discovery: /api, /apis, /api/v1, /apis/GROUP, /apis/GROUP/VERSION, plain and aggregated (KEP-3352), and /version.
 
 use axum::body::Body;
-use http::header::{ACCEPT, HeaderValue, VARY};
-use http::{HeaderMap, Response};
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, Response, StatusCode};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
 
 use super::answer;
+use super::negotiate::{self, Accept};
 use super::status::{ApiError, ApiResult};
 use crate::aggregator;
 use crate::aggregator::discovery::{Group, Version, groups};
@@ -14,23 +17,16 @@ use crate::registry::resource::{Catalogue, Resource, Sub};
 
 pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let parts = parts(path);
     let value = match parts.as_slice() {
         [""] => root(app, &catalogue),
         ["version"] => version(),
         [which @ ("api" | "apis")] => {
-            if let Some(version) = aggregated(headers) {
+            if is_aggregated(headers) {
                 let groups = groups(app, &catalogue).into_iter().filter(|g| g.name.is_empty() == (*which == "api"));
                 let items: Vec<Value> = groups.map(|g| group_discovery(app, &catalogue, &g)).collect();
-                let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items });
-                let kind = format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
-                let gzip = headers
-                    .get(http::header::ACCEPT_ENCODING)
-                    .and_then(|v| v.to_str().ok())
-                    .is_some_and(|v| v.contains("gzip"));
-                let mut response = answer::bytes(200, &kind, answer::to_json(&list), gzip);
-                response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
-                return Ok(response);
+                let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items });
+                return Ok(kept(headers, answer::to_json(&list)));
             }
             if *which == "api" {
                 let address = format!("{}:{}", app.options.advertised(), app.options.secure_port);
@@ -45,36 +41,91 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         ["api", version] => resources(&catalogue, "", version)?,
         ["apis", name] => {
             let found = groups(app, &catalogue).into_iter().find(|g| g.name == *name && !name.is_empty());
-            let mut value = group(&found.ok_or_else(ApiError::no_route)?);
+            let Some(found) = found else { return Ok(answer::page_not_found()) };
+            let mut value = group(&found);
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();
             value
         }
-        ["apis", group, version] => resources(&catalogue, group, version)?,
-        _ => return Err(ApiError::no_route()),
+        ["apis", group, version] if catalogue.is_built_in(group) || !catalogue.of(group, version).is_empty() => {
+            resources(&catalogue, group, version)?
+        }
+        _ => return Ok(answer::page_not_found()),
     };
-    Ok(answer::json(200, &value))
+    // Upstream's REST services and its other handlers refuse in different words.
+    let restful = matches!(parts.as_slice(), ["version" | "api"] | ["api", _] | ["apis", _, _]);
+    let kind = value["kind"].as_str().unwrap_or_default();
+    let protobuf = schema::protobuf::supports("v1", kind);
+    let accept = match (parts.as_slice(), kind) {
+        ([""], _) => Accept::JSON,
+        _ => Accept::parse(headers, protobuf, false)
+            .map_err(|error| if restful { no_representation(kind) } else { error })?,
+    };
+    let body = answer::encode(accept, "v1", kind, &value)?;
+    Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
 }
 
-/// The version of aggregated discovery the client asks for first, if it does.
-fn aggregated(headers: &HeaderMap) -> Option<&'static str> {
-    let accept = headers.get(ACCEPT)?.to_str().ok()?;
-    for range in accept.split(',') {
-        let parts: Vec<&str> = range.split(';').map(str::trim).collect();
-        if parts.first() != Some(&"application/json") {
-            continue;
+/// What upstream's REST library says where no wish can be granted.
+fn no_representation(kind: &str) -> ApiError {
+    let offers = match kind {
+        "" => "application/json",
+        _ => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+    };
+    let text = format!("406: Not Acceptable\n\nAvailable representations: {offers}");
+    ApiError { details: json!({}), ..ApiError::new(406, "NotAcceptable", text) }
+}
+
+/// The parts of a path, which may end with a slash.
+fn parts(path: &str) -> Vec<&str> {
+    path.strip_prefix('/').map(|path| path.strip_suffix('/').unwrap_or(path)).unwrap_or(path).split('/').collect()
+}
+
+/// Whether a path is one of upstream's REST services of discovery: `/api`, `/api/v1`, and built-in groups' versions.
+pub fn is_restful(app: &App, path: &str) -> bool {
+    match parts(path).as_slice() {
+        ["api"] | ["api", _] => true,
+        ["apis", group, version] => {
+            let catalogue = app.catalogue.load();
+            catalogue.is_built_in(group) && !catalogue.of(group, version).is_empty()
         }
-        let has = |part: &str| parts.contains(&part);
-        if has("as=APIGroupDiscoveryList") && has("g=apidiscovery.k8s.io") {
-            return match () {
-                () if has("v=v2") => Some("v2"),
-                () if has("v=v2beta1") => Some("v2beta1"),
-                () => continue,
-            };
-        }
-        return None;
+        _ => false,
     }
-    None
+}
+
+/// Aggregated discovery, which clients keep: they are told by its hash that it is still the same (KEP-3352).
+fn kept(headers: &HeaderMap, body: Bytes) -> Response<Body> {
+    const KIND: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+    let hash = Sha512::digest(&body).iter().fold(String::from("\""), |text, byte| format!("{text}{byte:02X}")) + "\"";
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut response = match text(IF_NONE_MATCH) == hash {
+        true => {
+            let mut same = Response::new(Body::empty());
+            *same.status_mut() = StatusCode::NOT_MODIFIED;
+            same
+        }
+        false => answer::bytes(200, KIND, body, text(ACCEPT_ENCODING).contains("gzip")),
+    };
+    let headers = response.headers_mut();
+    headers.insert(VARY, HeaderValue::from_static("Accept"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));
+    if let Ok(hash) = HeaderValue::from_str(&hash) {
+        headers.insert(ETAG, hash);
+    }
+    response
+}
+
+/// Whether the first of the client's wishes that can be granted is aggregated discovery, of which v2 is left.
+fn is_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut wishes = negotiate::ranges(accept).into_iter().filter_map(|range| {
+        let parts: Vec<&str> = range.split(';').map(str::trim).collect();
+        let plain = !parts.iter().any(|part| ["as=", "g=", "v="].iter().any(|name| part.starts_with(name)));
+        let whole =
+            ["as=APIGroupDiscoveryList", "g=apidiscovery.k8s.io", "v=v2"].iter().all(|part| parts.contains(part));
+        let json = parts.first() == Some(&"application/json");
+        if json && whole { Some(true) } else { plain.then_some(false) }
+    });
+    wishes.next().unwrap_or(false)
 }
 
 fn version() -> Value {
@@ -128,7 +179,7 @@ fn resources(catalogue: &Catalogue, group: &str, version: &str) -> ApiResult<Val
         if !resource.categories.is_empty() {
             row["categories"] = json!(resource.categories);
         }
-        if resource.has_verb("list") {
+        if resource.has_verb("list") && !resource.prefix.is_empty() {
             row["storageVersionHash"] = storage_hash(resource).into();
         }
         list.push(row);
@@ -137,7 +188,7 @@ fn resources(catalogue: &Catalogue, group: &str, version: &str) -> ApiResult<Val
                 "name": format!("{}/{}", resource.plural, sub.name), "singularName": "",
                 "namespaced": resource.namespaced, "kind": sub.kind, "verbs": sub.verbs,
             });
-            if !sub.version.is_empty() {
+            if !sub.version.is_empty() && !is_own(resource, sub) {
                 row["group"] = sub.group.clone().into();
                 row["version"] = sub.version.clone().into();
             }
@@ -147,10 +198,15 @@ fn resources(catalogue: &Catalogue, group: &str, version: &str) -> ApiResult<Val
     Ok(json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version, "resources": list }))
 }
 
+/// Whether what a subresource takes is of the resource's own group and version.
+fn is_own(resource: &Resource, sub: &Sub) -> bool {
+    sub.group == resource.group && sub.version == resource.version
+}
+
 /// Changes when objects are stored under another version (upstream's `discovery.StorageVersionHash`).
 fn storage_hash(resource: &Resource) -> String {
     use base64::Engine;
-    use sha2::{Digest, Sha256};
+    use sha2::Sha256;
     let (group, version) = resource.storage_api_version.rsplit_once('/').unwrap_or(("", &resource.storage_api_version));
     let digest = Sha256::digest(format!("{group}/{version}/{}", resource.kind));
     base64::prelude::BASE64_STANDARD.encode(&digest[..8])
@@ -166,17 +222,14 @@ fn group_discovery(app: &App, catalogue: &Catalogue, group: &Group) -> Value {
         json!({ "version": version.name, "resources": list, "freshness": "Current" })
     };
     let versions: Vec<Value> = group.versions.iter().map(version).collect();
-    let metadata = if group.name.is_empty() {
-        json!({ "creationTimestamp": null })
-    } else {
-        json!({ "name": group.name, "creationTimestamp": null })
-    };
+    let metadata = if group.name.is_empty() { json!({}) } else { json!({ "name": group.name }) };
     json!({ "metadata": metadata, "versions": versions })
 }
 
 fn resource_discovery(resource: &Resource) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({ "group": group, "version": version, "kind": kind });
-    let own = kind(&resource.group, &resource.version, &resource.kind);
+    // Upstream leaves out what is the group's own.
+    let own = kind("", "", &resource.kind);
     let mut row = json!({
         "resource": resource.plural, "responseKind": own, "verbs": resource.verbs,
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
@@ -190,7 +243,10 @@ fn resource_discovery(resource: &Resource) -> Value {
     }
     if !resource.subresources.is_empty() {
         let sub = |sub: &Sub| {
-            let kind = if sub.version.is_empty() { own.clone() } else { kind(&sub.group, &sub.version, &sub.kind) };
+            let kind = match sub.version.is_empty() || is_own(resource, sub) {
+                true => kind("", "", &sub.kind),
+                false => kind(&sub.group, &sub.version, &sub.kind),
+            };
             json!({ "subresource": sub.name, "responseKind": kind, "verbs": sub.verbs })
         };
         row["subresources"] = resource.subresources.iter().map(sub).collect();

@@ -40,13 +40,11 @@ enum Verdict {
 /// 429 while a budget forbids it; what reading and writing fail with.
 pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
     let name = &call.info.name;
-    let named = text(eviction, "/metadata/name");
-    if !named.is_empty() && named != name {
+    if text(eviction, "/metadata/name") != name {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }
     let key = call.resource.key(&call.info.namespace, name);
-    let mut options = delete::Options::default();
-    options.merge(&eviction["deleteOptions"]);
+    let mut options = delete::Options::read(&eviction["deleteOptions"])?;
     options.propagation = None;
     if options.dry_run {
         call.only_try();

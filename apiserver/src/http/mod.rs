@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod negotiate;
 pub mod openapi;
 mod pieces;
+mod pretty;
 pub mod proxy;
 pub mod request_info;
 pub mod route;

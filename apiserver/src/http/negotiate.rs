@@ -18,7 +18,10 @@ pub enum Media {
 pub enum Shape {
     Object,
     Table,
-    Partial,
+    /// `PartialObjectMetadata`, or a list of them.
+    Partial {
+        list: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +42,7 @@ impl Accept {
     pub fn parse(headers: &HeaderMap, protobuf: bool, views: bool) -> ApiResult<Self> {
         let gzip = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
         let text = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-        for range in text.split(',') {
+        for range in ranges(text) {
             if let Some((media, shape)) = wish(range, protobuf, views) {
                 return Ok(Self { media, shape, gzip });
             }
@@ -59,6 +62,17 @@ impl Accept {
     }
 }
 
+/// The wishes of an `Accept` header, the dearest first; a weight that is no number counts as the highest.
+pub fn ranges(text: &str) -> Vec<&str> {
+    let weight = |range: &str| {
+        let q = range.split(';').skip(1).find_map(|part| part.trim().strip_prefix("q=")?.parse::<f32>().ok());
+        q.filter(|q| (0.0..=1.0).contains(q)).unwrap_or(1.0)
+    };
+    let mut ranges: Vec<&str> = text.split(',').collect();
+    ranges.sort_by(|a, b| weight(b).total_cmp(&weight(a)));
+    ranges
+}
+
 fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
     let mut parts = range.split(';').map(str::trim);
     let media = match parts.next()? {
@@ -67,20 +81,28 @@ fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
         "application/vnd.kubernetes.protobuf" if protobuf => Media::Protobuf,
         _ => return None,
     };
-    let (mut kind, mut group, mut version) = ("", "meta.k8s.io", "v1");
+    // The three make one wish: whoever names one has to name all.
+    let (mut kind, mut group, mut version) = (None, None, None);
     for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        let value = value.trim().trim_matches('"');
         match name.trim() {
-            "as" => kind = value.trim(),
-            "g" => group = value.trim(),
-            "v" => version = value.trim(),
+            "as" => kind = Some(value),
+            "g" => group = Some(value),
+            "v" => version = Some(value),
+            "stream" if !matches!(value, "" | "watch") => return None,
             _ => {}
         }
     }
-    let known = views && group == "meta.k8s.io" && (version == "v1" || version == "v1beta1");
-    match kind {
-        "" => Some((media, Shape::Object)),
-        "Table" if known && media != Media::Protobuf => Some((media, Shape::Table)),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" if known => Some((media, Shape::Partial)),
+    if (kind, group, version) == (None, None, None) {
+        return Some((media, Shape::Object));
+    }
+    if !views || group != Some("meta.k8s.io") || !matches!(version, Some("v1" | "v1beta1")) {
+        return None;
+    }
+    match kind? {
+        "Table" if media != Media::Protobuf => Some((media, Shape::Table)),
+        "PartialObjectMetadata" => Some((media, Shape::Partial { list: false })),
+        "PartialObjectMetadataList" => Some((media, Shape::Partial { list: true })),
         _ => None,
     }
 }
@@ -89,12 +111,28 @@ fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
 #[must_use]
 pub fn content_type(headers: &HeaderMap) -> String {
     let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    let mut parts = text.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+    // Parameters that are none make it no media type.
+    if parts.all(|part| part.is_empty() || part.contains('=')) { media } else { text.to_owned() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_say_how_they_came() {
+        for (text, media) in [
+            ("application/json", "application/json"),
+            ("APPLICATION/JSON; charset=utf-8;", "application/json"),
+            ("application/json;x", "application/json;x"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().unwrap());
+            assert_eq!(content_type(&headers), media);
+        }
+    }
 
     fn accept(text: &str, protobuf: bool) -> Option<(Media, Shape)> {
         let mut headers = HeaderMap::new();
@@ -111,5 +149,18 @@ mod tests {
         assert_eq!(accept(go, false), Some((Media::Json, Shape::Object)));
         assert_eq!(accept("text/html", true), None);
         assert_eq!(accept("*/*", true), Some((Media::Json, Shape::Object)));
+        assert_eq!(accept("application/json;q=0.5,application/yaml;q=0.9", true), Some((Media::Yaml, Shape::Object)));
+        let list = Shape::Partial { list: true };
+        for (text, expected) in [
+            ("application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io", Some((Media::Json, list))),
+            ("application/json;as=\"Table\";v=v1;g=meta.k8s.io", Some((Media::Json, Shape::Table))),
+            ("application/json;as=Table", None),
+            ("application/json;v=v1;g=meta.k8s.io", None),
+            ("application/json;as=Table;v=v2;g=meta.k8s.io", None),
+            ("application/json;stream=watch", Some((Media::Json, Shape::Object))),
+            ("application/json;stream=x", None),
+        ] {
+            assert_eq!(accept(text, true), expected, "{text}");
+        }
     }
 }

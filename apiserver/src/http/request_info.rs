@@ -1,7 +1,12 @@
 //! What a request is about, read from its method, path and query: upstream's `RequestInfo`
 //! (`apiserver/pkg/endpoints/request/requestinfo.go`).
 
+use std::num::{IntErrorKind, ParseIntError};
+use std::str::FromStr;
+
 use http::Method;
+
+use super::status::{ApiError, ApiResult};
 
 /// A parsed request. For non-resource paths only `path` and `verb` are set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +88,7 @@ impl RequestInfo {
                 "delete" => this.verb = "deletecollection",
                 _ => {}
             }
-        } else if forced_watch || (watch && this.verb == "get" && this.subresource.is_empty()) {
+        } else if forced_watch && this.verb == "get" {
             this.verb = "watch";
         }
         this
@@ -94,6 +99,20 @@ impl RequestInfo {
     pub fn is_collection(&self) -> bool {
         matches!(self.verb, "list" | "watch" | "deletecollection")
     }
+}
+
+/// A number as Go's `strconv` reads it; `function` is what it calls itself when it complains.
+///
+/// # Errors
+/// In Go's words.
+pub fn integer<T: FromStr<Err = ParseIntError>>(function: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: ParseIntError| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.{function}: parsing {}: {why}", schema::go::quote(text))
+    })
 }
 
 fn method_verb(method: &Method) -> &'static str {
@@ -166,15 +185,18 @@ impl Query {
         self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
-    /// Go's `strconv.ParseBool`, where anything present but not false counts as true, as in upstream's query conversion.
+    /// Anything present but `0` and `false` counts as true (upstream's `Convert_Slice_string_To_bool`).
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| !matches!(value, "0" | "false" | "f" | "F" | "False" | "FALSE"))
+        self.get(name).is_some_and(|value| value != "0" && !value.eq_ignore_ascii_case("false"))
     }
 
-    #[must_use]
-    pub fn number(&self, name: &str) -> Option<i64> {
-        self.text(name)?.parse().ok()
+    /// A whole number.
+    ///
+    /// # Errors
+    /// 400 in the words of Go's `strconv.ParseInt`, for an empty text, too.
+    pub fn number(&self, name: &str) -> ApiResult<Option<i64>> {
+        self.get(name).map(|text| integer("ParseInt", text)).transpose().map_err(ApiError::bad_request)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
@@ -211,6 +233,9 @@ mod tests {
         );
         assert_eq!(info(&Method::GET, "/apis/apps/v1", false), s("get", "", "", "", ""));
         assert_eq!(info(&Method::GET, "/api/v1/watch/pods", false), s("watch", "", "pods", "", ""));
+        // Only a collection is watched by a parameter.
+        assert_eq!(info(&Method::GET, "/api/v1/nodes/a", true), s("get", "", "nodes", "a", ""));
+        assert_eq!(info(&Method::GET, "/api/v1/watch/nodes/a", false), s("watch", "", "nodes", "a", ""));
     }
 
     #[test]
@@ -218,5 +243,8 @@ mod tests {
         let q = Query::parse(Some("labelSelector=a%3Db%2Cc&watch=1&x"));
         assert_eq!(q.get("labelSelector"), Some("a=b,c"));
         assert!(q.flag("watch") && q.flag("x") && !q.flag("y"));
+        let q = Query::parse(Some("a=FALSE&b=0&c=f&d=7&e=-1"));
+        assert!(!q.flag("a") && !q.flag("b") && q.flag("c"));
+        assert_eq!((q.number("d").unwrap(), q.number("e").unwrap(), q.number("z").unwrap()), (Some(7), Some(-1), None));
     }
 }

@@ -17,7 +17,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, Shape, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, proxy, subresource, websocket};
+use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, websocket};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -25,9 +25,10 @@ use crate::app::{App, Call};
 use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::flow::{self, Admitted};
 use crate::registry::delete::Deleted;
+use crate::registry::resource::{Resource, Sub};
 use crate::registry::table::Include;
 use crate::registry::write::Written;
-use crate::registry::{body, create, delete, read, update, watch};
+use crate::registry::{body, create, delete, options, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -53,6 +54,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let started = Instant::now();
     let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
+    let pretty = pretty::is_wanted(&query, request.headers());
     let name = fixed_name(&query);
     let info = RequestInfo::parse(request.method(), request.uri().path(), query.flag("watch"), name.as_deref());
     let app = &shared.app;
@@ -72,12 +74,16 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         }
         Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
     });
-    let mut response = result.unwrap_or_else(|error| {
-        if error.code >= 500 {
-            tracing::warn!(%error, verb, resource, "a request failed");
+    let mut response = match result {
+        Ok(response) => response,
+        Err(error) => {
+            if error.code >= 500 {
+                tracing::warn!(%error, verb, resource, "a request failed");
+            }
+            let response = answer::error(&error, media);
+            if pretty { pretty::print(response).await } else { response }
         }
-        answer::error(&error, media)
-    });
+    };
     answer::warn(&mut response, &notes.warnings);
     if let Some(admitted) = &admitted {
         admitted.stamp(response.headers_mut());
@@ -161,6 +167,10 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
+    if let Some(text) = query.text("timeout").filter(|_| !is_long(&info)) {
+        schema::time::parse_duration(text)
+            .map_err(|why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    }
     let known = match websocket::take_token(request.headers_mut()) {
         Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
         Err(error) => Err(error),
@@ -196,7 +206,7 @@ async fn admit(
         return Ok(Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await);
     }
     if info.is_resource {
-        resource(app, user, request, info, query).await
+        resource(app, user, request, info, query, &mut notes.warnings).await
     } else {
         Box::pin(other(app, &user, request, &info, &query)).await
     }
@@ -210,27 +220,35 @@ async fn other(
     info: &RequestInfo,
     query: &Query,
 ) -> ApiResult<Response<Body>> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return Err(ApiError::no_route());
-    }
     let headers = request.headers();
-    let path = info.path.trim_end_matches('/');
-    if let Some(answer) = health::answer(app, path, query).await {
+    // Of these paths some are upstream's REST services, which take GET alone; to the others every method is the same.
+    let restful = matches!(
+        info.path.as_str().trim_end_matches('/'),
+        "/version" | "/.well-known/openid-configuration" | "/openid/v1/jwks"
+    ) || discovery::is_restful(app, &info.path);
+    if restful && *request.method() != Method::GET {
+        return Err(ApiError::no_method());
+    }
+    if let Some(answer) = health::answer(app, &info.path, query).await {
         return Ok(answer);
     }
-    match path {
-        "/metrics" => Ok(metrics::answer(app)),
-        "/.well-known/openid-configuration" => Ok(access::openid(app)),
-        "/openid/v1/jwks" => access::jwks(app),
-        _ if path.starts_with("/openapi/") => {
+    match info.path.as_str() {
+        "/metrics" => return Ok(metrics::answer(app)),
+        "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => return Ok(access::openid(app)),
+        "/openid/v1/jwks" | "/openid/v1/jwks/" => return access::jwks(app),
+        path if path.starts_with("/openapi/") => {
             let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
-            match document {
+            return match document {
                 Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
                 None => openapi::answer(app, path, headers).await,
-            }
+            };
         }
-        _ => discovery::answer(app, path, headers),
+        _ => {}
     }
+    let response = discovery::answer(app, &info.path, headers)?;
+    // Two of these are always written for people.
+    let human = matches!(info.path.trim_end_matches('/'), "" | "/version") || pretty::is_wanted(query, headers);
+    Ok(if human { pretty::print(response).await } else { response })
 }
 
 /// A resource of some group and version.
@@ -240,24 +258,23 @@ async fn resource(
     request: Request,
     info: RequestInfo,
     query: Query,
+    warnings: &mut Vec<String>,
 ) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
-    let resource = catalogue.get(&info.group, &info.version, &info.resource).cloned().ok_or_else(ApiError::no_route)?;
-    let misplaced = match info.resource.as_str() {
-        "namespaces" if info.group.is_empty() => false,
-        _ => !resource.namespaced && !info.namespace.is_empty(),
+    let resource = match catalogue.get(&info.group, &info.version, &info.resource).cloned() {
+        Some(resource) => resource,
+        None if catalogue.is_built_in(&info.group) => return Err(ApiError::no_route()),
+        None => return Ok(answer::page_not_found()),
     };
-    let unplaced = resource.namespaced
-        && info.namespace.is_empty()
-        && !matches!(info.verb, "list" | "watch" | "create" | "deletecollection");
-    if misplaced || unplaced {
-        return Err(ApiError::no_route());
+    if let Some(refusal) = misplaced(&resource, &info, request.method())? {
+        return Ok(refusal);
     }
     // Reviews and the like have no metadata to show.
     let views = !resource.prefix.is_empty() && (info.subresource.is_empty() || info.subresource == "status");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
+    suits(accept, &resource, &info, &query)?;
     let mut call = Call::new(app.clone(), user, resource, info);
     if call.resource.is("", "namespaces") {
         // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
@@ -267,11 +284,93 @@ async fn resource(
     call.query = query;
     call.accept = accept;
     call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let pretty = !streams && call.info.verb != "watch" && pretty::is_wanted(&call.query, request.headers());
+    call.accept.gzip &= !pretty;
     let result = dispatch(&call, request).await;
-    result.map(|mut response| {
-        answer::warn(&mut response, &call.take_warnings());
-        response
-    })
+    // What is refused is warned of, too.
+    warnings.extend(call.take_warnings());
+    let response = result?;
+    Ok(if pretty { Box::pin(pretty::print(response)).await } else { response })
+}
+
+/// Whether the path, which names a resource, is one that upstream serves, and in this way. Custom resources, which upstream serves
+/// by a handler of their own, are refused in other words.
+fn misplaced(resource: &Resource, info: &RequestInfo, method: &Method) -> ApiResult<Option<Response<Body>>> {
+    let custom = resource.is_custom();
+    let namespaces = resource.is("", "namespaces");
+    // The name is the path's, not one that a selector fixes.
+    let collection = info.name.is_empty() || info.is_collection();
+    let astray = !namespaces && !resource.namespaced && !info.namespace.is_empty();
+    let everywhere = resource.namespaced && info.namespace.is_empty();
+    if astray || everywhere && !(collection && resource.has_verb("list")) {
+        return if custom { Ok(Some(answer::page_not_found())) } else { Err(ApiError::no_route()) };
+    }
+    if everywhere && !matches!(info.verb, "list" | "watch") {
+        return if custom { Ok(Some(answer::page_not_found())) } else { Err(ApiError::no_method()) };
+    }
+    let sub = match info.subresource.as_str() {
+        "" => None,
+        name => Some(resource.sub(name).ok_or_else(|| match custom {
+            true => ApiError::not_found(&resource.group, &resource.plural, &info.name),
+            false => ApiError::no_route(),
+        })?),
+    };
+    let refused = || match custom {
+        true => ApiError::method_not_allowed(&resource.group, &resource.plural, info.verb),
+        false => ApiError::no_method(),
+    };
+    if info.subresource == "proxy" {
+        // A proxied server may know methods that no verb stands for.
+        let known = |sub: &Sub| sub.verbs.iter().any(|verb| verb == info.verb);
+        return if *method == Method::OPTIONS || sub.is_some_and(known) { Ok(None) } else { Err(refused()) };
+    }
+    if !info.rest.is_empty() && !custom {
+        return Err(ApiError::no_route());
+    }
+    let verbs = sub.map_or(&resource.verbs, |sub| &sub.verbs);
+    let verb = if info.verb == "watch" && sub.is_some() { "get" } else { info.verb };
+    let fits = match verb {
+        "create" => sub.is_some() || collection,
+        "update" | "patch" => !collection,
+        _ => true,
+    };
+    let head = *method == Method::HEAD && !custom;
+    if head || !fits || !verbs.iter().any(|known| known == verb) { Err(refused()) } else { Ok(None) }
+}
+
+/// Whether the view that is wished for is one of what will be answered.
+///
+/// # Errors
+/// 406 for a list in place of an object or the other way round, 400 for a Table with an unknown `includeObject`.
+fn suits(accept: Accept, resource: &Resource, info: &RequestInfo, query: &Query) -> ApiResult<()> {
+    let go_type = |kind: &str, custom: &str| match schema::go_types(&resource.api_version(), kind) {
+        Some((_, internal)) if !resource.is_custom() => internal,
+        _ => format!("unstructured.{custom}"),
+    };
+    let text = match (accept.shape, info.verb) {
+        (Shape::Table, _) => {
+            let word = query.get("includeObject").unwrap_or_default();
+            if matches!(word, "" | "Metadata" | "Object" | "None") {
+                return Ok(());
+            }
+            let error = schema::field::Error::invalid(
+                &schema::field::Path::new("includeObject"),
+                word,
+                "must be 'Metadata', 'Object', 'None', or empty",
+            );
+            return Err(ApiError::bad_request(format!("Unable to convert to Table as requested: {error}")));
+        }
+        (Shape::Partial { list: false }, "list") => {
+            let of = go_type(&resource.list_kind, "UnstructuredList");
+            format!("you requested PartialObjectMetadata, but the requested object is a list (*{of})")
+        }
+        (Shape::Partial { list: true }, "get") => {
+            let of = go_type(&resource.kind, "Unstructured");
+            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{of})")
+        }
+        _ => return Ok(()),
+    };
+    Err(ApiError::new(406, "NotAcceptable", text))
 }
 
 /// The body, not more than is allowed.
@@ -295,28 +394,22 @@ pub async fn collect(request: Request) -> ApiResult<Bytes> {
 /// task for each, so it should be small.
 async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     match (call.info.verb, call.info.subresource.as_str()) {
-        ("get", "") if call.resource.has_verb("get") => read::get(call).await,
+        ("get", "") => read::get(call).await,
         _ => Box::pin(dispatch_rest(call, request)).await,
     }
 }
 
 async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     let (resource, info) = (&call.resource, &call.info);
-    let not_allowed = || ApiError::method_not_allowed(&resource.group, &resource.plural, info.verb);
+    let media = content_type(request.headers());
+    let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    if matches!(info.verb, "create" | "update" | "patch") && !streams {
+        options::write(call, &media)?;
+    }
     if !info.subresource.is_empty() {
         let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
-        let verb = if info.verb == "watch" { "get" } else { info.verb };
-        // A verb of its own HTTP's OPTIONS is not; a proxied server may know it.
-        let options = info.subresource == "proxy" && *request.method() == Method::OPTIONS;
-        if !options && !sub.verbs.iter().any(|v| v == verb) {
-            return Err(not_allowed());
-        }
         return subresource::answer(call, sub, request).await;
     }
-    if !resource.has_verb(info.verb) {
-        return Err(not_allowed());
-    }
-    let media = content_type(request.headers());
     match info.verb {
         "list" => read::list(call).await,
         "watch" => watch::watch(call, request).await,
@@ -374,7 +467,7 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
             let include = Include::parse(call.query.get("includeObject"));
             answer::list(&call.app, resource, call.accept, include, list, &metadata).await
         }
-        _ => Err(not_allowed()),
+        _ => Err(ApiError::no_method()),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use schema::field::ErrorList;
+use schema::go::quote;
 use serde_json::{Value, json};
 use store::StoreError;
 use store::cache::CacheError;
@@ -36,6 +37,9 @@ impl ApiError {
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
         let mut details = json!({ "kind": kind });
+        if kind.is_empty() {
+            details = json!({});
+        }
         if !group.is_empty() {
             details["group"] = group.into();
         }
@@ -47,7 +51,7 @@ impl ApiError {
     }
 
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
-        Self::new(404, "NotFound", format!("{} {name:?} not found", qualified(group, plural)))
+        Self::new(404, "NotFound", format!("{} {} not found", qualified(group, plural), quote(name)))
             .about(group, plural, name)
     }
 
@@ -57,12 +61,20 @@ impl ApiError {
     }
 
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} {name:?} already exists", qualified(group, plural)))
+        Self::new(409, "AlreadyExists", format!("{} {} already exists", qualified(group, plural), quote(name)))
             .about(group, plural, name)
     }
 
+    /// Names that the server made up were all taken.
+    pub fn no_name_left(group: &str, plural: &str, name: &str) -> Self {
+        let mut this = Self::already_exists(group, plural, name);
+        this.message += ", the server was not able to generate a unique name for the object";
+        this.details["retryAfterSeconds"] = 1.into();
+        this
+    }
+
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
-        let text = format!("Operation cannot be fulfilled on {} {name:?}: {why}", qualified(group, plural));
+        let text = format!("Operation cannot be fulfilled on {} {}: {why}", qualified(group, plural), quote(name));
         Self::new(409, "Conflict", text).about(group, plural, name)
     }
 
@@ -86,8 +98,9 @@ impl ApiError {
             [only] => only.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut this = Self::new(422, "Invalid", format!("{} {name:?} is invalid: {why}", qualified(group, kind)))
-            .about(group, kind, name);
+        let mut this =
+            Self::new(422, "Invalid", format!("{} {} is invalid: {why}", qualified(group, kind), quote(name)))
+                .about(group, kind, name);
         let causes = errors
             .iter()
             .map(|e| json!({ "reason": e.kind.reason(), "message": e.body(), "field": e.field.to_string() }))
@@ -109,7 +122,7 @@ impl ApiError {
         let text = match (subject.is_empty(), name.is_empty()) {
             (true, _) => format!("forbidden: {why}"),
             (false, true) => format!("{subject} is forbidden: {why}"),
-            (false, false) => format!("{subject} {name:?} is forbidden: {why}"),
+            (false, false) => format!("{subject} {} is forbidden: {why}", quote(name)),
         };
         let this = Self::new(403, "Forbidden", text);
         if subject.is_empty() { Self { details: json!({}), ..this } } else { this.about(group, plural, name) }
@@ -202,7 +215,7 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { .. } => {
                 Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}"))
             }
-            StoreError::Future { .. } => Self::timeout(error.to_string()),
+            StoreError::Future { .. } => Self::timeout(error.to_string(), None),
             StoreError::Unavailable(_) | StoreError::SlowWatcher => Self::unavailable(error.to_string()),
         }
     }
@@ -212,7 +225,7 @@ impl From<CacheError> for ApiError {
     fn from(error: CacheError) -> Self {
         match error {
             CacheError::Expired { .. } => Self::expired(error.to_string()),
-            CacheError::TooLarge { .. } => Self::timeout(error.to_string()),
+            CacheError::TooLarge { .. } => Self::timeout(error.to_string(), Some(1)),
             CacheError::NotReady => Self::too_many_requests(error.to_string(), 1),
             CacheError::Store(error) => error.into(),
         }
@@ -220,8 +233,13 @@ impl From<CacheError> for ApiError {
 }
 
 impl ApiError {
-    fn timeout(message: impl Into<String>) -> Self {
-        let details = json!({ "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }], "retryAfterSeconds": 1 });
+    /// A revision that is not there yet; `seconds`: when to ask again.
+    fn timeout(message: impl Into<String>, seconds: Option<u32>) -> Self {
+        let mut details =
+            json!({ "causes": [{ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" }] });
+        if let Some(seconds) = seconds {
+            details["retryAfterSeconds"] = seconds.into();
+        }
         Self { details, ..Self::new(504, "Timeout", format!("Timeout: {}", message.into())) }
     }
 }

@@ -78,8 +78,12 @@ pub fn success() -> Value {
 
 /// Puts a pod on a node: `pods/binding`, and the old `bindings`.
 pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
+    let named = text(binding, "/metadata/name");
     let name = match call.info.name.as_str() {
-        "" => text(binding, "/metadata/name"),
+        "" => named,
+        name if name != named => {
+            return Err(ApiError::bad_request("name in URL does not match name in Binding object"));
+        }
         name => name,
     };
     let node = text(binding, "/target/name");

@@ -21,7 +21,7 @@ pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written
     let schema = resource.schema();
     let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
     if !text(&value, "/metadata/resourceVersion").is_empty() {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
     object::set(&mut value, "managedFields", Value::Null);
     create_value(call, value, false).await
@@ -39,8 +39,11 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     if !managed {
         track(call, None, &mut value);
     }
+    dedup_owners(call, &mut value, false);
     let attributes = Attributes::create(call, &value);
-    admission::mutate(&attributes, &mut value).await?;
+    if admission::mutate(&attributes, &mut value).await? {
+        dedup_owners(call, &mut value, true);
+    }
     for attempt in 1.. {
         let mut object = if generated { value.clone() } else { std::mem::take(&mut value) };
         if generated {
@@ -63,6 +66,9 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
                 return Ok(done);
             }
             Ok(None) if generated && attempt < NAMES => {}
+            Ok(None) if !prefix.is_empty() => {
+                return Err(ApiError::no_name_left(&resource.group, &resource.plural, &name));
+            }
             Ok(None) => return Err(ApiError::already_exists(&resource.group, &resource.plural, &name)),
             Err(error) => return Err(error),
         }
@@ -105,6 +111,19 @@ fn wipe(call: &Call, object: &mut Value) {
         && let Some(map) = object.as_object_mut()
     {
         map.remove("status");
+    }
+}
+
+/// Drops owners given twice, and says so. `admitted`: it was the plugins that gave them.
+pub fn dedup_owners(call: &Call, object: &mut Value, admitted: bool) {
+    let twice = object::dedup_owners(object);
+    if !twice.is_empty() {
+        call.warn(format!(
+            ".metadata.ownerReferences contains duplicate entries{}; API server dedups owner references in 1.20+, and may reject \
+             such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            if admitted { " after mutating admission happens" } else { "" },
+            twice.join(", ")
+        ));
     }
 }
 
@@ -152,6 +171,10 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         Some(old) => meta::update(new, old),
         None => meta::create(new, call.resource.namespaced, strategy.name),
     };
+    let foreign = matches!(call.resource.group.as_str(), crate::crd::GROUP | "apiregistration.k8s.io");
+    if !call.resource.is_custom() && !foreign {
+        meta::built_in_finalizers(&mut errors, new);
+    }
     if let Some(schema) = call.resource.schema() {
         errors.extend(schema::validate_update(&schema, new, old));
     }

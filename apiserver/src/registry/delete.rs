@@ -2,13 +2,14 @@
 
 use futures::{StreamExt, TryStreamExt};
 use jiff::{SignedDuration, Timestamp};
-use schema::field::{Error, Path};
+use schema::decode;
+use schema::field::{Error, ErrorList, Path};
+use schema::{FieldValidation, Schema};
 use serde_json::{Map, Value, json};
-use store::cache::{At, List, ListQuery};
+use store::cache::{List, ListQuery};
 
-use super::selection::Selection;
 use super::write::{ATTEMPTS, Written, commit, load, remove};
-use super::{body, hooks, object};
+use super::{body, hooks, object, options, read};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::Query;
@@ -16,6 +17,10 @@ use crate::http::status::{ApiError, ApiResult};
 
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
+
+/// Who deletes a job without a word about its pods may not expect them to stay.
+const PODS_STAY: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove \
+    them or set propagationPolicy=Orphan to suppress this warning";
 
 /// `meta/v1 DeleteOptions`
 #[derive(Clone, Debug, Default)]
@@ -31,60 +36,46 @@ impl Options {
     /// From the body where there is one, else from the query.
     ///
     /// # Errors
-    /// 400 for a body that is no DeleteOptions, 422 for unknown words.
+    /// 400 for a body that is no DeleteOptions, 422 for unknown words and what does not go together.
     pub fn parse(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Self> {
-        let mut this = Self::from_query(&call.query);
-        if !bytes.is_empty() {
-            let version = |value: &Value| text(value, "/apiVersion").to_owned();
-            let mut value = match media {
-                "application/vnd.kubernetes.protobuf" => {
-                    schema::protobuf::decode(bytes).map_err(|e| ApiError::bad_request(e.to_string()))?.2
-                }
-                "application/yaml" => {
-                    schema::decode::yaml(bytes, None, schema::FieldValidation::Ignore)
-                        .map_err(|e| ApiError::bad_request(e.to_string()))?
-                        .value
-                }
-                "" | "application/json" => serde_json::from_slice(bytes)
-                    .map_err(|e| ApiError::bad_request(format!("couldn't get version/kind; json parse error: {e}")))?,
-                _ => {
-                    return Err(ApiError::unsupported_media(
-                        "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-                    ));
-                }
-            };
-            // DeleteOptions is registered in every group.
-            let have = version(&value);
-            body::identify(&mut value, if have.is_empty() { "v1" } else { &have }, "DeleteOptions")?;
-            this.merge(&value);
-        }
+        let given = if bytes.is_empty() { from_query(&call.query)? } else { from_body(media, bytes)? };
+        let this = Self::read(&given)?;
         if this.dry_run {
             call.only_try();
         }
-        this.check()
+        Ok(this)
     }
 
-    fn from_query(query: &Query) -> Self {
-        let orphan = query
-            .text("orphanDependents")
-            .map(|_| if query.flag("orphanDependents") { "Orphan" } else { "Background" });
-        Self {
-            grace: query.number("gracePeriodSeconds"),
-            propagation: query.text("propagationPolicy").or(orphan).map(str::to_owned),
-            ..Self::default()
-        }
-    }
-
-    /// Takes over what a DeleteOptions says.
-    pub fn merge(&mut self, value: &Value) {
-        self.dry_run |= value["dryRun"].as_array().is_some_and(|list| list.iter().any(|word| word == "All"));
-        self.grace = value["gracePeriodSeconds"].as_i64().or(self.grace);
+    /// Reads a DeleteOptions.
+    ///
+    /// # Errors
+    /// 422 for unknown words and what does not go together.
+    pub fn read(value: &Value) -> ApiResult<Self> {
         let words = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        self.uid = words("/preconditions/uid");
-        self.revision = words("/preconditions/resourceVersion");
-        let orphan =
-            value["orphanDependents"].as_bool().map(|yes| if yes { "Orphan" } else { "Background" }.to_owned());
-        self.propagation = words("/propagationPolicy").or(orphan).or(self.propagation.take());
+        let orphan = value["orphanDependents"].as_bool();
+        let propagation = words("/propagationPolicy");
+        let dry_run: Vec<&str> = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut errors = ErrorList::new();
+        if let Some(policy) = &propagation {
+            let at = Path::new("propagationPolicy");
+            if orphan.is_some() {
+                let detail = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(Error::invalid(&at, policy.as_str(), detail));
+            }
+            if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(Error::not_supported(&at, policy.as_str(), &supported));
+            }
+        }
+        options::dry_run(&mut errors, &dry_run);
+        options::invalid("DeleteOptions", errors)?;
+        Ok(Self {
+            grace: value["gracePeriodSeconds"].as_i64(),
+            uid: words("/preconditions/uid"),
+            revision: words("/preconditions/resourceVersion"),
+            propagation: propagation.or_else(|| orphan.map(|yes| if yes { "Orphan" } else { "Background" }.to_owned())),
+            dry_run: !dry_run.is_empty(),
+        })
     }
 
     /// As admission sees it.
@@ -104,17 +95,54 @@ impl Options {
         put("dryRun", if dry_run { json!(["All"]) } else { Value::Null });
         value
     }
+}
 
-    fn check(self) -> ApiResult<Self> {
-        if let Some(policy) = &self.propagation
-            && !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan")
-        {
-            let supported = ["Foreground", "Background", "Orphan", "nil"];
-            let error = Error::not_supported(&Path::new("propagationPolicy"), policy.as_str(), &supported);
-            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &vec![error]));
-        }
-        Ok(self)
+/// The DeleteOptions of a query.
+fn from_query(query: &Query) -> ApiResult<Value> {
+    let mut value = json!({});
+    if let Some(grace) = query.number("gracePeriodSeconds")? {
+        value["gracePeriodSeconds"] = grace.into();
     }
+    if query.get("orphanDependents").is_some() {
+        value["orphanDependents"] = query.flag("orphanDependents").into();
+    }
+    if let Some(policy) = query.get("propagationPolicy") {
+        value["propagationPolicy"] = policy.into();
+    }
+    let dry_run: Vec<&str> = query.all("dryRun").collect();
+    if !dry_run.is_empty() {
+        value["dryRun"] = json!(dry_run);
+    }
+    Ok(value)
+}
+
+/// The DeleteOptions of a body; they may be of any group and version.
+fn from_body(media: &str, bytes: &[u8]) -> ApiResult<Value> {
+    const SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+    let bad = |text: String| ApiError::bad_request(text);
+    let decoded = |schema: Option<&Schema>| match media {
+        "" | "application/json" => Ok(decode::json(bytes, schema, FieldValidation::Ignore)),
+        "application/yaml" => Ok(decode::yaml(bytes, schema, FieldValidation::Ignore)),
+        "application/vnd.kubernetes.protobuf" => {
+            let (version, kind, mut value) = schema::protobuf::decode(bytes).map_err(|error| bad(error.to_string()))?;
+            body::set_kind(&mut value, &version, &kind);
+            Ok(Ok(decode::Decoded { value, warnings: Vec::new() }))
+        }
+        _ => Err(ApiError::unsupported_media(body::MEDIA)),
+    };
+    // What it is comes before what is in it.
+    let plain =
+        decoded(None)?.map_err(|error| bad(format!("couldn't get version/kind; json parse error: {error}")))?.value;
+    let (version, kind) = decode::interpret(&plain).map_err(bad)?;
+    if !matches!(kind, "" | "DeleteOptions") {
+        let version = if version.is_empty() { "meta.k8s.io/v1" } else { version };
+        return Err(bad(format!("no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}")));
+    }
+    if plain.is_null() {
+        return Ok(json!({}));
+    }
+    let schema = schema::builtin("meta.k8s.io/v1", "DeleteOptions");
+    Ok(decoded(schema.as_ref())?.map_err(|error| bad(error.to_string()))?.value)
 }
 
 /// What is answered to a DELETE.
@@ -127,6 +155,9 @@ pub enum Deleted {
 
 /// Deletes the call's object.
 pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
+    if call.resource.is("batch", "jobs") && options.propagation.is_none() {
+        call.warn(PODS_STAY);
+    }
     let name = call.info.name.clone();
     let key = call.resource.key(&call.info.namespace, &name);
     for _ in 0..ATTEMPTS {
@@ -148,6 +179,11 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
             Fate::Gone => {
                 if let Some(revision) = remove(call, &key, live.revision).await? {
                     let mut value = live.value;
+                    if call.resource.strategy.graceful {
+                        // Such kinds are marked first, even where nobody is waited for.
+                        let again = object::is_deleting(&value);
+                        mark(&mut value, 0, again);
+                    }
                     if !call.dry_run() {
                         object::set(&mut value, "resourceVersion", revision.to_string().into());
                         hooks::after_delete(call, &value).await?;
@@ -192,14 +228,23 @@ fn success(call: &Call, object: &Value) -> Value {
 /// # Errors
 /// 409 when they are not.
 pub fn preconditions(call: &Call, name: &str, options: &Options, live: &Value) -> ApiResult<()> {
-    let conflict = |what: &str, wanted: &str, have: &str| {
-        let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
-        ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why)
+    let conflict = |what: &str, wanted: &str, have: &str, then: &str| {
+        if call.resource.is("", "namespaces") {
+            // It is their own deletion that looks at them.
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+            return ApiError::conflict("", &call.resource.plural, name, &why);
+        }
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({have}). The object might have been \
+             {then}"
+        );
+        // Upstream names the kind here.
+        ApiError::conflict(&call.resource.group, &call.resource.kind, name, &why)
     };
     let (uid, revision) = (text(live, "/metadata/uid"), text(live, "/metadata/resourceVersion"));
     match (&options.uid, &options.revision) {
-        (Some(wanted), _) if wanted != uid => Err(conflict("UID", wanted, uid)),
-        (_, Some(wanted)) if wanted != revision => Err(conflict("ResourceVersion", wanted, revision)),
+        (Some(wanted), _) if wanted != uid => Err(conflict("UID", wanted, uid, "deleted and then recreated")),
+        (_, Some(wanted)) if wanted != revision => Err(conflict("ResourceVersion", wanted, revision, "modified")),
         _ => Ok(()),
     }
 }
@@ -239,6 +284,8 @@ fn doomed(call: &Call, live: &Value, options: &Options) -> Fate {
     }
     mark(&mut object, grace, false);
     if call.resource.is("", "namespaces") {
+        // Their own way of deletion knows no grace.
+        object::set(&mut object, "deletionGracePeriodSeconds", Value::Null);
         object["status"]["phase"] = "Terminating".into();
     }
     Fate::Marked(object)
@@ -305,10 +352,10 @@ const AT_ONCE: usize = 16;
 /// Deletes all that the selectors choose; what was deleted, as it was.
 pub async fn collection(call: &Call, options: &Options) -> ApiResult<List> {
     let resource = &call.resource;
-    let selection = Selection::parse(resource, &call.query)?;
+    let (selection, at, start, limit) = read::page(call)?;
     let filter = |object: &store::cache::Object| selection.matches(object);
     let prefix = resource.range(&call.info.namespace);
-    let query = ListQuery { at: At::Latest, prefix: &prefix, start: None, limit: 0, filter: Some(&filter) };
+    let query = ListQuery { at, prefix: &prefix, start: start.as_deref(), limit, filter: Some(&filter) };
     let mut list = call.app.caches.of(resource).list(query).await?;
     list.items = selection.converted(&call.app, resource, list.items).await?;
     let delete_one = |item: std::sync::Arc<store::cache::Object>| async move {

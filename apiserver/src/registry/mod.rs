@@ -12,6 +12,7 @@ pub mod follow;
 pub mod hooks;
 pub mod jsonpath;
 pub mod object;
+pub mod options;
 pub mod pick;
 pub mod read;
 pub mod resource;

@@ -56,21 +56,44 @@ pub fn may_vanish(object: &Value) -> bool {
 }
 
 /// What only the server may change, taken from the old object.
+///
+/// What the client says of the first three is left for validation to refuse, but for a deletion under way, of which it has no say.
 pub fn keep_system_fields(new: &mut Value, old: &Value) {
     metadata(new);
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "generation",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "namespace",
-        "name",
-        "resourceVersion",
+    let deleting = is_deleting(old);
+    for (field, refused) in [
+        ("uid", true),
+        ("deletionTimestamp", !deleting),
+        ("deletionGracePeriodSeconds", !deleting),
+        ("creationTimestamp", false),
+        ("generation", false),
+        ("selfLink", false),
+        ("namespace", false),
+        ("name", false),
+        ("resourceVersion", false),
     ] {
-        keep(&mut new["metadata"], &old["metadata"], field);
+        if !refused || new["metadata"][field].is_null() {
+            keep(&mut new["metadata"], &old["metadata"], field);
+        }
     }
+}
+
+/// Drops owners given twice, to the letter; the uids of those.
+pub fn dedup_owners(object: &mut Value) -> Vec<String> {
+    let Some(Value::Array(owners)) = object.pointer_mut("/metadata/ownerReferences") else { return Vec::new() };
+    let (mut kept, mut twice) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if !twice.contains(&uid) {
+                twice.push(uid);
+            }
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    twice
 }
 
 /// Makes a field of an object what it is in `old`, absence included. What is so already stays where it is: most is, and to

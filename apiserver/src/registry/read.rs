@@ -1,23 +1,29 @@
 //! GET and LIST, both from the watch cache, with upstream's resourceVersion semantics.
 
 use axum::body::Body;
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use base64::{DecodeError, Engine};
 use http::Response;
+use schema::go::quote;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use store::StoreError;
 use store::cache::{At, CacheError, ListQuery};
 
-use super::conversion;
 use super::selection::Selection;
 use super::table::Include;
+use super::{conversion, options};
 use crate::app::Call;
 use crate::http::answer;
 use crate::http::negotiate::{Media, Shape};
-use crate::http::request_info::Query;
+use crate::http::request_info::{Query, integer};
 use crate::http::status::{ApiError, ApiResult};
 
+/// What Go reads tokens by: bits that are left over do not matter.
+const BASE64: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_allow_trailing_bits(true));
+/// Of the tokens.
+const VERSION: &str = "meta.k8s.io/v1";
 /// What is said when the pages of a list can no longer be of one revision.
 const INCONSISTENT: &str = "The provided continue parameter is too old to display a consistent list result. You can start a \
     new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the \
@@ -52,10 +58,7 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
 /// A page of a collection.
 pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
     let resource = &call.resource;
-    let query = &call.query;
-    let selection = Selection::parse(resource, query)?;
-    let limit = usize::try_from(query.number("limit").unwrap_or(0)).unwrap_or(0);
-    let (at, start) = position(call)?;
+    let (selection, at, start, limit) = page(call)?;
     let prefix = resource.range(&call.info.namespace);
     let everything = selection.is_everything();
     let filter = |object: &store::cache::Object| selection.matches(object);
@@ -95,70 +98,70 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             metadata["remainingItemCount"] = page.remaining.into();
         }
     }
-    answer::list(&call.app, resource, call.accept, Include::parse(query.get("includeObject")), page, &metadata).await
+    answer::list(&call.app, resource, call.accept, Include::parse(call.query.get("includeObject")), page, &metadata)
+        .await
+}
+
+/// What a list asks for: which objects, of which revision, from where on, and how many at most (0: all).
+///
+/// # Errors
+/// 400 and 422 as upstream.
+pub fn page(call: &Call) -> ApiResult<(Selection, At, Option<String>, usize)> {
+    let query = &call.query;
+    options::list(query)?;
+    let selection = Selection::parse(&call.resource, query)?;
+    let mut limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
+    let (at, start) = position(call)?;
+    // Whoever takes what the cache has takes all of it.
+    if at == At::NotOlderThan(0) {
+        limit = 0;
+    }
+    Ok((selection, at, start, limit))
 }
 
 /// Which revision a list wants, and where it begins.
 fn position(call: &Call) -> ApiResult<(At, Option<String>)> {
     let query = &call.query;
-    let wanted = revision(query)?;
-    let matching = query.text("resourceVersionMatch");
     if let Some(token) = query.text("continue") {
-        if wanted.is_some_and(|revision| revision != 0) {
+        let token = Token::decode(token).map_err(|why| {
+            ApiError::bad_request(format!("invalid continue token: continue key is not valid: {why}"))
+        })?;
+        if query.text("resourceVersion").is_some_and(|revision| revision != "0") {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
         }
-        let token = Token::decode(token)
-            .ok_or_else(|| ApiError::bad_request(format!("continue key is not valid: {token:?}")))?;
         let at = if token.rv == Token::NOW { At::Latest } else { At::Exact(token.rv) };
         return Ok((at, Some(format!("{}{}", call.resource.prefix, token.start))));
     }
-    let at = match (wanted, matching) {
-        (None, None) => At::Latest,
-        (None, Some(_)) => {
-            return Err(list_invalid(
-                "resourceVersionMatch",
-                "resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        (Some(0), Some("Exact")) => {
-            return Err(list_invalid(
-                "resourceVersionMatch",
-                "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
-        }
-        (Some(revision), Some("Exact")) => At::Exact(revision),
-        (Some(revision), None | Some("NotOlderThan")) => At::NotOlderThan(revision),
-        (Some(_), Some(other)) => {
-            return Err(ApiError::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\""
-            )));
-        }
+    let wanted =
+        parse_revision(query).map_err(|why| ApiError::bad_request(format!("invalid resource version: {why}")))?;
+    let at = match wanted {
+        None => At::Latest,
+        Some(revision) if query.text("resourceVersionMatch") == Some("Exact") => At::Exact(revision),
+        Some(revision) => At::NotOlderThan(revision),
     };
     Ok((at, None))
 }
 
-fn list_invalid(field: &str, detail: &str) -> ApiError {
-    let error = schema::field::Error::forbidden(&schema::field::Path::new(field), detail);
-    ApiError::invalid("meta.k8s.io", "ListOptions", "", &vec![error])
-}
-
-/// The `resourceVersion` parameter; `None` when absent or empty.
+/// The `resourceVersion` parameter of a GET or a watch; `None` when absent or empty.
 ///
 /// # Errors
-/// 400 when it is no number.
+/// 500 when it is no number: upstream has no better code for it.
 pub fn revision(query: &Query) -> ApiResult<Option<i64>> {
-    let parse = |text: &str| {
-        text.parse::<u64>().ok().and_then(|number| i64::try_from(number).ok()).ok_or_else(|| {
-            ApiError::bad_request(format!(
-                "Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        })
+    parse_revision(query).map_err(|why| ApiError::new(500, "", why))
+}
+
+fn parse_revision(query: &Query) -> Result<Option<i64>, String> {
+    let parse = |text: &str| -> Result<i64, String> {
+        let number: Result<u64, String> = integer("ParseUint", text);
+        let wrong = |why: &str| format!("resourceVersion: Invalid value: {}: {why}", quote(text));
+        number.map_err(|why| wrong(&why)).map(|number| i64::try_from(number).unwrap_or(i64::MAX))
     };
     query.text("resourceVersion").map(parse).transpose()
 }
 
 /// The `continue` token; opaque to clients.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Token {
     v: String,
     rv: i64,
@@ -170,16 +173,62 @@ impl Token {
     const NOW: i64 = -1;
 
     fn encode(rv: i64, start: &str) -> String {
-        let token = Self { v: "meta.k8s.io/v1".to_owned(), rv, start: start.to_owned() };
+        let token = Self { v: VERSION.to_owned(), rv, start: start.to_owned() };
         let json = serde_json::to_vec(&token).expect("strings and a number are always JSON");
-        BASE64_URL_SAFE_NO_PAD.encode(json)
+        BASE64.encode(json)
     }
 
-    fn decode(text: &str) -> Option<Self> {
-        let json = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let token: Self = serde_json::from_slice(&json).ok()?;
-        // A key that climbs out of the resource's own prefix would show other resources.
-        (token.v == "meta.k8s.io/v1" && (token.rv > 0 || token.rv == Self::NOW) && !token.start.contains(".."))
-            .then_some(token)
+    /// # Errors
+    /// What is wrong with it, in upstream's words.
+    fn decode(text: &str) -> Result<Self, String> {
+        let json = BASE64.decode(text).map_err(|error| {
+            let at = match error {
+                DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                // Go names the beginning of the group that is too short.
+                _ => text.len() / 4 * 4,
+            };
+            format!("illegal base64 data at input byte {at}")
+        })?;
+        let token: Option<Self> = serde_json::from_slice(&json).map_err(|error| error.to_string())?;
+        let Self { v, rv, start } = token.unwrap_or_default();
+        match () {
+            () if v != VERSION => Err(format!("server does not recognize this encoded version {v}")),
+            () if rv == 0 => Err(format!("incorrect encoded start resourceVersion (version {VERSION})")),
+            () if start.is_empty() => Err(format!("encoded start key empty (version {VERSION})")),
+            // A key that climbs out of the resource's own prefix would show other resources.
+            () if start.strip_prefix('/').unwrap_or(&start).split('/').any(|part| matches!(part, "" | "." | "..")) => {
+                Err(start)
+            }
+            () => Ok(Self { v, rv, start: start.strip_prefix('/').map_or(start.clone(), str::to_owned) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_are_judged() {
+        let judge = |json: &str| Token::decode(&BASE64.encode(json)).map(|token| token.start);
+        let of = |start: &str| Token::decode(&Token::encode(7, start)).map(|token| (token.rv, token.start));
+        assert_eq!(of("l/c2"), Ok((7, "l/c2".to_owned())));
+        assert_eq!(judge(r#"{"v":"meta.k8s.io/v1","rv":-1,"start":"/x"}"#).as_deref(), Ok("x"));
+        for (json, why) in [
+            ("{}", "server does not recognize this encoded version "),
+            ("null", "server does not recognize this encoded version "),
+            (r#"{"v":"v1"}"#, "server does not recognize this encoded version v1"),
+            (
+                r#"{"v":"meta.k8s.io/v1","start":"a"}"#,
+                "incorrect encoded start resourceVersion (version meta.k8s.io/v1)",
+            ),
+            (r#"{"v":"meta.k8s.io/v1","rv":3}"#, "encoded start key empty (version meta.k8s.io/v1)"),
+            (r#"{"v":"meta.k8s.io/v1","rv":3,"start":"../x"}"#, "../x"),
+        ] {
+            assert_eq!(judge(json), Err(why.to_owned()), "{json}");
+        }
+        for text in ["x", "!"] {
+            assert_eq!(Token::decode(text).err().as_deref(), Some("illegal base64 data at input byte 0"));
+        }
     }
 }

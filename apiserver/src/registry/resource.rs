@@ -156,13 +156,37 @@ impl Resource {
     /// Whether a field selector may name this field, and what it reads.
     #[must_use]
     pub fn knows_field(&self, name: &str) -> bool {
-        matches!(name, "metadata.name" | "metadata.namespace")
-            || match &self.source {
+        let plain = match &self.source {
+            Source::BuiltIn(kind) => kind.fields.is_empty(),
+            Source::Custom(_) => false,
+        };
+        match name {
+            "metadata.name" => true,
+            // Upstream's default lets objects in no namespace be asked for theirs; kinds with fields of their own do not.
+            "metadata.namespace" => plain || self.namespaced,
+            _ => match &self.source {
                 Source::BuiltIn(kind) => kind.fields.iter().any(|(field, _)| *field == name),
                 Source::Custom(custom) => {
                     custom.version(&self.version).is_some_and(|v| v.selectable.iter().any(|field| field == name))
                 }
+            },
+        }
+    }
+
+    /// What is said of a field that cannot be selected by.
+    #[must_use]
+    pub fn unknown_field(&self, name: &str) -> String {
+        let quoted = schema::go::quote(name);
+        match (&self.source, self.kind.as_str()) {
+            (Source::BuiltIn(kind), _) if kind.fields.is_empty() => {
+                format!(r#"{quoted} is not a known field selector: only "metadata.name", "metadata.namespace""#)
             }
+            (Source::BuiltIn(_), "Job") => format!("field label {quoted} not supported for Job"),
+            (Source::BuiltIn(_), "ResourceSlice") => {
+                format!("field label not supported for {}, Kind={}: {name}", self.api_version(), self.kind)
+            }
+            _ => format!("field label not supported: {name}"),
+        }
     }
 }
 
@@ -230,6 +254,12 @@ impl Catalogue {
     #[must_use]
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.by_name.get(&(group.to_owned(), version.to_owned(), plural.to_owned()))
+    }
+
+    /// Whether the group has kinds of the server's own.
+    #[must_use]
+    pub fn is_built_in(&self, group: &str) -> bool {
+        self.by_name.values().any(|resource| resource.group == group && !resource.is_custom())
     }
 
     /// The resource in its group's preferred version.

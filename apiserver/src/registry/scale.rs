@@ -4,7 +4,7 @@ use schema::patch;
 use serde_json::{Map, Value, json};
 
 use super::resource::Source;
-use super::update::Change;
+use super::update::{self, Change};
 use super::{jsonpath, read, write as storage};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
@@ -79,17 +79,18 @@ fn selector_text(selector: &Value) -> String {
 /// The object with the replicas a change of its Scale asks for.
 pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let before = view(call, live)?;
-    let patched = |result: Result<Value, patch::PatchError>| {
-        result.map_err(|e| ApiError::new(e.code, "BadRequest", e.to_string()))
-    };
+    let patched = |result: Result<Value, patch::PatchError>| result.map_err(|error| update::patch_error(&error));
     let scale = match change {
         Change::Put(value) => value.clone(),
         Change::Json(body) => patched(patch::json_patch(&before, body))?,
         // A Scale has no lists: strategic merge and apply are merges.
-        Change::Merge(body) | Change::Strategic(body) | Change::Apply { config: body, .. } => {
-            patched(patch::merge_patch(&before, body))?
+        Change::Merge(body) | Change::Strategic(body) => patched(patch::merge_patch(&before, body))?,
+        Change::Apply { config, .. } => {
+            update::same_kind(config, "autoscaling/v1", "Scale")?;
+            patched(patch::merge_patch(&before, config))?
         }
     };
+    update::identity(call, &scale)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
     if replicas < 0 {
         let at = schema::field::Path::new("spec").child("replicas");

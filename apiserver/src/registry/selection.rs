@@ -34,7 +34,7 @@ impl Selection {
             .map_err(|e| ApiError::bad_request(e.to_string()))?;
         for requirement in &fields.requirements {
             if !resource.knows_field(&requirement.field) {
-                return Err(ApiError::bad_request(format!("field label not supported: {}", requirement.field)));
+                return Err(ApiError::bad_request(resource.unknown_field(&requirement.field)));
             }
         }
         let mut converted = Vec::new();

@@ -3,13 +3,15 @@
 
 use schema::apply::{self, ApplyError, Operation};
 use schema::field::{Error, Path};
+use schema::go::{self, quote};
 use schema::patch;
 use serde_json::{Value, json};
 
 use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
-use super::{body, create, hooks, object, scale};
+use super::{body, create, hooks, object, options, scale};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
+use crate::http::request_info::integer;
 use crate::http::status::{ApiError, ApiResult};
 
 /// What a request wants to become of an object.
@@ -22,6 +24,7 @@ pub enum Change {
 }
 
 /// The kinds of a patch body.
+const CUSTOM_PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 pub const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
 
 impl Change {
@@ -31,25 +34,25 @@ impl Change {
     /// 400 and 415 as upstream.
     pub fn patch(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Self> {
         let parse = || -> ApiResult<Value> {
-            serde_json::from_slice(bytes).map_err(|e| ApiError::bad_request(format!("error decoding patch: {e}")))
+            let prefix = if media == "application/strategic-merge-patch+json" { "" } else { "error decoding patch: " };
+            serde_json::from_slice(bytes).map_err(|error| {
+                let why = schema::decode::syntax_error(bytes).unwrap_or_else(|| error.to_string());
+                ApiError::bad_request(format!("{prefix}{why}"))
+            })
         };
         match media {
             "application/json-patch+json" => Ok(Self::Json(parse()?)),
             "application/merge-patch+json" => Ok(Self::Merge(parse()?)),
-            "application/strategic-merge-patch+json" if call.resource.is_custom() => Err(ApiError::unsupported_media(
-                "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            )),
+            "application/strategic-merge-patch+json" if call.resource.is_custom() => {
+                Err(ApiError::unsupported_media(CUSTOM_PATCHES))
+            }
             "application/strategic-merge-patch+json" => Ok(Self::Strategic(parse()?)),
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                if call.query.text("fieldManager").is_none() {
-                    let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
-                    return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &vec![error]));
-                }
                 let decoded = schema::decode::yaml(bytes, None, schema::FieldValidation::Warn)
                     .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
                 for twice in decoded.warnings {
                     let text = format!("error converting YAML to JSON: {twice}");
-                    match body::validation(call)? {
+                    match options::validation(call) {
                         schema::FieldValidation::Strict => {
                             return Err(ApiError::bad_request(format!("error strict decoding YAML: {text}")));
                         }
@@ -57,9 +60,21 @@ impl Change {
                         schema::FieldValidation::Ignore => {}
                     }
                 }
-                Ok(Self::Apply { config: decoded.value, force: call.query.flag("force") })
+                let config = decoded.value;
+                if !config.is_object() && !config.is_null() {
+                    let why = schema::decode::unfit(&config, "map[string]interface {}");
+                    return Err(ApiError::bad_request(format!(
+                        "error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}"
+                    )));
+                }
+                Ok(Self::Apply { config, force: call.query.flag("force") })
             }
-            _ => Err(ApiError::unsupported_media(PATCHES)),
+            _ if call.resource.is_custom() => Err(ApiError::unsupported_media(CUSTOM_PATCHES)),
+            // Upstream's REST library refuses what no route takes.
+            _ => Err(ApiError {
+                details: json!({}),
+                ..ApiError::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
+            }),
         }
     }
 }
@@ -75,12 +90,19 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
     let resource = &call.resource;
     let key = resource.key(&call.info.namespace, &call.info.name);
     let name = &call.info.name;
+    if let Change::Put(value) = change {
+        identity(call, value)?;
+    }
     for _ in 0..ATTEMPTS {
         let Some(live) = load(call, &key).await? else {
             return create_instead(call, change).await;
         };
         let mut new = changed(call, change, &live)?;
-        let asked = text(&new, "/metadata/resourceVersion").to_owned();
+        let asked = match text(&new, "/metadata/resourceVersion") {
+            // What was never stored asks for no version in particular.
+            "0" => String::new(),
+            asked => asked.to_owned(),
+        };
         if asked.is_empty() {
             let free = resource.strategy.unconditional_update || !matches!(change, Change::Put(_));
             if !free && !matches!(call.info.subresource.as_str(), "scale") {
@@ -91,10 +113,20 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
                 );
                 return Err(call.invalid(name, &vec![error]));
             }
-        } else if asked != live.revision.to_string() {
+        } else if integer::<u64>("ParseUint", &asked).map_err(|why| ApiError::new(500, "", why))?
+            != live.revision.unsigned_abs()
+        {
             return Err(call.modified(name));
         }
+        if let (Change::Put(_), uid, own) = (change, text(&new, "/metadata/uid"), text(&live.value, "/metadata/uid"))
+            && !uid.is_empty()
+            && uid != own
+        {
+            return Err(call.other_uid(&key, uid, own));
+        }
+        identity(call, &new)?;
         settle(call, &mut new, &live.value)?;
+        create::dedup_owners(call, &mut new, false);
         if !matches!(change, Change::Apply { .. }) {
             create::track(call, Some(&live.value), &mut new);
         }
@@ -110,6 +142,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         } else if admission::mutate(&attributes, &mut new).await? {
             // What no update may change, no plugin may change either.
             settle(call, &mut new, &live.value)?;
+            create::dedup_owners(call, &mut new, true);
         }
         let errors = create::check(call, &new, Some(&live.value));
         if !errors.is_empty() {
@@ -161,8 +194,11 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             create::create_value(call, value, false).await?
         }
         Change::Apply { config, force } => {
-            if !text(config, "/metadata/uid").is_empty() {
-                return Err(call.conflicting_uid(name, text(config, "/metadata/uid"), ""));
+            let uid = text(config, "/metadata/uid");
+            if !uid.is_empty() {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why));
             }
             let config = apply_config(call, config)?;
             let value = applied(call, None, &config, *force)?;
@@ -178,52 +214,88 @@ fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
     if call.info.subresource == "scale" {
         return scale::changed(call, change, &live.value);
     }
-    let patched = |result: Result<Value, patch::PatchError>| -> ApiResult<Value> {
-        let value = result.map_err(|error| patch_error(call, &error))?;
-        decoded(call, value)
-    };
     let live = &live.value;
-    match change {
+    let (api_version, kind) = (call.resource.api_version(), &call.resource.kind);
+    let patched = || match change {
+        Change::Json(body) => patch::json_patch(live, body).map_err(|error| patch_error(&error)),
+        Change::Merge(body) => patch::merge_patch(live, body).map_err(|error| patch_error(&error)),
         Change::Put(value) => Ok(value.clone()),
-        Change::Json(body) => patched(patch::json_patch(live, body)),
-        Change::Merge(body) => patched(patch::merge_patch(live, body)),
         Change::Strategic(body) => {
             let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
-            patched(patch::strategic_merge(&schema, live, body))
+            patch::strategic_merge(&schema, live, body).map_err(|error| patch_error(&error))
         }
-        Change::Apply { config, force } => {
-            let config = apply_config(call, config)?;
-            applied(call, Some(live), &config, *force)
+        Change::Apply { config, force } => applied(call, Some(live), &apply_config(call, config)?, *force),
+    };
+    let mut value = patched()?;
+    match change {
+        Change::Put(_) | Change::Apply { .. } => return Ok(value),
+        Change::Strategic(body) => {
+            // To upstream this patch is of the kind's fields; what the object says it is does not count.
+            body::set_kind(&mut value, &api_version, kind);
+            return decoded(call, value).map_err(|why| {
+                let value = patched().unwrap_or_default();
+                let restored = call.resource.schema().and_then(|schema| schema::decode::restore_error(&value, &schema));
+                unfit_patch(go::plain(body), restored.unwrap_or(why))
+            });
+        }
+        Change::Json(_) | Change::Merge(_) => {}
+    }
+    let unfit = |why: String| {
+        // Most patches are good ones: what was to be read is made again where it is to be shown.
+        unfit_patch(patched().unwrap_or_default().to_string(), why)
+    };
+    let said = (text(&value, "/apiVersion"), text(&value, "/kind"));
+    match call.resource.is_custom() {
+        // A status is taken from whatever it stands in.
+        true if call.info.subresource == "status" => {}
+        true if said.0 != api_version => {
+            let error = Error::invalid(&Path::new("apiVersion"), said.0, format!("must be {api_version}"));
+            return Err(call.invalid(&call.info.name, &vec![error]));
+        }
+        true => body::other_custom_kind(&value, said.1, &api_version, kind)?,
+        false => {
+            let version = if said.0.is_empty() { &api_version } else { said.0 };
+            let said = if said.1.is_empty() { kind } else { said.1 };
+            if let Some(why) = body::no_conversion((version, said), (&api_version, kind)) {
+                return Err(unfit(why));
+            }
         }
     }
+    body::set_kind(&mut value, &api_version, kind);
+    decoded(call, value).map_err(unfit)
 }
 
-/// A patched value against the schema, as fieldValidation wants.
-fn decoded(call: &Call, value: Value) -> ApiResult<Value> {
-    let resource = &call.resource;
-    let Some(schema) = resource.schema() else { return Ok(value) };
-    let validation = body::validation(call)?;
-    let decoded = schema::decode::value(value, &schema, validation).map_err(|error| {
-        let version = resource.api_version();
-        body::undecodable(&error, &version, &resource.kind)
-    })?;
+/// A patch after which the object could not be read any more, with what was to be read.
+fn unfit_patch(shown: String, why: String) -> ApiError {
+    ApiError::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), shown, why)])
+}
+
+/// A patched value against the schema, as fieldValidation wants, or what is wrong with it.
+fn decoded(call: &Call, value: Value) -> Result<Value, String> {
+    let Some(schema) = call.resource.schema() else { return Ok(value) };
+    let decoded =
+        schema::decode::value(value, &schema, options::validation(call)).map_err(|error| error.to_string())?;
     for warning in decoded.warnings {
         call.warn(warning);
     }
-    let mut value = decoded.value;
-    body::identify(&mut value, &resource.api_version(), &resource.kind)?;
-    Ok(value)
+    Ok(decoded.value)
 }
 
 fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
+    let (api_version, kind) = (call.resource.api_version(), &call.resource.kind);
+    same_kind(config, &api_version, kind)?;
     if let Some(schema) = call.resource.schema() {
         // What the model does not know cannot be applied, whatever fieldValidation says.
         apply::declared(&schema, config).map_err(|text| ApiError::new(500, "", text))?;
     }
-    let mut config = decoded(call, config.clone())?;
-    if config["metadata"]["managedFields"].as_array().is_some_and(|list| !list.is_empty()) {
+    if config["metadata"]["managedFields"].is_array() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
+    let mut config = decoded(call, config.clone()).map_err(|why| {
+        let version = quote(&call.resource.version);
+        ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
+    })?;
+    namespace_of_url(call, &config)?;
     let name = text(&config, "/metadata/name");
     if !name.is_empty() && name != call.info.name {
         return Err(name_mismatch(name, &call.info.name));
@@ -234,6 +306,23 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
     }
     reset(call, &mut config);
     Ok(config)
+}
+
+/// An applied configuration says what it is.
+///
+/// # Errors
+/// 400 where that is something else, or nothing.
+pub fn same_kind(config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
+    let mut have = (text(config, "/apiVersion"), text(config, "/kind"));
+    if have.0.matches('/').count() > 1 {
+        have = ("", "");
+    }
+    if have == (api_version, kind) {
+        return Ok(());
+    }
+    let version = if have.0.is_empty() { "/" } else { have.0 };
+    let known = apply::group_version_kind(version, have.1);
+    Err(ApiError::bad_request(format!("invalid object type: {known}")))
 }
 
 /// Takes from an applied configuration what the endpoint does not write (upstream's `GetResetFields`), so that nobody comes
@@ -265,17 +354,45 @@ fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> Ap
     })
 }
 
-fn patch_error(call: &Call, error: &patch::PatchError) -> ApiError {
+/// What is said of a patch that cannot be applied.
+pub fn patch_error(error: &patch::PatchError) -> ApiError {
     match error.code {
-        422 => {
-            let mut status = ApiError::new(422, "Invalid", error.to_string());
-            status.details =
-                json!({ "name": call.info.name, "group": call.resource.group, "kind": call.resource.kind });
-            status
-        }
+        // Upstream keeps the reason to itself.
+        422 => ApiError {
+            details: json!({}),
+            ..ApiError::new(422, "Invalid", "the server rejected our request due to an error in our request")
+        },
         413 => ApiError::too_large(error),
+        500 => ApiError::new(500, "", error.to_string()),
         _ => ApiError::bad_request(error.to_string()),
     }
+}
+
+/// Whether an object that is to be written is the one of the URL.
+///
+/// # Errors
+/// 400 where it is another.
+pub fn identity(call: &Call, object: &Value) -> ApiResult<()> {
+    namespace_of_url(call, object)?;
+    let wanted = &call.info.name;
+    match text(object, "/metadata/name") {
+        "" => Err(ApiError::bad_request(format!(
+            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+        ))),
+        name if name != wanted => Err(name_mismatch(name, wanted)),
+        _ => Ok(()),
+    }
+}
+
+fn namespace_of_url(call: &Call, object: &Value) -> ApiResult<()> {
+    let namespace = text(object, "/metadata/namespace");
+    // Upstream takes it off objects that are in none.
+    if call.resource.namespaced && !namespace.is_empty() && namespace != call.info.namespace {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
 }
 
 fn name_mismatch(have: &str, wanted: &str) -> ApiError {
@@ -286,20 +403,6 @@ fn name_mismatch(have: &str, wanted: &str) -> ApiError {
 fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     let (resource, info) = (&call.resource, &call.info);
     let strategy = &resource.strategy;
-    let name = text(new, "/metadata/name");
-    if !name.is_empty() && name != info.name {
-        return Err(name_mismatch(name, &info.name));
-    }
-    let namespace = text(new, "/metadata/namespace");
-    if !namespace.is_empty() && namespace != info.namespace {
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    let uid = text(new, "/metadata/uid");
-    if !uid.is_empty() && uid != text(old, "/metadata/uid") {
-        return Err(call.conflicting_uid(&info.name, uid, text(old, "/metadata/uid")));
-    }
     object::keep_system_fields(new, old);
     // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
     if new["metadata"]["managedFields"].is_null() {
@@ -347,8 +450,12 @@ fn keep_spec(new: &mut Value, old: &Value, custom: bool) {
 }
 
 impl Call {
-    fn conflicting_uid(&self, name: &str, wanted: &str, have: &str) -> ApiError {
-        let why = format!("Precondition failed: UID in precondition: {wanted}, UID in object meta: {have}");
-        ApiError::conflict(&self.resource.group, &self.resource.plural, name, &why)
+    /// What the store says of an object that was replaced by another of its name.
+    fn other_uid(&self, key: &str, wanted: &str, have: &str) -> ApiError {
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID \
+             in precondition: {wanted}, UID in object meta: {have}"
+        );
+        ApiError::conflict(&self.resource.group, &self.resource.plural, &self.info.name, &why)
     }
 }

@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Watch, WatchCache};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
-use super::conversion;
 use super::resource::Resource;
 use super::selection::Selection;
 use super::table::{self, Include};
+use super::{conversion, options};
 use crate::app::{App, Call};
 use crate::http::answer;
 use crate::http::negotiate::{Accept, Media, Shape};
@@ -54,6 +54,7 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         return Err(ApiError::no_stream());
     }
     let query = &call.query;
+    options::list(query)?;
     let resource = call.resource.clone();
     let mut selection = Selection::parse(&resource, query)?;
     if !call.info.name.is_empty() {
@@ -65,15 +66,8 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         selection.fields.requirements.push(name);
     }
     let initial = query.get("sendInitialEvents").map(|_| query.flag("sendInitialEvents"));
-    if initial.is_some() && query.text("resourceVersionMatch") != Some("NotOlderThan") {
-        let error = schema::field::Error::forbidden(
-            &schema::field::Path::new("resourceVersionMatch"),
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        );
-        return Err(ApiError::invalid("meta.k8s.io", "ListOptions", "", &vec![error]));
-    }
     let bookmarks = query.flag("allowWatchBookmarks");
-    let seconds = query.number("timeoutSeconds").and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
+    let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
     // Spread over an interval, lest all clients come back at once.
     let lifetime = seconds.unwrap_or_else(|| LIFETIME + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * LIFETIME / 256);
     let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
@@ -338,7 +332,7 @@ impl Encoder {
     fn value(&mut self, out: &mut BytesMut, kind: &str, value: &Value) {
         let view = match self.accept.shape {
             Shape::Object => None,
-            Shape::Partial => Some(table::partial(value)),
+            Shape::Partial { .. } => Some(table::partial(value)),
             Shape::Table => {
                 let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
                 let rows = if kind == "BOOKMARK" { &[] } else { std::slice::from_ref(value) };

@@ -54,6 +54,8 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
     if call.dry_run() {
         if revision != 0 {
             object::set(&mut value, "resourceVersion", revision.to_string().into());
+        } else if call.app.store.get(key, None).await?.0.is_some() {
+            return Ok(None);
         }
         return Ok(Some(value.into()));
     }

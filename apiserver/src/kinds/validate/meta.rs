@@ -136,7 +136,7 @@ fn owners(errors: &mut ErrorList, path: &Path, owners: &Value) {
         }
         for field in ["kind", "name", "uid"] {
             if owner.text(field).is_empty() {
-                errors.push(Error::invalid(&path.child(field), "", format!("{field} must not be empty")));
+                errors.push(Error::invalid(&path.child(field), "", "must not be empty"));
             }
         }
         if version == "v1" && owner.text("kind") == "Event" {
@@ -169,6 +169,22 @@ fn finalizers(errors: &mut ErrorList, path: &Path, finalizers: &[&str]) {
             finalizers.to_vec(),
             "finalizer orphan and foregroundDeletion cannot be both set",
         ));
+    }
+}
+
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
+/// Built-in kinds know what their finalizers are called (`pkg/apis/core/validation`: `validateKubeFinalizerName`).
+pub fn built_in_finalizers(errors: &mut ErrorList, object: &Value) {
+    let path = Path::new("metadata").child("finalizers");
+    for (index, finalizer) in object.at("metadata").texts("finalizers").into_iter().enumerate() {
+        let at = path.index(index);
+        named(errors, &at, finalizer, names::qualified_name);
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer) {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&at, finalizer, detail));
+        }
     }
 }
 
@@ -215,6 +231,29 @@ mod tests {
                 "metadata.uid: Invalid value: \"2\": field is immutable"
             ]
         );
+    }
+
+    #[test]
+    fn finalizers_of_built_in_kinds_are_qualified() {
+        let mut errors = ErrorList::new();
+        let finalizers = json!(["a.b/c", "orphan", "kubernetes", "x", "/"]);
+        built_in_finalizers(&mut errors, &json!({ "metadata": { "finalizers": finalizers } }));
+        let errors = texts(&errors);
+        let expected = "metadata.finalizers[3]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully \
+                        qualified";
+        assert_eq!(errors[0], expected);
+        assert!(errors[1..].iter().all(|error| error.starts_with("metadata.finalizers[4]: Invalid value: \"/\": ")));
+    }
+
+    #[test]
+    fn owners_say_all() {
+        let object = json!({"metadata": {"name": "a", "ownerReferences": [{}]}});
+        let errors = texts(&create(&object, false, NameRule::Subdomain));
+        let at = |field: &str, what: &str| format!("metadata.ownerReferences.{field}: Invalid value: \"\": {what}");
+        let empty = "must not be empty";
+        let expected =
+            [at("apiVersion", "version must not be empty"), at("kind", empty), at("name", empty), at("uid", empty)];
+        assert_eq!(errors, expected);
     }
 
     #[test]
