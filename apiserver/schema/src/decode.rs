@@ -10,7 +10,8 @@ mod syntax;
 mod walk;
 pub use restore::restore_error;
 pub use syntax::error as syntax_error;
-pub(crate) use walk::{go_kind, zero};
+pub use walk::go_kind;
+pub(crate) use walk::zero;
 
 use serde_json::Value;
 

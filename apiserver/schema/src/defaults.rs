@@ -75,7 +75,7 @@ fn unset(value: &Value, field: &Field) -> bool {
         return !field.node.nullable;
     }
     match field.presence {
-        Presence::Pointer | Presence::Free => false,
+        Presence::Pointer | Presence::Null | Presence::Free => false,
         Presence::Always => field.node.default.is_some() && value == "",
         Presence::OmitEmpty | Presence::OmitZero => match (&field.node.shape, value) {
             (Shape::Scalar(Scalar::IntOrString | Scalar::Quantity), _) => false,
@@ -108,7 +108,8 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
     let callers = |name: &str| top && matches!(name, "apiVersion" | "kind");
     map.retain(|name, value| {
         let Some(field) = of.field(name).filter(|_| !callers(name)) else { return true };
-        let shown = field.presence == Presence::Always || !unset(value, field) || shown_null(field);
+        let shown =
+            matches!(field.presence, Presence::Always | Presence::Null) || !unset(value, field) || shown_null(field);
         if shown {
             show_node(value, &field.node, false);
         }
@@ -116,7 +117,7 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
     });
     for field in of.fields.iter().filter(|field| shows_zero(field) && !callers(&field.name)) {
         if !map.contains_key(&*field.name) {
-            let mut value = zero(&field.node);
+            let mut value = if field.presence == Presence::Null { Value::Null } else { zero(&field.node) };
             show_node(&mut value, &field.node, false);
             map.insert(field.name.to_string(), value);
         }
@@ -126,7 +127,7 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
 /// Whether a field is there that nobody has set.
 fn shows_zero(field: &Field) -> bool {
     match field.presence {
-        Presence::Always => true,
+        Presence::Always | Presence::Null => true,
         // Go's omitempty never leaves out a struct, and these are structs.
         Presence::OmitEmpty => {
             matches!(
@@ -170,6 +171,15 @@ mod tests {
         let mut value = json!({"spec":{"replicas":0,"paused":false,"minReadySeconds":0}});
         apply_defaults(&schema, &mut value);
         assert_eq!(value, json!({"spec":{"replicas":0}}));
+    }
+
+    #[test]
+    fn some_pointers_are_shown_as_null() {
+        let schema = builtin("v1", "PersistentVolumeClaim").unwrap();
+        let mut value = json!({"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}}});
+        normalize(&schema, &mut value);
+        assert_eq!(value["spec"]["dataSource"]["apiGroup"], json!(null));
+        assert!(value["spec"]["dataSource"].as_object().unwrap().contains_key("apiGroup"));
     }
 
     #[test]

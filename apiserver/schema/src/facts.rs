@@ -184,7 +184,9 @@ fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
             name: name.into(),
             node: Node { default: attributes.parsed_default(), ..node(ty, &attributes) },
             required: flags.contains('r'),
-            presence: if flags.contains('p') {
+            presence: if flags.contains('p') && !flags.contains('o') {
+                Presence::Null
+            } else if flags.contains('p') {
                 Presence::Pointer
             } else if flags.contains('z') {
                 Presence::OmitZero

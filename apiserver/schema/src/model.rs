@@ -197,6 +197,8 @@ pub struct Field {
 pub enum Presence {
     /// A pointer: shown if and only if it was set.
     Pointer,
+    /// A pointer that is null where it was not set.
+    Null,
     /// Left out when zero; a struct never counts as zero.
     OmitEmpty,
     /// Left out when zero, structs too.

@@ -257,7 +257,7 @@ pub(crate) fn zero(node: &Node) -> Value {
     }
 }
 
-pub(crate) fn go_kind(value: &Value) -> &'static str {
+pub fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
