@@ -11,7 +11,8 @@ pub fn placement(errors: &mut ErrorList, path: &Path, spec: &Value) {
     meta::labels(errors, &path.child("nodeSelector"), spec.at("nodeSelector"));
     affinity(errors, &path.child("affinity"), spec.at("affinity"));
     tolerations(errors, &path.child("tolerations"), spec.list("tolerations"));
-    for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
+    let constraints = spec.list("topologySpreadConstraints");
+    for (i, constraint) in constraints.iter().enumerate() {
         let path = path.child("topologySpreadConstraints").index(i);
         if constraint.int("maxSkew") <= 0 {
             errors.push(Error::invalid(&path.child("maxSkew"), constraint.int("maxSkew"), "must be greater than zero"));
@@ -21,21 +22,63 @@ pub fn placement(errors: &mut ErrorList, path: &Path, spec: &Value) {
         }
         let action = constraint.text("whenUnsatisfiable");
         one_of(errors, &path.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
+        let pair = (constraint.text("topologyKey"), action);
+        let twice = |other: &Value| (other.text("topologyKey"), other.text("whenUnsatisfiable")) == pair;
+        if constraints[i + 1..].iter().any(twice) {
+            let shown = format!("{{{}, {action}}}", pair.0);
+            errors.push(Error::duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), shown));
+        }
+        if constraint.has("minDomains") {
+            let domains = constraint.int("minDomains");
+            let at = path.child("minDomains");
+            if domains <= 0 {
+                errors.push(Error::invalid(&at, domains, "must be greater than zero"));
+            }
+            if action != "DoNotSchedule" {
+                let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+                errors.push(Error::invalid(&at, domains, detail));
+            }
+        }
+        for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            if constraint.has(field) {
+                one_of(errors, &path.child(field), constraint.text(field), &["Honor", "Ignore"]);
+            }
+        }
+        match_label_keys(errors, &path, constraint);
         label_selector(errors, &path.child("labelSelector"), constraint.at("labelSelector"));
     }
+}
+
+/// Keys whose values of the pod itself join the selector.
+fn match_label_keys(errors: &mut ErrorList, path: &Path, constraint: &Value) {
+    let at = path.child("matchLabelKeys");
+    let keys = constraint.texts("matchLabelKeys");
+    if keys.is_empty() {
+        return;
+    }
+    if !constraint.has("labelSelector") {
+        errors.push(Error::forbidden(&at, "must not be specified when labelSelector is not set"));
+        return;
+    }
+    for (i, key) in keys.into_iter().enumerate() {
+        named(errors, &at.index(i), key, names::qualified_name);
+        if selects(constraint.at("labelSelector"), key) {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            errors.push(Error::invalid(&path.index(i), key, detail));
+        }
+    }
+}
+
+fn selects(selector: &Value, key: &str) -> bool {
+    selector.entries("matchLabels").contains_key(key)
+        || selector.list("matchExpressions").iter().any(|expression| expression.text("key") == key)
 }
 
 fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
     let node = path.child("nodeAffinity");
     let needed = affinity.at("nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
     if !needed.is_null() {
-        let path = node.child("requiredDuringSchedulingIgnoredDuringExecution").child("nodeSelectorTerms");
-        if needed.list("nodeSelectorTerms").is_empty() {
-            errors.push(Error::required(&path, "must have at least one node selector term"));
-        }
-        for (i, term) in needed.list("nodeSelectorTerms").iter().enumerate() {
-            node_term(errors, &path.index(i), term);
-        }
+        node_selector(errors, &node.child("requiredDuringSchedulingIgnoredDuringExecution"), needed);
     }
     let preferred = affinity.list("nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution");
     for (i, term) in preferred.iter().enumerate() {
@@ -56,6 +99,17 @@ fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
     }
 }
 
+/// A choice of nodes.
+pub fn node_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
+    let path = path.child("nodeSelectorTerms");
+    if selector.list("nodeSelectorTerms").is_empty() {
+        errors.push(Error::required(&path, "must have at least one node selector term"));
+    }
+    for (i, term) in selector.list("nodeSelectorTerms").iter().enumerate() {
+        node_term(errors, &path.index(i), term);
+    }
+}
+
 fn weight(errors: &mut ErrorList, path: &Path, term: &Value) {
     if !(1..=100).contains(&term.int("weight")) {
         errors.push(Error::invalid(&path.child("weight"), term.int("weight"), "must be in the range 1-100"));
@@ -64,11 +118,15 @@ fn weight(errors: &mut ErrorList, path: &Path, term: &Value) {
 
 fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     label_selector(errors, &path.child("labelSelector"), term.at("labelSelector"));
+    label_selector(errors, &path.child("namespaceSelector"), term.at("namespaceSelector"));
+    for namespace in term.texts("namespaces") {
+        named(errors, &path.child("namespace"), namespace, names::dns1123_label);
+    }
+    both_label_keys(errors, path, term);
     if term.text("topologyKey").is_empty() {
         errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
-    } else {
-        named(errors, &path.child("topologyKey"), term.text("topologyKey"), names::qualified_name);
     }
+    named(errors, &path.child("topologyKey"), term.text("topologyKey"), names::qualified_name);
 }
 
 fn node_term(errors: &mut ErrorList, path: &Path, term: &Value) {
@@ -90,6 +148,52 @@ fn node_term(errors: &mut ErrorList, path: &Path, term: &Value) {
             other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
         }
         named(errors, &path.child("key"), expression.text("key"), names::qualified_name);
+        for (j, value) in expression.texts("values").into_iter().enumerate() {
+            named(errors, &path.child("values").index(j), value, names::label_value);
+        }
+    }
+    for (i, field) in term.list("matchFields").iter().enumerate() {
+        node_field(errors, &path.child("matchFields").index(i), field);
+    }
+}
+
+/// A node chosen by what it is rather than by its labels; it can only be named.
+fn node_field(errors: &mut ErrorList, path: &Path, requirement: &Value) {
+    let values = requirement.list("values");
+    match requirement.text("operator") {
+        "In" | "NotIn" if values.len() != 1 => errors.push(Error::required(
+            &path.child("values"),
+            "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+        )),
+        "In" | "NotIn" => {}
+        other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
+    }
+    let key = requirement.text("key");
+    if key == "metadata.name" {
+        for (i, name) in requirement.texts("values").into_iter().enumerate() {
+            named(errors, &path.child("values").index(i), name, names::dns1123_subdomain);
+        }
+    } else {
+        errors.push(Error::invalid(&path.child("key"), key, "not a valid field selector key"));
+    }
+}
+
+/// Keys whose values of the pod itself join the selector, or must not be the other's.
+fn both_label_keys(errors: &mut ErrorList, path: &Path, term: &Value) {
+    let own = [term.texts("matchLabelKeys"), term.texts("mismatchLabelKeys")];
+    for (field, keys) in ["matchLabelKeys", "mismatchLabelKeys"].into_iter().zip(&own) {
+        let at = path.child(field);
+        if !keys.is_empty() && !term.has("labelSelector") {
+            errors.push(Error::forbidden(&at, "must not be specified when labelSelector is not set"));
+            continue;
+        }
+        for (i, key) in keys.iter().enumerate() {
+            named(errors, &at.index(i), key, names::qualified_name);
+        }
+    }
+    for (i, key) in own[0].iter().enumerate().filter(|(_, key)| own[1].contains(key)) {
+        let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
+        errors.push(Error::invalid(&path.child("matchLabelKeys").index(i), *key, detail));
     }
 }
 
@@ -123,7 +227,7 @@ pub fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &[Value]) {
             }
             "Exists" if !value.is_empty() => errors.push(Error::invalid(
                 &path.child("operator"),
-                toleration.clone(),
+                value,
                 "value must be empty when `operator` is 'Exists'",
             )),
             "Exists" => {}
@@ -145,7 +249,10 @@ pub fn taints(errors: &mut ErrorList, path: &Path, taints: &[Value]) {
         let effect = taint.text("effect");
         required_one_of(errors, &path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]);
         if !seen.insert((taint.text("key"), effect)) {
-            let mut error = Error::duplicate(&path, taint.clone());
+            let shown = [("Key", "key"), ("Value", "value"), ("Effect", "effect")]
+                .map(|(name, field)| format!("{name:?}:{:?}", taint.text(field)));
+            let shown = format!("{{{},\"TimeAdded\":{}}}", shown.join(","), taint.at("timeAdded"));
+            let mut error = Error::duplicate(&path, Value::Null).shown_as(shown);
             "taints must be unique by key and effect pair".clone_into(&mut error.detail);
             errors.push(error);
         }

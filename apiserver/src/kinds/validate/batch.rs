@@ -1,14 +1,17 @@
 //! Jobs and CronJobs (`pkg/apis/batch/validation`).
 
 use schema::field::{Error, ErrorList, Path};
+use schema::names;
 use schema::selector::LabelSelector;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::json::Json;
-use super::{cron, immutable, label_selector, not_negative, one_of, pod, required_one_of, spec};
+use super::{cron, immutable, job_policy, label_selector, named, not_negative, one_of, pod, required_one_of, spec};
 
 /// Above this, an Indexed Job would have too large a status.
 const MAX_INDEXED: i64 = 100_000;
+/// And above this where so many indexes may fail each by itself.
+const MAX_FAILED: i64 = 10_000;
 /// Job names have to leave room for the eleven characters a CronJob appends.
 const CRON_NAME: usize = 52;
 
@@ -16,14 +19,14 @@ const CRON_NAME: usize = 52;
 pub fn job(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
+    if !body.yes("manualSelector") {
+        generated_labels(&mut errors, object);
+    }
     job_spec(&mut errors, &path, body);
     if body.at("selector").is_null() {
         errors.push(Error::required(&path.child("selector"), ""));
     } else {
         label_selector(&mut errors, &path.child("selector"), body.at("selector"));
-    }
-    if !body.yes("manualSelector") {
-        generated_labels(&mut errors, object);
     }
     let labels = body.at("template.metadata.labels");
     if LabelSelector::from_object(body.at("selector")).is_ok_and(|s| !s.matches(labels)) {
@@ -36,18 +39,34 @@ pub fn job(object: &Value) -> ErrorList {
     errors
 }
 
-/// A user's own value for a label that is generated is a mistake.
+/// A user's own value for a label that is generated is a mistake, and so is a selector of something else.
 fn generated_labels(errors: &mut ErrorList, job: &Value) {
+    if job.at("spec.selector").is_null() {
+        return;
+    }
     let path = spec().child("template").child("metadata").child("labels");
     let labels = job.entries("spec.template.metadata.labels");
-    for (key, expected) in [
+    let generated = [
+        ("controller-uid", job.text("metadata.uid")),
+        ("job-name", job.text("metadata.name")),
         ("batch.kubernetes.io/controller-uid", job.text("metadata.uid")),
         ("batch.kubernetes.io/job-name", job.text("metadata.name")),
-    ] {
-        let value = labels.get(key).and_then(Value::as_str).unwrap_or_default();
-        if value != expected {
-            errors.push(Error::invalid(&path, Value::Object(labels.clone()), format!("must be '{expected}'")));
+    ];
+    for (key, expected) in generated.into_iter().skip(2) {
+        let at = path.key(key);
+        match labels.get(key).and_then(Value::as_str) {
+            None => errors.push(Error::required(&at, format!("must be '{expected}'"))),
+            Some(value) if value == expected => {}
+            Some(_) => {
+                errors.push(Error::invalid(&at, Value::Object(labels.clone()), format!("must be '{expected}'")));
+            }
         }
+    }
+    let labels: Value =
+        generated.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>().into();
+    let selector = job.at("spec.selector");
+    if LabelSelector::from_object(selector).is_ok_and(|selector| !selector.matches(&labels)) {
+        errors.push(Error::invalid(&spec().child("selector"), selector.clone(), "`selector` not auto-generated"));
     }
 }
 
@@ -62,49 +81,118 @@ fn job_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
     ] {
         not_negative(errors, body, field, path);
     }
+    let (failed, per_index) = (path.child("maxFailedIndexes"), path.child("backoffLimitPerIndex"));
+    if body.has("maxFailedIndexes") {
+        not_negative(errors, body, "maxFailedIndexes", path);
+        if !body.has("backoffLimitPerIndex") {
+            errors.push(Error::required(&per_index, "when maxFailedIndexes is specified"));
+        }
+    }
+    if let Some(manager) = body.at("managedBy").as_str() {
+        managed_by(errors, &path.child("managedBy"), manager);
+    }
     let mode = body.text("completionMode");
     if !mode.is_empty() {
         one_of(errors, &path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
     }
     if mode == "Indexed" {
-        if !body.has("completions") {
-            let detail = "when completion mode is Indexed";
-            errors.push(Error::required(&path.child("completions"), detail));
-        }
-        if body.int("parallelism") > MAX_INDEXED {
-            errors.push(Error::invalid(
-                &path.child("parallelism"),
-                body.int("parallelism"),
-                format!("must be less than or equal to {MAX_INDEXED} when completion mode is Indexed"),
-            ));
+        indexed(errors, path, body);
+    } else if matches!(mode, "NonIndexed" | "") {
+        for (field, at) in [("backoffLimitPerIndex", &per_index), ("maxFailedIndexes", &failed)] {
+            if body.has(field) {
+                errors.push(Error::invalid(at, body.int(field), "requires indexed completion mode"));
+            }
         }
     }
-    for (i, rule) in body.list("podFailurePolicy.rules").iter().enumerate() {
-        let at = path.child("podFailurePolicy").child("rules").index(i);
-        let actions = ["Count", "FailIndex", "FailJob", "Ignore"];
-        required_one_of(errors, &at.child("action"), rule.text("action"), &actions);
-        match (rule.has("onExitCodes"), !rule.list("onPodConditions").is_empty()) {
-            (true, true) => errors.push(Error::invalid(
-                &at,
-                rule.clone(),
-                "specifying both OnExitCodes and OnPodConditions is not supported",
-            )),
-            (false, false) => errors.push(Error::invalid(
-                &at,
-                rule.clone(),
-                "specifying one of OnExitCodes and OnPodConditions is required",
-            )),
-            _ => {}
+    if body.has("podFailurePolicy") {
+        job_policy::pod_failure(errors, &path.child("podFailurePolicy"), body);
+    }
+    if body.has("successPolicy") {
+        let at = path.child("successPolicy");
+        if mode == "Indexed" {
+            job_policy::success(errors, &at, body);
+        } else {
+            let shown = job_policy::shown_success(body.at("successPolicy"));
+            errors.push(Error::invalid_as(&at, shown, "requires indexed completion mode"));
         }
+    }
+    if body.has("podReplacementPolicy") {
+        let all = ["Failed", "TerminatingOrFailed"];
+        // A pod that is judged when it has failed is not replaced before.
+        let supported = if body.has("podFailurePolicy") { &all[..1] } else { &all[..] };
+        one_of(errors, &path.child("podReplacementPolicy"), body.text("podReplacementPolicy"), supported);
     }
     pod::template(errors, &path.child("template"), body.at("template"));
     let policy = body.text("template.spec.restartPolicy");
     let at = path.child("template").child("spec").child("restartPolicy");
     if policy == "Always" || policy.is_empty() {
         errors.push(Error::required(&at, "valid values: \"OnFailure\", \"Never\""));
+    } else if !matches!(policy, "OnFailure" | "Never") {
+        errors.push(Error::not_supported(&at, policy, &["OnFailure", "Never"]));
     } else if body.has("podFailurePolicy") && policy != "Never" {
         let detail = "only \"Never\" is supported when podFailurePolicy is specified";
         errors.push(Error::invalid(&at, policy, detail));
+    }
+}
+
+fn indexed(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (failed, completions) = (body.at("maxFailedIndexes").as_i64(), body.at("completions").as_i64());
+    if completions.is_none() {
+        let detail = "when completion mode is Indexed";
+        errors.push(Error::required(&path.child("completions"), detail));
+    }
+    if body.int("parallelism") > MAX_INDEXED {
+        errors.push(Error::invalid(
+            &path.child("parallelism"),
+            body.int("parallelism"),
+            format!("must be less than or equal to {MAX_INDEXED} when completion mode is Indexed"),
+        ));
+    }
+    let at = path.child("maxFailedIndexes");
+    if let (Some(failed), Some(completions)) = (failed, completions)
+        && failed > completions
+    {
+        errors.push(Error::invalid(&at, failed, "must be less than or equal to completions"));
+    }
+    if let Some(failed) = failed
+        && failed > MAX_INDEXED
+    {
+        errors.push(Error::invalid(&at, failed, format!("must be less than or equal to {MAX_INDEXED}")));
+    }
+    if completions.is_some_and(|completions| completions > MAX_INDEXED) && body.has("backoffLimitPerIndex") {
+        if failed.is_none() {
+            let detail = format!("must be specified when completions is above {MAX_INDEXED}");
+            errors.push(Error::required(&at, detail));
+        }
+        for (field, value) in [("parallelism", body.at("parallelism").as_i64()), ("maxFailedIndexes", failed)] {
+            if let Some(value) = value
+                && value > MAX_FAILED
+            {
+                let detail = format!(
+                    "must be less than or equal to {MAX_FAILED} when completions are above {MAX_INDEXED} and used with \
+                     backoff limit per index"
+                );
+                errors.push(Error::invalid(&path.child(field), value, detail));
+            }
+        }
+    }
+}
+
+/// Who looks after the Job instead of its controller.
+fn managed_by(errors: &mut ErrorList, path: &Path, manager: &str) {
+    const LENGTH: usize = 63;
+    match manager.split_once('/') {
+        _ if manager.is_empty() => errors.push(Error::required(path, "")),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            named(errors, path, domain, names::dns1123_subdomain);
+        }
+        _ => {
+            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(Error::invalid(path, manager, detail));
+        }
+    }
+    if manager.len() > LENGTH {
+        errors.push(Error::too_long(path, LENGTH));
     }
 }
 
@@ -168,7 +256,20 @@ pub fn cron_job(object: &Value) -> ErrorList {
     if body.has("timeZone") && body.text("timeZone").is_empty() {
         errors.push(Error::invalid(&path.child("timeZone"), "", "timeZone must be nil or non-empty string"));
     }
-    job_spec(&mut errors, &path.child("jobTemplate").child("spec"), body.at("jobTemplate.spec"));
+    if let Some(zone) = body.at("timeZone").as_str().filter(|zone| !zone.is_empty())
+        && (zone.eq_ignore_ascii_case("local") || jiff::tz::TimeZone::get(zone).is_err())
+    {
+        errors.push(Error::invalid(&path.child("timeZone"), zone, format!("unknown time zone {zone}")));
+    }
+    let (at, template) = (path.child("jobTemplate").child("spec"), body.at("jobTemplate.spec"));
+    job_spec(&mut errors, &at, template);
+    if template.has("selector") {
+        let detail = "`selector` will be auto-generated";
+        errors.push(Error::invalid(&at.child("selector"), template.at("selector").clone(), detail));
+    }
+    if template.yes("manualSelector") {
+        errors.push(Error::not_supported(&at.child("manualSelector"), true, &["nil", "false"]));
+    }
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         not_negative(&mut errors, body, field, &path);
     }
@@ -199,6 +300,65 @@ mod tests {
     use super::super::super::strategy::{cron_job::CRON_JOB, job::JOB};
     use super::super::texts;
     use super::*;
+
+    #[test]
+    fn fields_of_jobs() {
+        let check = |more: Value| {
+            let mut j = json!({"metadata": {"name": "j", "uid": "u"},
+                "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "i"}]}}}});
+            j["spec"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            JOB.default.unwrap()(&mut j);
+            JOB.prepare_create.unwrap()(&mut j);
+            texts(&job(&j))
+        };
+        let indexed = |more: Value| {
+            let mut spec = json!({"completionMode": "Indexed", "completions": 3, "parallelism": 1});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            check(spec)
+        };
+        assert_eq!(
+            check(json!({"managedBy": "x"})),
+            ["spec.managedBy: Invalid value: \"x\": must be a domain-prefixed path (such as \"acme.io/foo\")"]
+        );
+        assert_eq!(
+            check(json!({"backoffLimitPerIndex": 1})),
+            ["spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode"]
+        );
+        assert_eq!(
+            check(json!({"successPolicy": {"rules": [{"succeededIndexes": "0"}]}})),
+            [
+                r#"spec.successPolicy: Invalid value: {"Rules":[{"SucceededIndexes":"0","SucceededCount":null}]}: requires indexed completion mode"#
+            ]
+        );
+        assert_eq!(
+            indexed(json!({"successPolicy": {"rules": [{"succeededIndexes": "0-1", "succeededCount": 3}]}})),
+            [
+                "spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of \
+                 indexes in the specified succeededIndexes field)"
+            ]
+        );
+        assert_eq!(
+            indexed(json!({"podFailurePolicy": {"rules": [{"action": "FailJob"}]}})),
+            [
+                "spec.podFailurePolicy.rules[0]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required"
+            ]
+        );
+        assert_eq!(
+            indexed(json!({"podFailurePolicy": {"rules": [{"action": "FailJob",
+                "onExitCodes": {"operator": "In", "containerName": "x", "values": [0]}}]}})),
+            [
+                "spec.podFailurePolicy.rules[0].onExitCodes.containerName: Invalid value: \"x\": must be one of the container \
+                 or initContainer names in the pod template",
+                "spec.podFailurePolicy.rules[0].onExitCodes.values[0]: Invalid value: 0: must not be 0 for the In operator",
+            ]
+        );
+        assert_eq!(
+            check(json!({"selector": {"matchLabels": {"a": "b"}}}))[..1],
+            [
+                r#"spec.selector: Invalid value: {"matchLabels":{"a":"b","batch.kubernetes.io/controller-uid":"u"}}: `selector` not auto-generated"#
+            ]
+        );
+    }
 
     #[test]
     fn jobs_end() {

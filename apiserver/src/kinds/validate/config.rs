@@ -6,7 +6,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, named, quantity, required_one_of, same, spec};
+use super::{immutable, named, quantity, same, spec};
 
 /// Data of a ConfigMap or Secret altogether.
 const MAX_SIZE: usize = 1024 * 1024;
@@ -108,11 +108,29 @@ fn json_key(errors: &mut ErrorList, secret: &Value, key: &str) {
         return;
     };
     let bytes = base64::engine::general_purpose::STANDARD.decode(value.as_str().unwrap_or_default());
-    let parsed = bytes.ok().and_then(|b| serde_json::from_slice::<Value>(&b).err());
-    if let Some(error) = parsed {
+    if let Some(error) = not_a_map(&bytes.unwrap_or_default()) {
         // The content is a secret and stays out of the message.
-        errors.push(Error::invalid(&path, "<secret contents redacted>", error.to_string()));
+        errors.push(Error::invalid(&path, "<secret contents redacted>", error));
     }
+}
+
+/// Why a text is no JSON object, in the words of Go's decoder.
+fn not_a_map(text: &[u8]) -> Option<String> {
+    let found = match serde_json::from_slice::<Value>(text) {
+        Ok(Value::Object(_) | Value::Null) => return None,
+        Ok(other) => schema::decode::go_kind(&other),
+        Err(error) if error.is_eof() => return Some("unexpected end of JSON input".to_owned()),
+        Err(error) => {
+            // Columns count from one, and lie behind what was read.
+            let lines = text.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1));
+            let at = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+            let wrong = char::from(text.get(at).copied().unwrap_or_default());
+            let first = text.iter().all(|byte| byte.is_ascii_whitespace()) || text[..at].trim_ascii().is_empty();
+            let place = if first { "looking for beginning of value" } else { "after top-level value" };
+            return Some(format!("invalid character '{wrong}' {place}"));
+        }
+    };
+    Some(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
 }
 
 #[must_use]
@@ -130,7 +148,7 @@ pub fn limit_range(object: &Value) -> ErrorList {
     for (i, item) in object.list("spec.limits").iter().enumerate() {
         let path = spec().child("limits").index(i);
         let kind = item.text("type");
-        required_one_of(&mut errors, &path.child("type"), kind, &["Container", "PersistentVolumeClaim", "Pod"]);
+        limit_type(&mut errors, &path.child("type"), kind);
         if !kinds.insert(kind) {
             errors.push(Error::duplicate(&path.child("type"), kind));
         }
@@ -146,6 +164,15 @@ pub fn limit_range(object: &Value) -> ErrorList {
         ordered(&mut errors, &path, item);
     }
     errors
+}
+
+/// What is limited: pods, what is in them, claims, or anything with a domain.
+fn limit_type(errors: &mut ErrorList, path: &Path, kind: &str) {
+    let wrong = names::qualified_name(kind);
+    if wrong.is_empty() && !kind.contains('/') && !matches!(kind, "Container" | "PersistentVolumeClaim" | "Pod") {
+        errors.push(Error::invalid(path, kind, "must be a standard limit type or fully qualified"));
+    }
+    errors.extend(wrong.into_iter().map(|message| Error::invalid(path, kind, message)));
 }
 
 /// min <= defaultRequest <= default <= max.

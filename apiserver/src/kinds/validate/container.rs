@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
+use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
 use super::{
-    named, one_of, port_number, probe, quantity, quantity_text, required, required_name, required_one_of, volume,
+    named, one_of, pod_field, port_number, probe, quantity, quantity_text, required, required_name, required_one_of,
+    security_context, volume, volume_source,
 };
 
 /// The ordinary containers, of which there must be one.
@@ -21,12 +23,12 @@ pub fn containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &B
     let mut seen = BTreeSet::new();
     for (i, container) in list.iter().enumerate() {
         let path = path.index(i);
-        common(errors, &path, container, volumes, spec.yes("hostNetwork"));
+        common(errors, &path, container, volumes, spec);
         let name = container.text("name");
         if !name.is_empty() && !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        probe::lifecycle(errors, &path, container);
+        probe::lifecycle(errors, &path, container, spec.int("terminationGracePeriodSeconds"));
         probe::probes(errors, &path, container);
         let policy = container.text("restartPolicy");
         if !policy.is_empty() {
@@ -41,14 +43,14 @@ pub fn init_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volume
     let mut seen: BTreeSet<&str> = spec.list("containers").iter().map(|c| c.text("name")).collect();
     for (i, container) in spec.list("initContainers").iter().enumerate() {
         let path = path.index(i);
-        common(errors, &path, container, volumes, spec.yes("hostNetwork"));
+        common(errors, &path, container, volumes, spec);
         let name = container.text("name");
         if !name.is_empty() && !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         let policy = container.text("restartPolicy");
         if policy == "Always" {
-            probe::lifecycle(errors, &path, container);
+            probe::lifecycle(errors, &path, container, spec.int("terminationGracePeriodSeconds"));
             probe::probes(errors, &path, container);
             continue;
         }
@@ -66,22 +68,20 @@ pub fn init_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volume
     }
 }
 
-fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>, host_network: bool) {
+fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>, spec: &Value) {
     required_name(errors, &path.child("name"), container.text("name"), names::dns1123_label);
     let image = container.text("image");
     if image.is_empty() {
         errors.push(Error::required(&path.child("image"), ""));
-    } else if image != image.trim() {
-        errors.push(Error::invalid(&path.child("image"), image, "must not have leading or trailing whitespace"));
     }
     required_one_of(
         errors,
         &path.child("terminationMessagePolicy"),
         container.text("terminationMessagePolicy"),
-        &["FallbackToLogsOnError", "File"],
+        &["File", "FallbackToLogsOnError"],
     );
     ports(errors, &path.child("ports"), container.list("ports"));
-    if host_network {
+    if spec.yes("hostNetwork") {
         for (i, port) in container.list("ports").iter().enumerate() {
             if port.int("hostPort") != port.int("containerPort") {
                 errors.push(Error::invalid(
@@ -92,7 +92,7 @@ fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTre
             }
         }
     }
-    env(errors, &path.child("env"), container.list("env"));
+    env(errors, &path.child("env"), container.list("env"), volumes);
     env_from(errors, &path.child("envFrom"), container.list("envFrom"));
     volume::mounts(errors, path, container, volumes);
     if !image.is_empty() {
@@ -100,6 +100,55 @@ fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTre
         required_one_of(errors, &path.child("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
     }
     resources(errors, &path.child("resources"), container.at("resources"));
+    resource_claims(errors, &path.child("resources").child("claims"), container.list("resources.claims"), spec);
+    resize_policy(errors, &path.child("resizePolicy"), container.list("resizePolicy"));
+    let host_users = spec.at("hostUsers") != false;
+    security_context::of_container(errors, &path.child("securityContext"), container.at("securityContext"), host_users);
+}
+
+/// The devices a container shares with others of its pod, or a request of them.
+fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &[Value], spec: &Value) {
+    let mut known: Vec<&str> = spec.list("resourceClaims").iter().map(|claim| claim.text("name")).collect();
+    known.retain(|name| !name.is_empty());
+    known.sort_unstable();
+    let mut seen = BTreeSet::new();
+    for (i, claim) in claims.iter().enumerate() {
+        let path = path.index(i);
+        let (name, request) = (claim.text("name"), claim.text("request"));
+        if name.is_empty() {
+            errors.push(Error::required(&path, ""));
+        } else {
+            let full = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
+            if !seen.insert(full.clone()) {
+                errors.push(Error::duplicate(&path, full));
+            }
+            if !known.contains(&name) {
+                let mut error = Error::not_found(&path, name);
+                error.detail = if known.is_empty() {
+                    "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
+                } else {
+                    format!("must be one of the names in pod.spec.resourceClaims: {}", known.join(", "))
+                };
+                errors.push(error);
+            }
+        }
+        if !request.is_empty() {
+            named(errors, &path.child("request"), request, names::dns1123_label);
+        }
+    }
+}
+
+/// What becomes of a container when its resources change; upstream does not count the rules.
+fn resize_policy(errors: &mut ErrorList, path: &Path, rules: &[Value]) {
+    let mut seen = BTreeSet::new();
+    for (i, rule) in rules.iter().enumerate() {
+        let resource = rule.text("resourceName");
+        if !seen.insert(resource) {
+            errors.push(Error::duplicate(&path.index(i), resource));
+        }
+        required_one_of(errors, path, resource, &["cpu", "memory"]);
+        required_one_of(errors, path, rule.text("restartPolicy"), &["NotRequired", "RestartContainer"]);
+    }
 }
 
 fn ports(errors: &mut ErrorList, path: &Path, ports: &[Value]) {
@@ -138,7 +187,7 @@ fn host_port_conflicts(errors: &mut ErrorList, path: &Path, containers: &[Value]
 
 const ENV_SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
-fn env(errors: &mut ErrorList, path: &Path, env: &[Value]) {
+fn env(errors: &mut ErrorList, path: &Path, env: &[Value], volumes: &BTreeSet<&str>) {
     for (i, variable) in env.iter().enumerate() {
         let path = path.index(i);
         required_name(errors, &path.child("name"), variable.text("name"), names::env_var_name);
@@ -150,13 +199,10 @@ fn env(errors: &mut ErrorList, path: &Path, env: &[Value]) {
         for source in &given {
             let (body, path) = (from.at(source), path.child(source));
             match *source {
-                "fieldRef" => field_ref(errors, &path, body),
-                "resourceFieldRef" => required(errors, body, "resource", &path),
-                "configMapKeyRef" | "secretKeyRef" => {
-                    required(errors, body, "name", &path);
-                    required_name(errors, &path.child("key"), body.text("key"), names::config_map_key);
-                }
-                _ => {}
+                "fieldRef" => pod_field::field_ref(errors, &path, body, &pod_field::IN_ENVIRONMENT),
+                "resourceFieldRef" => pod_field::resource_ref(errors, &path, body, false),
+                "configMapKeyRef" | "secretKeyRef" => pod_field::key_ref(errors, &path, body),
+                _ => file_key(errors, &path, body),
             }
         }
         if given.is_empty() {
@@ -170,78 +216,119 @@ fn env(errors: &mut ErrorList, path: &Path, env: &[Value]) {
         } else if given.len() > 1 {
             errors.push(Error::invalid(&path, "", "may not have more than one field specified at a time"));
         }
+        if from.has("fileKeyRef") && !volumes.contains(from.text("fileKeyRef.volumeName")) {
+            let at = path.child("fileKeyRef").child("volumeName");
+            errors.push(Error::not_found(&at, from.text("fileKeyRef.volumeName")));
+        }
     }
 }
 
-/// What the environment may be told about the pod, in upstream's order.
-const ENV_FIELDS: [&str; 9] = [
-    "metadata.name",
-    "metadata.namespace",
-    "metadata.uid",
-    "spec.nodeName",
-    "spec.serviceAccountName",
-    "status.hostIP",
-    "status.hostIPs",
-    "status.podIP",
-    "status.podIPs",
-];
-
-fn field_ref(errors: &mut ErrorList, path: &Path, body: &Value) {
-    required(errors, body, "apiVersion", path);
-    let field = body.text("fieldPath");
-    if field.is_empty() {
-        errors.push(Error::required(&path.child("fieldPath"), ""));
-        return;
-    }
-    if field.starts_with("metadata.labels['") || field.starts_with("metadata.annotations['") {
-        return;
-    }
-    one_of(errors, &path.child("fieldPath"), field, &ENV_FIELDS);
+/// A line of a file that an init container has written.
+fn file_key(errors: &mut ErrorList, path: &Path, body: &Value) {
+    required_name(errors, &path.child("key"), body.text("key"), names::env_var_name);
+    required(errors, body, "volumeName", path);
+    required(errors, body, "path", path);
+    volume_source::file_path(errors, &path.child("path"), body.text("path"));
 }
 
-fn env_from(errors: &mut ErrorList, path: &Path, sources: &[Value]) {
+fn env_from(errors: &mut ErrorList, all: &Path, sources: &[Value]) {
     for (i, source) in sources.iter().enumerate() {
-        let path = path.index(i);
+        let path = all.index(i);
         if !source.text("prefix").is_empty() {
             named(errors, &path.child("prefix"), source.text("prefix"), names::env_var_name);
         }
         let given: Vec<&str> = ["configMapRef", "secretRef"].into_iter().filter(|s| source.has(s)).collect();
         for name in &given {
-            required(errors, source.at(name), "name", &path.child(name));
+            let at = path.child(name).child("name");
+            required_name(errors, &at, source.at(name).text("name"), names::dns1123_subdomain);
         }
         match given.len() {
-            0 => errors.push(Error::invalid(&path, "", "must specify one of: `configMapRef` or `secretRef`")),
+            0 => errors.push(Error::invalid(all, "", "must specify one of: `configMapRef` or `secretRef`")),
             1 => {}
-            _ => errors.push(Error::invalid(&path, "", "may not have more than one field specified at a time")),
+            _ => errors.push(Error::invalid(all, "", "may not have more than one field specified at a time")),
         }
     }
 }
 
+/// The resources of a container, or of a whole pod.
 pub fn resources(errors: &mut ErrorList, path: &Path, resources: &Value) {
-    for list in ["limits", "requests"] {
-        for (name, value) in resources.entries(list) {
-            let at = path.child(list).key(name);
-            resource_name(errors, &at, name);
-            let Some(asked) = quantity(errors, &at, value) else { continue };
-            if list == "limits" {
-                continue;
+    let (limits, requests) = (resources.entries("limits"), resources.entries("requests"));
+    let (mut pages, mut others) = (false, false);
+    let mut note = |name: &str| {
+        pages |= name.starts_with(PAGES);
+        others |= matches!(name, "cpu" | "memory");
+    };
+    for (name, value) in limits {
+        let at = path.child("limits").key(name);
+        resource_name(errors, &at, name);
+        amount(errors, &at, name, value);
+        whole_pages(errors, &at, name, value);
+        note(name);
+    }
+    for (name, value) in requests {
+        let (at, all) = (path.child("requests").key(name), path.child("requests"));
+        resource_name(errors, &at, name);
+        let asked = amount(errors, &at, name, value);
+        note(name);
+        let exact = !overcommits(name);
+        match limits.get(name) {
+            Some(limit_text) => {
+                let limit_text = quantity_text(limit_text);
+                let compared = asked.zip(Quantity::parse(&limit_text).ok());
+                let detail = match compared {
+                    Some((asked, limit)) if exact && asked != limit => "must be equal to",
+                    Some((asked, limit)) if asked > limit => "must be less than or equal to",
+                    _ => "",
+                };
+                if !detail.is_empty() {
+                    let detail = format!("{detail} {name} limit of {limit_text}");
+                    errors.push(Error::invalid(&all, quantity_text(value), detail));
+                }
             }
-            let Some(limit_text) = resources.entries("limits").get(name).map(quantity_text) else { continue };
-            let Ok(limit) = schema::quantity::Quantity::parse(&limit_text) else { continue };
-            if asked.milli_value() > limit.milli_value() {
-                errors.push(Error::invalid(
-                    &path.child("requests"),
-                    quantity_text(value),
-                    format!("must be less than or equal to {name} limit of {limit_text}"),
-                ));
+            None if exact => {
+                let detail = "Limit must be set for non overcommitable resources";
+                errors.push(Error::required(&path.child("limits"), detail));
             }
+            None => {}
         }
+        whole_pages(errors, &at, name, value);
+    }
+    if pages && !others {
+        errors.push(Error::forbidden(path, "HugePages require cpu or memory"));
     }
 }
 
-fn resource_name(errors: &mut ErrorList, path: &Path, name: &str) {
+const PAGES: &str = "hugepages-";
+
+/// Resources of Kubernetes itself may be promised more than once; others, and large pages, may not.
+fn overcommits(name: &str) -> bool {
+    (!name.contains('/') || name.contains("kubernetes.io/")) && !name.starts_with(PAGES)
+}
+
+/// How much of a resource; what can only be had in whole is asked for in whole.
+fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Option<Quantity> {
+    let asked = quantity(errors, path, value)?;
+    let text = quantity_text(value);
+    if name.contains('/') && asked.milli_value() % 1000 != 0 {
+        errors.push(Error::invalid(path, text, "must be an integer"));
+    }
+    Some(asked)
+}
+
+/// Large pages are had as a whole.
+fn whole_pages(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) {
+    let text = quantity_text(value);
+    let size = name.strip_prefix(PAGES).and_then(|size| Quantity::parse(size).ok()).map(|size| size.value());
+    let (Some(size), Ok(asked)) = (size, Quantity::parse(&text)) else { return };
+    if size <= 0 || asked.value() % size != 0 {
+        let detail = format!("{text} is not positive integer multiple of {name}");
+        errors.push(Error::invalid(path, text, detail));
+    }
+}
+
+pub fn resource_name(errors: &mut ErrorList, path: &Path, name: &str) {
     named(errors, path, name, names::qualified_name);
-    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES);
     if !name.contains('/') && !standard {
         errors.push(Error::invalid(path, name, "must be a standard resource type or fully qualified"));
         errors.push(Error::invalid(path, name, "must be a standard resource for containers"));

@@ -127,6 +127,35 @@ pub fn annotations(errors: &mut ErrorList, path: &Path, annotations: &Value) {
     }
 }
 
+/// Fields of an object's metadata that mean nothing in a template of one, as Go names them.
+const NOT_IN_TEMPLATES: [(&str, &str); 13] = [
+    ("name", "name"),
+    ("generateName", "generateName"),
+    ("namespace", "namespace"),
+    ("selfLink", "selfLink"),
+    ("uid", "uID"),
+    ("resourceVersion", "resourceVersion"),
+    ("generation", "generation"),
+    ("creationTimestamp", "creationTimestamp"),
+    ("deletionTimestamp", "deletionTimestamp"),
+    ("deletionGracePeriodSeconds", "deletionGracePeriodSeconds"),
+    ("ownerReferences", "ownerReferences"),
+    ("finalizers", "finalizers"),
+    ("managedFields", "managedFields"),
+];
+
+/// The metadata of an object that is yet to be made: labels and annotations, and nothing else.
+pub fn embedded(errors: &mut ErrorList, path: &Path, meta: &Value) {
+    annotations(errors, &path.child("annotations"), meta.at("annotations"));
+    labels(errors, &path.child("labels"), meta.at("labels"));
+    for (field, shown) in NOT_IN_TEMPLATES {
+        let value = meta.at(field);
+        if !value.is_null() && value != "" && value != 0 {
+            errors.push(Error::forbidden(&path.child(shown), "cannot be set"));
+        }
+    }
+}
+
 fn owners(errors: &mut ErrorList, path: &Path, owners: &Value) {
     let mut controller: Option<&str> = None;
     for owner in owners.list("") {

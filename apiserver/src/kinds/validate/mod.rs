@@ -10,21 +10,27 @@ pub mod container;
 pub mod cron;
 pub mod definition;
 pub mod event;
+pub mod flow;
 pub mod ingress;
+pub mod job_policy;
 pub mod meta;
 pub mod network;
 pub mod pod;
+pub mod pod_field;
 pub mod pod_update;
 pub mod pod_warnings;
 pub mod policy;
 pub mod probe;
 pub mod quota;
 pub mod rbac;
+pub mod security_context;
 pub mod service;
 pub mod signing;
 pub mod storage;
 pub mod system;
 pub mod volume;
+pub mod volume_source;
+pub mod volume_warnings;
 pub mod webhook;
 pub mod workload;
 
@@ -179,7 +185,7 @@ fn number_or_percent(errors: &mut ErrorList, path: &Path, value: &Value) -> Opti
                 errors.push(Error::invalid(
                     path,
                     text.as_str(),
-                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%', or '93%', \
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', \
                      regex used for validation is '[0-9]+%')",
                 ));
             }
@@ -226,14 +232,16 @@ fn label_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
     }
 }
 
-/// What a field of a list has twice: the second is the error.
-fn unique<'a>(errors: &mut ErrorList, items: impl IntoIterator<Item = (Path, &'a str)>) {
-    let mut seen = std::collections::BTreeSet::new();
-    for (path, value) in items {
-        if !value.is_empty() && !seen.insert(value) {
-            errors.push(Error::duplicate(&path, value));
-        }
-    }
+/// An object's fields as Go shows those of an internal type: by their own names, in their own order.
+fn internal(object: &Value, fields: &[&str]) -> String {
+    let shown = fields.iter().map(|field| format!("{:?}:{}", capitalised(field), object.at(field)));
+    format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
+}
+
+/// A field's name as Go writes it.
+fn capitalised(name: &str) -> String {
+    let mut letters = name.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

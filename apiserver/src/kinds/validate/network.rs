@@ -10,6 +10,8 @@ use super::{
 };
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+/// The same, as policies name them.
+const POLICY_PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
 #[must_use]
 pub fn endpoints(object: &Value) -> ErrorList {
@@ -26,6 +28,9 @@ pub fn endpoints(object: &Value) -> ErrorList {
                 if !address.text("hostname").is_empty() {
                     named(&mut errors, &at.child("hostname"), address.text("hostname"), names::dns1123_label);
                 }
+                if let Some(node) = address.at("nodeName").as_str() {
+                    named(&mut errors, &at.child("nodeName"), node, names::dns1123_subdomain);
+                }
             }
         }
         let ports = subset.list("ports");
@@ -36,9 +41,17 @@ pub fn endpoints(object: &Value) -> ErrorList {
             }
             port_number(&mut errors, &at.child("port"), port.int("port"));
             required_one_of(&mut errors, &at.child("protocol"), port.text("protocol"), &PROTOCOLS);
+            app_protocol(&mut errors, &at, port);
         }
     }
     errors
+}
+
+/// What is spoken behind a port.
+pub fn app_protocol(errors: &mut ErrorList, path: &Path, port: &Value) {
+    if let Some(protocol) = port.at("appProtocol").as_str() {
+        named(errors, &path.child("appProtocol"), protocol, names::qualified_name);
+    }
 }
 
 /// An endpoint is another machine: not this one, not many, not a neighbour by accident.
@@ -88,22 +101,31 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
         }
         for (j, address) in addresses.into_iter().enumerate() {
             match kind {
-                "IPv4" if address.parse::<std::net::Ipv4Addr>().is_err() => {
-                    errors.push(Error::invalid(&at.index(j), address, "must be a valid IPv4 address"));
+                "IPv4" | "IPv6" => {
+                    let (four, six) = match address.parse::<std::net::IpAddr>() {
+                        Ok(ip) => (ip.is_ipv4(), ip.is_ipv6()),
+                        Err(_) => (true, true),
+                    };
+                    if (kind == "IPv4" && !four) || (kind == "IPv6" && !six) {
+                        let detail = format!("must be an {kind} address");
+                        errors.push(Error::invalid(&at.index(j), address, detail));
+                    }
+                    endpoint_ip(&mut errors, &at.index(j), address);
                 }
-                "IPv6" if address.parse::<std::net::Ipv6Addr>().is_err() => {
-                    errors.push(Error::invalid(&at.index(j), address, "must be a valid IPv6 address"));
-                }
-                "IPv4" | "IPv6" => endpoint_ip(&mut errors, &at.index(j), address),
-                "FQDN" => named(&mut errors, &at.index(j), address, names::dns1123_subdomain),
+                "FQDN" => full_name(&mut errors, &at.index(j), address),
                 _ => {}
             }
         }
-        if !endpoint.text("nodeName").is_empty() {
-            named(&mut errors, &path.child("nodeName"), endpoint.text("nodeName"), names::dns1123_subdomain);
+        for (field, check) in
+            [("nodeName", names::dns1123_subdomain as super::Check), ("hostname", names::dns1123_label)]
+        {
+            if let Some(name) = endpoint.at(field).as_str() {
+                named(&mut errors, &path.child(field), name, check);
+            }
         }
-        if !endpoint.text("hostname").is_empty() {
-            named(&mut errors, &path.child("hostname"), endpoint.text("hostname"), names::dns1123_label);
+        for (list, check) in [("forZones", names::label_value as super::Check), ("forNodes", names::dns1123_subdomain)]
+        {
+            hints(&mut errors, &path.child("hints").child(list), endpoint.at("hints").list(list), check);
         }
     }
     let ports = object.list("ports");
@@ -121,8 +143,43 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         required_one_of(&mut errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        app_protocol(&mut errors, &path, port);
     }
     errors
+}
+
+/// Whom an endpoint is for, each once.
+fn hints(errors: &mut ErrorList, path: &Path, hints: &[Value], check: super::Check) {
+    /// Limit of one endpoint.
+    const HINTS: usize = 8;
+    if hints.len() > HINTS {
+        errors.push(Error::too_many(path, hints.len(), HINTS));
+        return;
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for (i, hint) in hints.iter().enumerate() {
+        let (at, name) = (path.index(i).child("name"), hint.text("name"));
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&at, name));
+        } else {
+            named(errors, &at, name, check);
+        }
+    }
+}
+
+/// A name with a domain.
+fn full_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    if name.is_empty() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let wrong = names::dns1123_subdomain(name);
+    if wrong.is_empty() && !name.contains('.') {
+        let detail = "should be a domain with at least two segments separated by dots";
+        errors.push(Error::invalid(path, name, detail));
+    }
+    errors.extend(wrong.into_iter().map(|message| Error::invalid(path, name, message)));
 }
 
 #[must_use]
@@ -162,7 +219,7 @@ pub fn network_policy(object: &Value) -> ErrorList {
 
 fn policy_port(errors: &mut ErrorList, path: &Path, port: &Value) {
     if port.has("protocol") {
-        one_of(errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        one_of(errors, &path.child("protocol"), port.text("protocol"), &POLICY_PROTOCOLS);
     }
     let end = port.at("endPort").as_i64();
     if port.has("port") {

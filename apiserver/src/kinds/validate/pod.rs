@@ -7,13 +7,16 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{affinity, container, ip, meta, named, one_of, required, required_one_of, same, spec, volume};
+use super::{
+    affinity, container, ip, meta, named, one_of, required, required_one_of, same, security_context, spec, volume,
+};
 
 #[must_use]
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     pod_spec(&mut errors, &spec(), pod.at("spec"));
     volume::image_references(&mut errors, &spec().child("volumes"), pod.list("spec.volumes"));
+    images(&mut errors, &spec(), pod.at("spec"));
     if !pod.list("spec.ephemeralContainers").is_empty() && !pod.has("metadata.deletionTimestamp") {
         ephemeral(&mut errors, &spec().child("ephemeralContainers"), pod.at("spec"));
     }
@@ -40,6 +43,19 @@ pub fn template(errors: &mut ErrorList, path: &Path, template: &Value) {
     }
 }
 
+/// Names of images must be such in pods; what a template says there is its controller's to see.
+fn images(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    for list in ["containers", "initContainers"] {
+        for (i, container) in spec.list(list).iter().enumerate() {
+            let image = container.text("image");
+            if image != image.trim() {
+                let at = path.child(list).index(i).child("image");
+                errors.push(Error::invalid(&at, image, "must not have leading or trailing whitespace"));
+            }
+        }
+    }
+}
+
 pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let volumes = volume::volumes(errors, &path.child("volumes"), spec.list("volumes"));
     container::containers(errors, &path.child("containers"), spec, &volumes);
@@ -54,9 +70,6 @@ pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
     );
     dns_config(errors, path, spec, dns);
-    for (i, secret) in spec.list("imagePullSecrets").iter().enumerate() {
-        required(errors, secret, "name", &path.child("imagePullSecrets").index(i));
-    }
     affinity::placement(errors, path, spec);
     for (i, gate) in spec.list("readinessGates").iter().enumerate() {
         let at = path.child("readinessGates").index(i).child("conditionType");
@@ -90,16 +103,96 @@ pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
     let preemption = spec.text("preemptionPolicy");
     if !preemption.is_empty() {
-        one_of(errors, &path.child("preemptionPolicy"), preemption, &["Never", "PreemptLowerPriority"]);
+        one_of(errors, &path.child("preemptionPolicy"), preemption, &["PreemptLowerPriority", "Never"]);
     }
-    positive_ids(errors, &path.child("securityContext"), spec.at("securityContext"));
-    sysctls(errors, &path.child("securityContext").child("sysctls"), spec);
+    security_context::of_pod(errors, &path.child("securityContext"), spec);
+    scheduling_gates(errors, &path.child("schedulingGates"), spec);
+    operating_system(errors, path, spec);
+    if !spec.text("nodeName").is_empty() && !spec.list("schedulingGates").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.push(Error::forbidden(&path.child("nodeName"), detail));
+    }
+    if !spec.text("hostnameOverride").is_empty() && spec.yes("setHostnameAsFQDN") {
+        let detail = "may not be specified when setHostnameAsFQDN is true";
+        errors.push(Error::forbidden(&path.child("hostnameOverride"), detail));
+    }
+    resource_claims(errors, &path.child("resourceClaims"), spec.list("resourceClaims"));
+}
+
+/// What a pod waits for before it is given a node.
+fn scheduling_gates(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let mut seen = BTreeSet::new();
+    for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
+        let (path, name) = (path.index(i), gate.text("name"));
+        named(errors, &path, name, names::qualified_name);
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path, name));
+        }
+    }
+}
+
+/// What a pod says of the nodes it is for.
+fn operating_system(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let Some(os) = spec.at("os").as_object() else { return };
+    let at = path.child("os");
+    match os.get("name").and_then(Value::as_str).unwrap_or_default() {
+        "" => errors.push(Error::required(&at.child("name"), "")),
+        name => one_of(errors, &at, name, &["linux", "windows"]),
+    }
+    if spec.text("os.name") == "linux" {
+        let options = "securityContext.windowsOptions";
+        let mut refuse = |path: Path| {
+            let at = path.child("securityContext").child("windowsOptions");
+            errors.push(Error::forbidden(&at, "windows options cannot be set for a linux pod"));
+        };
+        if spec.has(options) {
+            refuse(path.clone());
+        }
+        for list in ["containers", "initContainers", "ephemeralContainers"] {
+            let found = spec.list(list).iter().enumerate().filter(|(_, container)| container.has(options));
+            found.for_each(|(i, _)| refuse(path.child(list).index(i)));
+        }
+    }
+}
+
+/// The devices of a pod: each claim is named once, and is either there or made from a template.
+fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &[Value]) {
+    const SOURCES: [&str; 2] = ["resourceClaimName", "resourceClaimTemplateName"];
+    let mut seen = BTreeSet::new();
+    for (i, claim) in claims.iter().enumerate() {
+        let (path, name) = (path.index(i), claim.text("name"));
+        if name.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        } else if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        } else {
+            named(errors, &path.child("name"), name, names::dns1123_label);
+        }
+        let shown = || {
+            let source = |at: usize| claim.at(SOURCES[at]);
+            let (claim, template) = (source(0), source(1));
+            format!("{{\"Name\":{name:?},\"ResourceClaimName\":{claim},\"ResourceClaimTemplateName\":{template}}}")
+        };
+        match SOURCES.iter().filter(|source| claim.has(source)).count() {
+            0 => {
+                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
+                errors.push(Error::invalid_as(&path, shown(), detail));
+            }
+            1 => {}
+            _ => {
+                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
+                errors.push(Error::invalid_as(&path, shown(), detail));
+            }
+        }
+        for source in SOURCES.iter().filter(|source| claim.has(source)) {
+            named(errors, &path.child(source), claim.text(source), names::dns1123_subdomain);
+        }
+    }
 }
 
 /// Kernel parameters: well named, each once, none of the host's (`validateSysctls`, `validateHostNetworkSysctls`).
-fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    const FORMAT: &str =
-        "[a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./]([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+pub(super) fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    const FORMAT: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
     const LENGTH: usize = 253;
     let word = |word: &str| {
         let ends = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
@@ -127,18 +220,6 @@ fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
             if spec.yes(field) && name.starts_with(prefix) {
                 errors.push(Error::invalid(&at, name, detail));
             }
-        }
-    }
-}
-
-fn positive_ids(errors: &mut ErrorList, path: &Path, context: &Value) {
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
-        if !(0..=i64::from(i32::MAX)).contains(&context.int(field)) {
-            errors.push(Error::invalid(
-                &path.child(field),
-                context.int(field),
-                "must be between 0 and 2147483647, inclusive",
-            ));
         }
     }
 }
@@ -172,6 +253,15 @@ fn dns_config(errors: &mut ErrorList, path: &Path, spec: &Value, policy: &str) {
             config.at("searches").clone(),
             format!("must not have more than {SEARCHES} search paths"),
         ));
+    }
+    for (i, search) in config.texts("searches").into_iter().enumerate() {
+        // "." stands for the root.
+        let bare = if search == "." { search } else { search.strip_suffix('.').unwrap_or(search) };
+        if bare != "." {
+            for message in names::dns1123_subdomain_with_underscore(bare) {
+                errors.push(Error::invalid(&path.child("searches").index(i), bare, message));
+            }
+        }
     }
     for (i, option) in config.list("options").iter().enumerate() {
         if option.text("name").is_empty() {
@@ -284,7 +374,7 @@ mod tests {
         };
         check(with(json!({"readOnly": true, "recursiveReadOnly": "Enabled"})), &[]);
         check(with(json!({"recursiveReadOnly": "Disabled"})), &[]);
-        let path = "spec.containers[0].volumeMounts[0].recursiveReadOnly";
+        let path = "spec.containers[0].volumeMounts.recursiveReadOnly";
         let not_read_only = format!("{path}: Forbidden: may only be specified when readOnly is true");
         let propagated =
             format!("{path}: Forbidden: may only be specified when mountPropagation is None or not specified");
@@ -307,6 +397,145 @@ mod tests {
         let mut errors = ErrorList::new();
         template(&mut errors, &Path::new("template"), &defaulted(spec));
         assert_eq!(texts(&errors), [format!("template.{policy}")]);
+    }
+
+    /// One field of a container each.
+    #[test]
+    fn fields_of_containers() {
+        let rows = [
+            (
+                json!({"securityContext": {"seccompProfile": {"type": "RuntimeDefault", "localhostProfile": "x"}}}),
+                r#"securityContext.seccompProfile.localhostProfile: Invalid value: {"Type":"RuntimeDefault","LocalhostProfile":"x"}: can only be set when seccomp type is Localhost"#,
+            ),
+            (
+                json!({"securityContext": {"appArmorProfile": {"type": "X"}}}),
+                r#"securityContext.appArmorProfile.type: Unsupported value: "X": supported values: "Localhost", "RuntimeDefault", "Unconfined""#,
+            ),
+            (
+                json!({"securityContext": {"runAsUser": -1}}),
+                "securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
+            ),
+            (
+                json!({"securityContext": {"privileged": true, "allowPrivilegeEscalation": false}}),
+                r#"securityContext: Invalid value: {"Capabilities":null,"Privileged":true,"SELinuxOptions":null,"WindowsOptions":null,"RunAsUser":null,"RunAsGroup":null,"RunAsNonRoot":null,"ReadOnlyRootFilesystem":null,"AllowPrivilegeEscalation":false,"ProcMount":null,"SeccompProfile":null,"AppArmorProfile":null}: cannot set `allowPrivilegeEscalation` to false and `privileged` to true"#,
+            ),
+            (
+                json!({"resizePolicy": [{"resourceName": "disk", "restartPolicy": "NotRequired"}]}),
+                r#"resizePolicy: Unsupported value: "disk": supported values: "cpu", "memory""#,
+            ),
+            (
+                json!({"resources": {"claims": [{"name": "a"}]}}),
+                r#"resources.claims[0]: Not found: "a": must be one of the names in pod.spec.resourceClaims which is empty"#,
+            ),
+            (
+                json!({"resources": {"requests": {"a.b/c": "1"}}}),
+                "resources.limits: Required value: Limit must be set for non overcommitable resources",
+            ),
+            (
+                json!({"resources": {"limits": {"cpu": "1", "hugepages-2Mi": "1"}}}),
+                r#"resources.limits[hugepages-2Mi]: Invalid value: "1": 1 is not positive integer multiple of hugepages-2Mi"#,
+            ),
+            (
+                json!({"env": [{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.x"}}}]}),
+                r#"env[0].valueFrom.fieldRef.fieldPath: Invalid value: "spec.x": error converting fieldPath: field label not supported: spec.x"#,
+            ),
+            (
+                json!({"env": [{"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}]}),
+                r#"env[0].valueFrom.resourceFieldRef.divisor: Invalid value: "limits.cpu": only divisor's values 1m and 1 are supported with the cpu resource"#,
+            ),
+            (
+                json!({"envFrom": [{}]}),
+                r#"envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`"#,
+            ),
+            (
+                json!({"lifecycle": {"preStop": {"sleep": {"seconds": 31}}}}),
+                "lifecycle.preStop.sleep: Invalid value: 31: must be non-negative and less than \
+                 terminationGracePeriodSeconds (30)",
+            ),
+        ];
+        for (fields, expected) in rows {
+            let mut container = json!({"name": "a", "image": "i"});
+            container.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            let found = texts(&pod(&defaulted(json!({"containers": [container]}))));
+            let expected = format!("spec.containers[0].{expected}");
+            assert!(found.contains(&expected), "{expected}\n{found:?}");
+        }
+    }
+
+    /// One field of a pod each.
+    #[test]
+    fn fields_of_pods() {
+        let spread = |more: Value| {
+            let mut constraint = json!({"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "DoNotSchedule"});
+            constraint.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"topologySpreadConstraints": [constraint]})
+        };
+        let volume = |source: Value| {
+            let mut volume = json!({"name": "v"});
+            volume.as_object_mut().unwrap().extend(source.as_object().unwrap().clone());
+            json!({"volumes": [volume]})
+        };
+        let rows = [
+            (json!({"os": {"name": "x"}}), r#"os: Unsupported value: "x": supported values: "linux", "windows""#),
+            (
+                json!({"os": {"name": "linux"}, "securityContext": {"windowsOptions": {}}}),
+                "securityContext.windowsOptions: Forbidden: windows options cannot be set for a linux pod",
+            ),
+            (json!({"schedulingGates": [{"name": "a"}, {"name": "a"}]}), r#"schedulingGates[1]: Duplicate value: "a""#),
+            (
+                json!({"schedulingGates": [{"name": "a"}], "nodeName": "n"}),
+                "nodeName: Forbidden: cannot be set until all schedulingGates have been cleared",
+            ),
+            (
+                json!({"resourceClaims": [{"name": "a"}]}),
+                r#"resourceClaims[0]: Invalid value: {"Name":"a","ResourceClaimName":null,"ResourceClaimTemplateName":null}: must specify one of: `resourceClaimName`, `resourceClaimTemplateName`"#,
+            ),
+            (
+                spread(json!({"minDomains": 0})),
+                "topologySpreadConstraints[0].minDomains: Invalid value: 0: must be greater than zero",
+            ),
+            (
+                spread(json!({"matchLabelKeys": ["a"]})),
+                "topologySpreadConstraints[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set",
+            ),
+            (
+                json!({"tolerations": [{"key": "k", "operator": "Exists", "value": "x"}]}),
+                r#"tolerations[0].operator: Invalid value: "x": value must be empty when `operator` is 'Exists'"#,
+            ),
+            (
+                volume(json!({"nfs": {"server": "s", "path": "/p"}, "cephfs": {"monitors": ["m"]}})),
+                "volumes[0].cephFS: Forbidden: may not specify more than 1 volume type",
+            ),
+            (
+                volume(json!({"projected": {"sources": [{"configMap": {"name": "c"}, "secret": {"name": "s"}}]}})),
+                "volumes[0].projected.sources[0]: Forbidden: may not specify more than 1 volume type per source",
+            ),
+            (
+                volume(
+                    json!({"downwardAPI": {"items": [{"path": "a", "resourceFieldRef": {"resource": "limits.cpu"}}]}}),
+                ),
+                "volumes[0].downwardAPI.resourceFieldRef.containerName: Required value",
+            ),
+            (
+                volume(json!({"ephemeral": {"volumeClaimTemplate": {"metadata": {"name": "x"}}}})),
+                "volumes[0].ephemeral.volumeClaimTemplate.metadata.name: Forbidden: cannot be set",
+            ),
+            (
+                volume(json!({"iscsi": {"targetPortal": "1.2.3.4", "iqn": "x", "lun": 0}})),
+                r#"volumes[0].iscsi.iqn: Invalid value: "x": must be valid format starting with iqn, eui, or naa"#,
+            ),
+            (
+                json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms":
+                    [{"matchFields": [{"key": "a", "operator": "In", "values": ["b"]}]}]}}}}),
+                r#"affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].key: Invalid value: "a": not a valid field selector key"#,
+            ),
+        ];
+        for (mut spec, expected) in rows {
+            spec["containers"] = json!([{"name": "a", "image": "i"}]);
+            let found = texts(&pod(&defaulted(spec)));
+            let expected = format!("spec.{expected}");
+            assert!(found.contains(&expected), "{expected}\n{found:?}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::json::Json;
+use super::volume_warnings;
 
 /// Warnings of a pod.
 #[must_use]
@@ -40,9 +41,20 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
             warnings.push(format!("{path}.nodeSelector[{label}]: deprecated since v1.14; use \"{instead}\" instead"));
         }
     }
+    volumes(&mut warnings, spec, path);
+    twice(&mut warnings, path, spec.list("imagePullSecrets"), "imagePullSecrets", "name");
+    twice(&mut warnings, path, spec.list("hostAliases"), "hostAliases", "ip");
     for list in ["initContainers", "containers"] {
         for (i, container) in spec.list(list).iter().enumerate() {
             let at = format!("{path}.{list}[{i}]");
+            for amounts in ["limits", "requests"] {
+                for name in ["memory", "ephemeral-storage"] {
+                    let value = container.at("resources").at(amounts).at(name);
+                    if !value.is_null() {
+                        volume_warnings::fraction(&mut warnings, &format!("{at}.resources.{amounts}"), name, value);
+                    }
+                }
+            }
             let mut names = BTreeSet::new();
             for (j, variable) in container.list("env").iter().enumerate() {
                 let name = variable.text("name");
@@ -59,6 +71,16 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
                     warnings.push(format!("{at}.ports[{j}]: duplicate port definition with {at}.ports[{first}]"));
                 }
                 ports.push(key);
+                if !port.text("hostIP").is_empty() && port.int("hostPort") == 0 {
+                    warnings.push(format!(
+                        "{at}.ports[{j}]: hostIP set without hostPort: {{Name:{} HostPort:0 ContainerPort:{} Protocol:{} \
+                         HostIP:{}}}",
+                        port.text("name"),
+                        port.int("containerPort"),
+                        port.text("protocol"),
+                        port.text("hostIP")
+                    ));
+                }
             }
         }
     }
@@ -68,6 +90,31 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
         ));
     }
     warnings
+}
+
+fn volumes(warnings: &mut Vec<String>, spec: &Value, path: &str) {
+    for (i, volume) in spec.list("volumes").iter().enumerate() {
+        let at = format!("{path}.volumes[{i}]");
+        volume_warnings::source(warnings, &at, volume);
+        let claim = volume.at("ephemeral.volumeClaimTemplate.spec");
+        volume_warnings::claim_spec(warnings, &format!("{at}.ephemeral.volumeClaimTemplate.spec.resources"), claim);
+        // A source that says nothing is none.
+        let given = |source: &Value| source.entries("").values().any(Value::is_object);
+        if volume.has("projected") && !volume.list("projected.sources").iter().any(given) {
+            warnings.push(format!("volume {:?} (Projected) has no sources provided", volume.text("name")));
+        }
+    }
+}
+
+/// What a list has twice although its items are known by `field`.
+fn twice(warnings: &mut Vec<String>, path: &str, list: &[Value], name: &str, field: &str) {
+    let mut seen = BTreeSet::new();
+    for (i, item) in list.iter().enumerate() {
+        let value = item.text(field);
+        if !seen.insert(value) {
+            warnings.push(format!("{path}.{name}[{i}].{field}: duplicate {field} {value:?}"));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, label_selector, named, number_or_percent, one_of, positive, spec};
+use super::{affinity, container, immutable, label_selector, named, number_or_percent, one_of, positive, spec};
 
 #[must_use]
 pub fn disruption_budget(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     if body.has("minAvailable") && body.has("maxUnavailable") {
-        errors.push(Error::invalid(&path, body.clone(), "minAvailable and maxUnavailable cannot be both set"));
+        let shown =
+            super::internal(body, &["minAvailable", "selector", "maxUnavailable", "unhealthyPodEvictionPolicy"]);
+        errors.push(Error::invalid_as(&path, shown, "minAvailable and maxUnavailable cannot be both set"));
     }
     for field in ["minAvailable", "maxUnavailable"] {
         if body.has(field) {
@@ -50,7 +52,7 @@ pub fn priority_class(object: &Value) -> ErrorList {
     }
     let policy = object.text("preemptionPolicy");
     if !policy.is_empty() {
-        one_of(&mut errors, &Path::new("preemptionPolicy"), policy, &["Never", "PreemptLowerPriority"]);
+        one_of(&mut errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
     }
     errors
 }
@@ -82,6 +84,14 @@ pub fn lease(object: &Value) -> ErrorList {
 pub fn runtime_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     named(&mut errors, &Path::new("handler"), object.text("handler"), names::dns1123_label);
+    if object.has("overhead") {
+        // As if it were the limits of a container.
+        let limits = serde_json::json!({ "limits": object.at("overhead.podFixed") });
+        container::resources(&mut errors, &Path::new("overhead"), &limits);
+    }
+    let (path, scheduling) = (Path::new("scheduling"), object.at("scheduling"));
+    super::meta::labels(&mut errors, &path.child("nodeSelector"), scheduling.at("nodeSelector"));
+    affinity::tolerations(&mut errors, &path.child("tolerations"), scheduling.list("tolerations"));
     errors
 }
 

@@ -34,11 +34,17 @@ pub fn probes(errors: &mut ErrorList, path: &Path, container: &Value) {
     }
 }
 
-pub fn lifecycle(errors: &mut ErrorList, path: &Path, container: &Value) {
+pub fn lifecycle(errors: &mut ErrorList, path: &Path, container: &Value, grace: i64) {
     for name in ["postStart", "preStop"] {
         let hook = container.at("lifecycle").at(name);
         if !hook.is_null() {
             handler(errors, &path.child("lifecycle").child(name), hook, &["exec", "httpGet", "tcpSocket", "sleep"]);
+            // No longer than the pod takes to end; 0 is as good as none.
+            let seconds = hook.int("sleep.seconds");
+            if hook.has("sleep") && (seconds < 0 || seconds > grace) {
+                let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+                errors.push(Error::invalid(&path.child("lifecycle").child(name).child("sleep"), seconds, detail));
+            }
         }
     }
 }
@@ -62,11 +68,11 @@ fn handler(errors: &mut ErrorList, path: &Path, object: &Value, kinds: &[&str]) 
                 required(errors, body, "path", &path);
                 port_or_name(errors, &path.child("port"), body.at("port"));
                 one_of(errors, &path.child("scheme"), body.text("scheme"), &["HTTP", "HTTPS"]);
-                for (i, header) in body.list("httpHeaders").iter().enumerate() {
+                for header in body.list("httpHeaders") {
                     let name = header.text("name");
                     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
                         errors.push(Error::invalid(
-                            &path.child("httpHeaders").index(i).child("name"),
+                            &path.child("httpHeaders"),
                             name,
                             "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', \
                              regex used for validation is '[-A-Za-z0-9]+')",

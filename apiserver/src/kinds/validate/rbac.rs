@@ -81,12 +81,12 @@ fn binding(object: &Value, roles: &[&str]) -> ErrorList {
     super::one_of(&mut errors, &path.child("kind"), reference.text("kind"), roles);
     super::required_name(&mut errors, &path.child("name"), reference.text("name"), names::path_segment);
     for (i, subject) in object.list("subjects").iter().enumerate() {
-        self::subject(&mut errors, &Path::new("subjects").index(i), subject);
+        self::subject(&mut errors, &Path::new("subjects").index(i), subject, object.has("metadata.namespace"));
     }
     errors
 }
 
-fn subject(errors: &mut ErrorList, path: &Path, subject: &Value) {
+fn subject(errors: &mut ErrorList, path: &Path, subject: &Value, namespaced: bool) {
     let (name, group) = (subject.text("name"), subject.text("apiGroup"));
     if name.is_empty() {
         errors.push(Error::required(&path.child("name"), ""));
@@ -99,7 +99,7 @@ fn subject(errors: &mut ErrorList, path: &Path, subject: &Value) {
             if !group.is_empty() {
                 errors.push(Error::not_supported(&path.child("apiGroup"), group, &[""]));
             }
-            if subject.text("namespace").is_empty() {
+            if subject.text("namespace").is_empty() && !namespaced {
                 errors.push(Error::required(&path.child("namespace"), ""));
             }
         }

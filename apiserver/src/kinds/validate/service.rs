@@ -7,7 +7,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{cidr, immutable, ip, meta, named, one_of, port_number, port_or_name, required_one_of, spec};
+use super::{cidr, immutable, ip, meta, named, network, one_of, port_number, port_or_name, required_one_of, spec};
 
 #[must_use]
 pub fn service(object: &Value) -> ErrorList {
@@ -42,13 +42,14 @@ pub fn service(object: &Value) -> ErrorList {
     required_one_of(&mut errors, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     if kind != "LoadBalancer" && !body.list("loadBalancerSourceRanges").is_empty() {
         errors.push(Error::forbidden(
-            &path.child("loadBalancerSourceRanges"),
+            &path.child("LoadBalancerSourceRanges"),
             "may only be used when `type` is 'LoadBalancer'",
         ));
     }
     for (i, range) in body.texts("loadBalancerSourceRanges").into_iter().enumerate() {
-        cidr(&mut errors, &path.child("loadBalancerSourceRanges").index(i), range.trim());
+        cidr(&mut errors, &path.child("LoadBalancerSourceRanges").index(i), range.trim());
     }
+    families(&mut errors, &path, body);
     traffic(&mut errors, &path, body, kind);
     errors
 }
@@ -87,6 +88,7 @@ fn ports(errors: &mut ErrorList, path: &Path, body: &Value) {
         let protocol = port.text("protocol");
         required_one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
         port_or_name(errors, &path.child("targetPort"), port.at("targetPort"));
+        network::app_protocol(errors, &path, port);
         if kind == "ClusterIP" && port.int("nodePort") != 0 {
             errors.push(Error::forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
         }
@@ -103,8 +105,11 @@ fn ports(errors: &mut ErrorList, path: &Path, body: &Value) {
             errors.push(Error::duplicate(&path.child("nodePort"), node));
         }
         if !pairs.insert((port.int("port"), protocol)) {
-            let value = serde_json::json!({"protocol": protocol, "port": port.int("port"), "targetPort": 0});
-            errors.push(Error::duplicate(&path, value));
+            let value = format!(
+                "{{\"Name\":\"\",\"Protocol\":{protocol:?},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                port.int("port")
+            );
+            errors.push(Error::duplicate(&path, Value::Null).shown_as(value));
         }
     }
 }
@@ -141,6 +146,10 @@ fn cluster_ips(errors: &mut ErrorList, path: &Path, body: &Value) {
     if !first.is_empty() && all[0] != first {
         errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), "first value must match `clusterIP`"));
     }
+    if first.is_empty() {
+        let detail = "must be empty when `clusterIP` is not specified";
+        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), detail));
+    }
     for (i, address) in all.iter().enumerate() {
         let at = path.index(i);
         if *address == "None" {
@@ -153,6 +162,29 @@ fn cluster_ips(errors: &mut ErrorList, path: &Path, body: &Value) {
     }
     if all.len() > 2 {
         errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), "may only hold up to 2 values"));
+    } else if all.len() == 2 && all[0].contains(':') == all[1].contains(':') {
+        let detail = "may specify no more than one IP for each IP family";
+        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), detail));
+    }
+}
+
+/// Families of addresses, and what is asked of them.
+fn families(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let at = path.child("ipFamilies");
+    let mut seen = BTreeSet::new();
+    for (i, family) in body.texts("ipFamilies").into_iter().enumerate() {
+        one_of(errors, &at.index(i), family, &["IPv4", "IPv6"]);
+        if !seen.insert(family) {
+            errors.push(Error::duplicate(&at.index(i), family));
+        }
+    }
+    if body.has("ipFamilyPolicy") {
+        let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
+        one_of(errors, &path.child("ipFamilyPolicy"), body.text("ipFamilyPolicy"), &policies);
+    }
+    if body.has("trafficDistribution") {
+        let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+        one_of(errors, &path.child("trafficDistribution"), body.text("trafficDistribution"), &ways);
     }
 }
 

@@ -1,11 +1,15 @@
 //! Volumes, claims, storage classes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
-use serde_json::Value;
+use schema::quantity::Quantity;
+use serde_json::{Value, json};
 
 use super::super::json::Json;
-use super::{immutable, label_selector, named, one_of, quantity, required, required_name, same, spec};
+use super::volume_source::{self, Owner};
+use super::{affinity, immutable, label_selector, named, one_of, required, required_name, same, spec};
 
 const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
@@ -26,53 +30,101 @@ const NOT_SOURCES: [&str; 9] = [
 #[must_use]
 pub fn volume(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    let (path, body) = (spec(), object.at("spec"));
-    access_modes(&mut errors, &path, body);
-    let capacity = path.child("capacity");
-    if body.entries("capacity").is_empty() {
-        errors.push(Error::required(&capacity, ""));
-    } else if !body.has("capacity.storage") || body.entries("capacity").len() > 1 {
-        errors.push(Error::not_supported(&capacity, body.at("capacity").clone(), &["storage"]));
-    }
-    for (name, value) in body.entries("capacity") {
-        let parsed = quantity(&mut errors, &capacity.key(name), value);
-        if parsed.is_some_and(|q| q.milli_value() == 0) {
-            let detail = "must be greater than zero";
-            errors.push(Error::invalid(&capacity.key(name), super::quantity_text(value), detail));
+    volume_spec(&mut errors, &spec(), object.at("spec"), false);
+    errors
+}
+
+/// What a volume that is described where it is used, instead of being an object, cannot have.
+const NOT_INLINE: [&str; 6] =
+    ["claimRef", "capacity", "persistentVolumeReclaimPolicy", "nodeAffinity", "storageClassName", "volumeMode"];
+
+fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inline: bool) {
+    let inline_field = |errors: &mut ErrorList, field: &str| {
+        let given = NOT_INLINE.contains(&field) && body.has(field) && !same(body.at(field), &Value::Null);
+        if inline && given {
+            let detail = "may not be specified in the context of inline volumes";
+            errors.push(Error::forbidden(&path.child(field), detail));
         }
+    };
+    if inline {
+        inline_field(errors, "claimRef");
+        inline_field(errors, "capacity");
+        if !body.has("csi") {
+            let detail = "has to be specified in the context of inline volumes";
+            errors.push(Error::required(&path.child("csi"), detail));
+        }
+    }
+    if body.list("accessModes").is_empty() {
+        errors.push(Error::required(&path.child("accessModes"), ""));
+    }
+    access_modes(errors, path, body);
+    if !inline {
+        capacity(errors, &path.child("capacity"), body);
     }
     let reclaim = body.text("persistentVolumeReclaimPolicy");
-    if !reclaim.is_empty() {
-        one_of(&mut errors, &path.child("persistentVolumeReclaimPolicy"), reclaim, &["Delete", "Recycle", "Retain"]);
+    inline_field(errors, "persistentVolumeReclaimPolicy");
+    if !reclaim.is_empty() && !inline {
+        one_of(errors, &path.child("persistentVolumeReclaimPolicy"), reclaim, &["Delete", "Recycle", "Retain"]);
     }
-    let mut sources = body
-        .entries("")
-        .iter()
-        .filter(|(name, v)| !NOT_SOURCES.contains(&name.as_str()) && !v.is_null())
-        .map(|(k, _)| k);
-    match sources.next() {
-        None => errors.push(Error::required(&path, "must specify a volume type")),
-        Some(source) => {
-            if source == "hostPath" {
-                required(&mut errors, body.at("hostPath"), "path", &path.child("hostPath"));
-            }
-            if source == "local" {
-                required(&mut errors, body.at("local"), "path", &path.child("local"));
-                if !body.has("nodeAffinity") {
-                    let detail = "Local volume requires node affinity";
-                    errors.push(Error::required(&path.child("nodeAffinity"), detail));
-                }
-            }
-            for other in sources {
-                errors.push(Error::forbidden(&path.child(other), "may not specify more than 1 volume type"));
-            }
+    inline_field(errors, "nodeAffinity");
+    if body.has("nodeAffinity") && !inline {
+        let at = path.child("nodeAffinity").child("required");
+        if body.has("nodeAffinity.required") {
+            affinity::node_selector(errors, &at, body.at("nodeAffinity.required"));
+        } else {
+            errors.push(Error::required(&at, "must specify required node constraints"));
         }
     }
-    if !body.text("storageClassName").is_empty() {
-        named(&mut errors, &path.child("storageClassName"), body.text("storageClassName"), names::dns1123_subdomain);
+    volume_source::only_one(errors, path, body, &volume_source::OF_PERSISTENT_VOLUMES, |errors, name, source| {
+        volume_source::source(errors, path, name, source, Owner::PersistentVolume);
+        if name == "local" && !body.has("nodeAffinity") {
+            errors.push(Error::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+        }
+    });
+    if reclaim == "Recycle" && body.text("hostPath.path").trim_end_matches('/').is_empty() && body.has("hostPath") {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(Error::forbidden(&path.child("persistentVolumeReclaimPolicy"), detail));
     }
-    volume_mode(&mut errors, &path, body);
-    errors
+    inline_field(errors, "storageClassName");
+    if !inline && !body.text("storageClassName").is_empty() {
+        named(errors, &path.child("storageClassName"), body.text("storageClassName"), names::dns1123_subdomain);
+    }
+    inline_field(errors, "volumeMode");
+    if !inline {
+        volume_mode(errors, path, body);
+    }
+    if !inline && body.has("volumeAttributesClassName") {
+        let (at, class) = (path.child("volumeAttributesClassName"), body.text("volumeAttributesClassName"));
+        if class.is_empty() {
+            errors.push(Error::required(&at, "an empty string is disallowed"));
+        } else {
+            named(errors, &at, class, names::dns1123_subdomain);
+        }
+        if !body.has("csi") {
+            let detail = "has to be specified when using volumeAttributesClassName";
+            errors.push(Error::required(&path.child("csi"), detail));
+        }
+    }
+}
+
+fn capacity(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let capacity = body.entries("capacity");
+    if capacity.is_empty() {
+        errors.push(Error::required(path, ""));
+    }
+    if !capacity.contains_key("storage") || capacity.len() > 1 {
+        errors.push(Error::not_supported(path, body.at("capacity").clone(), &["storage"]));
+    }
+    for (name, value) in capacity {
+        let at = path.key(name);
+        let Ok(size) = Quantity::parse(&super::quantity_text(value)) else { continue };
+        if size.is_negative() {
+            errors.push(Error::invalid(&at, size.value(), "must be a valid resource quantity"));
+        }
+        if size.is_negative() || size.is_zero() {
+            errors.push(Error::invalid(&at, super::quantity_text(value), "must be greater than zero"));
+        }
+    }
 }
 
 #[must_use]
@@ -91,13 +143,11 @@ pub fn volume_update(new: &Value, old: &Value) -> ErrorList {
 fn access_modes(errors: &mut ErrorList, path: &Path, body: &Value) {
     let at = path.child("accessModes");
     let modes = body.texts("accessModes");
-    if modes.is_empty() {
-        errors.push(Error::required(&at, "at least 1 access mode is required"));
-    }
     for mode in &modes {
         one_of(errors, &at, mode, &MODES);
     }
-    if modes.len() > 1 && modes.contains(&"ReadWriteOncePod") {
+    let alone = |mode: &&str| *mode == "ReadWriteOncePod";
+    if modes.iter().any(alone) && !modes.iter().all(alone) {
         let detail = "may not use ReadWriteOncePod with other access modes";
         errors.push(Error::forbidden(&at, detail));
     }
@@ -116,16 +166,19 @@ pub fn claim(object: &Value) -> ErrorList {
     errors
 }
 
-fn claim_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
+pub fn claim_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
+    if body.list("accessModes").is_empty() {
+        errors.push(Error::required(&path.child("accessModes"), "at least 1 access mode is required"));
+    }
     label_selector(errors, &path.child("selector"), body.at("selector"));
     access_modes(errors, path, body);
     let at = path.child("resources").key("storage");
     match body.at("resources.requests.storage") {
         Value::Null => errors.push(Error::required(&at, "")),
         value => {
-            let parsed = quantity(errors, &at, value);
-            if parsed.is_some_and(|q| q.milli_value() == 0) {
-                errors.push(Error::invalid(&at, super::quantity_text(value), "must be greater than zero"));
+            let text = super::quantity_text(value);
+            if Quantity::parse(&text).is_ok_and(|size| size.is_zero() || size.is_negative()) {
+                errors.push(Error::invalid(&at, text, "must be greater than zero"));
             }
         }
     }
@@ -133,6 +186,44 @@ fn claim_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
         named(errors, &path.child("storageClassName"), body.text("storageClassName"), names::dns1123_subdomain);
     }
     volume_mode(errors, path, body);
+    for field in ["dataSource", "dataSourceRef"] {
+        data_source(errors, &path.child(field), body.at(field));
+    }
+    let (source, reference) = (body.at("dataSource"), body.at("dataSourceRef"));
+    if !source.is_null() && !reference.is_null() {
+        if reference.text("namespace").is_empty() {
+            let differs = ["apiGroup", "kind", "name"].iter().any(|field| source.text(field) != reference.text(field));
+            if differs {
+                // Upstream shows the path of the field, which as JSON is an empty object.
+                errors.push(Error::invalid(path, json!({}), "must match dataSourceRef"));
+            }
+        } else {
+            let detail = "may not be specified when dataSourceRef.namespace is specified";
+            errors.push(Error::invalid(path, json!({}), detail));
+        }
+    }
+    if !body.text("volumeAttributesClassName").is_empty() {
+        let at = path.child("volumeAttributesClassName");
+        named(errors, &at, body.text("volumeAttributesClassName"), names::dns1123_subdomain);
+    }
+}
+
+/// What a claim is filled from.
+fn data_source(errors: &mut ErrorList, path: &Path, source: &Value) {
+    if source.is_null() {
+        return;
+    }
+    for field in ["name", "kind"] {
+        required(errors, source, field, path);
+    }
+    let group = source.text("apiGroup");
+    if group.is_empty() && source.text("kind") != "PersistentVolumeClaim" {
+        let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+        errors.push(Error::invalid(path, source.text("kind"), detail));
+    }
+    if !group.is_empty() {
+        named(errors, &path.child("apiGroup"), group, names::dns1123_subdomain);
+    }
 }
 
 #[must_use]
@@ -188,7 +279,38 @@ pub fn class(object: &Value) -> ErrorList {
         binding,
         &["Immediate", "WaitForFirstConsumer"],
     );
+    topologies(&mut errors, &Path::new("allowedTopologies"), object.list("allowedTopologies"));
     errors
+}
+
+/// Where a class's volumes may be: each term says something else, each of its keys is there once.
+fn topologies(errors: &mut ErrorList, path: &Path, terms: &[Value]) {
+    let mut known: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for (i, term) in terms.iter().enumerate() {
+        let at = path.index(i).child("matchLabelExpressions");
+        let mut requirements = BTreeMap::new();
+        for (j, expression) in term.list("matchLabelExpressions").iter().enumerate() {
+            let (at, key) = (at.index(j), expression.text("key"));
+            let mut values = BTreeSet::new();
+            if expression.list("values").is_empty() {
+                errors.push(Error::required(&at.child("values"), ""));
+            }
+            for (k, value) in expression.texts("values").into_iter().enumerate() {
+                if !values.insert(value) {
+                    errors.push(Error::duplicate(&at.child("values").index(k), value));
+                }
+            }
+            named(errors, &at.child("key"), key, names::qualified_name);
+            if requirements.insert(key, values).is_some() {
+                errors.push(Error::duplicate(&at.child("key"), key));
+            }
+        }
+        // A term that says nothing is as one that is there already.
+        if requirements.is_empty() || known.contains(&requirements) {
+            errors.push(Error::duplicate(&at, ""));
+        }
+        known.push(requirements);
+    }
 }
 
 #[must_use]
@@ -209,10 +331,54 @@ pub fn class_update(new: &Value, old: &Value) -> ErrorList {
 }
 
 #[must_use]
+pub fn driver(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    volume_source::driver_name(&mut errors, &Path::new("metadata").child("name"), object.text("metadata.name"));
+    let mut audiences = BTreeSet::new();
+    for (i, request) in body.list("tokenRequests").iter().enumerate() {
+        let path = path.child("tokenRequests").index(i);
+        let audience = request.text("audience");
+        if !audiences.insert(audience) {
+            errors.push(Error::duplicate(&path.child("audience"), audience));
+        }
+        let (at, seconds) = (path.child("expirationSeconds"), request.int("expirationSeconds"));
+        if request.has("expirationSeconds") && seconds < 600 {
+            errors.push(Error::invalid(&at, seconds, "may not specify a duration less than 10 minutes"));
+        }
+        if seconds > 1 << 32 {
+            errors.push(Error::invalid(&at, seconds, "may not specify a duration larger than 2^32 seconds"));
+        }
+    }
+    for mode in body.texts("volumeLifecycleModes") {
+        one_of(&mut errors, &path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
+    }
+    if body.has("fsGroupPolicy") {
+        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+        one_of(&mut errors, &path.child("fsGroupPolicy"), body.text("fsGroupPolicy"), &policies);
+    }
+    errors
+}
+
+#[must_use]
 pub fn attachment(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    for field in ["attacher", "nodeName"] {
-        required(&mut errors, object.at("spec"), field, &spec());
+    let (path, body) = (spec(), object.at("spec"));
+    volume_source::driver_name(&mut errors, &path.child("attacher"), body.text("attacher"));
+    required_name(&mut errors, &path.child("nodeName"), body.text("nodeName"), names::dns1123_subdomain);
+    let (path, source) = (path.child("source"), body.at("source"));
+    let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+    match (source.at("persistentVolumeName").as_str(), source.at("inlineVolumeSpec")) {
+        (None, Value::Null) => errors.push(Error::required(&path, detail)),
+        (Some(_), Value::Object(_)) => errors.push(Error::forbidden(&path, detail)),
+        (Some(name), _) => {
+            let at = path.child("persistentVolumeName");
+            if name.is_empty() {
+                errors.push(Error::required(&at, "must specify non empty persistentVolumeName"));
+            }
+            named(&mut errors, &at, name, names::dns1123_subdomain);
+        }
+        (None, inline) => volume_spec(&mut errors, &path.child("inlineVolumeSpec"), inline, true),
     }
     errors
 }
@@ -243,10 +409,52 @@ pub fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::texts;
     use super::*;
+
+    #[test]
+    fn volumes() {
+        let check = |more: Value| {
+            let mut spec =
+                json!({"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/x"}});
+            spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            texts(&volume(&json!({ "spec": spec })))
+        };
+        assert_eq!(check(json!({})), Vec::<String>::new());
+        assert_eq!(check(json!({"accessModes": []})), ["spec.accessModes: Required value"]);
+        assert_eq!(
+            check(json!({"capacity": {"storage": "-1"}})),
+            [
+                "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
+            ]
+        );
+        assert_eq!(
+            check(json!({"nodeAffinity": {}})),
+            ["spec.nodeAffinity.required: Required value: must specify required node constraints"]
+        );
+        assert_eq!(
+            check(json!({"volumeAttributesClassName": "x"})),
+            ["spec.csi: Required value: has to be specified when using volumeAttributesClassName"]
+        );
+    }
+
+    #[test]
+    fn attachments_say_what_is_attached() {
+        let check = |source: Value| {
+            texts(&attachment(&json!({"spec": {"attacher": "d.io", "nodeName": "n", "source": source}})))
+        };
+        assert_eq!(check(json!({"persistentVolumeName": "p"})), Vec::<String>::new());
+        let one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
+        assert_eq!(check(json!({})), [format!("spec.source: Required value: {one}")]);
+        let inline = json!({"accessModes": ["ReadWriteOnce"], "csi": {"driver": "d.io", "volumeHandle": "h"},
+            "capacity": {"storage": "1"}});
+        let detail = "may not be specified in the context of inline volumes";
+        assert_eq!(
+            check(json!({ "inlineVolumeSpec": inline })),
+            [format!("spec.source.inlineVolumeSpec.capacity: Forbidden: {detail}")]
+        );
+    }
 
     #[test]
     fn claims() {

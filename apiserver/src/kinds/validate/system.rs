@@ -24,12 +24,13 @@ pub fn namespace(object: &Value) -> ErrorList {
 #[must_use]
 pub fn node(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    affinity::taints(&mut errors, &spec().child("taints"), object.list("spec.taints"));
+    affinity::taints(&mut errors, &Path::new("metadata").child("taints"), object.list("spec.taints"));
     let ranges = object.texts("spec.podCIDRs");
     for (i, range) in ranges.iter().enumerate() {
         cidr(&mut errors, &spec().child("podCIDRs").index(i), range);
     }
-    if ranges.len() > 2 {
+    let sixes = ranges.iter().filter(|range| range.contains(':')).count();
+    if sixes > 1 || ranges.len() - sixes > 1 {
         errors.push(Error::invalid(
             &spec().child("podCIDRs"),
             object.at("spec.podCIDRs").clone(),
@@ -79,7 +80,7 @@ mod tests {
         let node_object = json!({"spec": {"podCIDRs": ["11.0.1.0/24"], "taints": [{"key": "a", "effect": "Never"}]}});
         assert_eq!(
             texts(&node(&node_object)),
-            ["spec.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \
+            ["metadata.taints[0].effect: Unsupported value: \"Never\": supported values: \"NoSchedule\", \
               \"PreferNoSchedule\", \"NoExecute\""]
         );
         let old = json!({"spec": {"podCIDRs": ["11.0.1.0/24"]}});

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::json::Json;
 use super::{
-    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, pod, required_one_of,
-    same, spec,
+    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, pod, same, spec,
+    storage,
 };
 
 #[must_use]
@@ -16,8 +16,9 @@ pub fn deployment(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     not_negative(&mut errors, body, "replicas", &path);
-    selector(&mut errors, &path, body, "deployment");
-    template(&mut errors, &path, body, "ReplicaSet");
+    if selector(&mut errors, &path, body, "deployment") {
+        template(&mut errors, &path, body, "ReplicaSet");
+    }
     strategy(&mut errors, &path.child("strategy"), body.at("strategy"));
     for field in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         not_negative(&mut errors, body, field, &path);
@@ -43,8 +44,9 @@ pub fn replica_set(object: &Value) -> ErrorList {
     let (path, body) = (spec(), object.at("spec"));
     not_negative(&mut errors, body, "replicas", &path);
     not_negative(&mut errors, body, "minReadySeconds", &path);
-    selector(&mut errors, &path, body, "deployment");
-    template(&mut errors, &path, body, "ReplicaSet");
+    if selector(&mut errors, &path, body, "deployment") {
+        template(&mut errors, &path, body, "ReplicaSet");
+    }
     errors
 }
 
@@ -78,8 +80,16 @@ pub fn replication_controller(object: &Value) -> ErrorList {
 pub fn daemon_set(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
-    selector(&mut errors, &path, body, "daemonset");
-    template(&mut errors, &path, body, "DaemonSet");
+    let chosen = body.at("selector");
+    label_selector(&mut errors, &path.child("selector"), chosen);
+    if LabelSelector::from_object(chosen).is_ok_and(|s| !s.matches(body.at("template.metadata.labels"))) {
+        mismatch(&mut errors, &path, body);
+    }
+    if !chosen.is_null() && is_empty(chosen) {
+        let detail = "empty selector is invalid for daemonset";
+        errors.push(Error::invalid(&path.child("selector"), chosen.clone(), detail));
+    }
+    template_body(&mut errors, &path.child("template"), body.at("template"), "DaemonSet");
     not_negative(&mut errors, body, "minReadySeconds", &path);
     let (at, update) = (path.child("updateStrategy"), body.at("updateStrategy"));
     match update.text("type") {
@@ -91,13 +101,9 @@ pub fn daemon_set(object: &Value) -> ErrorList {
             } else {
                 let (away, extra) = bounds(&mut errors, &rolling, update.at("rollingUpdate"));
                 if away == Some(0) && extra == Some(0) {
-                    let value = update.at("rollingUpdate.maxUnavailable").clone();
-                    errors.push(Error::invalid(
-                        &rolling.child("maxUnavailable"),
-                        value,
-                        "cannot be 0 when maxSurge is 0",
-                    ));
-                } else if away.is_some_and(|n| n > 0) && extra.is_some_and(|n| n > 0) {
+                    let at = rolling.child("maxUnavailable");
+                    errors.push(Error::required(&at, "cannot be 0 when maxSurge is 0"));
+                } else if away.is_some_and(|n| n != 0) && extra.is_some_and(|n| n != 0) {
                     let value = update.at("rollingUpdate.maxSurge").clone();
                     errors.push(Error::invalid(
                         &rolling.child("maxSurge"),
@@ -107,7 +113,10 @@ pub fn daemon_set(object: &Value) -> ErrorList {
                 }
             }
         }
-        other => errors.push(Error::not_supported(&at, other, &["RollingUpdate", "OnDelete"])),
+        _ => {
+            let shown = shown_strategy(update, &["maxUnavailable", "maxSurge"]);
+            errors.push(Error::not_supported(&at, Value::Null, &["RollingUpdate", "OnDelete"]).shown_as(shown));
+        }
     }
     not_negative(&mut errors, body, "revisionHistoryLimit", &path);
     errors
@@ -122,12 +131,12 @@ pub fn daemon_set_update(new: &Value, old: &Value) -> ErrorList {
 pub fn stateful_set(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
-    required_one_of(
-        &mut errors,
-        &path.child("podManagementPolicy"),
-        body.text("podManagementPolicy"),
-        &["OrderedReady", "Parallel"],
-    );
+    let at = path.child("podManagementPolicy");
+    match body.text("podManagementPolicy") {
+        "" => errors.push(Error::required(&at, "")),
+        "OrderedReady" | "Parallel" => {}
+        other => errors.push(Error::invalid(&at, other, "must be 'OrderedReady' or 'Parallel'")),
+    }
     let (at, update) = (path.child("updateStrategy"), body.at("updateStrategy"));
     match update.text("type") {
         "" => errors.push(Error::required(&at, "")),
@@ -140,7 +149,10 @@ pub fn stateful_set(object: &Value) -> ErrorList {
         "RollingUpdate" => {
             not_negative(&mut errors, update.at("rollingUpdate"), "partition", &at.child("rollingUpdate"))
         }
-        other => errors.push(Error::invalid(&at, other, "must be 'RollingUpdate' or 'OnDelete'")),
+        _ => {
+            let shown = shown_strategy(update, &["partition", "maxUnavailable"]);
+            errors.push(Error::invalid_as(&at, shown, "must be 'RollingUpdate' or 'OnDelete'"));
+        }
     }
     for field in ["whenDeleted", "whenScaled"] {
         one_of(
@@ -152,10 +164,15 @@ pub fn stateful_set(object: &Value) -> ErrorList {
     }
     not_negative(&mut errors, body, "replicas", &path);
     not_negative(&mut errors, body, "minReadySeconds", &path);
-    selector(&mut errors, &path, body, "statefulset");
-    template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
+    not_negative(&mut errors, body.at("ordinals"), "start", &path.child("ordinals"));
+    for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate() {
+        storage::claim_spec(&mut errors, &path.child("volumeClaimTemplates").index(i).child("spec"), claim.at("spec"));
+    }
+    if selector(&mut errors, &path, body, "statefulset") {
+        template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
+    }
     if !body.text("serviceName").is_empty() {
-        super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_subdomain);
+        super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_label);
     }
     errors
 }
@@ -163,13 +180,11 @@ pub fn stateful_set(object: &Value) -> ErrorList {
 /// A spec whose template is what the controller makes of it: with the volumes of its claims, and without the names it
 /// replaces.
 fn as_controller_has_it(body: &Value) -> Value {
+    let names: std::collections::BTreeSet<&str> =
+        body.list("volumeClaimTemplates").iter().map(|claim| claim.text("metadata.name")).collect();
+    let claims: Vec<Value> =
+        names.into_iter().map(|name| json!({ "name": name, "persistentVolumeClaim": { "claimName": name } })).collect();
     let mut body = body.clone();
-    let claims: Vec<Value> = body
-        .list("volumeClaimTemplates")
-        .iter()
-        .map(|claim| claim.text("metadata.name"))
-        .map(|name| json!({ "name": name, "persistentVolumeClaim": { "claimName": name } }))
-        .collect();
     body.remove("template.spec.subdomain");
     body.remove("template.spec.hostname");
     if !claims.is_empty() {
@@ -235,26 +250,38 @@ fn selector_kept(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-fn selector(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
+fn is_empty(selector: &Value) -> bool {
+    selector.entries("matchLabels").is_empty() && selector.list("matchExpressions").is_empty()
+}
+
+/// Whether the selector can be held against anything.
+fn selector(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) -> bool {
     let (path, selector) = (path.child("selector"), body.at("selector"));
     if selector.is_null() {
         errors.push(Error::required(&path, ""));
-        return;
+        return true;
     }
+    let before = errors.len();
     label_selector(errors, &path, selector);
-    if selector.entries("matchLabels").is_empty() && selector.list("matchExpressions").is_empty() {
+    let good = errors.len() == before;
+    if is_empty(selector) {
         errors.push(Error::invalid(&path, selector.clone(), format!("empty selector is invalid for {kind}")));
     }
+    if !good {
+        let detail = if kind == "statefulset" { "" } else { "invalid label selector" };
+        errors.push(Error::invalid(&path, selector.clone(), detail));
+    }
+    good
 }
 
-/// The template matches the selector, restarts always and never ends by itself.
+/// The template matches the selector, restarts always and never ends by itself. No selector matches nothing, an empty one
+/// is not asked.
 fn template(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
-    let template = body.at("template");
-    let empty = body.entries("selector.matchLabels").is_empty() && body.list("selector.matchExpressions").is_empty();
-    if let Ok(selector) = LabelSelector::from_object(body.at("selector"))
-        && !empty
-        && !selector.matches(template.at("metadata.labels"))
-    {
+    let (template, chosen) = (body.at("template"), body.at("selector"));
+    let matches = chosen.is_object()
+        && (is_empty(chosen)
+            || LabelSelector::from_object(chosen).is_ok_and(|s| s.matches(template.at("metadata.labels"))));
+    if !matches {
         mismatch(errors, path, body);
     }
     template_body(errors, &path.child("template"), template, kind);
@@ -263,8 +290,7 @@ fn template(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
 fn template_body(errors: &mut ErrorList, path: &Path, template: &Value, kind: &str) {
     pod::template(errors, path, template);
     let policy = template.text("spec.restartPolicy");
-    // What is no policy at all has been said already.
-    if matches!(policy, "OnFailure" | "Never") {
+    if !matches!(policy, "Always" | "") {
         let at = path.child("spec").child("restartPolicy");
         errors.push(Error::not_supported(&at, policy, &["Always"]));
     }
@@ -306,8 +332,18 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
                 ));
             }
         }
-        other => errors.push(Error::not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"])),
+        _ => {
+            let shown = shown_strategy(strategy, &["maxUnavailable", "maxSurge"]);
+            errors.push(Error::not_supported(path, Value::Null, &["Recreate", "RollingUpdate"]).shown_as(shown));
+        }
     }
+}
+
+/// A strategy as upstream shows it.
+fn shown_strategy(strategy: &Value, fields: &[&str]) -> String {
+    let rolling = strategy.at("rollingUpdate");
+    let shown = if rolling.is_null() { "null".to_owned() } else { super::internal(rolling, fields) };
+    format!("{{\"Type\":{:?},\"RollingUpdate\":{shown}}}", strategy.text("type"))
 }
 
 /// maxUnavailable and maxSurge, as numbers.
@@ -379,6 +415,32 @@ mod tests {
     }
 
     #[test]
+    fn what_no_selector_can_be_made_of_is_said() {
+        let mut set = example();
+        set["spec"]["selector"] = json!({"matchLabels": {"app": "a b"}});
+        let errors = texts(&replica_set(&set));
+        assert!(
+            errors[0].starts_with("spec.selector.matchLabels: Invalid value: \"a b\": a valid label"),
+            "{errors:?}"
+        );
+        let shown = r#"spec.selector: Invalid value: {"matchLabels":{"app":"a b"}}: invalid label selector"#;
+        assert_eq!(errors[1..], [shown]);
+        set["spec"].as_object_mut().unwrap().remove("selector");
+        let labels = r#"spec.template.metadata.labels: Invalid value: {"app":"web"}: `selector` does not match template `labels`"#;
+        assert_eq!(texts(&replica_set(&set)), ["spec.selector: Required value", labels]);
+    }
+
+    #[test]
+    fn a_strategy_is_shown_as_a_whole() {
+        let mut errors = ErrorList::new();
+        let wrong = json!({"type": "X", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": 1}});
+        strategy(&mut errors, &Path::new("strategy"), &wrong);
+        let shown = r#"{"Type":"X","RollingUpdate":{"MaxUnavailable":"25%","MaxSurge":1}}"#;
+        let supported = r#"supported values: "Recreate", "RollingUpdate""#;
+        assert_eq!(texts(&errors), [format!("strategy: Unsupported value: {shown}: {supported}")]);
+    }
+
+    #[test]
     fn a_stateful_set_mounts_its_claims() {
         let mut set = example();
         set["spec"]["podManagementPolicy"] = json!("OrderedReady");
@@ -387,7 +449,16 @@ mod tests {
         set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/d"}]);
         let missing = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
         assert_eq!(texts(&stateful_set(&set)), [missing]);
-        set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}, "spec": {}}]);
+        set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
+        assert_eq!(
+            texts(&stateful_set(&set)),
+            [
+                "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
+                "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
+            ]
+        );
+        set["spec"]["volumeClaimTemplates"][0]["spec"] =
+            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
         assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
         set["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
         assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
