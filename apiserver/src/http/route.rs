@@ -286,6 +286,9 @@ async fn resource(
     call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
     let pretty = !streams && call.info.verb != "watch" && pretty::is_wanted(&call.query, request.headers());
     call.accept.gzip &= !pretty;
+    if let Some(text) = call.resource.deprecation() {
+        call.warn(text);
+    }
     let result = dispatch(&call, request).await;
     // What is refused is warned of, too.
     warnings.extend(call.take_warnings());

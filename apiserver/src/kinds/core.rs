@@ -44,6 +44,7 @@ pub const KINDS: &[Kind] = &[
         verbs: &["get", "list"],
         registry: "",
         columns: columns::system::COMPONENT_STATUSES,
+        deprecation: "v1 ComponentStatus is deprecated in v1.19+",
         ..kind("ComponentStatus", "componentstatuses", "componentstatus")
     },
     Kind {
@@ -57,6 +58,7 @@ pub const KINDS: &[Kind] = &[
         registry: "services/endpoints",
         columns: columns::service::ENDPOINTS,
         strategy: strategy::endpoints::ENDPOINTS,
+        deprecation: "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice",
         ..kind("Endpoints", "endpoints", "endpoints")
     },
     Kind {

@@ -69,6 +69,8 @@ pub struct Kind {
     /// What those look at besides the paths that are their names: an object is parsed no further for them.
     pub fields_read: &'static [&'static str],
     pub strategy: Strategy,
+    /// What every request for it is warned of.
+    pub deprecation: &'static str,
 }
 
 /// The name of a field selector, and how it reads an object, as it is stored or as it is served.
@@ -166,6 +168,8 @@ pub struct Strategy {
     pub unconditional_update: bool,
     /// metadata.deletionGracePeriodSeconds handling: only pods are deleted gracefully.
     pub graceful: bool,
+    /// What a create cannot set, besides the status: nobody is named its manager.
+    pub unmanaged: &'static [&'static str],
     /// The rules of metadata.name.
     pub name: NameRule,
     /// Fills what schema defaults cannot (derived defaults), after them, on create, update and when read from the store.
@@ -226,6 +230,7 @@ impl Strategy {
         create_on_update: false,
         unconditional_update: true,
         graceful: false,
+        unmanaged: &[],
         name: NameRule::Subdomain,
         default: None,
         prepare_create: None,

@@ -32,7 +32,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
         columns: columns::storage::RESOURCE_SLICES,
-        strategy: strategy::storage::GENERATED,
+        strategy: strategy::storage::RESOURCE_SLICE,
         fields: SLICE_FIELDS,
         ..kind("ResourceSlice", "resourceslices", "resourceslice")
     },

@@ -55,6 +55,7 @@ impl Kind {
             fields: &[],
             fields_read: &[],
             strategy: Strategy::PLAIN,
+            deprecation: "",
         }
     }
 }

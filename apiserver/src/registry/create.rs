@@ -223,9 +223,15 @@ fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) 
 
 /// Records the writer in managedFields.
 pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
-    if let Some(schema) = call.resource.schema() {
-        schema::apply::track_update(&schema, old, new, &manager(call, Operation::Update));
-    }
+    let Some(schema) = call.resource.schema() else { return };
+    let strategy = &call.resource.strategy;
+    // What a create does not take from the client is nobody's; an update has the old values back by now.
+    let status = (strategy.has_status && !call.resource.is_custom()).then_some("status");
+    let unmanaged = status.into_iter().chain(strategy.unmanaged.iter().copied()).filter(|_| old.is_none());
+    let Some(fields) = new.as_object_mut() else { return };
+    let aside: Vec<_> = unmanaged.filter_map(|name| fields.remove_entry(name)).collect();
+    schema::apply::track_update(&schema, old, new, &manager(call, Operation::Update));
+    new.as_object_mut().into_iter().for_each(|fields| fields.extend(aside.iter().cloned()));
 }
 
 /// Who writes, for managedFields.
@@ -244,16 +250,12 @@ pub fn manager(call: &Call, operation: Operation) -> Manager {
     }
 }
 
-/// The strategy's warnings, and that of a deprecated custom version.
+/// The strategy's warnings; whoever writes the status has not made the object.
 pub fn warn(call: &Call, object: &Value) {
+    if call.info.subresource == "status" {
+        return;
+    }
     for warning in call.resource.strategy.warnings.map(|f| f(object)).unwrap_or_default() {
         call.warn(warning);
-    }
-    let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
-    if let Some(text) = custom.and_then(|version| version.deprecation.as_deref()) {
-        match text {
-            "" => call.warn(format!("{} {} is deprecated", call.resource.api_version(), call.resource.kind)),
-            text => call.warn(text),
-        }
     }
 }

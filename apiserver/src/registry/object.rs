@@ -183,6 +183,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_update_begins_a_deletion() {
+        let mut new = json!({"metadata": {"uid": "x", "deletionTimestamp": "t"}});
+        keep_system_fields(&mut new, &json!({"metadata": {"uid": "y"}}));
+        assert_eq!(new, json!({"metadata": {"uid": "y", "deletionTimestamp": "t"}}), "validation says so");
+        keep_system_fields(&mut new, &json!({"metadata": {"deletionTimestamp": "u"}}));
+        assert_eq!(new, json!({"metadata": {"deletionTimestamp": "u"}}));
+    }
+
+    #[test]
     fn what_is_kept_is_the_old_objects() {
         let parts = [json!(null), json!({}), json!({ "x": 1 }), json!([1])];
         let objects: Vec<Value> = parts

@@ -113,6 +113,18 @@ impl Resource {
         if let Source::Custom(custom) = &self.source { Some(custom) } else { None }
     }
 
+    /// What requests for it are warned of: its kind, or its version, is to go.
+    #[must_use]
+    pub fn deprecation(&self) -> Option<String> {
+        match &self.source {
+            Source::BuiltIn(kind) => Some(kind.deprecation).filter(|text| !text.is_empty()).map(ToOwned::to_owned),
+            Source::Custom(custom) => match custom.version(&self.version)?.deprecation.as_deref()? {
+                "" => Some(format!("{} {} is deprecated", self.api_version(), self.kind)),
+                text => Some(text.to_owned()),
+            },
+        }
+    }
+
     /// The store key of an object.
     #[must_use]
     pub fn key(&self, namespace: &str, name: &str) -> String {

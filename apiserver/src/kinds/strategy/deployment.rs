@@ -9,6 +9,13 @@ use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DEPLOYMENT: Strategy = Strategy {
     default: Some(default),
+    prepare_update: Some(|new, old| {
+        // The controller copies annotations to ReplicaSets, so a change of theirs counts, too.
+        if new.at("metadata.annotations") != old.at("metadata.annotations") {
+            new.put("metadata.generation", old.int("metadata.generation") + 1);
+        }
+    }),
+    prepare_path: &[("status", |new, old| new.take_from("metadata.labels", old))],
     validate: Some(validate::workload::deployment),
     validate_update: Some(validate::workload::deployment_update),
     warnings: Some(validate::pod_warnings::template),

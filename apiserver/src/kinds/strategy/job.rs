@@ -43,6 +43,7 @@ pub fn default_spec(object: &mut Value, path: &str) {
 
 fn default(job: &mut Value) {
     default_spec(job, "spec");
+    job.default_to("spec.manualSelector", false);
     zero(job, &[]);
     let labels = job.at("spec.template.metadata.labels").clone();
     if job.entries("metadata.labels").is_empty() && labels.as_object().is_some_and(|l| !l.is_empty()) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
-use super::SPEC_AND_STATUS;
+use super::WITH_STATUS;
 
 pub const NETWORK_POLICY: Strategy = Strategy {
     has_generation: true,
@@ -25,7 +25,7 @@ pub const IP_ADDRESS: Strategy = Strategy {
 pub const SERVICE_CIDR: Strategy = Strategy {
     validate: Some(validate::network::service_cidr),
     validate_update: Some(validate::network::service_cidr_update),
-    ..SPEC_AND_STATUS
+    ..WITH_STATUS
 };
 
 /// Ingress always counts; egress only where rules for it are given.

@@ -7,7 +7,7 @@ use super::super::json::Json;
 /// Where containers are in a pod spec.
 pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
-/// Fills the defaults of the pod spec at `path` of `object`.
+/// Fills the defaults of the pod spec at `path` of `object`, and takes away what is behind gates that are closed.
 pub fn default_at(object: &mut Value, path: &str) {
     if !object.has(path) {
         object.put(path, json!({}));
@@ -24,7 +24,13 @@ pub fn default_at(object: &mut Value, path: &str) {
         spec.put("serviceAccountName", account.clone());
         spec.put("serviceAccount", account);
     }
+    spec.remove("workloadRef");
     for volume in spec.list_mut("volumes") {
+        for source in volume.list_mut("projected.sources") {
+            for gated in ["clusterTrustBundle", "podCertificate"] {
+                source.remove(gated);
+            }
+        }
         default_volume(volume);
     }
     let host_network = spec.yes("hostNetwork");
@@ -36,6 +42,7 @@ pub fn default_at(object: &mut Value, path: &str) {
 }
 
 fn default_container(container: &mut Value, host_network: bool) {
+    container.remove("lifecycle.stopSignal");
     container.default_to("terminationMessagePath", "/dev/termination-log");
     container.default_to("terminationMessagePolicy", "File");
     let image = container.text("image");

@@ -23,10 +23,22 @@ pub const PRIORITY_CLASS: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
-pub const LEASE: Strategy = Strategy { create_on_update: true, validate: Some(validate::policy::lease), ..CONDITIONAL };
+pub const LEASE: Strategy = Strategy {
+    create_on_update: true,
+    // Coordinated leader election is behind a gate.
+    prepare_create: Some(without_election),
+    prepare_update: Some(|new, _| without_election(new)),
+    validate: Some(validate::policy::lease),
+    ..CONDITIONAL
+};
+
+fn without_election(lease: &mut Value) {
+    for field in ["spec.strategy", "spec.preferredHolder"] {
+        lease.remove(field);
+    }
+}
 
 pub const RUNTIME_CLASS: Strategy = Strategy {
-    has_generation: true,
     validate: Some(validate::policy::runtime_class),
     validate_update: Some(validate::policy::runtime_class_update),
     ..CONDITIONAL
@@ -34,6 +46,7 @@ pub const RUNTIME_CLASS: Strategy = Strategy {
 
 /// The requester's identity in the spec is set by the REST side, which knows the user.
 pub const SIGNING_REQUEST: Strategy = Strategy {
+    unmanaged: &["spec"],
     name: NameRule::PathSegment,
     default: Some(|request| {
         if request.list("spec.usages").is_empty() {
@@ -84,6 +97,7 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
 
 pub const FLOW_SCHEMA: Strategy = Strategy {
     unconditional_update: false,
+    validate: Some(validate::flow::schema),
     default: Some(|schema| {
         if schema.int("spec.matchingPrecedence") == 0 {
             schema.put("spec.matchingPrecedence", 1000);
@@ -94,6 +108,7 @@ pub const FLOW_SCHEMA: Strategy = Strategy {
 
 pub const PRIORITY_LEVEL: Strategy = Strategy {
     unconditional_update: false,
+    validate: Some(validate::flow::level),
     default: Some(|level| match level.text("spec.type") {
         "Limited" => {
             level.default_to("spec.limited.nominalConcurrencyShares", 30);

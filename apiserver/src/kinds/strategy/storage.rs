@@ -9,7 +9,11 @@ use super::{CONDITIONAL, WITH_STATUS};
 
 pub const VOLUME: Strategy = Strategy {
     default: Some(default_volume),
-    prepare_create: Some(|volume| volume.put("status", json!({"phase": "Pending"}))),
+    prepare_create: Some(|volume| {
+        let now = crate::registry::object::now();
+        volume.put("status", json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
+    }),
+    warnings: Some(validate::volume_warnings::persistent_volume),
     validate: Some(validate::storage::volume),
     validate_update: Some(validate::storage::volume_update),
     ..WITH_STATUS
@@ -17,8 +21,13 @@ pub const VOLUME: Strategy = Strategy {
 
 pub const CLAIM: Strategy = Strategy {
     default: Some(default_claim),
-    prepare_create: Some(|claim| claim.put("status", json!({"phase": "Pending"}))),
+    prepare_create: Some(|claim| {
+        claim.put("status", json!({"phase": "Pending"}));
+        data_sources(claim, &Value::Null);
+    }),
+    prepare_update: Some(data_sources),
     validate: Some(validate::storage::claim),
+    warnings: Some(validate::volume_warnings::claim),
     validate_update: Some(validate::storage::claim_update),
     ..WITH_STATUS
 };
@@ -34,7 +43,13 @@ pub const STORAGE_CLASS: Strategy = Strategy {
 };
 
 pub const CSI_DRIVER: Strategy = Strategy {
-    has_generation: true,
+    prepare_update: Some(|new, old| {
+        // Counted from the first change on.
+        if new.at("spec") != old.at("spec") {
+            new.put("metadata.generation", old.int("metadata.generation") + 1);
+        }
+    }),
+    validate: Some(validate::storage::driver),
     default: Some(|driver| {
         for (field, value) in [
             ("attachRequired", json!(true)),
@@ -77,10 +92,46 @@ pub const RESOURCE_CLAIM_TEMPLATE: Strategy = Strategy {
 
 pub const GENERATED: Strategy = Strategy { has_generation: true, ..Strategy::PLAIN };
 
+pub const RESOURCE_SLICE: Strategy = Strategy {
+    default: Some(|slice| {
+        let now = crate::registry::object::now();
+        for device in slice.list_mut("spec.devices") {
+            for taint in device.list_mut("taints") {
+                taint.default_to("timeAdded", now.clone());
+            }
+        }
+    }),
+    ..GENERATED
+};
+
 pub fn default_claim(claim: &mut Value) {
     claim.default_to("spec.volumeMode", "Filesystem");
     claim.default_to("status", json!({}));
     claim.default_to("status.phase", "Pending");
+}
+
+/// What a claim is filled from is said in two places: the older one knows claims and snapshots alone, the newer one anything,
+/// and each follows from the other. A source in another namespace is behind a gate.
+fn data_sources(claim: &mut Value, old: &Value) {
+    let (source, reference) = ("spec.dataSource", "spec.dataSourceRef");
+    let known = |source: &Value| match source.text("apiGroup") {
+        "" => source.text("kind") == "PersistentVolumeClaim",
+        group => group == "snapshot.storage.k8s.io" && source.text("kind") == "VolumeSnapshot",
+    };
+    let kept = old.at(source) == claim.at(source) && old.has(source);
+    if claim.has(source) && !kept && !known(claim.at(source)) {
+        claim.remove(source);
+    }
+    if !claim.text("spec.dataSourceRef.namespace").is_empty() && !old.has("spec.dataSourceRef.namespace") {
+        claim.remove(reference);
+    }
+    let (from, to) = match (claim.has(source), claim.has(reference)) {
+        (true, false) => (source, reference),
+        (false, true) if claim.text("spec.dataSourceRef.namespace").is_empty() => (reference, source),
+        _ => return,
+    };
+    let copy = claim.at(from).clone();
+    claim.put(to, copy);
 }
 
 fn default_volume(volume: &mut Value) {
