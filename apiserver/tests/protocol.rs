@@ -97,6 +97,7 @@ fn unusual_ways_to_speak() {
         media_types(&world).await;
         refusals(&world).await;
         what_is_forgiven(&world).await;
+        items_leave_it_to_their_list(&world).await;
         for_people(&world).await;
         discovery_is_kept(&world).await;
         writes_are_answered_as_reads(&world).await;
@@ -402,6 +403,23 @@ async fn refusals(world: &World) {
     assert_eq!(after, live, "what is refused changes nothing");
     let answer = world.server.target.send(&mut world.connection.clone(), Ask::get("/apis/nothing/v1/x")).await.unwrap();
     assert_eq!((answer.status, &answer.body[..]), (404, &b"404 page not found\n"[..]));
+}
+
+/// To say what they are; and objects are written as upstream writes them, the name near the front.
+async fn items_leave_it_to_their_list(world: &World) {
+    let target = &world.server.target;
+    let answer = target.send(&mut world.connection.clone(), Ask::get(&format!("{MAPS}?limit=1"))).await.unwrap();
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    assert!(text.starts_with(r#"{"kind":"ConfigMapList","apiVersion":"v1","metadata":{"#), "{text}");
+    assert!(text.contains(r#""items":[{"metadata":{"name":""#), "{text}");
+    let path = format!("{MAPS}?limit=1");
+    let yaml = Ask { accept: "application/yaml", ..Ask::get(&path) };
+    let answer = target.send(&mut world.connection.clone(), yaml).await.unwrap();
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    assert_eq!((text.matches("kind:").count(), text.matches("kind: ConfigMapList").count()), (1, 1), "{text}");
+    let answer = target.send(&mut world.connection.clone(), Ask::get(&format!("{MAPS}/target"))).await.unwrap();
+    let text = std::str::from_utf8(&answer.body).unwrap();
+    assert!(text.starts_with(r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"target","#), "{text}");
 }
 
 /// Requests that look wrong, and are not.

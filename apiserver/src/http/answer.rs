@@ -181,9 +181,10 @@ pub async fn list(
             } else {
                 values(app, resource, &list).await?.iter().map(to_json).collect()
             };
-            let append = |out: &mut Vec<u8>, item: Bytes, first| {
+            let told = Told::by_list_of(&resource.kind, &version);
+            let append = move |out: &mut Vec<u8>, item: Bytes, first| {
                 comma(out, first);
-                out.extend_from_slice(&item);
+                told.item(out, &item);
                 Ok(())
             };
             let head = list_head(&resource.list_kind, &version, metadata);
@@ -240,7 +241,15 @@ pub async fn list(
                     items = items.iter().map(table::partial).collect();
                     PARTIAL_LIST
                 }
-                _ => (version.as_str(), resource.list_kind.as_str()),
+                _ => {
+                    if !resource.is_custom() {
+                        for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                            item.remove("kind");
+                            item.remove("apiVersion");
+                        }
+                    }
+                    (version.as_str(), resource.list_kind.as_str())
+                }
             };
             let list = json!({ "kind": name, "apiVersion": version, "metadata": metadata, "items": items });
             Ok(bytes(200, kind, encode(accept, version, name, &list)?, gzip))
@@ -254,6 +263,26 @@ const PARTIAL_LIST: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList
 async fn values(app: &App, resource: &Resource, list: &List) -> ApiResult<Vec<Value>> {
     let items: Vec<&Object> = list.items.iter().map(|item| &**item).collect();
     conversion::read_all(app, resource, &items).await
+}
+
+/// What a list says of its items: those of built-in kinds, as upstream's, do not say it again. Custom resources do.
+struct Told(Vec<u8>);
+
+impl Told {
+    fn by_list_of(kind: &str, version: &str) -> Self {
+        // So begins every object of a built-in kind, and none of a custom one; see `schema::json`.
+        Self(format!("{{\"kind\":{},\"apiVersion\":{},", json!(kind), json!(version)).into_bytes())
+    }
+
+    fn item(&self, out: &mut Vec<u8>, item: &[u8]) {
+        match item.strip_prefix(&*self.0) {
+            Some(rest) => {
+                out.push(b'{');
+                out.extend_from_slice(rest);
+            }
+            None => out.extend_from_slice(item),
+        }
+    }
 }
 
 fn list_head(kind: &str, version: &str, metadata: &Value) -> Vec<u8> {
