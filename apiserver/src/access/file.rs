@@ -31,13 +31,16 @@ pub fn decode<T: serde::de::DeserializeOwned>(
     shape: &Shape,
 ) -> anyhow::Result<T> {
     anyhow::ensure!(!text.is_empty(), "empty config data");
-    let value: Value = serde_saphyr::from_str(text)?;
+    let mut value: Value = serde_saphyr::from_str(text)?;
     let told = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let (version, found) = (told("apiVersion"), told("kind"));
     anyhow::ensure!(!found.is_empty(), "Object 'Kind' is missing");
     anyhow::ensure!(!version.is_empty(), "Object 'apiVersion' is missing");
     let known = version.split_once('/').is_some_and(|(found, version)| found == group && versions.contains(&version));
     anyhow::ensure!(known && found == kind, "no kind {found:?} is registered for version {version:?}");
+    if let Some(object) = value.as_object_mut() {
+        object.retain(|field, _| field != "apiVersion" && field != "kind");
+    }
     let mut unknown = Vec::new();
     compare(&value, shape, "", &mut unknown);
     anyhow::ensure!(unknown.is_empty(), "strict decoding error: {}", unknown.join(", "));
@@ -47,8 +50,7 @@ pub fn decode<T: serde::de::DeserializeOwned>(
 fn compare(value: &Value, shape: &Shape, at: &str, unknown: &mut Vec<String>) {
     match (shape, value) {
         (Shape::Object(fields), Value::Object(have)) => {
-            let header = |name: &str| at.is_empty() && (name == "apiVersion" || name == "kind");
-            for (name, value) in have.iter().filter(|(name, _)| !header(name)) {
+            for (name, value) in have {
                 let path = if at.is_empty() { name.clone() } else { format!("{at}.{name}") };
                 match fields.iter().find(|(known, _)| known == name) {
                     Some((_, shape)) => compare(value, shape, &path, unknown),
@@ -139,7 +141,7 @@ mod tests {
         let decode =
             |text: &str| decode::<Value>(text, (GROUP, "K"), &["v1"], &SHAPE).map_err(|error| error.to_string());
         let header = "apiVersion: apiserver.config.k8s.io/v1\nkind: K\n";
-        assert_eq!(decode(&format!("{header}a: 1")).map(|value| value["a"].clone()), Ok(1.into()));
+        assert_eq!(decode(&format!("{header}a: 1")), Ok(serde_json::json!({ "a": 1 })));
         for (text, error) in [
             (String::new(), "empty config data"),
             ("kind: K".to_owned(), "Object 'apiVersion' is missing"),

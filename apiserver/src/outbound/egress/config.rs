@@ -14,7 +14,6 @@ const GROUP: &str = "apiserver.k8s.io";
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Configuration {
-    api_version: String,
     egress_selections: Option<Vec<Selection>>,
 }
 
@@ -86,10 +85,8 @@ pub fn parse(text: &str) -> anyhow::Result<Vec<Selection>> {
     let versions = ["v1beta1", "v1alpha1"];
     let read: Configuration = decode(text, (GROUP, "EgressSelectorConfiguration"), &versions, &CONFIGURATION)?;
     let mut selections = read.egress_selections.unwrap_or_default();
-    if read.api_version.ends_with("/v1alpha1") {
-        // Its name then.
-        selections.iter_mut().filter(|one| one.name == "master").for_each(|one| one.name = "controlplane".to_owned());
-    }
+    // What it was called once.
+    selections.iter_mut().filter(|one| one.name == "master").for_each(|one| one.name = "controlplane".to_owned());
     Ok(selections)
 }
 
@@ -291,14 +288,16 @@ mod tests {
             (&["cluster", "etcd", "ControlPlane"][..], ""),
             (&["cluster", "Cluster"], "service.connection[1]: Duplicate value: \"cluster\""),
             (
-                &["master"],
+                &["master", "Master"],
                 r#"service.connection: Unsupported value: "master": supported values: "cluster", "controlplane", "etcd""#,
             ),
         ] {
             assert_eq!(errors(&named(names)), expected, "{names:?}");
         }
-        let old = read("apiserver.k8s.io/v1alpha1", &named(&["master"])).unwrap();
-        assert!(validate(&old).is_empty() && old[0].name == "controlplane");
+        for version in ["v1alpha1", "v1beta1"] {
+            let old = read(&format!("apiserver.k8s.io/{version}"), &named(&["master"])).unwrap();
+            assert!(validate(&old).is_empty() && old[0].name == "controlplane");
+        }
         let why = |version: &str, selections: &Value| read(version, selections).unwrap_err().to_string();
         assert_eq!(
             why("apiserver.config.k8s.io/v1", &json!([])),

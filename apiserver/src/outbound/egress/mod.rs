@@ -1,11 +1,12 @@
-//! The ways out of this server (`--egress-selector-config-file`; upstream `apiserver/pkg/server/egressselector`, KEP-1281): each
-//! network that it speaks to is reached directly or through a proxy.
+//! The ways out of this server (`--egress-selector-config-file`; upstream `apiserver/pkg/server/egressselector`, KEP-1281):
+//! each network that it speaks to is reached directly or through a proxy.
 //!
 //! ```text
-//!  cluster       kubelets; pods, Services and nodes that are proxied to; aggregated servers; webhooks that are Services ─┐
-//!  controlplane  webhooks by URL; the servers of kubeconfigs: tokens, authorization, audit                               ├─> Dialer
-//!  etcd          the store                                                                                               ─┘
-//!  issuers of tokens: the network they are configured with                  Dialer ──> directly, or CONNECT over TCP, TLS or a socket
+//!  cluster       kubelets; what is proxied to; aggregated servers; webhooks that are Services ─┐
+//!  controlplane  webhooks by URL; the servers of kubeconfigs: tokens, authorization, audit     ├─> Dialer
+//!  etcd          the store                                                                    ─┘
+//!  issuers of tokens: the network they are configured with
+//!  Dialer ──> directly, or CONNECT over TCP, TLS or a socket of this machine
 //! ```
 
 mod config;
@@ -63,12 +64,13 @@ impl Egress {
     /// The file cannot be read, or what it says makes no sense or cannot be done; in upstream's words.
     pub fn load(options: &Options) -> anyhow::Result<Self> {
         let Some(path) = &options.egress_selector_config_file else { return Ok(Self::default()) };
-        let path = path.display().to_string();
-        anyhow::ensure!(std::path::Path::new(&path).exists(), "egress-selector-config-file {path} does not exist");
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("failed to read egress selector config: unable to read egress selector configuration from {path:?}")
-        })?;
-        let selections = config::parse(&text).context("failed to read egress selector config")?;
+        let read = || {
+            let text = std::fs::read_to_string(path);
+            let unable =
+                || format!("unable to read egress selector configuration from {:?}", path.display().to_string());
+            config::parse(&text.with_context(unable)?)
+        };
+        let selections = read().context("failed to read egress selector config")?;
         let errors = config::validate(&selections);
         if !errors.is_empty() {
             anyhow::bail!("failed to validate egress selector configuration: {}", aggregate(&errors));
