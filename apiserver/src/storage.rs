@@ -1,5 +1,5 @@
-//! The store that the flags name: what can be said about them before anything starts, and what is said when etcd and we do not
-//! come together.
+//! The store that the flags name: what can be said about them before anything starts, and what is said when etcd and we do
+//! not come together.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -2,7 +2,8 @@
 //! reused and each is trusted by its own authorities; all of it is bounded.
 //!
 //! ```text
-//!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls ──> egress
+//!  ClientConfig ── target ──> https://10.96.3.4:443/path, Host and SNI name.namespace.svc ──> hyper's pool ──> rustls
+//!                                                                                                  egress <──┘
 //! ```
 
 pub mod answers;
@@ -248,8 +249,8 @@ pub async fn get(
     asked.map_err(|why| format!("Get {url:?}: {why}"))
 }
 
-/// Reads a small document of somebody else's, whose redirections are followed as long as they stay with https. A `bearer` token
-/// goes along within the first host's domain.
+/// Reads a small document of somebody else's, whose redirections are followed as long as they stay with https. A `bearer`
+/// token goes along within the first host's domain.
 ///
 /// # Errors
 /// Why there is no answer, in Go's words.

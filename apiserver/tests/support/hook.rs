@@ -1,5 +1,5 @@
-//! A webhook server: TLS on a loopback port, its answers made by a function, its requests kept. Who comes to `/held` is answered
-//! when the test lets them go.
+//! A webhook server: TLS on a loopback port, its answers made by a function, its requests kept. Who comes to `/held` is
+//! answered when the test lets them go.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;

@@ -1,11 +1,12 @@
-//! Claims that another server tells (OpenID Connect Core 1.0, 5.6.2): a token with very many groups names where they are instead.
+//! Claims that another server tells (OpenID Connect Core 1.0, 5.6.2): a token with very many groups names where they are
+//! instead.
 //!
 //! ```text
 //!  _claim_names: groups ──> s    _claim_sources: s ──> endpoint, access_token
 //!  endpoint ── GET ──> another token ── its issuer's keys, times, our audiences ──> the claim
 //! ```
-//! As upstream, of the groups' claim alone; and whoever that token names as its issuer is asked for keys, for the endpoint is named by
-//! an issuer that we believe.
+//! As upstream, of the groups' claim alone; and whoever that token names as its issuer is asked for keys, for the endpoint is
+//! named by an issuer that we believe.
 
 use std::sync::Arc;
 

@@ -140,7 +140,7 @@ impl Refusal {
             {
                 return Some(Self::Theirs(tls.to_string()));
             }
-            // With TLS 1.3 etcd judges our certificate when h2 has the connection, which keeps of such an error its text alone.
+            // With TLS 1.3 etcd judges our certificate when h2 has the connection, which keeps of an error its text alone.
             let text = cause.to_string();
             unliked(&text).then_some(Self::Ours(text))
         })

@@ -106,8 +106,8 @@ impl Etcd {
     /// Connects to the etcd at `endpoints` (URLs).
     ///
     /// # Errors
-    /// No endpoint answered within the patience, or they are no URLs; a [`Refusal`] among the causes when it is a certificate's
-    /// fault, which is not waited for.
+    /// No endpoint answered within the patience, or they are no URLs; a [`Refusal`] is among the causes when it is a
+    /// certificate's fault, which is not waited for.
     pub async fn connect(endpoints: &[String], options: Options) -> anyhow::Result<Self> {
         let begin = Instant::now();
         let (channel, members, mut tasks) = channel::open(endpoints, options.tls, options.dial)?;
