@@ -32,6 +32,7 @@ pub const POD_TEMPLATE: Strategy = Strategy {
 
 fn default(pod: &mut Value) {
     pod_spec::default_at(pod, "spec");
+    pod_spec::default_pod(pod);
     // Only real pods: in a template it would freeze the default of the day.
     pod.default_to("spec.enableServiceLinks", true);
 }

@@ -33,15 +33,31 @@ pub fn default_at(object: &mut Value, path: &str) {
         }
         default_volume(volume);
     }
-    let host_network = spec.yes("hostNetwork");
     for list in CONTAINER_LISTS {
         for container in spec.list_mut(list) {
-            default_container(container, host_network);
+            default_container(container);
         }
     }
 }
 
-fn default_container(container: &mut Value, host_network: bool) {
+/// Fills what only real pods get: in a template it would be what its author did not write.
+pub fn default_pod(pod: &mut Value) {
+    let Some(spec) = pod.at_mut("spec") else { return };
+    let host_network = spec.yes("hostNetwork");
+    for list in ["initContainers", "containers"] {
+        for container in spec.list_mut(list) {
+            requests_from_limits(container);
+            for port in container.list_mut("ports") {
+                if host_network && port.int("hostPort") == 0 {
+                    let number = port.at("containerPort").clone();
+                    port.put("hostPort", number);
+                }
+            }
+        }
+    }
+}
+
+fn default_container(container: &mut Value) {
     container.remove("lifecycle.stopSignal");
     container.default_to("terminationMessagePath", "/dev/termination-log");
     container.default_to("terminationMessagePolicy", "File");
@@ -53,10 +69,6 @@ fn default_container(container: &mut Value, host_network: bool) {
     container.default_to("resources", json!({}));
     for port in container.list_mut("ports") {
         port.default_to("protocol", "TCP");
-        if host_network && port.int("hostPort") == 0 {
-            let number = port.at("containerPort").clone();
-            port.put("hostPort", number);
-        }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if container.at(probe).is_object() {
@@ -71,7 +83,6 @@ fn default_container(container: &mut Value, host_network: bool) {
             env.default_to("valueFrom.fieldRef.apiVersion", "v1");
         }
     }
-    requests_from_limits(container);
 }
 
 fn default_probe(container: &mut Value, probe: &str) {
@@ -213,7 +224,7 @@ mod tests {
 
     #[test]
     fn ports_probes_resources_and_volumes() {
-        let mut spec = json!({"s": {
+        let mut pod = json!({"spec": {
             "hostNetwork": true,
             "serviceAccountName": "x",
             "containers": [{"name": "a", "image": "a:1", "ports": [{"containerPort": 80}],
@@ -222,8 +233,12 @@ mod tests {
             "volumes": [{"name": "v"}, {"name": "c", "configMap": {"name": "c"}},
                 {"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}],
         }});
-        default_at(&mut spec, "s");
-        let c = spec.at("s.containers").get(0).unwrap();
+        default_at(&mut pod, "spec");
+        let c = pod.at("spec.containers").get(0).unwrap();
+        assert_eq!(c["ports"], json!([{"containerPort": 80, "protocol": "TCP"}]), "a template's are left alone");
+        assert_eq!(c["resources"]["requests"], json!({"cpu": "500m"}));
+        default_pod(&mut pod);
+        let (c, spec) = (pod.at("spec.containers").get(0).unwrap(), pod.at("spec"));
         assert_eq!(c["ports"], json!([{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]));
         assert_eq!(
             c["readinessProbe"],
@@ -231,9 +246,9 @@ mod tests {
                 "successThreshold": 1, "failureThreshold": 3})
         );
         assert_eq!(c["resources"]["requests"], json!({"cpu": "500m", "memory": "1Mi"}));
-        assert_eq!(spec["s"]["serviceAccount"], "x");
+        assert_eq!(spec["serviceAccount"], "x");
         assert_eq!(
-            spec["s"]["volumes"],
+            spec["volumes"],
             json!([{"name": "v", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}},
                 {"name": "t", "projected": {"defaultMode": 420,
                     "sources": [{"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}}]}}])

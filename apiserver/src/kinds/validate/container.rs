@@ -83,11 +83,13 @@ fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTre
     ports(errors, &path.child("ports"), container.list("ports"));
     if spec.yes("hostNetwork") {
         for (i, port) in container.list("ports").iter().enumerate() {
-            if port.int("hostPort") != port.int("containerPort") {
+            // In a template it may be left to the pods' defaults.
+            let host = port.int("hostPort");
+            if host != 0 && host != port.int("containerPort") {
                 errors.push(Error::invalid(
-                    &path.child("ports").index(i).child("containerPort"),
-                    port.int("containerPort"),
-                    "must match `hostPort` when `hostNetwork` is true",
+                    &path.child("ports").index(i).child("hostPort"),
+                    host,
+                    "must match `containerPort` when `hostNetwork` is true",
                 ));
             }
         }
