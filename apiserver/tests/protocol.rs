@@ -457,6 +457,7 @@ async fn discovery_is_kept(world: &World) {
         ("/apis", "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", 406),
         ("/apis", "text/html", 406),
         ("/version", "text/html", 406),
+        ("/version", "application/json;as=Table;v=v1;g=meta.k8s.io", 200),
         ("/apis/apps", "text/html,application/json", 200),
     ] {
         assert_eq!(world.ask(Ask { accept, ..Ask::get(path) }).await.0, code, "{path} {accept}");

@@ -56,13 +56,23 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
     let restful = matches!(parts.as_slice(), ["version" | "api"] | ["api", _] | ["apis", _, _]);
     let kind = value["kind"].as_str().unwrap_or_default();
     let protobuf = schema::protobuf::supports("v1", kind);
-    let accept = match (parts.as_slice(), kind) {
-        ([""], _) => Accept::JSON,
+    let known = names_a_form(headers);
+    let accept = match parts.as_slice() {
+        [""] => Accept::JSON,
+        // Here the parameters of a form do not count.
+        ["version"] if known => Accept::JSON,
         _ => Accept::parse(headers, protobuf, false)
-            .map_err(|error| if restful { no_representation(kind) } else { error })?,
+            .map_err(|error| if restful && !known { no_representation(kind) } else { error })?,
     };
     let body = answer::encode(accept, "v1", kind, &value)?;
     Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
+}
+
+/// Whether the client names a form that there is, whatever it wants to see in it.
+fn names_a_form(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    let forms = ["*/*", "", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+    accept.split(',').any(|range| forms.contains(&range.split(';').next().unwrap_or_default().trim()))
 }
 
 /// What upstream's REST library says where no wish can be granted.

@@ -87,6 +87,9 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
         Change::Merge(body) | Change::Strategic(body) => patched(patch::merge_patch(&before, body))?,
         Change::Apply { config, .. } => {
             update::same_kind(config, "autoscaling/v1", "Scale")?;
+            if let Some(schema) = schema::builtin("autoscaling/v1", "Scale") {
+                schema::apply::declared(&schema, config).map_err(|text| ApiError::new(500, "", text))?;
+            }
             patched(patch::merge_patch(&before, config))?
         }
     };
