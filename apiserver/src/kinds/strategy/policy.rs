@@ -114,9 +114,13 @@ pub const PRIORITY_LEVEL: Strategy = Strategy {
             level.default_to("spec.limited.nominalConcurrencyShares", 30);
             level.default_to("spec.limited.lendablePercent", 0);
             if level.text("spec.limited.limitResponse.type") == "Queue" {
-                level.default_to("spec.limited.limitResponse.queuing.queues", 64);
-                level.default_to("spec.limited.limitResponse.queuing.handSize", 8);
-                level.default_to("spec.limited.limitResponse.queuing.queueLengthLimit", 50);
+                let queuing = "spec.limited.limitResponse.queuing";
+                for (field, value) in [("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)] {
+                    // Without the struct there are no fields of it; 0 is as good as nothing.
+                    if level.has(queuing) && level.at(queuing).int(field) == 0 {
+                        level.put(&format!("{queuing}.{field}"), value);
+                    }
+                }
             }
         }
         "Exempt" => {
