@@ -65,7 +65,7 @@ fn rules_hold_on_every_way_in() {
     server.fails(
         APPLY,
         &definition("[{rule: self.nope > 1}]"),
-        "spec.versions[0].schema.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: ",
+        "spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule: Invalid value: ",
     );
     server.fails(
         APPLY,

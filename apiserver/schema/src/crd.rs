@@ -3,7 +3,11 @@
 //! A structural schema (KEP-1002) splits in two: the skeleton, which becomes [`Node`]s like those of built-in kinds (so
 //! that pruning, defaulting and apply know no difference), and value validation, compiled to a [`Validator`].
 
-mod format;
+mod declared;
+mod defaults;
+pub mod embedded;
+pub mod format;
+pub mod regexp;
 mod structural;
 mod validator;
 
@@ -11,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use self::validator::{Place, validate_at, validate_changed};
+use self::validator::{Place, validate_changed, validate_lists};
 pub use self::{format::matches as matches_format, validator::Validator};
 use crate::{
     Schema, facts,
@@ -19,18 +23,49 @@ use crate::{
     model::{AnyKind, Field, ListKind, Node, PatchFacts, Presence, Scalar, Shape, Struct, StructRef, Unknown},
 };
 
+/// What is wrong with a schema in a definition, in upstream's order; its rules are the CEL crate's to judge, and only if the
+/// schema itself [is sound](Defined::sound).
+#[must_use]
+pub fn define(path: &Path, open_api_v3_schema: &Value) -> Defined {
+    let declared = declared::check(path, open_api_v3_schema);
+    let mut errors = ErrorList::new();
+    let mut sound = declared.is_empty();
+    match structural::unsupported(open_api_v3_schema) {
+        Some(detail) if declared.is_empty() => {
+            sound = false;
+            errors.push(field::Error::invalid(path, "", detail));
+        }
+        Some(_) => {}
+        None => {
+            errors = structural::check(path, open_api_v3_schema);
+            sound &= errors.is_empty();
+            if errors.is_empty() {
+                errors = defaults::check(path, open_api_v3_schema);
+            }
+        }
+    }
+    errors.extend(declared);
+    Defined { errors, sound }
+}
+
+/// What [`define`] finds.
+#[derive(Debug)]
+pub struct Defined {
+    pub errors: ErrorList,
+    /// The schema has a structural form, whatever is to be said of its defaults.
+    pub sound: bool,
+}
+
 /// The model of `spec.versions[*].schema.openAPIV3Schema`, or what is wrong with it, `path` being the place of the schema
 /// in the CustomResourceDefinition. `preserve_unknown` is the definition's `spec.preserveUnknownFields`.
 pub fn structural(path: &Path, open_api_v3_schema: &Value, preserve_unknown: bool) -> Result<Schema, ErrorList> {
-    let errors = structural::check(path, open_api_v3_schema);
-    if !errors.is_empty() {
-        return Err(errors);
+    let defined = define(path, open_api_v3_schema);
+    if !defined.errors.is_empty() {
+        return Err(defined.errors);
     }
     let root = with_type_meta(node(open_api_v3_schema), preserve_unknown);
     let validator = Validator::compile(open_api_v3_schema, Place::Root);
-    let schema = Schema { root: Arc::new(root), validator: Some(Arc::new(validator)) };
-    let wrong = structural::check_defaults(path, open_api_v3_schema);
-    if wrong.is_empty() { Ok(schema) } else { Err(wrong) }
+    Ok(Schema { root: Arc::new(root), validator: Some(Arc::new(validator)) })
 }
 
 /// A custom resource without a schema (`x-kubernetes-preserve-unknown-fields` at the root): everything is kept.
@@ -52,7 +87,8 @@ pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
 pub fn validate_update(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(validator) = schema.validator() {
-        validate_changed(validator, value, old, &Path::default(), &mut errors);
+        validate_changed(validator, value, old, &mut errors);
+        validate_lists(validator, value, old, &Path::default(), &mut errors);
     }
     errors
 }

@@ -196,8 +196,40 @@ fn shown(value: &Value) -> String {
     match value {
         Value::String(s) => crate::go::quote(s),
         Value::Null => "null".to_owned(),
-        other => other.to_string(),
+        Value::Number(number) if !number.is_i64() => go_number(number.as_f64().unwrap_or_default()),
+        other => go_json(other),
     }
+}
+
+/// A float as Go's `%v` writes it: whole ones without a fraction, from a million on with an exponent.
+#[must_use]
+pub fn go_number(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return scientific };
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{digits}e{sign}{:02}", exponent.abs())
+        }
+        _ => number.to_string(),
+    }
+}
+
+/// JSON as Go's encoder writes it: with what means something in HTML escaped.
+#[must_use]
+pub fn go_json(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 impl fmt::Display for Error {

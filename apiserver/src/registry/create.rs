@@ -178,14 +178,13 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     if let Some(schema) = call.resource.schema() {
         errors.extend(schema::validate_update(&schema, new, old));
     }
+    if let Some(version) = call.resource.custom().and_then(|custom| custom.version(&call.resource.version)) {
+        errors.extend(version.scale.iter().flat_map(|paths| super::scale::check(paths, new)));
+        errors.extend(schema::crd::embedded::check(&schema::field::Path::default(), new, &version.open_api, false));
+    }
     rules(call, new, old, &mut errors);
     if let Some(validate) = strategy.validate {
         errors.extend(validate(new));
-    }
-    if call.resource.is(crate::crd::GROUP, crate::crd::PLURAL)
-        && let Err(wrong) = super::custom::Custom::parse(new)
-    {
-        errors.extend(wrong);
     }
     if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
@@ -203,7 +202,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
 fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
     let Some(rules) = custom.and_then(super::custom::Version::rules) else { return };
-    use schema::field::{Error, ErrorType, Path};
+    use schema::field::{Error, ErrorType};
     let blocks = |error: &Error| {
         use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
         matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
@@ -211,7 +210,7 @@ fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) 
     if errors.iter().any(blocks) {
         let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to \
                       complete validation";
-        errors.push(Error::invalid(&Path::default(), Value::Null, detail));
+        errors.push(Error::invalid(&schema::field::Path::default(), Value::Null, detail));
         return;
     }
     let outcome = rules.validate(new, old);

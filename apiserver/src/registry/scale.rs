@@ -1,8 +1,10 @@
 //! The `scale` subresource: an `autoscaling/v1 Scale` read from, and written to, another object.
 
+use schema::field::{Error, ErrorList, Path, go_number};
 use schema::patch;
 use serde_json::{Map, Value, json};
 
+use super::custom::Scale;
 use super::resource::Source;
 use super::update::{self, Change};
 use super::{jsonpath, read, write as storage};
@@ -50,6 +52,58 @@ pub fn view(call: &Call, object: &Value) -> ApiResult<Value> {
         scale["status"]["selector"] = selector.into();
     }
     Ok(scale)
+}
+
+/// The numbers a custom resource's `scale` reads must be counts.
+pub fn check(paths: &Scale, object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for path in [&paths.spec_replicas, &paths.status_replicas] {
+        let at = Path::new(path);
+        let steps = path.trim_start_matches('.').split('.');
+        let Some(value) = steps.into_iter().try_fold(object, |value, step| value.get(step)) else { continue };
+        match value.as_i64() {
+            None => {
+                let detail = format!(
+                    "{path} accessor error: {} is of the type {}, expected int64",
+                    go_text(value),
+                    go_type(value)
+                );
+                errors.push(Error::invalid(&at, 0, detail));
+            }
+            Some(count) if count < 0 => errors.push(Error::invalid(&at, count, "should be a non-negative integer")),
+            Some(count) if count > i64::from(i32::MAX) => {
+                errors.push(Error::invalid(&at, count, format!("should be less than or equal to {}", i32::MAX)));
+            }
+            Some(_) => {}
+        }
+    }
+    errors
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+/// A value as Go's `%v` writes it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Number(number) if !number.is_i64() => go_number(number.as_f64().unwrap_or_default()),
+        Value::Array(list) => format!("[{}]", list.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let entries: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", entries.join(" "))
+        }
+        other => other.to_string(),
+    }
 }
 
 /// A LabelSelector (or the plain map of a ReplicationController) as a selector string.

@@ -3,7 +3,7 @@
 use schema::field::{Error, ErrorList, Path};
 use serde_json::Value as Json;
 
-use super::{Rule, compile, field_path, written};
+use super::{Rule, Rules, compile, field_path, written};
 use crate::{ListType, Schema};
 
 /// The most one rule may be estimated to cost.
@@ -32,6 +32,32 @@ pub fn define(path: &Path, open_api_v3_schema: &Json) -> ErrorList {
         errors.push(Error::forbidden(path, exceeds(what, total, DEFINITION_LIMIT)));
     }
     malformed.into_iter().chain(errors).collect()
+}
+
+/// What the rules of a structural schema say of the defaults in it; a default is no change to a rule of transitions.
+#[must_use]
+pub fn define_defaults(path: &Path, open_api_v3_schema: &Json) -> ErrorList {
+    let mut errors = ErrorList::new();
+    defaults(path, open_api_v3_schema, &mut errors);
+    errors
+}
+
+fn defaults(path: &Path, schema: &Json, errors: &mut ErrorList) {
+    if let Some(default) = schema.get("default")
+        && let Some(rules) = Rules::below(schema, false)
+    {
+        let at = path.child("default");
+        let found = rules.validate_at(&at, default, Some(default));
+        errors.extend(found.errors);
+    }
+    for (name, property) in schema.get("properties").and_then(Json::as_object).into_iter().flatten() {
+        defaults(&path.child("properties").key(name), property, errors);
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(below @ Json::Object(_)) = schema.get(name) {
+            defaults(&path.child(name), below, errors);
+        }
+    }
 }
 
 #[derive(Default)]
@@ -73,7 +99,7 @@ fn has_newlines(text: &str) -> bool {
 
 /// Upstream shows the whole rule as its internal type's JSON.
 fn shown(rule: &Rule) -> String {
-    let json = |value: &str| Json::from(value).to_string();
+    let json = |value: &str| schema::field::go_json(&Json::from(value));
     let reason = rule.reason.as_deref().map_or_else(|| "null".to_owned(), json);
     let optional = rule.optional_old_self.map_or_else(|| "null".to_owned(), |yes| yes.to_string());
     format!(

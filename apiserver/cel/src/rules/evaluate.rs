@@ -63,10 +63,25 @@ impl Rules {
     /// Evaluates all rules on an object; on an update, `old` is what it replaces.
     #[must_use]
     pub fn validate(&self, new: &Json, old: Option<&Json>) -> Outcome {
-        let mut evaluation = Evaluation { outcome: Outcome::default(), budget: RUNTIME_COST_BUDGET };
         let current = old.map(|old| Correlated { schema: &self.root.schema, new, old: Some(old) });
+        self.evaluate(&Path::default(), new, old, current)
+    }
+
+    /// The same of a value that stands at `path`; nothing is tolerated for having been so before.
+    pub(super) fn validate_at(&self, path: &Path, new: &Json, old: Option<&Json>) -> Outcome {
+        self.evaluate(path, new, old, None)
+    }
+
+    fn evaluate<'a>(
+        &'a self,
+        path: &Path,
+        new: &'a Json,
+        old: Option<&'a Json>,
+        current: Option<Correlated<'a>>,
+    ) -> Outcome {
+        let mut evaluation = Evaluation { outcome: Outcome::default(), budget: RUNTIME_COST_BUDGET };
         // Stopping early is no failure of its own: what there is to say stands in the errors.
-        let _ = evaluation.level(&self.root, &Path::default(), new, old, Ratchet { current, above: None });
+        let _ = evaluation.level(&self.root, path, new, old, Ratchet { current, above: None });
         evaluation.outcome
     }
 }
@@ -208,9 +223,8 @@ impl Evaluation {
         let error = match rule.reason.as_deref() {
             Some("FieldValueForbidden") => Error::forbidden(&at, detail),
             Some("FieldValueRequired") => Error::required(&at, detail),
-            Some("FieldValueDuplicate") => {
-                Error { detail, ..Error::duplicate(&at, new.clone()) }.value_omitted_if(composite)
-            }
+            // Upstream's error of this kind has no room for a message.
+            Some("FieldValueDuplicate") => Error::duplicate(&at, new.clone()).value_omitted_if(composite),
             _ => Error::invalid(&at, new.clone(), detail).value_omitted_if(composite),
         };
         self.report(error, tolerated);

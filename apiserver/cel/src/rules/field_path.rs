@@ -1,14 +1,34 @@
-//! `fieldPath` of a rule: `.spec.names['a-b']`, through properties and maps, not lists (`ValidFieldPath`).
+//! Paths to fields in definitions, as rules and selectable fields give them: `.spec.names['a-b']`, through properties and maps, not lists (`ValidFieldPath`).
 
 use schema::field::Path;
 use serde_json::Value as Json;
 
-/// The path as field errors write it, or what is wrong with it.
+/// A path through a schema.
+#[derive(Debug)]
+pub struct FieldPath<'a> {
+    /// As field errors write it.
+    pub text: String,
+    /// What the path leads to.
+    pub schema: &'a Json,
+}
+
+/// The `fieldPath` of a rule as field errors write it, or what is wrong with it.
 pub(super) fn parse(path: &str, schema: &Json) -> Result<String, String> {
+    resolve(path, schema, true).map(|found| found.text)
+}
+
+/// Follows a path; `brackets` if `['name']` may stand for `.name`.
+///
+/// # Errors
+/// What is wrong with the path, in upstream's words.
+pub fn resolve<'a>(path: &str, schema: &'a Json, brackets: bool) -> Result<FieldPath<'a>, String> {
     let mut out: Option<Path> = None;
     let mut schema = schema;
     let mut rest = path;
     while !rest.is_empty() {
+        if !brackets && rest.starts_with('[') {
+            return Err("array notation is not allowed".to_owned());
+        }
         let name;
         (name, rest) = step(rest)?;
         let here = out.take().unwrap_or_default();
@@ -22,19 +42,22 @@ pub(super) fn parse(path: &str, schema: &Json) -> Result<String, String> {
             (None, None) => return Err("does not refer to a valid field".to_owned()),
         };
     }
-    Ok(out.map(|path| path.to_string()).unwrap_or_default())
+    Ok(FieldPath { text: out.map(|path| path.to_string()).unwrap_or_default(), schema })
 }
 
 /// The name at the front of a path, and what follows it.
 fn step(path: &str) -> Result<(String, &str), String> {
     if let Some(rest) = path.strip_prefix('.') {
-        let end = rest.find(['.', '[', ']']).unwrap_or(rest.len());
-        if end == 0 {
+        if rest.is_empty() {
             return Err("unexpected end of JSON path".to_owned());
         }
+        let end = rest.find(['.', '[', ']']).unwrap_or(rest.len());
         return Ok((rest[..end].to_owned(), &rest[end..]));
     }
-    let Some(rest) = path.strip_prefix('[') else { return Err(format!("expected [ or . but got: {path}")) };
+    let Some(rest) = path.strip_prefix('[') else {
+        let end = path.find(['.', '[', ']']).unwrap_or(path.len());
+        return Err(format!("expected [ or . but got: {}", &path[..end]));
+    };
     let Some(quoted) = rest.strip_prefix('\'') else {
         return Err(format!("expected single quoted string but got {rest}"));
     };

@@ -12,7 +12,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value as Json;
 
-pub use self::{define::define, evaluate::Outcome};
+pub use self::{
+    define::{define, define_defaults},
+    evaluate::Outcome,
+    field_path::{FieldPath, resolve},
+};
 use crate::{CompileError, Decl, Env, Program, Schema, Type, escape};
 
 /// The compiled rules of a schema and of all below it.
@@ -118,8 +122,12 @@ impl Rules {
     /// Compiles the rules of an `openAPIV3Schema`; `None` if there are none.
     #[must_use]
     pub fn new(open_api_v3_schema: &Json) -> Option<Self> {
-        let schema = Schema::new(open_api_v3_schema, true);
-        Level::new(open_api_v3_schema, open_api_v3_schema, &schema).map(|root| Self { root })
+        Self::below(open_api_v3_schema, true)
+    }
+
+    /// The same for a schema that stands somewhere: `resource` if its values have apiVersion, kind and metadata.
+    fn below(schema: &Json, resource: bool) -> Option<Self> {
+        Level::new(schema, schema, &Schema::new(schema, resource)).map(|root| Self { root })
     }
 }
 

@@ -1,16 +1,14 @@
-//! Whether a schema is structural (`apiextensions-apiserver/pkg/apiserver/schema` and its CRD validation): a type
-//! everywhere, no construct that pruning and defaulting could not follow.
+//! Whether a schema is structural (`apiextensions-apiserver/pkg/apiserver/schema/validation.go`): a type everywhere, nothing in
+//! junctors but restrictions, and no restriction of what the skeleton does not have.
 
 use serde_json::Value;
 
-use super::validator::{compile_pattern, go_number};
+use super::validator::compile_pattern;
 use super::{
-    Place, Validator,
     field::{Error, ErrorList, Path},
-    flag, text, validate_at,
+    flag, text,
 };
 
-const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 /// What `allOf`, `anyOf`, `oneOf` and `not` may not say: they only restrict what the skeleton has.
 const SKELETON_ONLY: &[(&str, &str)] = &[
     ("type", "must be empty to be structural"),
@@ -22,242 +20,227 @@ const SKELETON_ONLY: &[(&str, &str)] = &[
     ("x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
     ("x-kubernetes-embedded-resource", "must be false to be structural"),
     ("x-kubernetes-int-or-string", "must be false to be structural"),
+    ("x-kubernetes-list-type", "must be undefined to be structural"),
+    ("x-kubernetes-list-map-keys", "must be empty to be structural"),
+    ("x-kubernetes-map-type", "must be undefined to be structural"),
+    ("x-kubernetes-validations", "must be empty to be structural"),
+];
+/// What has no structural form at all.
+const UNSUPPORTED: &[(&str, &str)] = &[
+    ("id", "id"),
+    ("$schema", "schema"),
+    ("$ref", "$ref"),
+    ("additionalItems", "additionalItems"),
+    ("patternProperties", "patternProperties"),
+    ("dependencies", "dependencies"),
+    ("definitions", "definitions"),
 ];
 
-pub(super) fn check(path: &Path, schema: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    if !schema.is_object() {
-        errors.push(Error::required(path, "schemas are required"));
-        return errors;
-    }
-    match text(schema, "type") {
-        "object" => {}
-        "" => errors.push(Error::required(&path.child("type"), "must not be empty at the root")),
-        other => errors.push(Error::invalid(&path.child("type"), other, "must be object at the root")),
-    }
-    if flag(schema, "nullable") {
-        errors.push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
-    }
-    level(path, schema, Role::Root, &mut errors);
-    errors
-}
-
 #[derive(Clone, Copy, PartialEq)]
-enum Role {
+enum Level {
     Root,
     Field,
     Item,
 }
 
-fn level(path: &Path, schema: &Value, role: Role, errors: &mut ErrorList) {
-    let Some(map) = schema.as_object() else {
-        errors.push(Error::invalid(path, schema.clone(), "must be a schema object"));
-        return;
-    };
+/// What no structural schema can say, wherever it stands.
+pub(super) fn unsupported(schema: &Value) -> Option<String> {
+    let map = schema.as_object()?;
+    if let Some((_, name)) = UNSUPPORTED.iter().find(|(field, _)| map.contains_key(*field)) {
+        return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
+    }
+    if map.get("items").is_some_and(Value::is_array) {
+        return Some("OpenAPIV3Schema 'items' must be a schema object and not an array".to_owned());
+    }
+    let single = ["items", "additionalProperties", "not"].into_iter().filter_map(|name| map.get(name));
+    let several = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|name| map.get(name)?.as_array()).flatten();
+    let properties = map.get("properties").and_then(Value::as_object).into_iter().flat_map(|all| all.values());
+    single.chain(several).chain(properties).find_map(unsupported)
+}
+
+/// All that is not structural, sorted as upstream sorts it.
+pub(super) fn check(path: &Path, schema: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    invariants(path, schema, Level::Root, &mut errors);
+    complete(path, schema, path, schema, &mut errors);
+    errors.sort_by_cached_key(ToString::to_string);
+    errors
+}
+
+fn below<'a>(schema: &'a Value, name: &str) -> Option<&'a Value> {
+    schema.get(name).filter(|below| below.is_object())
+}
+
+fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+}
+
+fn invariants(path: &Path, schema: &Value, level: Level, errors: &mut ErrorList) {
     let ty = text(schema, "type");
     let int_or_string = flag(schema, "x-kubernetes-int-or-string");
     let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
-    if ty.is_empty() && !int_or_string && !preserve {
-        match role {
-            Role::Root => {}
-            Role::Field => {
-                errors.push(Error::required(&path.child("type"), "must not be empty for specified object fields"))
-            }
-            Role::Item => {
-                errors.push(Error::required(&path.child("type"), "must not be empty for specified array items"))
-            }
-        }
-    } else if !ty.is_empty() && !TYPES.contains(&ty) {
-        errors.push(Error::not_supported(&path.child("type"), ty, TYPES));
+    let embedded = flag(schema, "x-kubernetes-embedded-resource");
+    let items = below(schema, "items");
+    if ty == "array" && items.is_none() {
+        errors.push(Error::required(&path.child("items"), "must be specified"));
     }
-    if int_or_string && !ty.is_empty() {
-        errors.push(Error::invalid(&path.child("type"), ty, "must be empty if x-kubernetes-int-or-string is true"));
+    if let Some(items) = items {
+        invariants(&path.child("items"), items, Level::Item, errors);
     }
-    if flag(schema, "x-kubernetes-embedded-resource") && ty != "object" {
-        errors.push(Error::invalid(
-            &path.child("type"),
-            ty,
-            "must be object if x-kubernetes-embedded-resource is true",
+    for (name, property) in properties(schema) {
+        invariants(&path.child("properties").key(name), property, Level::Field, errors);
+    }
+    let additional = path.child("additionalProperties");
+    if let Some(values) = below(schema, "additionalProperties") {
+        invariants(&additional, values, Level::Field, errors);
+    }
+    let exclusive = [("x-kubernetes-preserve-unknown-fields", preserve), ("x-kubernetes-embedded-resource", embedded)];
+    for (name, _) in exclusive.into_iter().filter(|(_, set)| int_or_string && *set) {
+        let detail = "must be false if x-kubernetes-int-or-string is true";
+        errors.push(Error::invalid(&path.child(name), true, detail));
+    }
+    value_validation(path, schema, is_int_or_string(schema), starts_with_int_or_string(schema), errors);
+
+    let at = path.child("type");
+    if embedded && ty != "object" {
+        let detail = "must be object if x-kubernetes-embedded-resource is true";
+        errors.push(if ty.is_empty() { Error::required(&at, detail) } else { Error::invalid(&at, ty, detail) });
+    } else if ty.is_empty() && !int_or_string && !preserve {
+        errors.push(Error::required(
+            &at,
+            match level {
+                Level::Root => "must not be empty at the root",
+                Level::Field => "must not be empty for specified object fields",
+                Level::Item => "must not be empty for specified array items",
+            },
         ));
     }
-    for (name, detail) in [
-        ("$ref", "$ref is not supported"),
-        ("definitions", "definitions is not supported"),
-        ("dependencies", "dependencies is not supported"),
-        ("patternProperties", "patternProperties is not supported"),
-        ("id", "id is not supported"),
-        ("additionalItems", "additionalItems is not supported"),
-    ] {
-        if map.contains_key(name) {
-            errors.push(Error::forbidden(&path.child(name), detail));
-        }
+    let has_additional = schema.get("additionalProperties").is_some();
+    if embedded && has_additional {
+        let detail = "must not be used if x-kubernetes-embedded-resource is set";
+        errors.push(Error::forbidden(&additional, detail));
     }
-    if flag(schema, "uniqueItems") {
-        let detail = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-        errors.push(Error::forbidden(&path.child("uniqueItems"), detail));
+    if level == Level::Root && !ty.is_empty() && ty != "object" {
+        errors.push(Error::invalid(&at, ty, "must be object at the root"));
     }
-    value_rules(path, schema, errors);
-    list(path, schema, ty, errors);
-    properties(path, schema, errors);
-    match map.get("additionalProperties") {
-        Some(Value::Bool(false)) => {
-            errors.push(Error::forbidden(
-                &path.child("additionalProperties"),
-                "additionalProperties cannot be set to false",
-            ));
-        }
-        Some(values @ Value::Object(_)) => {
-            if map.get("properties").and_then(Value::as_object).is_some_and(|properties| !properties.is_empty()) {
-                let detail = "additionalProperties and properties are mutual exclusive";
-                errors.push(Error::forbidden(&path.child("additionalProperties"), detail));
-            }
-            level(&path.child("additionalProperties"), values, Role::Field, errors);
-        }
-        _ => {}
+    if level == Level::Root && has_additional {
+        errors.push(Error::forbidden(&additional, "must not be used at the root"));
     }
-    for (at, name, branch) in branches(path, schema) {
-        junctor(&at, branch, name, int_or_string, errors);
+    if level == Level::Root || embedded {
+        type_meta(path, schema, level, errors);
+    }
+    if embedded && !preserve && properties(schema).next().is_none() {
+        let detail = "must not be empty if x-kubernetes-embedded-resource is true without \
+                      x-kubernetes-preserve-unknown-fields";
+        errors.push(Error::required(&path.child("properties"), detail));
     }
 }
 
-fn branches<'a>(path: &Path, schema: &'a Value) -> Vec<(Path, &'static str, &'a Value)> {
-    let mut out = Vec::new();
-    for name in ["allOf", "anyOf", "oneOf"] {
-        for (index, branch) in schema.get(name).and_then(Value::as_array).into_iter().flatten().enumerate() {
-            out.push((path.child(name).index(index), name, branch));
+/// What a resource may say of its apiVersion, kind and metadata.
+fn type_meta(path: &Path, schema: &Value, level: Level, errors: &mut ErrorList) {
+    for (name, wanted) in [("kind", "string"), ("apiVersion", "string"), ("metadata", "object")] {
+        let Some(property) = schema.get("properties").and_then(|all| all.get(name)) else { continue };
+        let at = path.child("properties").key(name);
+        let ty = text(property, "type");
+        if ty != wanted {
+            errors.push(Error::invalid(&at.child("type"), ty, format!("must be {wanted}")));
         }
+        let restricts = || {
+            let says = property.as_object().into_iter().flatten();
+            let mut others = says.filter(|(field, value)| {
+                !matches!(field.as_str(), "type" | "default" | "properties") && *value != &Value::Bool(false)
+            });
+            others.next().is_some() || properties(property).any(|(name, _)| name != "name" && name != "generateName")
+        };
+        if name == "metadata" && level == Level::Root && restricts() {
+            let detail =
+                "must not specify anything other than name and generateName, but metadata is implicitly specified";
+            errors.push(Error::forbidden(&at, detail));
+        }
+    }
+}
+
+/// `anyOf: [{type: integer}, {type: string}]`, which may stand with `x-kubernetes-int-or-string`.
+fn is_int_or_string(schema: &Value) -> bool {
+    let types = serde_json::json!([{ "type": "integer" }, { "type": "string" }]);
+    schema.get("anyOf") == Some(&types)
+}
+
+fn starts_with_int_or_string(schema: &Value) -> bool {
+    schema.get("allOf").and_then(Value::as_array).and_then(|all| all.first()).is_some_and(is_int_or_string)
+}
+
+fn junctors(schema: &Value) -> impl Iterator<Item = (&'static str, usize, &Value)> {
+    ["allOf", "anyOf", "oneOf"].into_iter().flat_map(move |name| {
+        let branches = schema.get(name).and_then(Value::as_array).into_iter().flatten();
+        branches.enumerate().map(move |(at, branch)| (name, at, branch))
+    })
+}
+
+fn value_validation(path: &Path, schema: &Value, skip_any: bool, skip_first_any: bool, errors: &mut ErrorList) {
+    for (name, at, branch) in junctors(schema) {
+        if name == "anyOf" && skip_any {
+            continue;
+        }
+        nested(&path.child(name).index(at), branch, name == "allOf" && at == 0 && skip_first_any, errors);
     }
     if let Some(branch) = schema.get("not") {
-        out.push((path.child("not"), "not", branch));
+        nested(&path.child("not"), branch, false, errors);
     }
-    out
-}
-
-fn properties(path: &Path, schema: &Value, errors: &mut ErrorList) {
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        level(&path.child("properties").key(name), property, Role::Field, errors);
-    }
-}
-
-fn list(path: &Path, schema: &Value, ty: &str, errors: &mut ErrorList) {
-    match schema.get("items") {
-        Some(Value::Array(_)) => {
-            errors.push(Error::forbidden(&path.child("items"), "items must be a schema object and not an array"));
-        }
-        Some(items) => level(&path.child("items"), items, Role::Item, errors),
-        None if ty == "array" => errors.push(Error::required(&path.child("items"), "must be specified")),
-        None => {}
-    }
-    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array).cloned().unwrap_or_default();
-    let kind = text(schema, "x-kubernetes-list-type");
-    match kind {
-        "" | "atomic" | "set" | "map" => {}
-        other => {
-            errors.push(Error::not_supported(&path.child("x-kubernetes-list-type"), other, &["atomic", "map", "set"]))
-        }
-    }
-    if !kind.is_empty() && ty != "array" {
-        errors.push(Error::invalid(&path.child("type"), ty, "must be array if x-kubernetes-list-type is specified"));
-    }
-    let at = path.child("x-kubernetes-list-map-keys");
-    if kind == "map" && keys.is_empty() {
-        errors.push(Error::required(&at, "must not be empty if x-kubernetes-list-type is map"));
-    }
-    if kind != "map" && !keys.is_empty() {
-        errors.push(Error::invalid(
-            &path.child("x-kubernetes-list-type"),
-            kind,
-            "must be map if x-kubernetes-list-map-keys is non-empty",
-        ));
-    }
-    let items = schema.get("items").unwrap_or(&Value::Null);
-    for (index, key) in keys.iter().filter_map(Value::as_str).enumerate() {
-        let Some(property) = items.get("properties").and_then(|properties| properties.get(key)) else {
-            let detail = "entries must all be names of item properties";
-            errors.push(Error::invalid(&at.index(index), key, detail));
-            continue;
-        };
-        let required =
-            items.get("required").and_then(Value::as_array).is_some_and(|names| names.iter().any(|name| name == key));
-        if !required && property.get("default").is_none() {
-            let at = path.child("items").child("properties").key(key).child("default");
-            errors.push(Error::required(
-                &at,
-                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property",
-            ));
-        }
-    }
-    match text(schema, "x-kubernetes-map-type") {
-        "" | "atomic" | "granular" => {}
-        other => {
-            errors.push(Error::not_supported(&path.child("x-kubernetes-map-type"), other, &["atomic", "granular"]))
-        }
-    }
-}
-
-fn value_rules(path: &Path, schema: &Value, errors: &mut ErrorList) {
     if let Some(Value::String(pattern)) = schema.get("pattern")
         && let Err(error) = compile_pattern(pattern)
     {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         errors.push(Error::invalid(&path.child("pattern"), pattern.as_str(), detail));
     }
-    for name in ["minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"] {
-        if let Some(number) = schema.get(name).and_then(Value::as_i64).filter(|number| *number < 0) {
-            errors.push(Error::invalid(&path.child(name), number, "must be greater than or equal to 0"));
+}
+
+/// Inside a junctor only value validation may stand.
+fn nested(path: &Path, schema: &Value, skip_any: bool, errors: &mut ErrorList) {
+    value_validation(path, schema, skip_any, false, errors);
+    if let Some(items) = below(schema, "items") {
+        nested(&path.child("items"), items, false, errors);
+    }
+    for (name, property) in properties(schema) {
+        nested(&path.child("properties").key(name), property, false, errors);
+    }
+    let empty = |value: &Value| match value {
+        Value::Array(list) => list.is_empty(),
+        other => *other == false || *other == "",
+    };
+    for (name, detail) in SKELETON_ONLY {
+        if schema.get(*name).is_some_and(|value| !empty(value)) {
+            errors.push(Error::forbidden(&path.child(name), *detail));
         }
     }
-    if let (Some(min), Some(max)) =
-        (schema.get("minimum").and_then(Value::as_f64), schema.get("maximum").and_then(Value::as_f64))
-        && min > max
-    {
-        let detail = format!("minimum must be less than or equal to maximum {}", go_number(max));
-        errors.push(Error::invalid(&path.child("minimum"), min, detail));
+    if schema.get("properties").is_some_and(|all| all.get("metadata").is_some()) {
+        let at = path.child("properties").key("metadata");
+        errors.push(Error::forbidden(&at, "must not be specified in a nested context"));
     }
 }
 
-/// Inside a junctor only value validation may stand; `int-or-string` has one allowed exception.
-fn junctor(path: &Path, schema: &Value, name: &str, int_or_string: bool, errors: &mut ErrorList) {
-    let Some(map) = schema.as_object() else { return };
-    let int_or_string_pattern =
-        int_or_string && matches!(name, "anyOf" | "allOf") && matches!(text(schema, "type"), "integer" | "string");
-    for (forbidden, detail) in SKELETON_ONLY {
-        let set = map.get(*forbidden).is_some_and(|value| value != &Value::Bool(false) && value != "");
-        if set && !(*forbidden == "type" && int_or_string_pattern) {
-            errors.push(Error::forbidden(&path.child(forbidden), *detail));
-        }
-    }
-    value_rules(path, schema, errors);
-    for (name, property) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        junctor(&path.child("properties").key(name), property, "properties", false, errors);
-    }
-    if let Some(items) = map.get("items") {
-        junctor(&path.child("items"), items, "items", false, errors);
-    }
-    for (at, inner, branch) in branches(path, schema) {
-        junctor(&at, branch, inner, int_or_string, errors);
+/// Everything the junctors of the root restrict must be in the skeleton; upstream asks no more of those below.
+fn complete(path: &Path, skeleton: &Value, place: &Path, schema: &Value, errors: &mut ErrorList) {
+    let mut branches: Vec<(Path, &Value)> =
+        junctors(schema).map(|(name, at, branch)| (place.child(name).index(at), branch)).collect();
+    branches.extend(schema.get("not").map(|branch| (place.child("not"), branch)));
+    for (at, branch) in branches {
+        complete_nested(path, skeleton, &at, branch, errors);
     }
 }
 
-/// Every default must itself pass the schema it stands in.
-pub(super) fn check_defaults(path: &Path, schema: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    defaults(path, schema, &mut errors);
-    errors
-}
-
-fn defaults(path: &Path, schema: &Value, errors: &mut ErrorList) {
-    if let Some(default) = schema.get("default") {
-        let mut found = ErrorList::new();
-        validate_at(&Validator::compile(schema, Place::Below), default, &path.child("default"), &mut found);
-        errors.extend(found);
+fn complete_nested(path: &Path, skeleton: &Value, place: &Path, schema: &Value, errors: &mut ErrorList) {
+    complete(path, skeleton, place, schema, errors);
+    let mut step = |path: Path, bones: Option<&Value>, place: Path, says: &Value| match bones {
+        Some(bones) => complete_nested(&path, bones, &place, says, errors),
+        None => errors.push(Error::required(&path, format!("because it is defined in {place}"))),
+    };
+    if let Some(items) = below(schema, "items") {
+        step(path.child("items"), below(skeleton, "items"), place.child("items"), items);
     }
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        defaults(&path.child("properties").key(name), property, errors);
-    }
-    for name in ["items", "additionalProperties"] {
-        if let Some(below @ Value::Object(_)) = schema.get(name) {
-            defaults(&path.child(name), below, errors);
-        }
+    for (name, property) in properties(schema) {
+        let bones = skeleton.get("properties").and_then(|all| all.get(name));
+        let at = |path: &Path| path.child("properties").key(name);
+        step(at(path), bones, at(place), property);
     }
 }

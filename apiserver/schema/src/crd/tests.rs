@@ -81,7 +81,8 @@ fn messages_are_upstreams() {
         (
             json!({"size":1,"either":{}}),
             vec![
-                "spec.either: Invalid value: \"\": \"spec.either\" must validate one and only one schema (oneOf). Found none valid",
+                "<nil>: Invalid value: \"\": \"spec.either\" must validate one and only one schema (oneOf). Found none valid",
+                "spec.either.a: Required value",
             ],
         ),
     ] {
@@ -137,11 +138,222 @@ fn what_is_not_structural() {
         ),
         (
             json!({"type":"object","properties":{"a":{"type":"string","default":1}}}),
-            "schema.properties[a].default: Invalid value: \"integer\": schema.properties[a].default in body must be of type string: \"integer\"",
+            "schema.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\"",
         ),
         (json!({"type":"object","properties":{"a":{"type":"text"}}}), "Unsupported value: \"text\""),
     ] {
         let errors = structural(&Path::new("schema"), &schema, false).unwrap_err();
         assert!(errors.iter().any(|error| error.to_string().contains(expected)), "{schema}: {errors:?}");
+    }
+}
+
+/// What is wrong with a schema for `spec.f`, without the way there.
+fn defined(field: Value) -> Vec<String> {
+    let schema = json!({"type":"object","properties":{"spec":{"type":"object","properties":{"f":field}}}});
+    let errors = define(&Path::new("schema"), &schema).errors;
+    errors.iter().map(|error| error.to_string().replace("schema.properties[spec].properties[f]", "f")).collect()
+}
+
+#[test]
+fn definitions_are_judged_in_upstreams_words() {
+    let nested = "must be empty to be structural";
+    for (field, expected) in [
+        (json!({"type":"string"}), vec![]),
+        (json!({}), vec!["f.type: Required value: must not be empty for specified object fields".to_owned()]),
+        (
+            json!({"type":"null"}),
+            vec![
+                "f.type: Unsupported value: \"null\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \
+                 \"object\", \"string\""
+                    .to_owned(),
+                "f.type: Forbidden: type cannot be set to null, use nullable as an alternative".to_owned(),
+            ],
+        ),
+        (json!({"$ref":"#/x"}), vec!["f.$ref: Forbidden: $ref is not supported".to_owned()]),
+        (json!({"type":"object","additionalProperties":false}), vec![]),
+        (json!({"type":"string","maxLength":-1}), vec![]),
+        (
+            json!({"type":"array","items":{"type":"object","properties":{"a":{"type":"object"}},"required":["a"]},
+                "x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["a","b","a"]}),
+            vec![
+                "f.items.properties[a].type: Invalid value: \"object\": must be a scalar type if parent array's \
+                 x-kubernetes-list-type is map"
+                    .to_owned(),
+                "f.x-kubernetes-list-map-keys: Invalid value: [\"a\",\"b\",\"a\"]: entries must all be names of item properties"
+                    .to_owned(),
+                "f.items.properties[a].type: Invalid value: \"object\": must be a scalar type if parent array's \
+                 x-kubernetes-list-type is map"
+                    .to_owned(),
+                "f.x-kubernetes-list-map-keys: Invalid value: [\"a\",\"b\",\"a\"]: must not contain duplicate entries".to_owned(),
+            ],
+        ),
+        (
+            json!({"type":"array","items":{"type":"string","nullable":true},"x-kubernetes-list-type":"set"}),
+            vec!["f.items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is set".to_owned()],
+        ),
+        (
+            json!({"type":"object","allOf":[{"title":"t","type":"object","x-kubernetes-map-type":"atomic"}]}),
+            vec![
+                format!("f.allOf[0].title: Forbidden: {nested}"),
+                format!("f.allOf[0].type: Forbidden: {nested}"),
+                "f.allOf[0].x-kubernetes-map-type: Forbidden: must be undefined to be structural".to_owned(),
+            ],
+        ),
+        (
+            json!({"type":"object","x-kubernetes-embedded-resource":true,"additionalProperties":{"type":"string"}}),
+            vec![
+                "f.additionalProperties: Forbidden: must not be used if x-kubernetes-embedded-resource is set".to_owned(),
+                "f.properties: Required value: must not be empty if x-kubernetes-embedded-resource is true without \
+                 x-kubernetes-preserve-unknown-fields"
+                    .to_owned(),
+            ],
+        ),
+        (
+            json!({"type":"string","default":1}),
+            vec!["f.default: Invalid value: \"integer\":  in body must be of type string: \"integer\"".to_owned()],
+        ),
+        (
+            json!({"type":"array","items":{"type":"string"},"default":["a",1]}),
+            vec!["f.default.[1]: Invalid value: \"integer\": [1] in body must be of type string: \"integer\"".to_owned()],
+        ),
+        (
+            json!({"type":"object","properties":{"a":{"type":"string"}},"default":{"b":1}}),
+            vec!["f.default: Invalid value: {\"b\":1}: must not have unknown fields".to_owned()],
+        ),
+        (
+            json!({"type":"object","x-kubernetes-embedded-resource":true,"x-kubernetes-preserve-unknown-fields":true,
+                "default":{"kind":"A"}}),
+            vec!["f.default.apiVersion: Required value".to_owned()],
+        ),
+    ] {
+        assert_eq!(defined(field.clone()), expected, "{field}");
+    }
+}
+
+#[test]
+fn roots_are_resources() {
+    for (schema, expected) in [
+        (
+            json!({"type":"object","additionalProperties":{"type":"string"}}),
+            "schema.additionalProperties: Forbidden: must not be used at the root",
+        ),
+        (
+            json!({"type":"object","properties":{"metadata":{"type":"object","properties":{"labels":{"type":"object"}}}}}),
+            "schema.properties[metadata]: Forbidden: must not specify anything other than name and generateName, but metadata is \
+             implicitly specified",
+        ),
+        (
+            json!({"type":"object","properties":{"kind":{"type":"integer"}}}),
+            "schema.properties[kind].type: Invalid value: \"integer\": must be string",
+        ),
+        (
+            json!({"type":"object","properties":{"metadata":{"type":"object","default":{}}}}),
+            "schema.properties[metadata].default: Forbidden: must not be set in top-level metadata",
+        ),
+        (
+            json!({"type":"object","anyOf":[{"properties":{"x":{"minLength":1}}}]}),
+            "schema.properties[x]: Required value: because it is defined in schema.anyOf[0].properties[x]",
+        ),
+        (
+            json!({"type":"object","$schema":"x"}),
+            "schema: Invalid value: \"\": OpenAPIV3Schema 'schema' is not supported",
+        ),
+    ] {
+        let errors: Vec<String> =
+            define(&Path::new("schema"), &schema).errors.iter().map(ToString::to_string).collect();
+        assert_eq!(errors, [expected], "{schema}");
+    }
+}
+
+/// A value against a schema for it, as `f`.
+fn judged(schema: Value, value: Value) -> Vec<String> {
+    let schema = json!({"type":"object","properties":{"f":schema}});
+    let schema = structural(&Path::new("schema"), &schema, false).unwrap();
+    validate(&schema, &json!({ "f": value })).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn validators_run_one_after_the_other() {
+    let checked = |what: &str| format!("<nil>: Invalid value: \"\": Checked value must be of type {what} in f");
+    let typed =
+        |value: &str, ty: &str| format!("f: Invalid value: \"{value}\": f in body must be of type {ty}: \"{value}\"");
+    let short = "f in body should be at least 3 chars long";
+    for (schema, value, expected) in [
+        (json!({"type":"integer"}), json!(1.0), vec![]),
+        (json!({"type":"integer"}), json!(1.5), vec![typed("number", "integer"), checked("integer (default format)")]),
+        (
+            json!({"type":"integer","format":"int32"}),
+            json!(2_147_483_648_i64),
+            vec![checked("integer with format int32")],
+        ),
+        (
+            json!({"type":"integer","format":"int32"}),
+            json!(1.5),
+            vec![typed("float64", "int32"), checked("integer with format int32")],
+        ),
+        (json!({"type":"string"}), json!(1.0), vec![typed("number", "string")]),
+        (
+            json!({"type":"number","maximum":2.5}),
+            json!(3),
+            vec!["f: Invalid value: 3: f in body should be less than or equal to 2".to_owned()],
+        ),
+        (
+            json!({"type":"number","maximum":2.5}),
+            json!(2.6),
+            vec!["f: Invalid value: 2.6: f in body should be less than or equal to 2.5".to_owned()],
+        ),
+        (
+            json!({"type":"number","multipleOf":0.1}),
+            json!(1),
+            vec!["f: Invalid value: 0: factor MultipleOf declared for f must be positive: 0".to_owned()],
+        ),
+        (
+            json!({"type":"string","minLength":2,"pattern":"^a"}),
+            json!("b"),
+            vec!["f: Invalid value: \"b\": f in body should be at least 2 chars long".to_owned()],
+        ),
+        (
+            json!({"type":"string","enum":["a"]}),
+            json!(1),
+            vec![typed("integer", "string"), "f: Unsupported value: 1: supported values: \"a\"".to_owned()],
+        ),
+        (json!({"type":"integer","enum":[1]}), json!(1.0), vec![]),
+        (
+            json!({"type":"string","anyOf":[{"minLength":3},{"pattern":"^x"}]}),
+            json!("a"),
+            vec![
+                "<nil>: Invalid value: \"\": \"f\" must validate at least one schema (anyOf)".to_owned(),
+                format!("f: Invalid value: \"a\": {short}"),
+            ],
+        ),
+        (
+            json!({"type":"string","allOf":[{"minLength":3},{"pattern":"^x"}]}),
+            json!("a"),
+            vec![
+                format!("f: Invalid value: \"a\": {short}"),
+                "f: Invalid value: \"a\": f in body should match '^x'".to_owned(),
+                "<nil>: Invalid value: \"\": \"f\" must validate all the schemas (allOf). None validated".to_owned(),
+            ],
+        ),
+        (
+            json!({"type":"object","minProperties":2,"required":["b"],"properties":{"a":{"type":"string"}}}),
+            json!({"a":1}),
+            vec![
+                "f: Invalid value: 1: f in body should have at least 2 properties".to_owned(),
+                "f.a: Invalid value: \"integer\": f.a in body must be of type string: \"integer\"".to_owned(),
+                "f.b: Required value".to_owned(),
+            ],
+        ),
+        (
+            json!({"type":"array","items":{"type":"object","required":["k"],"properties":{"k":{"type":"string"}}},
+                "x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["k"]}),
+            json!(["a"]),
+            vec![
+                "f[0]: Invalid value: \"string\": f[0] in body must be of type object: \"string\"".to_owned(),
+                "f[0]: Invalid value: \"a\": must be an object for an array of list-type map".to_owned(),
+            ],
+        ),
+    ] {
+        assert_eq!(judged(schema.clone(), value.clone()), expected, "{schema} {value}");
     }
 }

@@ -1,13 +1,14 @@
-//! Value validation of custom resources, in the words of upstream's validators (`kube-openapi/pkg/validation` as
-//! `apiextensions` turns them into field errors).
+//! Value validation of custom resources, in the words of upstream's validators (`kube-openapi/pkg/validation/validate` as
+//! `apiextensions` turns them into field errors). As there, the validators of a schema run one after the other, whatever the
+//! one before found: type, junctors, string, format, number, list, enum, object.
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use regex::Regex;
-use serde_json::Value;
+use serde_json::{Number, Value};
 
-use super::{flag, format, text};
-use crate::field::{Error, ErrorList, Path};
+use super::{flag, format, regexp, text};
+use crate::field::{Error, ErrorList, Path, go_number};
 
 /// Where a schema stands: the root's and embedded resources' apiVersion, kind and metadata are checked elsewhere.
 #[derive(Clone, Copy, PartialEq)]
@@ -67,10 +68,9 @@ struct Pattern {
 pub(super) fn compile_pattern(pattern: &str) -> Result<Regex, String> {
     let limit = 1 << 20;
     let build = |text: &str| regex::RegexBuilder::new(text).size_limit(limit).build();
-    build(pattern).or_else(|error| build(&format!("(?-u:{pattern})")).map_err(|_| error)).map_err(|error| {
-        let text = error.to_string();
-        text.lines().last().unwrap_or_default().trim().to_owned()
-    })
+    build(pattern)
+        .or_else(|error| build(&format!("(?-u:{pattern})")).map_err(|_| error))
+        .map_err(|error| regexp::error(pattern, &error.to_string()))
 }
 
 impl Validator {
@@ -133,6 +133,17 @@ impl Validator {
         }
     }
 
+    /// Takes their type from int-or-strings.
+    pub(super) fn untype(&mut self) {
+        if self.types == ["integer", "string"] {
+            self.types.clear();
+        }
+        let lists = [&mut self.all_of, &mut self.any_of, &mut self.one_of].into_iter().flatten();
+        let single =
+            [&mut self.items, &mut self.additional, &mut self.not].into_iter().filter_map(Option::as_deref_mut);
+        self.properties.values_mut().chain(lists).chain(single).for_each(Self::untype);
+    }
+
     /// The validator of a property, of an item (`[]`), of any other entry (`{}`).
     #[must_use]
     pub fn below(&self, step: &str) -> Option<&Self> {
@@ -143,10 +154,15 @@ impl Validator {
         }
     }
 
-    fn passes(&self, value: &Value) -> bool {
-        let mut errors = ErrorList::new();
-        validate_at(self, value, &Path::default(), &mut errors);
-        errors.is_empty()
+    fn of_entry(&self, key: &str) -> Option<&Self> {
+        self.properties.get(key).or(self.additional.as_deref())
+    }
+
+    /// What is wrong with a value, by the names of its parts.
+    fn failures(&self, value: &Value, name: &Path) -> ErrorList {
+        let mut walk = Walk { base: &Path::default(), errors: ErrorList::new() };
+        walk.value(self, value, None, name);
+        walk.errors
     }
 }
 
@@ -154,151 +170,79 @@ fn known_type(name: &str) -> Option<&'static str> {
     ["array", "boolean", "integer", "number", "object", "string"].into_iter().find(|known| *known == name)
 }
 
-fn type_of(value: &Value) -> &'static str {
+/// The JSON type of a value and the format of the Go value it is there: what is written with a fraction, or fits no
+/// integer, is a float.
+fn type_of(value: &Value) -> (&'static str, &'static str) {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() && number.as_f64().is_some_and(|number| number.fract() != 0.0) => {
-            "number"
-        }
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        Value::Null => ("null", ""),
+        Value::Bool(_) => ("boolean", ""),
+        Value::Number(number) if number.is_i64() => ("integer", "int64"),
+        Value::Number(_) => ("number", "float64"),
+        Value::String(_) => ("string", ""),
+        Value::Array(_) => ("array", ""),
+        Value::Object(_) => ("object", ""),
     }
 }
 
-/// Go prints whole floats without a fraction.
-pub(super) fn go_number(number: f64) -> String {
-    if number.fract() == 0.0 && number.abs() < 1e21 { format!("{number:.0}") } else { number.to_string() }
+/// A float that JSON may as well call an integer.
+fn is_json_integer(number: f64) -> bool {
+    const MAX: f64 = ((1_u64 << 53) - 1) as f64;
+    number.fract() == 0.0 && number.abs() <= MAX
 }
 
-/// The name of a place in messages; the root has none.
-fn named(path: &Path) -> String {
-    if *path == Path::default() { String::new() } else { path.to_string() }
+/// Validates a value that stands at `base`: names in messages are relative to it, as in upstream's.
+pub(super) fn validate_at(schema: &Validator, value: &Value, base: &Path, errors: &mut ErrorList) {
+    let mut walk = Walk { base, errors: ErrorList::new() };
+    walk.value(schema, value, None, &Path::default());
+    errors.append(&mut walk.errors);
 }
 
-pub(super) fn validate_at(schema: &Validator, value: &Value, path: &Path, errors: &mut ErrorList) {
-    validate_changed(schema, value, None, path, errors);
+/// An object, or what of it differs from `old`: a part that is as it was may be as wrong as it was (KEP-4008). Fields and
+/// entries are found by name, items of map lists by key; other items count as new unless the whole list is unchanged.
+pub(super) fn validate_changed(schema: &Validator, value: &Value, old: Option<&Value>, errors: &mut ErrorList) {
+    let mut walk = Walk { base: &Path::default(), errors: ErrorList::new() };
+    walk.value(schema, value, old, &Path::default());
+    errors.append(&mut walk.errors);
 }
 
-/// The same of what changed: a part that is as it was in `old` may be as wrong as it was (KEP-4008). Fields and entries are
-/// found by name, items of map lists by key; other items count as new unless the whole list is unchanged.
-pub(super) fn validate_changed(
+/// Sets and maps among the lists: no item twice, unless there were such before.
+pub(super) fn validate_lists(
     schema: &Validator,
     value: &Value,
     old: Option<&Value>,
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    if old == Some(value) {
-        return;
-    }
-    if value.is_null() && schema.nullable {
-        return;
-    }
-    let name = named(path);
-    let found = type_of(value);
-    let fits = schema.types.is_empty()
-        || schema.types.iter().any(|ty| *ty == found || (*ty == "number" && found == "integer"));
-    if !fits {
-        let wanted = schema.types.join(",");
-        errors.push(Error::type_invalid(path, found, format!("{name} in body must be of type {wanted}: {found:?}")));
-        return;
-    }
-    if let Some(allowed) = &schema.allowed
-        && !allowed.contains(value)
-    {
-        let words: Vec<String> =
-            allowed.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned)).collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        errors.push(Error::not_supported(path, value.clone(), &words));
-    }
     match value {
-        Value::String(text) => string(schema, text, path, &name, errors),
-        Value::Number(number) => numeric(schema, number.as_f64().unwrap_or_default(), value, path, &name, errors),
-        Value::Array(list) => array(schema, list, old, path, &name, errors),
-        Value::Object(map) => object(schema, map, old, path, &name, errors),
+        Value::Object(map) => {
+            for (key, value) in map {
+                let old = old.and_then(|old| old.get(key));
+                if let Some(below) = schema.of_entry(key) {
+                    validate_lists(below, value, old, &path.child(key), errors);
+                }
+            }
+        }
+        Value::Array(list) => {
+            let old = old.and_then(Value::as_array).map(Vec::as_slice);
+            unique(schema, list, old, path, errors);
+            for (at, item) in list.iter().enumerate() {
+                if let Some(below) = &schema.items {
+                    let counterpart = counterpart(&schema.list, item, old);
+                    validate_lists(below, item, counterpart, &path.index(at), errors);
+                }
+            }
+        }
         _ => {}
     }
-    junctors(schema, value, path, &name, errors);
 }
 
-fn string(schema: &Validator, text: &str, path: &Path, name: &str, errors: &mut ErrorList) {
-    let length = text.chars().count() as u64;
-    if let Some(max) = schema.length.max.filter(|max| length > *max) {
-        errors.push(Error::too_long(path, usize::try_from(max).unwrap_or(usize::MAX)));
-    }
-    if let Some(min) = schema.length.min.filter(|min| length < *min) {
-        errors.push(Error::invalid(path, text, format!("{name} in body should be at least {min} chars long")));
-    }
-    if let Some(pattern) = &schema.pattern
-        && let Some(regex) = pattern.compiled.get_or_init(|| compile_pattern(&pattern.text).ok())
-        && !regex.is_match(text)
-    {
-        errors.push(Error::invalid(path, text, format!("{name} in body should match '{}'", pattern.text)));
-    }
-    if !format::matches(&schema.format, text) {
-        errors.push(Error::invalid(path, text, format!("{name} in body must be of type {}: {text:?}", schema.format)));
-    }
-}
-
-fn numeric(schema: &Validator, number: f64, value: &Value, path: &Path, name: &str, errors: &mut ErrorList) {
-    let mut wrong =
-        |words: String| errors.push(Error::invalid(path, value.clone(), format!("{name} in body should be {words}")));
-    if let Some(max) = schema.maximum {
-        match schema.exclusive.1 {
-            true if number >= max => wrong(format!("less than {}", go_number(max))),
-            false if number > max => wrong(format!("less than or equal to {}", go_number(max))),
-            _ => {}
-        }
-    }
-    if let Some(min) = schema.minimum {
-        match schema.exclusive.0 {
-            true if number <= min => wrong(format!("greater than {}", go_number(min))),
-            false if number < min => wrong(format!("greater than or equal to {}", go_number(min))),
-            _ => {}
-        }
-    }
-    if let Some(factor) = schema.multiple_of.filter(|factor| *factor > 0.0)
-        && (number / factor).fract() != 0.0
-    {
-        wrong(format!("a multiple of {}", go_number(factor)));
-    }
-    if schema.format == "int32" && !(f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number) {
-        errors.push(Error::invalid(
-            path,
-            value.clone(),
-            format!("{name} in body must be of type int32: {value:?}", value = value.to_string()),
-        ));
-    }
-}
-
-fn array(schema: &Validator, list: &[Value], old: Option<&Value>, path: &Path, name: &str, errors: &mut ErrorList) {
-    let old = old.and_then(Value::as_array).map(Vec::as_slice);
-    let count = list.len() as u64;
-    if let Some(max) = schema.items_count.max.filter(|max| count > *max) {
-        errors.push(Error::too_many(path, list.len(), usize::try_from(max).unwrap_or(usize::MAX)));
-    }
-    if let Some(min) = schema.items_count.min.filter(|min| count < *min) {
-        errors.push(Error::invalid(path, count, format!("{name} in body should have at least {min} items")));
-    }
-    if let Some(items) = &schema.items {
-        for (at, item) in list.iter().enumerate() {
-            let counterpart = match &schema.list {
-                List::Map(keys) => {
-                    old.and_then(|old| old.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key))))
-                }
-                List::Plain | List::Set => None,
-            };
-            validate_changed(items, item, counterpart, &path.index(at), errors);
-        }
-    }
+fn unique(schema: &Validator, list: &[Value], old: Option<&[Value]>, path: &Path, errors: &mut ErrorList) {
     let identity = |item: &Value| -> Option<Value> {
         match &schema.list {
             List::Plain => None,
             List::Set => Some(item.clone()),
             List::Map(keys) => {
+                let item = item.as_object()?;
                 let keys = keys.iter().filter_map(|key| Some((key.clone(), item.get(key)?.clone())));
                 Some(Value::Object(keys.collect()))
             }
@@ -306,72 +250,324 @@ fn array(schema: &Validator, list: &[Value], old: Option<&Value>, path: &Path, n
     };
     let duplicates = |list: &[Value]| -> Vec<(usize, Value)> {
         let mut seen = std::collections::HashSet::new();
+        let mut told = std::collections::HashSet::new();
         let identities = list.iter().enumerate().filter_map(|(at, item)| Some((at, identity(item)?)));
-        identities.filter(|(_, identity)| !seen.insert(identity.to_string())).collect()
+        let again = identities.filter(|(_, identity)| !seen.insert(identity.to_string()));
+        again.filter(|(_, identity)| told.insert(identity.to_string())).collect()
     };
     if old.is_some_and(|old| !duplicates(old).is_empty()) {
         return;
+    }
+    if matches!(schema.list, List::Map(_)) {
+        for (at, item) in list.iter().enumerate().filter(|(_, item)| !item.is_object()) {
+            let detail = "must be an object for an array of list-type map";
+            errors.push(Error::invalid(&path.index(at), item.clone(), detail));
+        }
     }
     for (at, identity) in duplicates(list) {
         errors.push(Error::duplicate(&path.index(at), identity));
     }
 }
 
-fn object(
-    schema: &Validator,
-    map: &serde_json::Map<String, Value>,
-    old: Option<&Value>,
-    path: &Path,
-    name: &str,
-    errors: &mut ErrorList,
-) {
-    let count = map.len() as u64;
-    if let Some(max) = schema.properties_count.max.filter(|max| count > *max) {
-        errors.push(Error::too_many(path, map.len(), usize::try_from(max).unwrap_or(usize::MAX)));
+/// What an item of a map list was.
+fn counterpart<'a>(list: &List, item: &Value, old: Option<&'a [Value]>) -> Option<&'a Value> {
+    match list {
+        List::Map(keys) => {
+            old.and_then(|old| old.iter().find(|other| keys.iter().all(|key| other.get(key) == item.get(key))))
+        }
+        List::Plain | List::Set => None,
     }
-    if let Some(min) = schema.properties_count.min.filter(|min| count < *min) {
-        errors.push(Error::invalid(path, count, format!("{name} in body should have at least {min} properties")));
+}
+
+/// The validation of one value and all below it.
+struct Walk<'a> {
+    /// Where the value stands; parts are named relative to it, and what has no name of its own stands there.
+    base: &'a Path,
+    errors: ErrorList,
+}
+
+impl Walk<'_> {
+    fn at(&self, name: &Path) -> Path {
+        match (*self.base == Path::default(), *name == Path::default()) {
+            (true, _) => name.clone(),
+            (_, true) => self.base.clone(),
+            _ => self.base.child(&name.to_string()),
+        }
     }
-    for required in schema.required.iter().filter(|required| !map.contains_key(*required)) {
-        errors.push(Error::required(&path.child(required), ""));
+
+    fn invalid(&mut self, name: &Path, value: impl Into<Value>, detail: String) {
+        let at = self.at(name);
+        self.errors.push(Error::invalid(&at, value, detail));
     }
-    for (key, value) in map {
-        let old = old.and_then(|old| old.get(key));
-        if let Some(property) = schema.properties.get(key) {
-            validate_changed(property, value, old, &path.child(key), errors);
-        } else if let Some(additional) = &schema.additional {
-            validate_changed(additional, value, old, &path.child(key), errors);
+
+    fn wrong_type(&mut self, name: &Path, wanted: &str, found: &str) {
+        let (at, name) = (self.at(name), named(name));
+        self.errors.push(Error::type_invalid(
+            &at,
+            found,
+            format!("{name} in body must be of type {wanted}: {found:?}"),
+        ));
+    }
+
+    /// Upstream's errors that are about no value in particular.
+    fn composite(&mut self, detail: String) {
+        let base = self.base.clone();
+        self.errors.push(Error::invalid(&base, "", detail));
+    }
+
+    fn value(&mut self, schema: &Validator, value: &Value, old: Option<&Value>, name: &Path) {
+        if old == Some(value) || (value.is_null() && schema.nullable) {
+            return;
+        }
+        self.of_type(schema, value, name);
+        if value.is_null() {
+            return self.allowed(schema, value, name);
+        }
+        self.junctors(schema, value, name);
+        match value {
+            Value::String(text) => self.string(schema, text, name),
+            Value::Number(number) => self.number(schema, number, name),
+            Value::Array(list) => self.array(schema, list, old, name),
+            _ => {}
+        }
+        self.allowed(schema, value, name);
+        if let Value::Object(map) = value {
+            self.object(schema, map, old, name);
+        }
+    }
+
+    fn of_type(&mut self, schema: &Validator, value: &Value, name: &Path) {
+        if schema.types.is_empty() {
+            return;
+        }
+        let (found, of_format) = type_of(value);
+        let has = |wanted: &str| schema.types.contains(&wanted);
+        let whole = value.as_f64().is_some_and(is_json_integer) && found == "number" && has("integer");
+        let fits = has(found) || whole || (found == "integer" && has("number"));
+        let known_format = format::is_known(schema.types.first().copied().unwrap_or_default(), &schema.format);
+        if known_format && !value.is_null() {
+            // A format stands for the type; texts and lists are left to the format's own check.
+            match value {
+                Value::String(_) | Value::Array(_) if !has("number") && !has("integer") => return,
+                Value::String(_) | Value::Array(_) => {}
+                _ if !fits => return self.wrong_type(name, &schema.format, of_format),
+                _ => {}
+            }
+        }
+        if !fits {
+            self.wrong_type(name, &schema.types.join(","), found);
+        }
+    }
+
+    fn allowed(&mut self, schema: &Validator, value: &Value, name: &Path) {
+        // As Go converts a float to the type of what it is compared with, it loses its fraction.
+        let as_integer = |value: &Value| match value {
+            Value::Number(number) if !number.is_i64() => number.as_f64().map(|float| Value::from(float as i64)),
+            _ => None,
+        };
+        let truncated = as_integer(value);
+        let fits = |allowed: &[Value]| {
+            allowed.contains(value) || truncated.as_ref().is_some_and(|integer| allowed.contains(integer))
+        };
+        let Some(allowed) = schema.allowed.as_ref().filter(|allowed| !fits(allowed)) else { return };
+        let words: Vec<String> =
+            allowed.iter().map(|word| word.as_str().map_or_else(|| word.to_string(), ToOwned::to_owned)).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let at = self.at(name);
+        self.errors.push(Error::not_supported(&at, value.clone(), &words));
+    }
+
+    /// Of length and pattern the first that fails is told.
+    fn string(&mut self, schema: &Validator, text: &str, name: &Path) {
+        let length = text.chars().count() as u64;
+        let shown = named(name);
+        if let Some(max) = schema.length.max.filter(|max| length > *max) {
+            let at = self.at(name);
+            self.errors.push(Error::too_long(&at, usize::try_from(max).unwrap_or(usize::MAX)));
+        } else if let Some(min) = schema.length.min.filter(|min| length < *min) {
+            self.invalid(name, text, format!("{shown} in body should be at least {min} chars long"));
+        } else if let Some(pattern) = &schema.pattern
+            && let Some(regex) = pattern.compiled.get_or_init(|| compile_pattern(&pattern.text).ok())
+            && !regex.is_match(text)
+        {
+            self.invalid(name, text, format!("{shown} in body should match '{}'", pattern.text));
+        }
+        if !format::matches(&schema.format, text) {
+            let at = self.at(name);
+            let detail = format!("{shown} in body must be of type {}: {text:?}", schema.format);
+            self.errors.push(Error::type_invalid(&at, text, detail));
+        }
+    }
+
+    fn number(&mut self, schema: &Validator, number: &Number, name: &Path) {
+        let value = Value::Number(number.clone());
+        let shown = named(name);
+        if let Some(kind) = out_of_range(schema, number) {
+            self.composite(format!("Checked value must be of type {kind} in {shown}"));
+        }
+        let float = number.as_f64().unwrap_or_default();
+        // Integers are compared as such: bounds lose their fractions.
+        let as_compared = |bound: f64| if number.is_i64() { bound.trunc() } else { bound };
+        if let Some(factor) = schema.multiple_of.map(as_compared) {
+            if factor <= 0.0 {
+                let shown_factor = factor_shown(number, factor);
+                let detail = format!("factor MultipleOf declared for {shown} must be positive: {shown_factor}");
+                self.invalid(name, factor_value(factor), detail);
+            } else if !is_multiple(number, factor) {
+                let detail = format!("{shown} in body should be a multiple of {}", factor_shown(number, factor));
+                self.invalid(name, value.clone(), detail);
+            }
+        }
+        let bounds = [
+            (schema.minimum, schema.exclusive.0, std::cmp::Ordering::Greater, "greater than"),
+            (schema.maximum, schema.exclusive.1, std::cmp::Ordering::Less, "less than"),
+        ];
+        for (bound, exclusive, wanted, words) in bounds {
+            let Some(bound) = bound.map(as_compared) else { continue };
+            let order = match number.as_i64() {
+                Some(number) => number.cmp(&(bound as i64)),
+                None => float.total_cmp(&bound),
+            };
+            if order != wanted && (exclusive || order != std::cmp::Ordering::Equal) {
+                let words = if exclusive { words.to_owned() } else { format!("{words} or equal to") };
+                let bound = factor_shown(number, bound);
+                self.invalid(name, value.clone(), format!("{shown} in body should be {words} {bound}"));
+            }
+        }
+    }
+
+    fn array(&mut self, schema: &Validator, list: &[Value], old: Option<&Value>, name: &Path) {
+        let old = old.and_then(Value::as_array).map(Vec::as_slice);
+        if let Some(items) = &schema.items {
+            for (at, item) in list.iter().enumerate() {
+                self.value(items, item, counterpart(&schema.list, item, old), &name.index(at));
+            }
+        }
+        let count = list.len() as u64;
+        if let Some(min) = schema.items_count.min.filter(|min| count < *min) {
+            let detail = format!("{} in body should have at least {min} items", named(name));
+            self.invalid(name, count, detail);
+        }
+        if let Some(max) = schema.items_count.max.filter(|max| count > *max) {
+            let at = self.at(name);
+            self.errors.push(Error::too_many(&at, list.len(), usize::try_from(max).unwrap_or(usize::MAX)));
+        }
+    }
+
+    fn object(&mut self, schema: &Validator, map: &serde_json::Map<String, Value>, old: Option<&Value>, name: &Path) {
+        let count = map.len() as u64;
+        if let Some(min) = schema.properties_count.min.filter(|min| count < *min) {
+            let detail = format!("{} in body should have at least {min} properties", named(name));
+            self.invalid(name, count, detail);
+        }
+        if let Some(max) = schema.properties_count.max.filter(|max| count > *max) {
+            let at = self.at(name);
+            self.errors.push(Error::too_many(&at, map.len(), usize::try_from(max).unwrap_or(usize::MAX)));
+        }
+        for (key, value) in map {
+            if let Some(below) = schema.of_entry(key) {
+                self.value(below, value, old.and_then(|old| old.get(key)), &name.child(key));
+            }
+        }
+        for required in schema.required.iter().filter(|required| !map.contains_key(*required)) {
+            let at = self.at(&name.child(required));
+            self.errors.push(Error::required(&at, ""));
+        }
+    }
+
+    /// Besides that none fitted, the first branch that did not is told.
+    fn junctors(&mut self, schema: &Validator, value: &Value, name: &Path) {
+        let shown = format!("{:?}", named(name));
+        let branches =
+            |list: &[Validator]| -> Vec<ErrorList> { list.iter().map(|branch| branch.failures(value, name)).collect() };
+        if !schema.any_of.is_empty() {
+            let failures = branches(&schema.any_of);
+            if failures.iter().all(|errors| !errors.is_empty()) {
+                self.composite(format!("{shown} must validate at least one schema (anyOf)"));
+                self.adopt(failures.into_iter().next());
+            }
+        }
+        if !schema.one_of.is_empty() {
+            let failures = branches(&schema.one_of);
+            match failures.iter().filter(|errors| errors.is_empty()).count() {
+                1 => {}
+                0 => {
+                    self.composite(format!("{shown} must validate one and only one schema (oneOf). Found none valid"));
+                    self.adopt(failures.into_iter().next());
+                }
+                count => self.composite(format!(
+                    "{shown} must validate one and only one schema (oneOf). Found {count} valid alternatives"
+                )),
+            }
+        }
+        if !schema.all_of.is_empty() {
+            let failures = branches(&schema.all_of);
+            let valid = failures.iter().filter(|errors| errors.is_empty()).count();
+            let fits = valid == failures.len();
+            self.adopt(Some(failures.into_iter().flatten().collect()));
+            if !fits {
+                let none = if valid == 0 { ". None validated" } else { "" };
+                self.composite(format!("{shown} must validate all the schemas (allOf){none}"));
+            }
+        }
+        if schema.not.as_ref().is_some_and(|branch| branch.failures(value, name).is_empty()) {
+            self.composite(format!("{shown} must not validate the schema (not)"));
+        }
+    }
+
+    /// Errors of a branch, whose paths are relative.
+    fn adopt(&mut self, errors: Option<ErrorList>) {
+        for mut error in errors.into_iter().flatten() {
+            error.field = self.at(&error.field);
+            self.errors.push(error);
         }
     }
 }
 
-fn junctors(schema: &Validator, value: &Value, path: &Path, name: &str, errors: &mut ErrorList) {
-    let mut wrong = |words: &str| {
-        errors.push(Error::invalid(path, shown(value), format!("{name:?} must {words}")));
+/// The name of a place in messages; where validation began has none.
+fn named(path: &Path) -> String {
+    if *path == Path::default() { String::new() } else { path.to_string() }
+}
+
+/// What a number is compared with is written as a number of its kind.
+fn factor_shown(number: &Number, compared: f64) -> String {
+    if number.is_i64() { (compared as i64).to_string() } else { go_number(compared) }
+}
+
+fn factor_value(factor: f64) -> Value {
+    if factor.fract() == 0.0 { Value::from(factor as i64) } else { Value::from(factor) }
+}
+
+/// The numeric type a number does not fit.
+fn out_of_range(schema: &Validator, number: &Number) -> Option<String> {
+    let (kind, fits) = if schema.types == ["integer"] {
+        let integer = number
+            .as_i64()
+            .or_else(|| number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.2e18).map(|f| f as i64));
+        let fits = integer.is_some_and(|integer| schema.format != "int32" || i32::try_from(integer).is_ok());
+        ("integer", fits)
+    } else {
+        let float = number.as_f64().unwrap_or_default();
+        ("number", schema.format != "float" || float.abs() <= f64::from(f32::MAX))
     };
-    if !schema.any_of.is_empty() && !schema.any_of.iter().any(|branch| branch.passes(value)) {
-        wrong("validate at least one schema (anyOf)");
+    if fits {
+        return None;
     }
-    if !schema.one_of.is_empty() {
-        match schema.one_of.iter().filter(|branch| branch.passes(value)).count() {
-            1 => {}
-            0 => wrong("validate one and only one schema (oneOf). Found none valid"),
-            count => wrong(&format!("validate one and only one schema (oneOf). Found {count} valid alternatives")),
-        }
-    }
-    if schema.not.as_ref().is_some_and(|branch| branch.passes(value)) {
-        wrong("not validate the schema (not)");
-    }
-    let before = errors.len();
-    for branch in &schema.all_of {
-        validate_at(branch, value, path, errors);
-    }
-    if errors.len() > before {
-        errors.push(Error::invalid(path, shown(value), format!("{name:?} must validate all the schemas (allOf)")));
-    }
+    let format = match schema.format.as_str() {
+        "" => "(default format)".to_owned(),
+        format => format!("with format {format}"),
+    };
+    Some(format!("{kind} {format}"))
 }
 
-/// Upstream shows composite values of junctor errors as an empty string.
-fn shown(value: &Value) -> Value {
-    if value.is_object() || value.is_array() { "".into() } else { value.clone() }
+fn is_multiple(number: &Number, factor: f64) -> bool {
+    match number.as_i64() {
+        Some(integer) => integer % (factor as i64) == 0,
+        None => {
+            let float = number.as_f64().unwrap_or_default();
+            let ratio = if factor < 1.0 { 1.0 / factor * float } else { float / factor };
+            // As near to an integer as floats can tell.
+            is_json_integer(ratio) || (ratio.abs() < 9e15 && (ratio - ratio.round()).abs() / (2.0 * ratio.abs()) < 1e-9)
+        }
+    }
 }

@@ -14,8 +14,10 @@ pub const DEFINITION: Strategy = Strategy {
     prepare_update: Some(|new, old| {
         drop_preserve(new);
         new.take_from("status", old);
+        store(new);
     }),
     validate: Some(validate::definition::definition),
+    warnings: Some(warnings),
     validate_update: Some(validate::definition::definition_update),
     ..SPEC_AND_STATUS
 };
@@ -35,22 +37,48 @@ fn default(definition: &mut Value) {
         definition.default_to("spec.names.singular", kind.to_lowercase());
         definition.default_to("spec.names.listKind", format!("{kind}List"));
     }
-    definition.default_to("spec.conversion", json!({}));
-    definition.default_to("spec.conversion.strategy", "None");
+    definition.default_to("spec.conversion", json!({"strategy": "None"}));
     webhook::default_port(definition, "spec.conversion.webhook.clientConfig.service");
+}
+
+/// Formats that are kept but never checked.
+fn warnings(definition: &Value) -> Vec<String> {
+    let mut formats = std::collections::BTreeSet::new();
+    for version in definition.list("spec.versions") {
+        unrecognized(version.at("schema.openAPIV3Schema"), &mut formats);
+    }
+    formats.into_iter().map(|format| format!("unrecognized format {format:?}")).collect()
+}
+
+fn unrecognized<'a>(schema: &'a Value, formats: &mut std::collections::BTreeSet<&'a str>) {
+    let (ty, format) = (schema.text("type"), schema.text("format"));
+    if !format.is_empty() && !schema::crd::format::is_known(ty, format) {
+        formats.insert(format);
+    }
+    let properties = schema.entries("properties").values();
+    let single = ["items", "additionalProperties", "not"].map(|name| schema.at(name));
+    let several = ["allOf", "anyOf", "oneOf"].into_iter().flat_map(|name| schema.list(name));
+    for below in properties.chain(single).chain(several).filter(|below| below.is_object()) {
+        unrecognized(below, formats);
+    }
 }
 
 fn prepare_create(definition: &mut Value) {
     drop_preserve(definition);
-    // The storage version is used from the moment the definition exists.
-    let stored: Vec<Value> = definition
-        .list("spec.versions")
-        .iter()
-        .filter(|version| version.yes("storage"))
-        .map(|version| version.at("name").clone())
-        .collect();
     let names = json!({"plural": "", "kind": ""});
-    definition.put("status", json!({"conditions": [], "acceptedNames": names, "storedVersions": stored}));
+    definition.put("status", json!({"conditions": [], "acceptedNames": names, "storedVersions": []}));
+    store(definition);
+}
+
+/// The storage version is used from the moment the definition says so.
+fn store(definition: &mut Value) {
+    let storage = definition.list("spec.versions").iter().find(|version| version.yes("storage"));
+    let Some(name) = storage.map(|version| version.text("name").to_owned()) else { return };
+    let mut stored = definition.list("status.storedVersions").to_vec();
+    if !stored.iter().any(|version| *version == name) {
+        stored.push(name.into());
+        definition.put("status.storedVersions", stored);
+    }
 }
 
 /// `preserveUnknownFields: false` is what v1 means by saying nothing.

@@ -12,6 +12,7 @@ pub mod definition;
 pub mod event;
 pub mod flow;
 pub mod ingress;
+pub mod internal_schema;
 pub mod job_policy;
 pub mod meta;
 pub mod network;

@@ -6,7 +6,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{label_selector, one_of, port_number, required};
+use super::{label_selector, one_of, required};
 
 #[must_use]
 pub fn configuration(object: &Value) -> ErrorList {
@@ -194,7 +194,10 @@ pub fn client_config(errors: &mut ErrorList, path: &Path, config: &Value) {
             for field in ["name", "namespace"] {
                 required(errors, config.at("service"), field, &path);
             }
-            port_number(errors, &path.child("port"), config.int("service.port"));
+            let port = config.int("service.port");
+            if let [wrong, ..] = names::port_number(port).as_slice() {
+                errors.push(Error::invalid(&path.child("port"), port, format!("port is not valid: {wrong}")));
+            }
             service_path(errors, &path.child("path"), config.text("service.path"));
         }
     }
@@ -235,7 +238,8 @@ fn service_path(errors: &mut ErrorList, path: &Path, text: &str) {
     if !text.starts_with('/') {
         errors.push(Error::invalid(path, text, "must start with a '/'"));
     }
-    let steps = text.strip_prefix('/').unwrap_or(text);
+    // What stands first is taken for the slash.
+    let steps = text.char_indices().nth(1).map_or("", |(at, _)| &text[at..]);
     for (i, step) in steps.strip_suffix('/').unwrap_or(steps).split('/').enumerate() {
         if step.is_empty() {
             errors.push(Error::invalid(path, text, format!("segment[{i}] may not be empty")));
@@ -296,6 +300,7 @@ mod tests {
         assert_eq!(
             wrong(&|hook| hook["clientConfig"]["service"]["path"] = json!("a//b")),
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/'; \
+             webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[0] may not be empty; \
              webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty"
         );
         assert_eq!(
