@@ -120,11 +120,14 @@ pub fn env(options: Options) -> Env {
     env
 }
 
+/// How the error of an expression begins that is well formed but comes to nothing.
+pub const INSTANTIATION: &str = "program instantiation failed: ";
+
 /// Compiles an expression that must be of one of some types. The error is upstream's text.
 pub fn compile(env: &Env, text: &str, returns: &[Type]) -> Result<Program, String> {
     let program = env.compile(text).map_err(|error| match error {
         CompileError::Issues { shown, .. } => format!("compilation failed: {shown}"),
-        CompileError::Instantiation(why) => format!("program instantiation failed: {why}"),
+        CompileError::Instantiation(why) => format!("{INSTANTIATION}{why}"),
     })?;
     if returns.contains(program.output()) {
         return Ok(program);

@@ -37,6 +37,8 @@ struct Checker<'e> {
     /// Variables of comprehensions, innermost last.
     scopes: Vec<(Arc<str>, Type)>,
     issues: Vec<Issue>,
+    /// Within what `format` is called with, literals may be of several types.
+    mixed: usize,
 }
 
 pub(crate) fn check(mut ast: Ast, source: &Source, env: &Env) -> Result<(Checked, Ast), Vec<Issue>> {
@@ -51,6 +53,7 @@ pub(crate) fn check(mut ast: Ast, source: &Source, env: &Env) -> Result<(Checked
         bindings: Bindings::default(),
         scopes: Vec::new(),
         issues: Vec::new(),
+        mixed: 0,
     };
     checker.expr(&mut root);
     if !checker.issues.is_empty() {
@@ -193,9 +196,12 @@ impl Checker<'_> {
             let ty = self.field(id, operand, &field, true);
             return self.bindings.substitute(&ty, false);
         }
+        let mixed = usize::from(&**function == "format");
+        self.mixed += mixed;
         for arg in args.iter_mut() {
             self.expr(arg);
         }
+        self.mixed -= mixed;
         let Some(receiver) = target else {
             let name = function.strip_prefix('.').unwrap_or(function).to_owned();
             return match self.env.function(&name) {
@@ -304,6 +310,9 @@ impl Checker<'_> {
         let Some(before) = before else { return now };
         if self.bindings.assignable(&before, &now) {
             return most_general(&before, &now);
+        }
+        if self.mixed > 0 {
+            return Type::Dyn;
         }
         let (shown_before, shown_now) = (self.bindings.substitute(&before, true), self.bindings.substitute(&now, true));
         self.mismatch(id, &shown_before, &shown_now);

@@ -249,10 +249,9 @@ impl<'v, 'a> Evaluator<'v, 'a> {
             let Some(name) = key.key().filter(|_| !matches!(key, Value::Double(_))) else {
                 return failed(format!("unsupported key type: {}", key.type_of().runtime_name()));
             };
-            if let Some(value) = Self::present(value, *optional, &key)?
-                && map.insert(name, value).is_some()
-            {
-                return failed(format!("insert failed: key {key} already exists"));
+            // Of entries with the same key the last one counts.
+            if let Some(value) = Self::present(value, *optional, &key)? {
+                map.insert(name, value);
             }
         }
         self.spend(30)?;

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use crate::{
     library::Extension,
     operators::MAX_MADE,
+    types::Type,
     value::{EvalError, List, Value, failed},
 };
 
-/// Go's `strconv.FormatFloat(v, 'g', -1, 64)` as `%v` shows it.
+/// Go's `strconv.FormatFloat(v, 'g', -1, 64)`.
 pub(crate) fn go_float(value: f64) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
@@ -19,7 +20,7 @@ pub(crate) fn go_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    if (-4..21).contains(&exponent) {
+    if (-4..6).contains(&exponent) {
         return format!("{value}");
     }
     let sign = if exponent < 0 { '-' } else { '+' };
@@ -88,6 +89,60 @@ pub(crate) fn format(text: &str, args: &List<'_>) -> Result<String, EvalError> {
     Ok(out)
 }
 
+/// The clauses of a format string in their order, up to the first that cannot be read.
+pub(crate) fn clauses(text: &str) -> Vec<Result<char, String>> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        if rest.is_empty() {
+            out.push(Err("unexpected end of string".to_owned()));
+            break;
+        }
+        match clause(rest) {
+            Ok((clause, _, after)) => {
+                out.push(Ok(clause));
+                rest = after;
+            }
+            Err(why) => {
+                out.push(Err(format!("could not parse formatting clause: {why}")));
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// Why no value of a type can stand for a clause.
+pub(crate) fn unfit(clause: char, ty: &Type) -> Option<String> {
+    let fits: &[Type] = match clause {
+        'd' => &[Type::Int, Type::Uint],
+        'f' | 'e' => &[Type::Double, Type::String],
+        'b' => &[Type::Int, Type::Uint, Type::Bool],
+        'o' => &[Type::Int, Type::Uint],
+        'x' | 'X' => &[Type::Int, Type::Uint, Type::String, Type::Bytes],
+        _ => return None,
+    };
+    let known = [Type::Int, Type::Uint, Type::Double, Type::String, Type::Bytes, Type::Bool];
+    (known.contains(ty) && !fits.contains(ty)).then(|| wrong_type(clause, ty.runtime_name()))
+}
+
+fn wrong_type(clause: char, given: &str) -> String {
+    let what = match clause {
+        'd' => "decimal clause can only be used on integers",
+        'f' => "fixed-point clause can only be used on doubles",
+        'e' => "scientific clause can only be used on doubles",
+        'b' => "only integers and bools can be formatted as binary",
+        'o' => "octal clause can only be used on integers",
+        _ => "only integers, byte buffers, and strings can be formatted as hex",
+    };
+    format!("{what}, was given {given}")
+}
+
 fn clause(text: &str) -> Result<(char, Option<usize>, &str), String> {
     let (precision, rest) = match text.strip_prefix('.') {
         None => (None, text),
@@ -119,7 +174,7 @@ fn apply(clause: char, precision: Option<usize>, value: &Value<'_>) -> Result<St
         's' => string(value),
         'd' => match value {
             Value::Int(_) | Value::Uint(_) => Ok(value.to_string()),
-            _ => Err(format!("decimal clause can only be used on integers, was given {}", given())),
+            _ => Err(wrong_type(clause, &given())),
         },
         'f' | 'e' => {
             let number = match value {
@@ -127,10 +182,7 @@ fn apply(clause: char, precision: Option<usize>, value: &Value<'_>) -> Result<St
                 Value::String(text) if matches!(&**text, "NaN" | "Infinity" | "-Infinity") => {
                     text.parse().unwrap_or(f64::NAN)
                 }
-                _ => {
-                    let name = if clause == 'f' { "fixed-point" } else { "scientific" };
-                    return Err(format!("{name} clause can only be used on doubles, was given {}", given()));
-                }
+                _ => return Err(wrong_type(clause, &given())),
             };
             if number.is_nan() {
                 return Ok("NaN".to_owned());
@@ -146,13 +198,13 @@ fn apply(clause: char, precision: Option<usize>, value: &Value<'_>) -> Result<St
             Value::Int(value) => Ok(format!("{value:b}")),
             Value::Uint(value) => Ok(format!("{value:b}")),
             Value::Bool(value) => Ok(u8::from(*value).to_string()),
-            _ => Err(format!("only integers and bools can be formatted as binary, was given {}", given())),
+            _ => Err(wrong_type(clause, &given())),
         },
         'o' => match value {
             Value::Int(value) if *value < 0 => Ok(format!("-{:o}", value.unsigned_abs())),
             Value::Int(value) => Ok(format!("{value:o}")),
             Value::Uint(value) => Ok(format!("{value:o}")),
-            _ => Err(format!("octal clause can only be used on integers, was given {}", given())),
+            _ => Err(wrong_type(clause, &given())),
         },
         _ => {
             let hex = match value {
@@ -161,12 +213,7 @@ fn apply(clause: char, precision: Option<usize>, value: &Value<'_>) -> Result<St
                 Value::Uint(value) => format!("{value:x}"),
                 Value::String(text) => bytes_hex(text.as_bytes()),
                 Value::Bytes(bytes) => bytes_hex(bytes),
-                _ => {
-                    return Err(format!(
-                        "only integers, byte buffers, and strings can be formatted as hex, was given {}",
-                        given()
-                    ));
-                }
+                _ => return Err(wrong_type(clause, &given())),
             };
             Ok(if clause == 'X' { hex.to_uppercase() } else { hex })
         }

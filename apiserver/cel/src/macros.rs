@@ -31,7 +31,8 @@ pub(crate) fn expand(
         _ => None,
     };
     match (function, args.len()) {
-        (name, 2) if quantifier(name).is_some() => {
+        // Only the macro of two variables has the name in camel case.
+        (name, 2) if name != "existsOne" && quantifier(name).is_some() => {
             let iter = [simple(&args[0], "argument must be a simple name")?];
             overwrites(&args[0], &iter[0])?;
             let predicate = args.remove(1);

@@ -72,7 +72,10 @@ fn holds() {
         "x.l.all(i, i > 0)",
         "x.l.exists(i, i == 2)",
         "x.l.exists_one(i, i == 2)",
-        "x.l.existsOne(i, i > 2)",
+        "x.l.existsOne(i, v, v > 2)",
+        "{'a': 1, 'a': 2} == {'a': 2}",
+        "'%s'.format([1.0e10]) == '1e+10'",
+        "string(duration('290000h')) == '1044000000s'",
         "x.l.map(i, i * 2) == [2, 4, 6]",
         "x.l.filter(i, i > 1) == [2, 3]",
         "x.l.map(i, i > 1, i * 10) == [20, 30]",
@@ -243,7 +246,13 @@ fn fails_at_run_time() {
             "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
         ),
         ("x.s.charAt(5)", "index out of range: 5"),
-        ("int(x.s)", "strconv.ParseInt: parsing \"a\": invalid syntax"),
+        ("int(x.s)", "type conversion error from 'string' to 'int'"),
+        ("cidr('10.0.0.0/8').containsIP(x.s)", "no such overload"),
+        (
+            "ip('01.2.3.4')",
+            "IP Address \"01.2.3.4\" parse error during conversion from string: ParseAddr(\"01.2.3.4\"): IPv4 field has octet \
+             with leading zero",
+        ),
         ("x.l.map(i, x.nope)", "no such key: nope"),
         ("lists.range(1000000).map(i, i).size()", "operation cancelled: actual cost limit exceeded"),
     ] {
@@ -302,6 +311,24 @@ fn compile_errors() {
         ("1 1", "ERROR: <input>:1:3: Syntax error: extraneous input '1' expecting <EOF>\n | 1 1\n | ..^".to_owned()),
         ("(1", "ERROR: <input>:1:3: Syntax error: missing ')' at '<EOF>'\n | (1\n | ..^".to_owned()),
         ("a@b", "ERROR: <input>:1:2: Syntax error: token recognition error at: '@'\n | a@b\n | .^\nERROR: <input>:1:3: Syntax error: extraneous input 'b' expecting <EOF>\n | a@b\n | ..^".to_owned()),
+        (
+            "self.name.existsOne(i, true)",
+            "ERROR: <input>:1:20: undeclared reference to 'existsOne' (in container '')\n | self.name.existsOne(i, true)\n | ...................^\nERROR: <input>:1:21: undeclared reference to 'i' (in container '')\n | self.name.existsOne(i, true)\n | ....................^".to_owned(),
+        ),
+        // Format strings are held against their arguments.
+        ("'%s %d'.format(['a', 1])", "compiles to string".to_owned()),
+        ("'%s'.format([[1, 'a', {'b': 1, 'c': true}]])", "compiles to string".to_owned()),
+        (
+            "'%d'.format(['a'])",
+            "ERROR: <input>:1:14: error during formatting: decimal clause can only be used on integers, was given string\n | '%d'.format(['a'])\n | .............^".to_owned(),
+        ),
+        ("'%z'.format([1])", "ERROR: <input>:1:12: could not parse formatting clause: unrecognized formatting clause \"z\"\n | '%z'.format([1])\n | ...........^".to_owned()),
+        ("'%'.format([1])", "ERROR: <input>:1:11: unexpected end of string\n | '%'.format([1])\n | ..........^".to_owned()),
+        ("'%s %s'.format(['a'])", "ERROR: <input>:1:15: index 1 out of range\n | '%s %s'.format(['a'])\n | ..............^".to_owned()),
+        (
+            "'%s'.format(['a', 'b'])",
+            "ERROR: <input>:1:12: too many arguments supplied to string.format (expected 1, got 2)\n | '%s'.format(['a', 'b'])\n | ...........^".to_owned(),
+        ),
         ("'a'.matches('[')", "ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('[')\n | ............^".to_owned()),
         ("duration('x') < duration('1s')", "ERROR: <input>:1:10: invalid duration argument\n | duration('x') < duration('1s')\n | .........^".to_owned()),
         ("9223372036854775808", "ERROR: <input>:1:1: invalid int literal\n | 9223372036854775808\n | ^".to_owned()),
@@ -309,7 +336,7 @@ fn compile_errors() {
     ] {
         assert_eq!(issues(text, &env), shown, "{text}");
     }
-    assert_eq!(issues("int('abc') == 1", &env), "strconv.ParseInt: parsing \"abc\": invalid syntax");
+    assert_eq!(issues("int('abc') == 1", &env), "type conversion error from 'string' to 'int'");
     assert!(matches!(env.compile("int('abc')"), Err(CompileError::Instantiation(_))));
     let nested = format!("{}1{}", "(".repeat(300), ")".repeat(300));
     assert_eq!(issues(&nested, &env), "ERROR: <input>:-1:0: expression recursion limit exceeded: 250");

@@ -24,7 +24,8 @@ pub(crate) fn rfc3339(at: Timestamp) -> String {
 
 /// `1.5s`, as cel-go's `duration` to string.
 pub(crate) fn seconds(nanos: i64) -> String {
-    format!("{}s", crate::format::go_float(nanos as f64 / 1e9))
+    // Go's `strconv.FormatFloat(v, 'f', -1, 64)`: never with an exponent.
+    format!("{}s", nanos as f64 / 1e9)
 }
 
 pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {

@@ -1,7 +1,7 @@
 //! Checks of literals after type checking (cel-go `cel/validator.go`): durations, timestamps and patterns that cannot be read.
 
 use crate::{
-    ast::{Ast, Expr, Kind, Literal},
+    ast::{Ast, Expr, Id, Kind, Literal},
     checker::Checked,
     library,
     source::{Issue, Source},
@@ -11,7 +11,12 @@ use crate::{
 pub(crate) fn validate(checked: &Checked, ast: &Ast, source: &Source) -> Vec<Issue> {
     let mut issues = Vec::new();
     walk(&checked.root, &mut |expr| {
-        let Kind::Call { function, args, .. } = &expr.kind else { return };
+        let Kind::Call { function, target, args } = &expr.kind else { return };
+        if let ("format", Some(target), [list]) = (&**function, target, &args[..]) {
+            let wrong = format_call(checked, expr.id, target, list);
+            issues.extend(wrong.map(|(id, why)| source.issue(ast.place(id), why)));
+            return;
+        }
         let literal = |at: usize| match args.get(at).map(|arg| &arg.kind) {
             Some(Kind::Literal(Literal::String(text))) => Some((&**text, args[at].id)),
             _ => None,
@@ -31,6 +36,29 @@ pub(crate) fn validate(checked: &Checked, ast: &Ast, source: &Source) -> Vec<Iss
         }
     });
     issues
+}
+
+/// A literal format string against a literal list of arguments: their number, and their types as far as they are known.
+fn format_call(checked: &Checked, call: Id, target: &Expr, list: &Expr) -> Option<(Id, String)> {
+    let Kind::Literal(Literal::String(text)) = &target.kind else { return None };
+    let Kind::List(args) = &list.kind else { return None };
+    let mut given = 0;
+    for clause in crate::format::clauses(text) {
+        let Some(arg) = args.get(given) else { return Some((call, format!("index {given} out of range"))) };
+        let clause = match clause {
+            Ok(clause) => clause,
+            Err(why) => return Some((call, why)),
+        };
+        let ty = checked.types.get(arg.value.id as usize)?;
+        if let Some(why) = crate::format::unfit(clause, ty) {
+            return Some((arg.value.id, format!("error during formatting: {why}")));
+        }
+        given += 1;
+    }
+    (given < args.len()).then(|| {
+        let why = format!("too many arguments supplied to string.format (expected {given}, got {})", args.len());
+        (call, why)
+    })
 }
 
 /// Visits a node and all below it.

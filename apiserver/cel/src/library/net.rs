@@ -96,8 +96,14 @@ fn parse_ip(raw: &str) -> Result<IpAddr, String> {
     {
         return Err(format!("IP address {raw:?} with zone value is not allowed"));
     }
+    let leading_zero = || {
+        let parts: Vec<&str> = raw.split('.').collect();
+        let numbers = parts.iter().all(|part| !part.is_empty() && part.bytes().all(|c| c.is_ascii_digit()));
+        parts.len() == 4 && numbers && parts.iter().any(|part| part.len() > 1 && part.starts_with('0'))
+    };
     let parsed = raw.parse().map_err(|_| {
-        format!("IP Address {raw:?} parse error during conversion from string: ParseAddr({raw:?}): unable to parse IP")
+        let why = if leading_zero() { "IPv4 field has octet with leading zero" } else { "unable to parse IP" };
+        format!("IP Address {raw:?} parse error during conversion from string: ParseAddr({raw:?}): {why}")
     })?;
     if mapped(&parsed) {
         return Err(format!("IPv4-mapped IPv6 address {raw:?} is not allowed"));
@@ -201,7 +207,9 @@ fn is_cidr<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
 }
 
 fn contains_ip<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    Ok(Value::Bool(network(&args[0])?.contains(address(&args[1])?)))
+    let network = network(&args[0])?;
+    // A text that is no address is told as if there were no such function.
+    address(&args[1]).map_or_else(|_| no_overload(), |address| Ok(Value::Bool(network.contains(address))))
 }
 
 fn contains_cidr<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {

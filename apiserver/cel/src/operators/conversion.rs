@@ -41,7 +41,7 @@ pub(super) fn to_double<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<
         Value::Uint(value) => Ok(Value::Double(*value as f64)),
         Value::String(text) => match text.parse::<f64>() {
             Ok(value) => Ok(Value::Double(value)),
-            Err(_) => failed(format!("strconv.ParseFloat: parsing {:?}: invalid syntax", &**text)),
+            Err(_) => no_conversion(&args[0], &Type::Double),
         },
         other => no_conversion(other, &Type::Double),
     }
@@ -68,16 +68,10 @@ pub(super) fn to_int<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a>
         Value::Timestamp(at) => Ok(Value::Int(at.as_second())),
         Value::String(text) => match text.parse() {
             Ok(value) => Ok(Value::Int(value)),
-            Err(error) => failed(parse_int_error("ParseInt", text, &error)),
+            Err(_) => no_conversion(&args[0], &Type::Int),
         },
         other => no_conversion(other, &Type::Int),
     }
-}
-
-fn parse_int_error(function: &str, text: &str, error: &std::num::ParseIntError) -> String {
-    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
-    let what = if matches!(error.kind(), PosOverflow | NegOverflow) { "value out of range" } else { "invalid syntax" };
-    format!("strconv.{function}: parsing {text:?}: {what}")
 }
 
 pub(super) fn to_string<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
@@ -130,7 +124,7 @@ pub(super) fn to_uint<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a
         }
         Value::String(text) => match text.parse() {
             Ok(value) => Ok(Value::Uint(value)),
-            Err(error) => failed(parse_int_error("ParseUint", text, &error)),
+            Err(_) => no_conversion(&args[0], &Type::Uint),
         },
         other => no_conversion(other, &Type::Uint),
     }

@@ -113,9 +113,6 @@ pub(super) fn variables(mut env: Env, list: &Value) -> (Env, Vec<Expression>) {
             .variable(&format!("variables.{name}"), ty)
             .variable("variables", Type::object("kubernetes.variables", fields.clone()));
     }
-    if compiled.is_empty() {
-        env = env.variable("variables", Type::object("kubernetes.variables", []));
-    }
     (env, compiled)
 }
 

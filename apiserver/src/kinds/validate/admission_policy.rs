@@ -93,7 +93,10 @@ fn expressions(errors: &mut ErrorList, definition: &Definition) {
     for (place, text, error) in definition.errors() {
         // What is missing has been said.
         if !text.trim().is_empty() {
-            errors.push(Error::invalid(&spec().child(&place), text, error));
+            let at = spec().child(&place);
+            // Such an error is told without the expression.
+            let internal = error.starts_with(cel::admission::INSTANTIATION);
+            errors.push(if internal { Error::internal(&at, error) } else { Error::invalid(&at, text, error) });
         }
     }
 }
