@@ -50,8 +50,8 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
-        let server = Server::start_with("security", None, |_| vec!["--enable-bootstrap-token-auth=true".to_owned()]);
+    fn new(name: &str) -> Self {
+        let server = Server::start_with(name, None, |_| vec!["--enable-bootstrap-token-auth=true".to_owned()]);
         let read = |name: &str| std::fs::read_to_string(server.dir.join("pki").join(name)).unwrap();
         let (ca, ca_key) = (read("ca.crt"), read("ca.key"));
         let raw = |own: Option<(String, String)>| {
@@ -162,7 +162,7 @@ const OUT: &[u16] = &[400, 403, 404, 405];
 
 #[test]
 fn the_table() {
-    let w = World::new();
+    let w = World::new("security");
     let secret = "/api/v1/namespaces/default/secrets/s";
     let pods = "/api/v1/namespaces/default/pods";
     let mut wrong = Vec::new();
@@ -391,6 +391,72 @@ impl Write for Kept {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// What a request of the admin as `user` comes to, once the policy made before is known.
+fn told(w: &World, user: &str, path: &str, body: &Value, expected: (u16, &str)) {
+    let headers = [format!("Impersonate-User: {user}")];
+    let headers: Vec<&str> = if user.is_empty() { Vec::new() } else { headers.iter().map(String::as_str).collect() };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    loop {
+        let reply = w.admin.send("POST", path, &headers, &body.to_string());
+        if reply.code == expected.0 && reply.text.contains(expected.1) {
+            return;
+        }
+        assert!(std::time::Instant::now() < deadline, "{path} {body}: {}", reply.text);
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn grants_and_questions_are_refused_in_upstreams_words() {
+    let w = World::new("grants");
+    let rbac = "/apis/rbac.authorization.k8s.io/v1";
+    let roles = format!("{rbac}/clusterroles?dryRun=All");
+    let bindings = format!("{rbac}/namespaces/default/rolebindings?dryRun=All");
+    for (kind, object) in [
+        (
+            "clusterroles",
+            json!({"metadata": {"name": "editor"}, "rules": [{"apiGroups": ["rbac.authorization.k8s.io"],
+                "resources": ["*"], "verbs": ["create"]}]}),
+        ),
+        (
+            "clusterrolebindings",
+            json!({"metadata": {"name": "editor"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "editor"},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "carol"}]}),
+        ),
+    ] {
+        assert_eq!(w.admin.send("POST", &format!("{rbac}/{kind}"), &[], &object.to_string()).code, 201);
+    }
+    let aggregate =
+        json!({"metadata": {"name": "a"}, "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"a": "b"}}]}});
+    told(&w, "carol", &roles, &aggregate, (403, "must have cluster-admin privileges to use the aggregationRule"));
+    told(&w, "", &roles, &aggregate, (201, ""));
+    let binding = json!({"metadata": {"name": "b"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "none"}, "subjects": []});
+    told(&w, "carol", &bindings, &binding, (404, "rolebindings.rbac.authorization.k8s.io \\\"none\\\" not found"));
+    // Who may not grant it is told so before what else is wrong.
+    let role = json!({"metadata": {"name": "r"}, "rules": [{"verbs": ["get"], "nonResourceURLs": ["/x"]}]});
+    let roles = format!("{rbac}/namespaces/default/roles?dryRun=All");
+    told(&w, "carol", &roles, &role, (403, "is attempting to grant RBAC permissions not currently held"));
+    told(&w, "", &roles, &role, (422, "namespaced rules cannot apply to non-resource URLs"));
+
+    let reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+    told(
+        &w,
+        "",
+        reviews,
+        &json!({"spec": {"user": "u"}}),
+        (422, "\".authorization.k8s.io \\\"\\\" is invalid: spec.resourceAttributes"),
+    );
+    let tokens = "/apis/authentication.k8s.io/v1/tokenreviews";
+    told(&w, "", tokens, &json!({"spec": {}}), (400, "token is required for TokenReview in authentication"));
+    let token = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+    let other = json!({"metadata": {"name": "other"}, "spec": {}});
+    told(&w, "", token, &other, (422, "must match the service account name if specified"));
+    let bound = json!({"spec": {"boundObjectRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}}});
+    told(&w, "", token, &bound, (400, "cannot bind token to object of type apps/v1, Kind=Deployment"));
 }
 
 #[test]

@@ -28,6 +28,14 @@ pub struct Policy {
     followed: OnceCell<()>,
 }
 
+/// Why a grant is refused.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The role a binding names does not exist.
+    NoRole,
+    Why(String),
+}
+
 impl Policy {
     /// What a node's kubelet may do. `fields` are the equalities of the request's field selector.
     pub async fn node(&self, app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
@@ -81,16 +89,17 @@ impl Policy {
         auth::rbac::rules_review(&self.index.read(), user, namespace)
     }
 
-    /// That the user may grant what a role or binding says; the text of the refusal otherwise.
-    pub fn may_grant(&self, user: &auth::UserInfo, plural: &str, object: &Value) -> Result<(), String> {
+    /// That the user may grant what a role or binding says.
+    pub fn may_grant(&self, user: &auth::UserInfo, plural: &str, object: &Value) -> Result<(), Refusal> {
         let index = self.index.read();
+        let unreadable = |error: serde_json::Error| Refusal::Why(error.to_string());
         if plural.ends_with("bindings") {
-            let binding = Binding::try_from(object).map_err(|e| e.to_string())?;
-            let rules = index.referenced_rules(&binding)?;
-            index.confirm_no_escalation(user, &binding.namespace, rules)
+            let binding = Binding::try_from(object).map_err(unreadable)?;
+            let rules = index.referenced_rules(&binding).map_err(|_| Refusal::NoRole)?;
+            index.confirm_no_escalation(user, &binding.namespace, rules).map_err(Refusal::Why)
         } else {
-            let role = Role::try_from(object).map_err(|e| e.to_string())?;
-            index.confirm_no_escalation(user, &role.namespace, &role.rules)
+            let role = Role::try_from(object).map_err(unreadable)?;
+            index.confirm_no_escalation(user, &role.namespace, &role.rules).map_err(Refusal::Why)
         }
     }
 

@@ -7,25 +7,30 @@ use serde_json::{Value, json};
 use super::{Asked, Notes, Outcome, decide_asked, token_user};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::validate;
+
+/// An object whose namespace is not that of the request.
+pub(super) const OTHER_NAMESPACE: &str =
+    "the namespace of the provided object does not match the namespace sent on the request";
 
 /// Answers the review in `body`.
 pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
     match call.resource.plural.as_str() {
-        "selfsubjectaccessreviews" => {
-            let user = call.user.clone();
-            body["status"] = access(call, &user, &body["spec"]).await?;
-        }
-        "subjectaccessreviews" | "localsubjectaccessreviews" => {
-            let spec = &body["spec"];
-            if text(spec, "/user").is_empty() && spec["groups"].as_array().is_none_or(Vec::is_empty) {
-                return Err(invalid(call, "user", "".into(), "at least one of user or group must be specified"));
+        plural @ ("selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews") => {
+            if call.resource.namespaced {
+                let namespace = text(&body, "/metadata/namespace");
+                if !namespace.is_empty() && namespace != call.info.namespace {
+                    return Err(ApiError::bad_request(OTHER_NAMESPACE));
+                }
+                crate::registry::object::set(&mut body, "namespace", call.info.namespace.clone().into());
             }
-            if call.resource.namespaced && text(spec, "/resourceAttributes/namespace") != call.info.namespace {
-                let why = format!("spec.resourceAttributes.namespace must match namespace: {}", call.info.namespace);
-                return Err(ApiError::bad_request(why));
+            let errors = validate::review::access(&body, plural);
+            if !errors.is_empty() {
+                // Upstream's error names no kind.
+                return Err(ApiError::invalid(&call.resource.group, "", "", &errors));
             }
-            let user = subject(spec);
-            body["status"] = access(call, &user, spec).await?;
+            let user = if plural == "selfsubjectaccessreviews" { call.user.clone() } else { subject(&body["spec"]) };
+            body["status"] = access(call, &user, &body["spec"]).await;
         }
         "selfsubjectrulesreviews" => {
             if text(&body, "/spec/namespace").is_empty() {
@@ -33,9 +38,13 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             }
             let namespace = text(&body, "/spec/namespace");
             body["status"] = call.app.access.authorizers.rules(&call.app, &call.user, namespace);
+            body["spec"] = json!({});
         }
         "selfsubjectreviews" => body["status"] = json!({ "userInfo": call.user }),
         "tokenreviews" => {
+            if text(&body, "/spec/token").is_empty() {
+                return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
+            }
             let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
             let mut notes = Notes::default();
             let judged = token_user(&call.app, text(&body, "/spec/token"), &audiences, &mut notes).await;
@@ -66,35 +75,29 @@ fn subject(spec: &Value) -> UserInfo {
     user
 }
 
-async fn access(call: &Call, user: &UserInfo, spec: &Value) -> ApiResult<Value> {
+/// What the authorizers say to a question that is well formed.
+async fn access(call: &Call, user: &UserInfo, spec: &Value) -> Value {
     let resource = &spec["resourceAttributes"];
     let path = &spec["nonResourceAttributes"];
-    let mut fields = Vec::new();
-    let attributes = match (resource.is_object(), path.is_object()) {
-        (true, false) => {
-            fields = equalities(call, &resource["fieldSelector"])?;
-            check_selector(call, "labelSelector", &resource["labelSelector"])?;
-            Attributes {
-                user,
-                verb: text(resource, "/verb"),
-                target: Target::Resource(Resource {
-                    group: text(resource, "/group"),
-                    resource: text(resource, "/resource"),
-                    subresource: text(resource, "/subresource"),
-                    namespace: text(resource, "/namespace"),
-                    name: text(resource, "/name"),
-                }),
-            }
+    let mut unread = Vec::new();
+    let fields = equalities(&resource["fieldSelector"], &mut unread);
+    if schema::selector::LabelSelector::parse(text(resource, "/labelSelector/rawSelector")).is_err() {
+        unread.push("spec.resourceAttributes.labelSelector ignored due to parse error");
+    }
+    let attributes = if resource.is_object() {
+        Attributes {
+            user,
+            verb: text(resource, "/verb"),
+            target: Target::Resource(Resource {
+                group: text(resource, "/group"),
+                resource: text(resource, "/resource"),
+                subresource: text(resource, "/subresource"),
+                namespace: text(resource, "/namespace"),
+                name: text(resource, "/name"),
+            }),
         }
-        (false, true) => Attributes { user, verb: text(path, "/verb"), target: Target::Path(text(path, "/path")) },
-        (true, true) => {
-            let why = "cannot be specified in combination with resourceAttributes";
-            return Err(invalid(call, "nonResourceAttributes", path.clone(), why));
-        }
-        (false, false) => {
-            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
-            return Err(invalid(call, "resourceAttributes", Value::Null, why));
-        }
+    } else {
+        Attributes { user, verb: text(path, "/verb"), target: Target::Path(text(path, "/path")) }
     };
     let fields: Vec<(&str, &str)> = fields.iter().map(|(field, value)| (field.as_str(), value.as_str())).collect();
     let asked = Asked { version: text(resource, "/version"), fields: &fields };
@@ -106,38 +109,22 @@ async fn access(call: &Call, user: &UserInfo, spec: &Value) -> ApiResult<Value> 
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
     }
-    if let Some(error) = error {
-        status["evaluationError"] = error.into();
+    let errors: Vec<String> = error.into_iter().chain(unread.into_iter().map(str::to_owned)).collect();
+    match errors.as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = one.as_str().into(),
+        several => status["evaluationError"] = format!("[{}]", several.join(", ")).into(),
     }
-    Ok(status)
-}
-
-/// A selector is given as text or as requirements, not both (KEP-4601).
-fn check_selector(call: &Call, field: &str, selector: &Value) -> ApiResult<()> {
-    let raw = text(selector, "/rawSelector");
-    let requirements = selector["requirements"].as_array().is_some_and(|list| !list.is_empty());
-    let at = format!("resourceAttributes.{field}");
-    match (raw.is_empty(), requirements) {
-        (false, true) => Err(invalid(
-            call,
-            &format!("{at}.rawSelector"),
-            raw.into(),
-            "may not specified at the same time as requirements",
-        )),
-        (true, false) if selector.is_object() => {
-            let at = schema::field::Path::new("spec").child(&at).child("requirements");
-            let why = format!("when {at} is specified, requirements or rawSelector is required");
-            Err(call.invalid("", &vec![schema::field::Error::required(&at, why)]))
-        }
-        _ => Ok(()),
-    }
+    status
 }
 
 /// The equalities of a field selector: all that an authorizer can use. What cannot be read restricts nothing, and so
 /// allows nothing more.
-fn equalities(call: &Call, selector: &Value) -> ApiResult<Vec<(String, String)>> {
-    check_selector(call, "fieldSelector", selector)?;
-    let raw = FieldSelector::parse(text(selector, "/rawSelector")).unwrap_or_default();
+fn equalities(selector: &Value, unread: &mut Vec<&'static str>) -> Vec<(String, String)> {
+    let raw = FieldSelector::parse(text(selector, "/rawSelector")).unwrap_or_else(|_| {
+        unread.push("spec.resourceAttributes.fieldSelector ignored due to parse error");
+        FieldSelector::default()
+    });
     let raw = raw.requirements.into_iter().filter(|r| r.equal).map(|r| (r.field, r.value));
     let listed = selector["requirements"].as_array().into_iter().flatten().filter_map(|requirement| {
         let values = requirement["values"].as_array().map_or(&[][..], Vec::as_slice);
@@ -146,10 +133,5 @@ fn equalities(call: &Call, selector: &Value) -> ApiResult<Vec<(String, String)>>
             _ => None,
         }
     });
-    Ok(raw.chain(listed).collect())
-}
-
-fn invalid(call: &Call, field: &str, value: Value, why: &str) -> ApiError {
-    let at = schema::field::Path::new("spec").child(field);
-    call.invalid("", &vec![schema::field::Error::invalid(&at, value, why)])
+    raw.chain(listed).collect()
 }

@@ -18,6 +18,16 @@ const YEAR: i64 = 365 * 24 * 3600;
 /// Issues a token for the call's ServiceAccount; `body` is a TokenRequest.
 pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
+    let given = |field: &str| text(&body["metadata"], field).to_owned();
+    let named = given("/name");
+    if !named.is_empty() && named != name {
+        let at = schema::field::Path::new("metadata").child("name");
+        let wrong = schema::field::Error::invalid(&at, named, "must match the service account name if specified");
+        return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", &name, &vec![wrong]));
+    }
+    if !given("/namespace").is_empty() && given("/namespace") != namespace {
+        return Err(ApiError::bad_request(super::review::OTHER_NAMESPACE));
+    }
     let account = load(call, "serviceaccounts", &namespace, &name).await?;
     let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", &name))?;
     let spec = &body["spec"];
@@ -62,6 +72,9 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     body["metadata"] = json!({ "name": name, "namespace": namespace, "creationTimestamp": stamp(now) });
     body["spec"]["audiences"] = json!(audiences);
     body["spec"]["expirationSeconds"] = asked.into();
+    if body["spec"]["boundObjectRef"].is_null() {
+        body["spec"]["boundObjectRef"] = Value::Null;
+    }
     body["status"] = json!({ "token": token, "expirationTimestamp": stamp(expires) });
     Ok(body)
 }
@@ -77,8 +90,16 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
         "Pod" => ("pods", request.namespace.as_str()),
         "Secret" => ("secrets", request.namespace.as_str()),
         "Node" => ("nodes", ""),
-        _ => return Err(ApiError::bad_request(format!("cannot bind token to object of type {kind}"))),
+        _ => {
+            let version = text(reference, "/apiVersion");
+            let (group, version) = version.split_once('/').unwrap_or(("", version));
+            let what = format!("{group}/{version}, Kind={kind}");
+            return Err(ApiError::bad_request(format!("cannot bind token to object of type {what}")));
+        }
     };
+    if name.is_empty() {
+        return Err(ApiError::bad_request("Name parameter required."));
+    }
     let object = load(call, plural, namespace, name).await?.ok_or_else(|| ApiError::not_found("", plural, name))?;
     let uid = text(&object, "/metadata/uid").to_owned();
     let wanted = text(reference, "/uid");

@@ -67,6 +67,8 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
         reinvocation.again = true;
         changed |= mutate_once(a, object, &mut reinvocation).await?;
     }
+    // Upstream's storage of roles and bindings asks before it validates.
+    escalation::admit(a, object).await?;
     Ok(changed)
 }
 
@@ -128,7 +130,6 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     service_account::validate(a, object)?;
     storage::resize(a, object).await?;
     certificates::admit(a, object).await?;
-    escalation::admit(a, object).await?;
     policy::validate(a, object).await?;
     webhook::validate(a, object).await?;
     // Last: what is charged must not be refused any more.

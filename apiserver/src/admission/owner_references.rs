@@ -1,4 +1,4 @@
-//! OwnerReferencesPermissionEnforcement: who ties an object's life to an owner must be allowed to delete the object, and who
+//! OwnerReferencesPermissionEnforcement: who ties a living object to an owner must be allowed to delete the object, and who
 //! has the owner wait for it, to hold the owner back (`plugin/pkg/admission/gc`). Off unless asked for, as upstream.
 
 use auth::{Attributes, Resource, Target};
@@ -15,20 +15,21 @@ pub async fn admit(a: &Request<'_>, object: &Value) -> ApiResult<()> {
     if !matches!(a.operation, Operation::Create | Operation::Update) || !changed(object, old) {
         return Ok(());
     }
-    // At creation the name may be yet to be generated; the right is one to any name then.
-    let target = if a.operation == Operation::Create { "" } else { text(object, "/metadata/name") };
     let own = Resource {
         group: &call.resource.group,
         resource: &call.resource.plural,
         namespace: &call.info.namespace,
-        name: target,
+        name: text(object, "/metadata/name"),
         subresource: "",
     };
-    let attributes = Attributes { user: &call.user, verb: "delete", target: Target::Resource(own) };
-    let decision = decide(&call.app, &attributes).await;
-    if !decision.allowed() {
-        let why = format!("cannot set an ownerRef on a resource you can't delete: {}, <nil>", decision.reason());
-        return Err(a.forbidden(object, &why));
+    // Who creates an object might as well not have: its life is theirs to tie.
+    if a.operation == Operation::Update {
+        let attributes = Attributes { user: &call.user, verb: "delete", target: Target::Resource(own) };
+        let decision = decide(&call.app, &attributes).await;
+        if !decision.allowed() {
+            let why = format!("cannot set an ownerRef on a resource you can't delete: {}, <nil>", decision.reason());
+            return Err(a.forbidden(object, &why));
+        }
     }
     for owner in newly_blocking(object, old) {
         let group = text(owner, "/apiVersion").split_once('/').map_or("", |(group, _)| group);

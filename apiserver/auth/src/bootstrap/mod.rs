@@ -166,7 +166,12 @@ fn rules_of(lines: &[&str]) -> Vec<PolicyRule> {
 /// which components write events.
 fn rule(line: &str) -> Option<PolicyRule> {
     let line = if line == "EVENTS" { "create,patch,update core,events.k8s.io events" } else { line };
-    let list = |part: &str| part.split(',').map(str::to_owned).collect::<Vec<_>>();
+    // Upstream's builder sorts whatever it is given.
+    let list = |part: &str| {
+        let mut list: Vec<String> = part.split(',').map(str::to_owned).collect();
+        list.sort_unstable();
+        list
+    };
     let mut verbs = Vec::new();
     let parts: Vec<_> = line.split(' ').collect();
     for verb in parts.first()?.split(',') {
@@ -178,8 +183,7 @@ fn rule(line: &str) -> Option<PolicyRule> {
     }
     verbs.sort_unstable();
     let verbs = verbs.into_iter().map(str::to_owned).collect();
-    let groups =
-        |part| list(part).into_iter().map(|group| if group == "core" { String::new() } else { group }).collect();
+    let groups = |part: &str| list(&part.replace("core", ""));
     match parts[..] {
         [_, paths] => Some(PolicyRule { verbs, non_resource_urls: list(paths), ..PolicyRule::default() }),
         [_, group, resources] => {

@@ -71,7 +71,10 @@ impl NodeAuthorizer {
         let Resource { group, resource: kind, subresource, namespace, name } = *resource;
         let related = |kind| !name.is_empty() && graph.related(node, kind, namespace, name);
         let reading = matches!(verb, "get" | "list" | "watch");
-        let unrelated = || format!("no relationship found between node '{node}' and this object");
+        let unrelated = || match name {
+            "" => "No Object name found".to_owned(),
+            _ => format!("no relationship found between node '{node}' and this object"),
+        };
         Some(match (group, kind, subresource) {
             ("", "secrets", "") => {
                 decide(reading, related(Referred::Secret), "can only read resources of this type", unrelated)

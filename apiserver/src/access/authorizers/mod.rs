@@ -198,20 +198,24 @@ impl Authorizers {
                         }
                     }
                 }
-                Authorizer::Webhook(_) => {
-                    let why = "webhook authorizer does not support user rule resolution";
-                    let all = match status["evaluationError"].as_str() {
-                        None => why.to_owned(),
-                        Some(have) => format!("{have}, {why}"),
-                    };
-                    status["incomplete"] = true.into();
-                    status["evaluationError"] = all.into();
-                }
+                Authorizer::Webhook(_) => unresolved(&mut status, "webhook"),
+                Authorizer::Node if user.node().is_some() => unresolved(&mut status, "node"),
                 Authorizer::Node | Authorizer::Rbac | Authorizer::AlwaysAllow | Authorizer::AlwaysDeny => {}
             }
         }
         status
     }
+}
+
+/// An authorizer cannot say what a user may do.
+fn unresolved(status: &mut Value, authorizer: &str) {
+    let why = format!("{authorizer} authorizer does not support user rule resolution");
+    let all = match status["evaluationError"].as_str() {
+        None => why,
+        Some(have) => format!("{have}, {why}"),
+    };
+    status["incomplete"] = true.into();
+    status["evaluationError"] = all.into();
 }
 
 fn push(list: &mut Value, item: Value) {

@@ -24,6 +24,7 @@ pub mod policy;
 pub mod probe;
 pub mod quota;
 pub mod rbac;
+pub mod review;
 pub mod security_context;
 pub mod service;
 pub mod signing;

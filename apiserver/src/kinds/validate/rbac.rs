@@ -1,6 +1,6 @@
 //! Roles and bindings (`pkg/apis/rbac/validation`).
 
-use schema::field::{Error, ErrorList, Path};
+use schema::field::{Error, ErrorList, Path, go_json};
 use schema::names;
 use serde_json::Value;
 
@@ -23,7 +23,11 @@ pub fn cluster_role(object: &Value) -> ErrorList {
         errors.push(Error::required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil"));
     }
     for (i, selector) in selectors.iter().enumerate() {
+        let found = errors.len();
         label_selector(&mut errors, &path.index(i), selector);
+        if errors.len() > found {
+            errors.push(Error::invalid(&path.index(i), Value::Null, "invalid label selector."));
+        }
     }
     errors
 }
@@ -63,15 +67,15 @@ fn rules(object: &Value, namespaced: bool) -> ErrorList {
 
 #[must_use]
 pub fn role_binding(object: &Value) -> ErrorList {
-    binding(object, &["Role", "ClusterRole"])
+    binding(object, &["Role", "ClusterRole"], true)
 }
 
 #[must_use]
 pub fn cluster_role_binding(object: &Value) -> ErrorList {
-    binding(object, &["ClusterRole"])
+    binding(object, &["ClusterRole"], false)
 }
 
-fn binding(object: &Value, roles: &[&str]) -> ErrorList {
+fn binding(object: &Value, roles: &[&str], namespaced: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("roleRef");
     let reference = object.at("roleRef");
@@ -81,7 +85,7 @@ fn binding(object: &Value, roles: &[&str]) -> ErrorList {
     super::one_of(&mut errors, &path.child("kind"), reference.text("kind"), roles);
     super::required_name(&mut errors, &path.child("name"), reference.text("name"), names::path_segment);
     for (i, subject) in object.list("subjects").iter().enumerate() {
-        self::subject(&mut errors, &Path::new("subjects").index(i), subject, object.has("metadata.namespace"));
+        self::subject(&mut errors, &Path::new("subjects").index(i), subject, namespaced);
     }
     errors
 }
@@ -99,7 +103,7 @@ fn subject(errors: &mut ErrorList, path: &Path, subject: &Value, namespaced: boo
             if !group.is_empty() {
                 errors.push(Error::not_supported(&path.child("apiGroup"), group, &[""]));
             }
-            if subject.text("namespace").is_empty() && !namespaced {
+            if !namespaced && subject.text("namespace").is_empty() {
                 errors.push(Error::required(&path.child("namespace"), ""));
             }
         }
@@ -119,7 +123,11 @@ fn subject(errors: &mut ErrorList, path: &Path, subject: &Value, namespaced: boo
 pub fn binding_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     if !same(new.at("roleRef"), old.at("roleRef")) {
-        errors.push(Error::invalid(&Path::new("roleRef"), new.at("roleRef").clone(), "cannot change roleRef"));
+        // As the internal type has it.
+        let fields = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+        let fields = fields.map(|(go, json)| format!("\"{go}\":{}", go_json(&new.at("roleRef").text(json).into())));
+        let shown = format!("{{{}}}", fields.join(","));
+        errors.push(Error::invalid_as(&Path::new("roleRef"), shown, "cannot change roleRef"));
     }
     errors
 }
