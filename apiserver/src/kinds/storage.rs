@@ -17,6 +17,7 @@ pub const KINDS: &[Kind] = &[
     Kind { namespaced: false, columns: columns::storage::CSI_NODES, ..kind("CSINode", "csinodes", "csinode") },
     Kind {
         columns: columns::storage::CAPACITIES,
+        strategy: strategy::storage::CAPACITY,
         ..kind("CSIStorageCapacity", "csistoragecapacities", "csistoragecapacity")
     },
     Kind {

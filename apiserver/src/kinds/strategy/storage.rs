@@ -66,6 +66,8 @@ pub const CSI_DRIVER: Strategy = Strategy {
     ..CONDITIONAL
 };
 
+pub const CAPACITY: Strategy = Strategy { validate: Some(validate::storage::capacity_of_class), ..Strategy::PLAIN };
+
 pub const ATTACHMENT: Strategy = Strategy {
     prepare_create: Some(|attachment| attachment.put("status", json!({"attached": false}))),
     validate: Some(validate::storage::attachment),
@@ -119,7 +121,7 @@ fn data_sources(claim: &mut Value, old: &Value) {
         group => group == "snapshot.storage.k8s.io" && source.text("kind") == "VolumeSnapshot",
     };
     let kept = old.at(source) == claim.at(source) && old.has(source);
-    if claim.has(source) && !kept && !known(claim.at(source)) {
+    if claim.has(source) && !claim.has(reference) && !kept && !known(claim.at(source)) {
         claim.remove(source);
     }
     if !claim.text("spec.dataSourceRef.namespace").is_empty() && !old.has("spec.dataSourceRef.namespace") {
@@ -156,6 +158,28 @@ fn default_requests(claim: &mut Value, path: &str) {
         }
         for sub in request.list_mut("firstAvailable") {
             fill(sub);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_claim_says_twice_what_it_is_filled_from() {
+        let known = json!({"kind": "PersistentVolumeClaim", "name": "a"});
+        let other = json!({"apiGroup": "a.b", "kind": "Foo", "name": "a"});
+        let elsewhere = json!({"kind": "PersistentVolumeClaim", "name": "a", "namespace": "n"});
+        for (given, expected) in [
+            (json!({ "dataSource": known }), json!({ "dataSource": known, "dataSourceRef": known })),
+            (json!({ "dataSourceRef": other }), json!({ "dataSource": other, "dataSourceRef": other })),
+            (json!({ "dataSource": other }), json!({})),
+            (json!({ "dataSourceRef": elsewhere }), json!({})),
+        ] {
+            let mut claim = json!({ "spec": given });
+            data_sources(&mut claim, &Value::Null);
+            assert_eq!(claim, json!({ "spec": expected }));
         }
     }
 }

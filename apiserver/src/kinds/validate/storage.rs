@@ -330,6 +330,22 @@ pub fn class_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
+/// A CSIStorageCapacity.
+#[must_use]
+pub fn capacity_of_class(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let class = "storageClassName";
+    named(&mut errors, &Path::new(class), object.text(class), names::dns1123_subdomain);
+    for field in ["capacity", "maximumVolumeSize"] {
+        let text = super::quantity_text(object.at(field));
+        if Quantity::parse(&text).is_ok_and(|size| size.is_negative()) {
+            errors.push(Error::invalid(&Path::new(field), text, super::NOT_NEGATIVE));
+        }
+    }
+    label_selector(&mut errors, &Path::new("nodeTopology"), object.at("nodeTopology"));
+    errors
+}
+
 #[must_use]
 pub fn driver(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -436,6 +452,19 @@ mod tests {
         assert_eq!(
             check(json!({"volumeAttributesClassName": "x"})),
             ["spec.csi: Required value: has to be specified when using volumeAttributesClassName"]
+        );
+    }
+
+    #[test]
+    fn capacities_are_of_a_class() {
+        let capacity = json!({"storageClassName": "s", "capacity": "-1", "nodeTopology": {"matchExpressions":
+            [{"key": "k", "operator": "X"}]}});
+        assert_eq!(
+            texts(&capacity_of_class(&capacity)),
+            [
+                "capacity: Invalid value: \"-1\": must be greater than or equal to 0",
+                "nodeTopology.matchExpressions[0].operator: Invalid value: \"X\": not a valid selector operator",
+            ]
         );
     }
 
