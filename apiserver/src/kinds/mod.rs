@@ -188,6 +188,8 @@ pub struct Strategy {
     /// Subresources whose updates follow rules of their own instead of `validate_update`: pods' `resize` and
     /// `ephemeralcontainers`. [`Strategy::update_rule`] picks the one that applies.
     pub validate_path: &'static [(&'static str, UpdateRule)],
+    /// What is made of an object's name, and no good where that is no DNS label; told when it is created.
+    pub named_after: Option<&'static str>,
     /// Warnings sent with the answer of a create or update.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
@@ -239,6 +241,7 @@ impl Strategy {
         validate: None,
         validate_update: None,
         validate_path: &[],
+        named_after: None,
         warnings: None,
         convert: None,
     };

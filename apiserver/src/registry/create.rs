@@ -57,6 +57,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         }
         let reserved = hooks::before_create(call, &mut object).await?;
         admission::validate(&attributes, &object).await?;
+        warn_of_name(call, &name);
         warn(call, &object);
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), object, 0).await {
@@ -246,6 +247,17 @@ pub fn manager(call: &Call, operation: Operation) -> Manager {
         api_version: call.resource.api_version(),
         subresource,
         time: object::now(),
+    }
+}
+
+fn warn_of_name(call: &Call, name: &str) {
+    let Some(what) = call.resource.strategy.named_after else { return };
+    let wrong = schema::names::dns1123_label(name);
+    if !wrong.is_empty() {
+        call.warn(format!(
+            "metadata.name: this is used in {what}, which can result in surprising behavior; a DNS label is recommended: [{}]",
+            wrong.join(" ")
+        ));
     }
 }
 

@@ -26,9 +26,7 @@ fn default(object: &mut Value) {
     if v1 {
         return;
     }
-    if object.list("spec.metrics").is_empty() {
-        object.put("spec.metrics", json!([cpu_metric(CPU_PERCENT)]));
-    }
+    default_metrics(object);
     if object.at("spec.behavior").is_object() {
         default_rules(
             object,
@@ -38,6 +36,12 @@ fn default(object: &mut Value) {
             {"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]),
         );
         default_rules(object, "scaleDown", -1, &json!([{"type": "Percent", "value": 100, "periodSeconds": 15}]));
+    }
+}
+
+fn default_metrics(object: &mut Value) {
+    if object.list("spec.metrics").is_empty() {
+        object.put("spec.metrics", json!([cpu_metric(CPU_PERCENT)]));
     }
 }
 
@@ -118,6 +122,9 @@ fn to_v2(object: &mut Value) {
         metrics.push(cpu_metric(percent));
         object.put("spec.metrics", metrics);
     }
+    if object.at("spec").is_object() {
+        default_metrics(object);
+    }
     if let Some(percent) = object.at("status.currentCPUUtilizationPercentage").as_i64() {
         let mut metrics = object.list("status.currentMetrics").to_vec();
         metrics.push(json!({"type": "Resource",
@@ -151,6 +158,15 @@ mod tests {
         assert!(object["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"].is_string());
         convert(&mut object, "autoscaling/v1", "autoscaling/v2");
         assert_eq!(object, v2);
+    }
+
+    #[test]
+    fn v1_aims_at_the_default_too() {
+        let mut object = json!({"apiVersion": "autoscaling/v1", "spec": {"maxReplicas": 3}});
+        default(&mut object);
+        convert(&mut object, "autoscaling/v1", "autoscaling/v2");
+        convert(&mut object, "autoscaling/v2", "autoscaling/v1");
+        assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 80);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use serde_json::Value;
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec, zero};
+use super::{PODS, SPEC_AND_STATUS, pod_spec, zero};
 
 pub const CRON_JOB: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::batch::cron_job),
+    named_after: Some(PODS),
     warnings: Some(validate::batch::cron_job_warnings),
     ..SPEC_AND_STATUS
 };

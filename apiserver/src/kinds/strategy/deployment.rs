@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, pod_spec, zero};
+use super::{PODS, SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DEPLOYMENT: Strategy = Strategy {
     default: Some(default),
@@ -18,6 +18,7 @@ pub const DEPLOYMENT: Strategy = Strategy {
     prepare_path: &[("status", |new, old| new.take_from("metadata.labels", old))],
     validate: Some(validate::workload::deployment),
     validate_update: Some(validate::workload::deployment_update),
+    named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };

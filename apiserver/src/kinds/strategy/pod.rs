@@ -19,6 +19,7 @@ pub const POD: Strategy = Strategy {
         ("ephemeralcontainers", validate::pod_update::ephemeral_containers),
         ("resize", validate::pod_update::resize),
     ],
+    named_after: Some("the Pod's hostname"),
     warnings: Some(validate::pod_warnings::pod),
     ..SPEC_AND_STATUS
 };

@@ -5,12 +5,13 @@ use serde_json::Value;
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
+use super::{PODS, SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
 
 pub const REPLICA_SET: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::replica_set),
     validate_update: Some(validate::workload::replica_set_update),
+    named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
     ..SPEC_AND_STATUS
 };
@@ -21,6 +22,7 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
         labels_from_template(object);
     }),
     validate: Some(validate::workload::replication_controller),
+    named_after: Some(PODS),
     ..SPEC_AND_STATUS
 };
 
