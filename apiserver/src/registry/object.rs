@@ -186,9 +186,9 @@ mod tests {
     fn no_update_begins_a_deletion() {
         let mut new = json!({"metadata": {"uid": "x", "deletionTimestamp": "t"}});
         keep_system_fields(&mut new, &json!({"metadata": {"uid": "y"}}));
-        assert_eq!(new, json!({"metadata": {"uid": "y", "deletionTimestamp": "t"}}), "validation says so");
-        keep_system_fields(&mut new, &json!({"metadata": {"deletionTimestamp": "u"}}));
-        assert_eq!(new, json!({"metadata": {"deletionTimestamp": "u"}}));
+        assert_eq!(new, json!({"metadata": {"uid": "x", "deletionTimestamp": "t"}}), "validation refuses both");
+        keep_system_fields(&mut new, &json!({"metadata": {"uid": "x", "deletionTimestamp": "u"}}));
+        assert_eq!(new, json!({"metadata": {"uid": "x", "deletionTimestamp": "u"}}), "nor does one take it back");
     }
 
     #[test]
