@@ -34,6 +34,8 @@ pub struct Env {
     objects: Vec<Type>,
     /// `Object{…}` and `JSONPatch{…}`, and `jsonpatch.escapeKey` (MutatingAdmissionPolicy).
     patches: bool,
+    /// `cel.bind(name, value, expression)`.
+    bindings: bool,
 }
 
 /// Type names that are identifiers everywhere.
@@ -94,6 +96,13 @@ impl Env {
         self
     }
 
+    /// Allows `cel.bind(name, value, expression)`.
+    #[must_use]
+    pub fn bindings(mut self) -> Self {
+        self.bindings = true;
+        self
+    }
+
     pub(crate) fn identifier(&self, name: &str) -> Option<Type> {
         let variable = self.variables.iter().rev().find(|(known, ..)| **known == *name).map(|(_, ty, _)| ty.clone());
         variable.or_else(|| named_type(name).map(|ty| Type::Type(Some(Arc::new(ty)))))
@@ -139,7 +148,7 @@ impl Env {
     pub(crate) fn compile_here(&self, text: &str, fold: bool) -> Result<Program, CompileError> {
         let source = Source::new(text);
         let issues = |issues: Vec<Issue>| CompileError::Issues { shown: source.show(&issues), issues };
-        let ast = parser::parse(text, &source).map_err(issues)?;
+        let ast = parser::parse(text, &source, self.bindings).map_err(issues)?;
         let (checked, ast) = checker::check(ast, &source, self).map_err(issues)?;
         let wrong = validators::validate(&checked, &ast, &source);
         if !wrong.is_empty() {

@@ -7,7 +7,8 @@
 //! ```
 //! An [`Env`] declares variables and compiles text to a [`Program`]; a program is evaluated with an [`Activation`], as often as
 //! one likes. Values ([`Value`]) point into the JSON they come from; [`Schema`] says how JSON is typed, [`untyped`] does without.
-//! [`admission`] and [`rules`] are the two uses: expressions about requests, and `x-kubernetes-validations`.
+//! [`admission`], [`rules`] and [`device`] are the uses: expressions about requests, `x-kubernetes-validations`, and selectors
+//! of devices.
 //!
 //! ```
 //! use cel::{Activation, Env, Type, Value, untyped};
@@ -24,6 +25,7 @@ mod ast;
 mod checker;
 mod decl;
 mod deep;
+pub mod device;
 mod env;
 mod escape;
 mod estimate;

@@ -1,4 +1,4 @@
-//! Macros: `has`, the comprehensions of one and two variables, `optMap` and `optFlatMap` (cel-go `parser/macro.go`,
+//! Macros: `has`, the comprehensions of one and two variables, `optMap`, `optFlatMap` and `cel.bind` (cel-go `parser/macro.go`,
 //! `ext/comprehensions.go`, `cel/library.go`).
 
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(crate) fn expand(
     target: &mut Option<Expr>,
     args: &mut Vec<Expr>,
 ) -> Expansion {
+    let bindings = parser.bindings;
     let make = &mut Maker { parser, call: id };
     if target.is_none() {
         return if function == "has" && args.len() == 1 { has(make, args) } else { Ok(None) };
@@ -77,6 +78,11 @@ pub(crate) fn expand(
             let step = make.call("cel.@mapInsert", inserted);
             let init = make.expr(Kind::Map(Vec::new()));
             Ok(Some(make.fold_filtered(target, &iter, init, step, filter)))
+        }
+        ("bind", 3) if bindings && matches!(target, Some(Expr { kind: Kind::Ident(name), .. }) if **name == *"cel") => {
+            let name = simple(&args[0], "cel.bind() variable names must be simple identifiers")?;
+            let result = args.remove(2);
+            Ok(Some(make.bound(name, args.remove(1), result)))
         }
         ("sortBy", 2) => sort_by(make, target, args),
         ("optMap" | "optFlatMap", 2) => optional_map(make, function, target, args),

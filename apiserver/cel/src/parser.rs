@@ -30,6 +30,8 @@ pub(crate) struct Parser<'a> {
     places: Vec<Offset>,
     issues: Vec<Issue>,
     depth: u32,
+    /// Whether `cel.bind` is a macro here.
+    pub(crate) bindings: bool,
 }
 
 /// A node, and the height of the tree below it by cel-go's count.
@@ -43,14 +45,14 @@ struct Stop;
 
 type Parsed<T> = Result<T, Stop>;
 
-pub(crate) fn parse(text: &str, source: &Source) -> Result<Ast, Vec<Issue>> {
+pub(crate) fn parse(text: &str, source: &Source, bindings: bool) -> Result<Ast, Vec<Issue>> {
     let size = text.chars().count();
     if size > MAX_CHARS {
         let message = format!("expression code point size exceeds limit: size: {size}, limit {MAX_CHARS}");
         return Err(vec![Issue { line: -1, column: -1, message }]);
     }
     let (tokens, unread) = lexer::tokens(text);
-    let mut parser = Parser { source, tokens, next: 0, places: Vec::new(), issues: Vec::new(), depth: 0 };
+    let mut parser = Parser { source, tokens, next: 0, places: Vec::new(), issues: Vec::new(), depth: 0, bindings };
     for (at, message) in unread {
         parser.issue(at, format!("Syntax error: {message}"));
     }

@@ -67,6 +67,12 @@ pub(crate) enum DeclKind {
     List(Arc<Decl>),
     Map(Arc<Decl>),
     Object(BTreeMap<String, Arc<Decl>>),
+    /// A map whose keys have a bound. `named`: `map.key` is known to be a value of it, too.
+    Keyed {
+        keys: i64,
+        values: Arc<Decl>,
+        named: bool,
+    },
 }
 
 impl Decl {
@@ -82,7 +88,9 @@ impl Decl {
         match &self.ty {
             DeclKind::Simple(ty) => ty.clone(),
             DeclKind::List(of) => Type::list(of.to_type(&format!("{name}.@idx"))),
-            DeclKind::Map(of) => Type::map(Type::String, of.to_type(&format!("{name}.@elem"))),
+            DeclKind::Map(of) | DeclKind::Keyed { values: of, .. } => {
+                Type::map(Type::String, of.to_type(&format!("{name}.@elem")))
+            }
             DeclKind::Object(fields) => Type::object(
                 name,
                 fields.iter().map(|(field, decl)| (field.clone(), decl.to_type(&format!("{name}.{field}")))),
@@ -97,6 +105,9 @@ impl Decl {
             (DeclKind::List(of), "@items" | "@values") | (DeclKind::Map(of), "@items" | "@values") => of,
             // Keys are declared as strings of no bound, which upstream counts as nothing.
             (DeclKind::Map(_), "@keys") => return rest.is_empty().then_some(Size(0)),
+            (DeclKind::Keyed { keys, .. }, "@keys") => return rest.is_empty().then_some(Size(*keys)),
+            (DeclKind::Keyed { values, .. }, "@items" | "@values")
+            | (DeclKind::Keyed { values, named: true, .. }, _) => values,
             (DeclKind::Object(fields), name) => fields.get(name)?,
             _ => return None,
         };

@@ -10,7 +10,7 @@ use crate::{
 #[must_use]
 pub fn selects(text: &str, operand: &str, field: &str) -> bool {
     let source = Source::new(text);
-    parser::parse(text, &source).is_ok_and(|ast| found(&ast.root, operand, field))
+    parser::parse(text, &source, false).is_ok_and(|ast| found(&ast.root, operand, field))
 }
 
 fn found(expr: &Expr, operand: &str, field: &str) -> bool {
