@@ -183,6 +183,8 @@ pub struct Strategy {
     pub prepare_path: &'static [(&'static str, PrepareUpdate)],
     /// What must be true of an object by itself; asked on create and on update.
     pub validate: Option<fn(&Value) -> ErrorList>,
+    /// What must be true of a new object, and is not asked again.
+    pub validate_create: Option<fn(&Value) -> ErrorList>,
     /// What an update may not change, on top of `validate`: (new, old).
     pub validate_update: Option<UpdateRule>,
     /// Subresources whose updates follow rules of their own instead of `validate_update`: pods' `resize` and
@@ -239,6 +241,7 @@ impl Strategy {
         prepare_update: None,
         prepare_path: &[],
         validate: None,
+        validate_create: None,
         validate_update: None,
         validate_path: &[],
         named_after: None,

@@ -15,24 +15,24 @@ pub const KINDS: &[Kind] = &[
     Kind {
         namespaced: false,
         columns: columns::ONLY_AGE,
-        strategy: strategy::storage::GENERATED,
+        strategy: strategy::resource::CLASS,
         ..kind("DeviceClass", "deviceclasses", "deviceclass")
     },
     Kind {
         subresources: ONLY_STATUS,
         columns: columns::storage::RESOURCE_CLAIMS,
-        strategy: strategy::storage::RESOURCE_CLAIM,
+        strategy: strategy::resource::CLAIM,
         ..kind("ResourceClaim", "resourceclaims", "resourceclaim")
     },
     Kind {
         columns: columns::ONLY_AGE,
-        strategy: strategy::storage::RESOURCE_CLAIM_TEMPLATE,
+        strategy: strategy::resource::TEMPLATE,
         ..kind("ResourceClaimTemplate", "resourceclaimtemplates", "resourceclaimtemplate")
     },
     Kind {
         namespaced: false,
         columns: columns::storage::RESOURCE_SLICES,
-        strategy: strategy::storage::RESOURCE_SLICE,
+        strategy: strategy::resource::SLICE,
         fields: SLICE_FIELDS,
         ..kind("ResourceSlice", "resourceslices", "resourceslice")
     },

@@ -96,7 +96,7 @@ fn nothing_panics_and_defaults_settle() {
             if let Some(prepare) = rules.prepare_update {
                 prepare(&mut object, &old);
             }
-            if let Some(validate) = rules.validate {
+            for validate in [rules.validate, rules.validate_create].into_iter().flatten() {
                 validate(&object);
             }
             for path in ["", "status", "resize", "ephemeralcontainers"] {
@@ -169,7 +169,7 @@ fn check_manifest(file: &std::path::Path, document: &str) {
     let mut errors = validate::meta::create(&object, false, rules.name);
     errors.retain(|error| error.field.to_string() != "metadata.namespace");
     errors.extend(schema::validate(&schema, &object));
-    errors.extend(rules.validate.map(|f| f(&object)).unwrap_or_default());
+    errors.extend([rules.validate, rules.validate_create].into_iter().flatten().flat_map(|f| f(&object)));
     let name = &object["metadata"]["name"];
     assert!(errors.is_empty(), "{} {name} of {}: {:#?}", kind.kind, file.display(), validate::texts(&errors));
 }

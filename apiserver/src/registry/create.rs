@@ -187,6 +187,9 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     if let Some(validate) = strategy.validate {
         errors.extend(validate(new));
     }
+    if let (Some(validate), None) = (strategy.validate_create, old) {
+        errors.extend(validate(new));
+    }
     if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
     }

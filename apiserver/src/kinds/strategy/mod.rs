@@ -19,6 +19,7 @@ pub mod pod_spec;
 pub mod policy;
 pub mod rbac;
 pub mod replica_set;
+pub mod resource;
 pub mod service;
 pub mod stateful_set;
 pub mod storage;

@@ -80,32 +80,6 @@ pub const ATTRIBUTES_CLASS: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
-pub const RESOURCE_CLAIM: Strategy = Strategy {
-    default: Some(|claim| default_requests(claim, "spec.devices.requests")),
-    validate_update: Some(validate::storage::immutable_spec),
-    ..WITH_STATUS
-};
-
-pub const RESOURCE_CLAIM_TEMPLATE: Strategy = Strategy {
-    default: Some(|claim| default_requests(claim, "spec.spec.devices.requests")),
-    validate_update: Some(validate::storage::immutable_spec),
-    ..Strategy::PLAIN
-};
-
-pub const GENERATED: Strategy = Strategy { has_generation: true, ..Strategy::PLAIN };
-
-pub const RESOURCE_SLICE: Strategy = Strategy {
-    default: Some(|slice| {
-        let now = crate::registry::object::now();
-        for device in slice.list_mut("spec.devices") {
-            for taint in device.list_mut("taints") {
-                taint.default_to("timeAdded", now.clone());
-            }
-        }
-    }),
-    ..GENERATED
-};
-
 pub fn default_claim(claim: &mut Value) {
     claim.default_to("spec.volumeMode", "Filesystem");
     claim.default_to("status", json!({}));
@@ -142,23 +116,6 @@ fn default_volume(volume: &mut Value) {
     volume.default_to("spec.volumeMode", "Filesystem");
     if volume.at("spec.hostPath").is_object() && !volume.has("spec.hostPath.type") {
         volume.put("spec.hostPath.type", "");
-    }
-}
-
-fn default_requests(claim: &mut Value, path: &str) {
-    for request in claim.list_mut(path) {
-        let fill = |request: &mut Value| {
-            request.default_to("allocationMode", "ExactCount");
-            if request.text("allocationMode") == "ExactCount" && request.int("count") == 0 {
-                request.put("count", 1);
-            }
-        };
-        if let Some(exactly) = request.at_mut("exactly").filter(|e| e.is_object()) {
-            fill(exactly);
-        }
-        for sub in request.list_mut("firstAvailable") {
-            fill(sub);
-        }
     }
 }
 

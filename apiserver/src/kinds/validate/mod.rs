@@ -24,6 +24,8 @@ pub mod policy;
 pub mod probe;
 pub mod quota;
 pub mod rbac;
+pub mod resource;
+pub mod resource_slice;
 pub mod review;
 pub mod security_context;
 pub mod service;

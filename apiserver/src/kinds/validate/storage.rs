@@ -415,14 +415,6 @@ pub fn attributes_class_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-/// Resource claims and their templates are as they were made.
-#[must_use]
-pub fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    immutable(&mut errors, &spec(), new.at("spec"), old.at("spec"));
-    errors
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::texts;

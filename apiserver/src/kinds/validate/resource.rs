@@ -1,0 +1,678 @@
+//! Claims for devices, their templates, and classes of devices (`pkg/apis/resource/validation`). Fields of features that are off
+//! are gone by now ([`strategy::resource`](super::super::strategy::resource)).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use cel::device::{self, SelectorError};
+use schema::field::{Error, ErrorList, Path};
+use schema::go::quote;
+use schema::names;
+use serde_json::Value;
+
+use super::super::json::Json;
+use super::volume_source::driver_name;
+use super::{affinity, immutable, meta, named, one_of, required, required_name, required_one_of, same, spec};
+
+/// Requests of a claim, and results of its allocation.
+const MAX_REQUESTS: usize = 32;
+const MAX_ALTERNATIVES: usize = 8;
+const MAX_CONSTRAINTS: usize = 32;
+const MAX_CONFIG: usize = 32;
+const MAX_SELECTORS: usize = 32;
+const MAX_EXPRESSION: usize = 10 * 1024;
+const MAX_PARAMETERS: usize = 10 * 1024;
+const MAX_CONSUMERS: usize = 256;
+const MAX_CONDITIONS: usize = 8;
+const MAX_ADDRESSES: usize = 16;
+const MAX_POOL_NAME: usize = 253;
+const MAX_ID: usize = 32;
+
+const REFERENCE: &str =
+    "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
+
+/// Checks the items of a list that is not too long; what is in a longer one is not looked at.
+pub(super) fn each(
+    errors: &mut ErrorList,
+    path: &Path,
+    list: &[Value],
+    most: usize,
+    mut item: impl FnMut(&mut ErrorList, &Path, &Value),
+) -> bool {
+    if list.len() > most {
+        errors.push(Error::too_many(path, list.len(), most));
+        return false;
+    }
+    for (i, value) in list.iter().enumerate() {
+        item(errors, &path.index(i), value);
+    }
+    true
+}
+
+/// The same, of a list without duplicates. `key` is what tells items apart, as it is shown.
+pub(super) fn set(
+    errors: &mut ErrorList,
+    path: &Path,
+    list: &[Value],
+    most: usize,
+    key: impl Fn(&Value) -> String,
+    item: impl FnMut(&mut ErrorList, &Path, &Value),
+) {
+    if !each(errors, path, list, most, item) {
+        return;
+    }
+    let mut seen = BTreeSet::new();
+    for (i, value) in list.iter().enumerate() {
+        let key = key(value);
+        if seen.contains(&key) {
+            errors.push(Error::duplicate(&path.index(i), Value::Null).shown_as(key));
+        } else {
+            seen.insert(key);
+        }
+    }
+}
+
+pub(super) fn by_name(value: &Value) -> String {
+    quote(value.text("name"))
+}
+
+/// One or several subdomains, with slashes between them.
+pub(super) fn pool_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    if name.is_empty() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    if name.len() > MAX_POOL_NAME {
+        errors.push(Error::too_long(path, MAX_POOL_NAME));
+    }
+    for part in name.split('/') {
+        for message in names::dns1123_subdomain(part) {
+            errors.push(Error::invalid(path, part, message));
+        }
+    }
+}
+
+/// What attributes and capacities are called: a C identifier, of a domain or of none. More slashes are not looked at.
+pub(super) fn qualified_name(errors: &mut ErrorList, path: &Path, name: &str) {
+    let identifier = |errors: &mut ErrorList, id: &str| {
+        if id.len() > MAX_ID {
+            errors.push(Error::too_long(path, MAX_ID));
+        }
+        named(errors, path, id, names::c_identifier);
+    };
+    match name.split('/').collect::<Vec<_>>()[..] {
+        [id] => identifier(errors, id),
+        [domain, id] => {
+            if domain.is_empty() {
+                errors.push(Error::invalid(path, "", "the domain must not be empty"));
+            } else {
+                driver_name(errors, path, domain);
+            }
+            if id.is_empty() {
+                errors.push(Error::invalid(path, "", "the name must not be empty"));
+            } else {
+                identifier(errors, id);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Names of a claim's requests, each with those of its alternatives.
+type Requests<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+fn alternatives(request: &Value) -> BTreeSet<&str> {
+    request.list("firstAvailable").iter().map(|sub| sub.text("name")).collect()
+}
+
+fn requests(devices: &Value) -> Requests<'_> {
+    devices.list("requests").iter().map(|request| (request.text("name"), alternatives(request))).collect()
+}
+
+fn reference(errors: &mut ErrorList, path: &Path, name: &str, known: &Requests<'_>) {
+    let parts: Vec<&str> = name.split('/').collect();
+    if parts.len() <= 2 {
+        for part in &parts {
+            named(errors, path, part, names::dns1123_label);
+        }
+    }
+    let found = match parts[..] {
+        [request] => known.contains_key(request),
+        [request, sub] => known.get(request).is_some_and(|subs| subs.contains(sub)),
+        _ => false,
+    };
+    if !found {
+        errors.push(Error::invalid(path, name, REFERENCE));
+    }
+}
+
+/// The requests that a constraint or some parameters are about.
+fn references(errors: &mut ErrorList, path: &Path, body: &Value, known: &Requests<'_>) {
+    let key = |name: &Value| quote(name.text(""));
+    set(errors, &path.child("requests"), body.list("requests"), MAX_REQUESTS, key, |errors, path, name| {
+        reference(errors, path, name.text(""), known);
+    });
+}
+
+#[must_use]
+pub fn claim(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    claim_spec(&mut errors, &spec(), object.at("spec"));
+    errors
+}
+
+#[must_use]
+pub fn template(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    meta::embedded(&mut errors, &spec().child("metadata"), object.at("spec.metadata"));
+    claim_spec(&mut errors, &spec().child("spec"), object.at("spec.spec"));
+    errors
+}
+
+/// Claims and their templates are as they were made.
+#[must_use]
+pub fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable(&mut errors, &spec(), new.at("spec"), old.at("spec"));
+    errors
+}
+
+fn claim_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (path, devices) = (path.child("devices"), body.at("devices"));
+    let known = requests(devices);
+    set(errors, &path.child("requests"), devices.list("requests"), MAX_REQUESTS, by_name, request);
+    let constraints = devices.list("constraints");
+    each(errors, &path.child("constraints"), constraints, MAX_CONSTRAINTS, |errors, path, constraint| {
+        references(errors, path, constraint, &known);
+        let at = path.child("matchAttribute");
+        if constraint.has("matchAttribute") {
+            let name = constraint.text("matchAttribute");
+            qualified_name(errors, &at, name);
+            if !name.contains('/') {
+                let detail = "a fully qualified name must be a domain and a name separated by a slash";
+                errors.push(Error::invalid(&at, name, detail));
+            }
+        } else {
+            errors.push(Error::required(&at, ""));
+        }
+    });
+    each(errors, &path.child("config"), devices.list("config"), MAX_CONFIG, |errors, path, config| {
+        references(errors, path, config, &known);
+        configuration(errors, path, config);
+    });
+}
+
+fn request(errors: &mut ErrorList, path: &Path, request: &Value) {
+    named(errors, &path.child("name"), request.text("name"), names::dns1123_label);
+    let alternatives = request.list("firstAvailable");
+    match (request.has("exactly"), alternatives.is_empty()) {
+        (false, true) => {
+            errors.push(Error::required(path, "exactly one of `exactly` or `firstAvailable` is required"));
+        }
+        (true, false) => {
+            let detail = "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set";
+            errors.push(Error::invalid(path, Value::Null, detail));
+        }
+        (true, true) => wanted(errors, &path.child("exactly"), request.at("exactly")),
+        (false, false) => {
+            let at = path.child("firstAvailable");
+            set(errors, &at, alternatives, MAX_ALTERNATIVES, by_name, |errors, path, alternative| {
+                named(errors, &path.child("name"), alternative.text("name"), names::dns1123_label);
+                wanted(errors, path, alternative);
+            });
+        }
+    }
+}
+
+/// Which devices are asked for, and how many.
+fn wanted(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let class = body.text("deviceClassName");
+    required_name(errors, &path.child("deviceClassName"), class, names::dns1123_subdomain);
+    selectors(errors, &path.child("selectors"), body.list("selectors"));
+    let (at, count) = (path.child("count"), body.int("count"));
+    match body.text("allocationMode") {
+        "All" if count != 0 => {
+            errors.push(Error::invalid(&at, count, "must not be specified when allocationMode is 'All'"));
+        }
+        "ExactCount" if count <= 0 => errors.push(Error::invalid(&at, count, "must be greater than zero")),
+        mode => one_of(errors, &path.child("allocationMode"), mode, &["All", "ExactCount"]),
+    }
+}
+
+fn selectors(errors: &mut ErrorList, path: &Path, list: &[Value]) {
+    each(errors, path, list, MAX_SELECTORS, |errors, path, selector| {
+        let path = path.child("cel");
+        if !selector.has("cel") {
+            errors.push(Error::required(&path, ""));
+            return;
+        }
+        let (at, text) = (path.child("expression"), selector.text("cel.expression"));
+        if text.len() > MAX_EXPRESSION {
+            errors.push(Error::too_long(&at, MAX_EXPRESSION));
+            return;
+        }
+        errors.extend(device::compile(text).err().map(|error| match error {
+            SelectorError::Invalid(why) => Error::invalid(&at, text, why),
+            SelectorError::Internal(why) => Error::internal(&at, why),
+            SelectorError::TooComplex => Error::forbidden(&at, "too complex, exceeds cost limit"),
+        }));
+    });
+}
+
+/// Parameters for a driver.
+fn configuration(errors: &mut ErrorList, path: &Path, config: &Value) {
+    let path = path.child("opaque");
+    if !config.has("opaque") {
+        errors.push(Error::required(&path, ""));
+        return;
+    }
+    driver_name(errors, &path.child("driver"), config.text("opaque.driver"));
+    raw(errors, &path.child("parameters"), config.at("opaque.parameters"));
+}
+
+/// An object of any shape.
+fn raw(errors: &mut ErrorList, path: &Path, value: &Value) {
+    if value.is_null() {
+        errors.push(Error::required(path, ""));
+    } else if value.to_string().len() > MAX_PARAMETERS {
+        errors.push(Error::too_long(path, MAX_PARAMETERS));
+    } else if !value.is_object() {
+        errors.push(Error::invalid(path, "<value omitted>", "must be a valid JSON object"));
+    }
+}
+
+#[must_use]
+pub fn class(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    selectors(&mut errors, &path.child("selectors"), body.list("selectors"));
+    each(&mut errors, &path.child("config"), body.list("config"), MAX_CONFIG, configuration);
+    errors
+}
+
+/// A claim's status: what was allocated, to whom, and how the devices are.
+#[must_use]
+pub fn claim_status(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, status, before) = (Path::new("status"), new.at("status"), old.at("status"));
+    // It was good before.
+    if same(status, before) {
+        return errors;
+    }
+    let consumers = path.child("reservedFor");
+    let by_uid = |consumer: &Value| quote(consumer.text("uid"));
+    set(&mut errors, &consumers, status.list("reservedFor"), MAX_CONSUMERS, by_uid, |errors, path, consumer| {
+        for field in ["resource", "name", "uid"] {
+            required(errors, consumer, field, path);
+        }
+    });
+    let allocated: BTreeSet<String> = status.list("allocation.devices.results").iter().map(device_id).collect();
+    set(&mut errors, &path.child("devices"), status.list("devices"), usize::MAX, device_id, |errors, path, device| {
+        device_status(errors, path, device, &allocated);
+    });
+    if !status.list("reservedFor").is_empty() {
+        let fields = ["apiGroup", "resource", "name", "uid"];
+        let is = |a: &Value, b: &Value| fields.iter().all(|field| a.text(field) == b.text(field));
+        let known = |consumer: &Value| before.list("reservedFor").iter().any(|other| is(consumer, other));
+        if !status.has("allocation") {
+            errors.push(Error::forbidden(&consumers, "may not be specified when `allocated` is not set"));
+        } else if new.has("metadata.deletionTimestamp") && !status.list("reservedFor").iter().all(known) {
+            let detail = "new entries may not be added while `deallocationRequested` or `deletionTimestamp` are set";
+            errors.push(Error::forbidden(&consumers, detail));
+        }
+    }
+    let at = path.child("allocation");
+    if status.has("allocation") && before.has("allocation") {
+        immutable(&mut errors, &at, status.at("allocation"), before.at("allocation"));
+    } else if status.has("allocation") {
+        allocation(&mut errors, &at, status.at("allocation"), &requests(new.at("spec.devices")));
+    }
+    errors
+}
+
+/// What tells devices apart, as Go shows it.
+pub fn device_id(device: &Value) -> String {
+    let [driver, pool, name] = ["driver", "pool", "device"].map(|field| Value::from(device.text(field)));
+    format!("{{\"Driver\":{driver},\"Pool\":{pool},\"Device\":{name},\"ShareID\":\"\"}}")
+}
+
+fn allocation(errors: &mut ErrorList, path: &Path, body: &Value, known: &Requests<'_>) {
+    let (devices, at) = (body.at("devices"), path.child("devices"));
+    each(errors, &at.child("results"), devices.list("results"), MAX_REQUESTS, |errors, path, result| {
+        reference(errors, &path.child("request"), result.text("request"), known);
+        device_names(errors, path, result);
+    });
+    // Those of the class, and those of the claim.
+    each(errors, &at.child("config"), devices.list("config"), 2 * MAX_CONFIG, |errors, path, config| {
+        required_one_of(errors, &path.child("source"), config.text("source"), &["FromClaim", "FromClass"]);
+        references(errors, path, config, known);
+        configuration(errors, path, config);
+    });
+    if body.has("nodeSelector") {
+        affinity::node_selector(errors, &path.child("nodeSelector"), body.at("nodeSelector"));
+    }
+}
+
+fn device_names(errors: &mut ErrorList, path: &Path, device: &Value) {
+    driver_name(errors, &path.child("driver"), device.text("driver"));
+    pool_name(errors, &path.child("pool"), device.text("pool"));
+    named(errors, &path.child("device"), device.text("device"), names::dns1123_label);
+}
+
+fn device_status(errors: &mut ErrorList, path: &Path, device: &Value, allocated: &BTreeSet<String>) {
+    device_names(errors, path, device);
+    let id = device_id(device);
+    if !allocated.contains(&id) {
+        errors.push(Error::invalid_as(path, id, "must be an allocated device in the claim"));
+    }
+    let (at, list) = (path.child("conditions"), device.list("conditions"));
+    if list.len() > MAX_CONDITIONS {
+        errors.push(Error::too_many(&at, list.len(), MAX_CONDITIONS));
+    }
+    conditions(errors, &at, list);
+    if device.has("data") {
+        raw(errors, &path.child("data"), device.at("data"));
+    }
+    let (path, network) = (path.child("networkData"), device.at("networkData"));
+    for (field, most) in [("interfaceName", 256), ("hardwareAddress", 128)] {
+        if network.text(field).len() > most {
+            errors.push(Error::too_long(&path.child(field), most));
+        }
+    }
+    let key = |address: &Value| quote(address.text(""));
+    set(errors, &path.child("ips"), network.list("ips"), MAX_ADDRESSES, key, |errors, path, address| {
+        interface_address(errors, path, address.text(""));
+    });
+}
+
+/// Conditions of the common type (`metav1validation.ValidateConditions`).
+fn conditions(errors: &mut ErrorList, path: &Path, list: &[Value]) {
+    const MAX_REASON: usize = 1024;
+    const MAX_MESSAGE: usize = 32 * 1024;
+    for (i, condition) in list.iter().enumerate() {
+        let path = path.index(i);
+        let kind = condition.text("type");
+        if list[..i].iter().any(|other| other.text("type") == kind) {
+            errors.push(Error::duplicate(&path.child("type"), kind));
+        }
+        named(errors, &path.child("type"), kind, names::qualified_name);
+        one_of(errors, &path.child("status"), condition.text("status"), &["False", "True", "Unknown"]);
+        let generation = condition.int("observedGeneration");
+        if generation < 0 {
+            let detail = "must be greater than or equal to zero";
+            errors.push(Error::invalid(&path.child("observedGeneration"), generation, detail));
+        }
+        if !condition.has("lastTransitionTime") {
+            errors.push(Error::required(&path.child("lastTransitionTime"), ""));
+        }
+        let (at, reason) = (path.child("reason"), condition.text("reason"));
+        required_name(errors, &at, reason, condition_reason);
+        if reason.len() > MAX_REASON {
+            errors.push(Error::too_long(&at, MAX_REASON));
+        }
+        if condition.text("message").len() > MAX_MESSAGE {
+            errors.push(Error::too_long(&path.child("message"), MAX_MESSAGE));
+        }
+    }
+}
+
+fn condition_reason(reason: &str) -> Vec<String> {
+    let inner = |c: char| c.is_ascii_alphanumeric() || "_,:".contains(c);
+    let good = reason.starts_with(|c: char| c.is_ascii_alphabetic())
+        && reason.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && reason.chars().all(inner);
+    if good {
+        return Vec::new();
+    }
+    vec![
+        "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric \
+         characters or '_,:', and must end with an alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or \
+         'MyName',  or 'ReasonA,ReasonB',  or 'ReasonA:ReasonB', regex used for validation is \
+         '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')"
+            .to_owned(),
+    ]
+}
+
+/// An address and the length of its network's prefix.
+fn interface_address(errors: &mut ErrorList, path: &Path, text: &str) {
+    let Some(canonical) = canonical_address(text) else {
+        let detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+        errors.push(Error::invalid(path, text, detail));
+        return;
+    };
+    if canonical != text {
+        errors.push(Error::invalid(path, text, format!("must be in canonical form ({})", quote(&canonical))));
+    }
+}
+
+fn canonical_address(text: &str) -> Option<String> {
+    let (address, length) = text.split_once('/')?;
+    // Zeros in front were once tolerated.
+    let octet = |octet: &str| octet.parse::<u8>().ok().filter(|_| octet.bytes().all(|b| b.is_ascii_digit()));
+    let plain: Option<Vec<String>> = address.split('.').map(|o| octet(o).map(|number| number.to_string())).collect();
+    let address: IpAddr = plain.map_or_else(|| address.to_owned(), |octets| octets.join(".")).parse().ok()?;
+    let length = length.parse::<u8>().ok().filter(|_| length.bytes().all(|b| b.is_ascii_digit()))?;
+    let bits = if address.is_ipv4() { 32 } else { 128 };
+    if length > bits {
+        return None;
+    }
+    // An IPv4 address in the clothes of an IPv6 one is shown as what it is.
+    let shown = address.to_canonical();
+    let length = if shown.is_ipv4() && length > 32 { length.saturating_sub(96) } else { length };
+    Some(format!("{shown}/{length}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    fn exactly() -> Value {
+        json!({"deviceClassName": "c", "allocationMode": "ExactCount", "count": 1})
+    }
+
+    #[test]
+    fn claims() {
+        let request = |more: Value| {
+            let mut exactly = exactly();
+            exactly.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            json!({"requests": [{"name": "r", "exactly": exactly}]})
+        };
+        let with = |more: Value| {
+            let mut devices = json!({"requests": [{"name": "r", "firstAvailable": [
+                {"name": "s", "deviceClassName": "c", "allocationMode": "All"}]}]});
+            devices.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            devices
+        };
+        let exact = "spec.devices.requests[0].exactly";
+        let rows = [
+            (request(json!({})), vec![]),
+            (with(json!({"constraints": [{"requests": ["r", "r/s"], "matchAttribute": "a.b/c"}]})), vec![]),
+            (
+                json!({"requests": [{"name": "r"}]}),
+                vec!["spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required".to_owned()],
+            ),
+            (
+                with(json!({"requests": [{"name": "r", "exactly": exactly(), "firstAvailable": [{}]}]})),
+                vec!["spec.devices.requests[0]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, \
+                      but multiple fields are set".to_owned()],
+            ),
+            (
+                json!({"requests": [{"name": "r", "exactly": exactly()}, {"name": "r", "exactly": exactly()}]}),
+                vec!["spec.devices.requests[1]: Duplicate value: \"r\"".to_owned()],
+            ),
+            (
+                json!({"requests": vec![json!({}); 33]}),
+                vec!["spec.devices.requests: Too many: 33: must have at most 32 items".to_owned()],
+            ),
+            (
+                request(json!({"deviceClassName": "", "count": -1})),
+                vec![
+                    format!("{exact}.deviceClassName: Required value"),
+                    format!("{exact}.count: Invalid value: -1: must be greater than zero"),
+                ],
+            ),
+            (
+                request(json!({"allocationMode": "All"})),
+                vec![format!("{exact}.count: Invalid value: 1: must not be specified when allocationMode is 'All'")],
+            ),
+            (
+                request(json!({"allocationMode": "Some"})),
+                vec![format!(
+                    "{exact}.allocationMode: Unsupported value: \"Some\": supported values: \"All\", \"ExactCount\""
+                )],
+            ),
+            (
+                request(json!({"selectors": [{}, {"cel": {"expression": "1"}}]})),
+                vec![
+                    format!("{exact}.selectors[0].cel: Required value"),
+                    format!(
+                        "{exact}.selectors[1].cel.expression: Invalid value: \"1\": must evaluate to bool or the unknown type, \
+                         not int"
+                    ),
+                ],
+            ),
+            (
+                request(json!({"selectors": [{"cel": {"expression": " ".repeat(10241)}}]})),
+                vec![format!("{exact}.selectors[0].cel.expression: Too long: may not be more than 10240 bytes")],
+            ),
+            (
+                with(json!({"constraints": [{"requests": ["x", "r/s/t"]}]})),
+                vec![
+                    format!("spec.devices.constraints[0].requests[0]: Invalid value: \"x\": {REFERENCE}"),
+                    format!("spec.devices.constraints[0].requests[1]: Invalid value: \"r/s/t\": {REFERENCE}"),
+                    "spec.devices.constraints[0].matchAttribute: Required value".to_owned(),
+                ],
+            ),
+            (
+                with(json!({"constraints": [{"matchAttribute": "c"}]})),
+                vec!["spec.devices.constraints[0].matchAttribute: Invalid value: \"c\": a fully qualified name must be a domain \
+                      and a name separated by a slash".to_owned()],
+            ),
+            (
+                with(json!({"config": [{"requests": ["r", "r"]}, {"opaque": {"driver": "", "parameters": 1}}]})),
+                vec![
+                    "spec.devices.config[0].requests[1]: Duplicate value: \"r\"",
+                    "spec.devices.config[0].opaque: Required value",
+                    "spec.devices.config[1].opaque.driver: Required value",
+                    "spec.devices.config[1].opaque.parameters: Invalid value: \"<value omitted>\": must be a valid JSON object",
+                ]
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
+            ),
+        ];
+        for (devices, expected) in rows {
+            let found = texts(&claim(&json!({"spec": {"devices": devices}})));
+            assert_eq!(found, expected, "{devices}");
+            let template = texts(&template(&json!({"spec": {"spec": {"devices": devices}}})));
+            assert_eq!(template.len(), expected.len(), "{template:?}");
+            assert!(template.iter().all(|text| text.starts_with("spec.spec.devices.")));
+        }
+    }
+
+    #[test]
+    fn statuses_of_claims() {
+        let allocation = |name: &str| json!({"devices": {"results": [{"request": "r", "driver": "d.io", "pool": "p", "device": name}]}});
+        let consumer = json!({"resource": "pods", "name": "p", "uid": "u"});
+        let rows = [
+            (json!({"allocation": allocation("a"), "reservedFor": [consumer]}), json!({}), vec![]),
+            (
+                json!({"allocation": allocation("b")}),
+                json!({"allocation": allocation("b"), "reservedFor": [consumer]}),
+                vec![],
+            ),
+            (
+                json!({"reservedFor": [consumer, consumer]}),
+                json!({}),
+                vec![
+                    "status.reservedFor[1]: Duplicate value: \"u\"",
+                    "status.reservedFor: Forbidden: may not be specified when `allocated` is not set",
+                ],
+            ),
+            (
+                json!({"allocation": {"devices": {"config": [{"source": "x", "opaque": {"driver": "d", "parameters": {}}}],
+                    "results": [{"request": "x", "driver": "d", "pool": "", "device": "a"}]}, "nodeSelector": {}}}),
+                json!({}),
+                vec![
+                    "status.allocation.devices.results[0].request: Invalid value: \"x\": must be the name of a request in the \
+                     claim or the name of a request and a subrequest separated by '/'",
+                    "status.allocation.devices.results[0].pool: Required value",
+                    "status.allocation.devices.config[0].source: Unsupported value: \"x\": supported values: \"FromClaim\", \
+                     \"FromClass\"",
+                    "status.allocation.nodeSelector.nodeSelectorTerms: Required value: must have at least one node selector \
+                     term",
+                ],
+            ),
+            (
+                json!({"allocation": allocation("a"), "devices": [{"driver": "d.io", "pool": "p", "device": "b",
+                    "networkData": {"ips": ["10.0.0.1", "010.0.0.1/24", "2001:db8::1/64"]},
+                    "conditions": [{"type": "Ready", "status": "Yes", "reason": "1"}]}]}),
+                json!({"allocation": allocation("a")}),
+                vec![
+                    "status.devices[0]: Invalid value: {\"Driver\":\"d.io\",\"Pool\":\"p\",\"Device\":\"b\",\"ShareID\":\"\"}: must be an \
+                     allocated device in the claim",
+                    "status.devices[0].conditions[0].status: Unsupported value: \"Yes\": supported values: \"False\", \"True\", \
+                     \"Unknown\"",
+                    "status.devices[0].conditions[0].lastTransitionTime: Required value",
+                    "status.devices[0].conditions[0].reason: Invalid value: \"1\": a condition reason must start with alphabetic \
+                     character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an \
+                     alphanumeric character or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName',  or 'ReasonA,ReasonB',  or \
+                     'ReasonA:ReasonB', regex used for validation is '[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?')",
+                    "status.devices[0].networkData.ips[0]: Invalid value: \"10.0.0.1\": must be a valid address in CIDR form, \
+                     (e.g. 10.9.8.7/24 or 2001:db8::1/64)",
+                    "status.devices[0].networkData.ips[1]: Invalid value: \"010.0.0.1/24\": must be in canonical form \
+                     (\"10.0.0.1/24\")",
+                ],
+            ),
+        ];
+        for (new, old, expected) in rows {
+            let spec = json!({"devices": {"requests": [{"name": "r", "exactly": exactly()}]}});
+            let object = |status: &Value| json!({"spec": spec, "status": status});
+            assert_eq!(texts(&claim_status(&object(&new), &object(&old))), expected, "{new}");
+        }
+        let going = |status: Value| json!({"metadata": {"deletionTimestamp": "t"}, "status": status});
+        let held = going(json!({"allocation": allocation("a"), "reservedFor": [consumer]}));
+        let free = going(json!({"allocation": allocation("a")}));
+        assert_eq!(claim_status(&free, &held), vec![]);
+        let added = "status.reservedFor: Forbidden: new entries may not be added while `deallocationRequested` or \
+                     `deletionTimestamp` are set";
+        assert_eq!(texts(&claim_status(&held, &free)), [added]);
+        let other = going(json!({"allocation": allocation("b")}));
+        let moved = texts(&claim_status(&other, &free));
+        assert!(moved.len() == 1 && moved[0].ends_with(": field is immutable"), "{moved:?}");
+    }
+
+    #[test]
+    fn mapped_addresses_are_of_ipv4() {
+        for (text, canonical) in [
+            ("10.0.0.1/24", Some("10.0.0.1/24")),
+            ("10.0.0.1/024", Some("10.0.0.1/24")),
+            ("2001:DB8::1/64", Some("2001:db8::1/64")),
+            ("::ffff:10.0.0.1/120", Some("10.0.0.1/24")),
+            ("10.0.0.1/33", None),
+            ("10.0.0/8", None),
+            ("10.0.0.1/+8", None),
+        ] {
+            assert_eq!(canonical_address(text).as_deref(), canonical, "{text}");
+        }
+    }
+
+    #[test]
+    fn classes() {
+        let check = |spec: Value| texts(&class(&json!({ "spec": spec })));
+        let parameters = json!({"opaque": {"driver": "d.io", "parameters": {"a": 1}}});
+        let selector = json!({"cel": {"expression": "device.driver == \"d.io\""}});
+        assert_eq!(check(json!({"selectors": [selector], "config": [parameters]})), Vec::<String>::new());
+        let large = json!({"opaque": {"driver": "d.io", "parameters": {"a": "x".repeat(10240)}}});
+        assert_eq!(
+            check(json!({"selectors": vec![selector; 33], "config": [large]})),
+            [
+                "spec.selectors: Too many: 33: must have at most 32 items",
+                "spec.config[0].opaque.parameters: Too long: may not be more than 10240 bytes",
+            ]
+        );
+    }
+}
