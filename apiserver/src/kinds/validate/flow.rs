@@ -241,8 +241,7 @@ fn queues(errors: &mut ErrorList, path: &Path, queuing: &Value) {
         errors.push(Error::invalid(&at, queues, format!("must not be greater than {MOST}")));
     }
     let at = path.child("handSize");
-    // Both are 32 bits wide.
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss, reason = "both are 32 bits wide")]
     let bits = ((queues as f64).log2() * hand as f64).ceil();
     if hand <= 0 {
         errors.push(Error::invalid(&at, hand, positive));

@@ -51,16 +51,20 @@ impl Journal {
         Ok((Self { file, store, size, end: 0, entry: vec![0; HEADER] }, held))
     }
 
-    /// To be called once the database holds, on disk, what the journal held: entries go to the front from now on.
-    pub fn restart(&mut self) -> anyhow::Result<()> {
+    /// Gives the file its size; what it held is in the database, on disk. Its blocks are written once, so that later only data
+    /// has to be synced.
+    pub fn make(&self) -> anyhow::Result<()> {
         if self.file.metadata()?.len() != self.size {
-            // The blocks are written once, so that later only data has to be synced.
             self.file.set_len(0)?;
             self.file.write_all_at(&vec![0; usize::try_from(self.size)?], 0).context("make the store's journal")?;
             self.file.sync_all()?;
         }
-        self.end = 0;
         Ok(())
+    }
+
+    /// To be called once the database holds, on disk, what the journal holds: entries go to the front from now on.
+    pub fn restart(&mut self) {
+        self.end = 0;
     }
 
     /// Begins a new entry.
@@ -85,7 +89,7 @@ impl Journal {
     /// Writes the entry, which fits, to disk. An empty one needs no room.
     ///
     /// # Errors
-    /// The disk's. The next entry then takes the place of this one.
+    /// The disk's.
     pub fn sync(&mut self) -> anyhow::Result<()> {
         let (header, operations) = self.entry.split_at_mut(HEADER);
         if operations.is_empty() {
@@ -95,9 +99,14 @@ impl Journal {
         header[..4].copy_from_slice(&length.to_le_bytes());
         header[4..].copy_from_slice(&checksum(self.store, operations).to_le_bytes());
         self.file.write_all_at(&self.entry, self.end).context("write the store's journal")?;
-        self.file.sync_data().context("sync the store's journal")?;
-        self.end += self.entry.len() as u64;
-        Ok(())
+        self.file.sync_data().context("sync the store's journal")
+    }
+
+    /// To be called once the database has what the entry says; the next one takes its place otherwise.
+    pub fn advance(&mut self) {
+        if self.entry.len() > HEADER {
+            self.end += self.entry.len() as u64;
+        }
     }
 }
 
@@ -166,7 +175,7 @@ mod tests {
     fn journal(dir: &Path) -> (Journal, Vec<usize>) {
         let (mut journal, held) = Journal::open(dir, STORE, 4096).unwrap();
         assert!(held.is_empty());
-        journal.restart().unwrap();
+        journal.make().unwrap();
         let mut ends = Vec::new();
         for entry in [vec![2], vec![3, 4]] {
             journal.begin();
@@ -175,6 +184,7 @@ mod tests {
             }
             assert!(journal.fits());
             journal.sync().unwrap();
+            journal.advance();
             ends.push(usize::try_from(journal.end).unwrap());
         }
         (journal, ends)
@@ -222,10 +232,11 @@ mod tests {
     fn a_new_lap_hides_the_old_one() {
         let dir = tempfile::tempdir().unwrap();
         let (mut journal, _) = journal(dir.path());
-        journal.restart().unwrap();
+        journal.restart();
         journal.begin();
         journal.note(5, None, &record("/a"));
         journal.sync().unwrap();
+        journal.advance();
         // An entry as long as the first one: the second of the old lap stands behind it, whole.
         let (_, held) = Journal::open(dir.path(), STORE, 4096).unwrap();
         assert_eq!(revisions(&held, 4), [5]);

@@ -175,9 +175,8 @@ fn prepare(database: &Database, dir: &Path, journal_bytes: u64) -> anyhow::Resul
         Prepared { journal, revision, compacted, earliest }
     };
     transaction.commit()?;
-    let Prepared { mut journal, .. } = prepared;
-    journal.restart()?;
-    Ok(Prepared { journal, ..prepared })
+    prepared.journal.make()?;
+    Ok(prepared)
 }
 
 #[async_trait]

@@ -109,7 +109,8 @@ impl Writer {
     /// Brings to disk what only the journal holds there.
     fn sync(&mut self) -> anyhow::Result<()> {
         self.database.begin_write()?.commit()?;
-        self.journal.restart()
+        self.journal.restart();
+        Ok(())
     }
 
     fn commit(&mut self, batch: &mut Vec<Command>, answers: &mut Vec<Answer>) -> anyhow::Result<Vec<Event>> {
@@ -167,7 +168,9 @@ impl Writer {
         }
         transaction.commit().context("commit a transaction")?;
         if durable {
-            self.journal.restart()?;
+            self.journal.restart()
+        } else {
+            self.journal.advance()
         }
         Ok(events)
     }
