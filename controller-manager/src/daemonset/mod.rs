@@ -15,8 +15,8 @@ use runtime::events::{EventType, Recorder};
 
 use crate::context::{Context, reference, tell};
 use crate::framework::history::{self, hash_of};
-use crate::framework::meta::{controller_of, controller_reference, is_deleting, key_of, selects};
-use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key, pods};
+use crate::framework::meta::{controller_reference, is_deleting, key_of, selects};
+use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key, pods, queue_owners};
 
 pub const HASH_LABEL: &str = "controller-revision-hash";
 const GENERATION_LABEL: &str = "pod-template-generation";
@@ -31,18 +31,8 @@ pub fn start(context: &Arc<Context>) {
     let kinds = &context.kinds;
     let on_set = queue.clone();
     kinds.daemon_sets.on_change(move |change| on_set.add(key_of(&change.object().metadata)));
-    let (on_pod, sets) = (queue.clone(), kinds.daemon_sets.clone());
-    kinds.pods.on_change(move |change| {
-        for pod in [change.old, change.new].into_iter().flatten() {
-            if let Some(key) = owner_key(&pod.metadata, "DaemonSet") {
-                on_pod.add(key);
-            } else if controller_of(&pod.metadata).is_none() && change.new.is_some() {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                let labels = pod.metadata.labels.as_ref();
-                let selecting = |set: &DaemonSet| selects(set.spec.as_ref().map(|spec| &spec.selector), labels);
-                sets.filter_in(namespace, selecting).iter().for_each(|set| on_pod.add(key_of(&set.metadata)));
-            }
-        }
+    queue_owners(&kinds.pods, &kinds.daemon_sets, &queue, |set, labels| {
+        selects(set.spec.as_ref().map(|spec| &spec.selector), labels)
     });
     let (on_revision, on_node, sets) = (queue.clone(), queue.clone(), kinds.daemon_sets.clone());
     kinds.revisions.on_change(move |change| {

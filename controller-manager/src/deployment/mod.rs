@@ -20,8 +20,8 @@ use kube::api::PropagationPolicy;
 use runtime::events::{EventType, Recorder};
 
 use crate::context::{Context, reference, tell};
-use crate::framework::meta::{controller_of, is_deleting, key_of, selects};
-use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key};
+use crate::framework::meta::{is_deleting, key_of, selects};
+use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key, queue_owners};
 use plan::{Action, plan};
 
 pub struct Deployments {
@@ -34,19 +34,8 @@ pub fn start(context: &Arc<Context>) {
     let queue = Arc::new(Queue::default());
     let on_deployment = queue.clone();
     context.kinds.deployments.on_change(move |change| on_deployment.add(key_of(change.object().meta())));
-    let (on_set, deployments) = (queue.clone(), context.kinds.deployments.clone());
-    context.kinds.replica_sets.on_change(move |change| {
-        for set in [change.old, change.new].into_iter().flatten() {
-            if let Some(key) = owner_key(&set.metadata, "Deployment") {
-                on_set.add(key);
-            } else if controller_of(&set.metadata).is_none() && change.new.is_some() {
-                let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
-                let labels = set.metadata.labels.as_ref();
-                for deployment in deployments.filter_in(namespace, |d| selects(plan::selector(d), labels)) {
-                    on_set.add(key_of(&deployment.metadata));
-                }
-            }
-        }
+    queue_owners(&context.kinds.replica_sets, &context.kinds.deployments, &queue, |deployment, labels| {
+        selects(plan::selector(deployment), labels)
     });
     // Recreate waits for the last old pod: its end is news although no ReplicaSet changes then.
     let (on_pod, sets) = (queue.clone(), context.kinds.replica_sets.clone());

@@ -4,13 +4,14 @@
 //! of ours that no longer matches is released. An owner or an object being deleted is left as it is. That the owner is
 //! not being deleted is as fresh here as in the garbage collector, for both read the same cache.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde_json::json;
 
 use super::meta::{controller_of, controller_reference, is_deleting, key_of, selects};
-use super::{ApiError, Kind, Object};
+use super::{ApiError, Kind, Object, Queue};
 
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
@@ -67,6 +68,32 @@ pub async fn claim<O: Object, K: Object>(
         }
     }
     Ok(ours)
+}
+
+/// An object's labels.
+type Labels = BTreeMap<String, String>;
+
+/// Queues, at every change of one of `owned`, whose it is: its controller's key if that is one of `owners`, and, as long as it
+/// has none, those of all in its namespace that `selects` its labels.
+pub fn queue_owners<O: Object, K: Object>(
+    owned: &Kind<O>,
+    owners: &Arc<Kind<K>>,
+    queue: &Arc<Queue>,
+    selects: impl Fn(&K, Option<&Labels>) -> bool + Send + Sync + 'static,
+) {
+    let (owners, queue) = (owners.clone(), queue.clone());
+    owned.on_change(move |change| {
+        for object in [change.old, change.new].into_iter().flatten() {
+            let meta = object.meta();
+            if let Some(key) = owner_key(meta, &K::kind(&())) {
+                queue.add(key);
+            } else if controller_of(meta).is_none() && change.new.is_some() {
+                let namespace = meta.namespace.as_deref().unwrap_or_default();
+                let adopters = owners.filter_in(namespace, |owner| selects(owner, meta.labels.as_ref()));
+                adopters.iter().for_each(|owner| queue.add(key_of(owner.meta())));
+            }
+        }
+    });
 }
 
 /// The key of `object`'s controller, if that is a `kind`.

@@ -20,7 +20,7 @@ pub mod pods;
 mod queue;
 mod store;
 
-pub use claim::{claim, owner_key};
+pub use claim::{claim, owner_key, queue_owners};
 pub use controller::{Controller, Gate, Outcome, drive};
 pub use errors::{ApiError, reason_of};
 pub use kind::{Kind, Object};

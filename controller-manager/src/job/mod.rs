@@ -29,8 +29,8 @@ use parking_lot::Mutex;
 use runtime::events::{EventType, Recorder};
 
 use crate::context::{Context, reference, tell};
-use crate::framework::meta::{controller_of, is_deleting, key_of, selects, to_seconds};
-use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key, pods};
+use crate::framework::meta::{is_deleting, key_of, selects, to_seconds};
+use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, pods, queue_owners};
 use accounting::{finish, set_condition, settle, some_unless_zero, tally};
 use backoff::Record;
 use decide::{Action, Ending};
@@ -49,18 +49,8 @@ pub fn start(context: &Arc<Context>) {
     let kinds = &context.kinds;
     let on_job = queue.clone();
     kinds.jobs.on_change(move |change| on_job.add(key_of(&change.object().metadata)));
-    let (on_pod, jobs) = (queue.clone(), kinds.jobs.clone());
-    kinds.pods.on_change(move |change| {
-        for pod in [change.old, change.new].into_iter().flatten() {
-            if let Some(key) = owner_key(&pod.metadata, "Job") {
-                on_pod.add(key);
-            } else if controller_of(&pod.metadata).is_none() && change.new.is_some() {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                let labels = pod.metadata.labels.as_ref();
-                let selecting = |job: &Job| selects(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()), labels);
-                jobs.filter_in(namespace, selecting).iter().for_each(|job| on_pod.add(key_of(&job.metadata)));
-            }
-        }
+    queue_owners(&kinds.pods, &kinds.jobs, &queue, |job, labels| {
+        selects(job.spec.as_ref().and_then(|spec| spec.selector.as_ref()), labels)
     });
     orphans::start(context);
     let recorder = context.recorder(Jobs::NAME);

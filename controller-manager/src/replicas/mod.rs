@@ -12,8 +12,8 @@ use k8s_openapi::api::core::v1::Pod;
 use runtime::events::{EventType, Recorder};
 
 use crate::context::{Context, reference, tell};
-use crate::framework::meta::{controller_of, controller_reference, is_deleting, key_of, selects};
-use crate::framework::{ApiError, Controller, Kind, Outcome, Queue, claim, drive, owner_key, pods};
+use crate::framework::meta::{controller_reference, is_deleting, key_of, selects};
+use crate::framework::{ApiError, Controller, Kind, Outcome, Queue, claim, drive, pods, queue_owners};
 pub use kinds::Replicated;
 use plan::{Plan, plan};
 
@@ -31,20 +31,7 @@ pub fn start<R: Replicated>(context: &Arc<Context>, sets: &Arc<Kind<R>>) {
     let queue = Arc::new(Queue::default());
     let on_set = queue.clone();
     sets.on_change(move |change| on_set.add(key_of(change.object().meta())));
-    let (on_pod, owners) = (queue.clone(), sets.clone());
-    context.kinds.pods.on_change(move |change| {
-        for pod in [change.old, change.new].into_iter().flatten() {
-            if let Some(key) = owner_key(&pod.metadata, &R::kind(&())) {
-                on_pod.add(key);
-            } else if controller_of(&pod.metadata).is_none() && change.new.is_some() {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                let labels = pod.metadata.labels.as_ref();
-                for set in owners.filter_in(namespace, |set| selects(Some(&set.selector()), labels)) {
-                    on_pod.add(key_of(set.meta()));
-                }
-            }
-        }
-    });
+    queue_owners(&context.kinds.pods, sets, &queue, |set, labels| selects(Some(&set.selector()), labels));
     let recorder = context.recorder(R::COMPONENT);
     let controller = Arc::new(Replicas { context: context.clone(), sets: sets.clone(), recorder });
     drive(context.gate(), &controller, &queue, 5);

@@ -18,8 +18,8 @@ use serde_json::json;
 
 use crate::context::{Context, reference, tell};
 use crate::framework::history::{self, History};
-use crate::framework::meta::{controller_of, is_deleting, key_of, selects};
-use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, owner_key, pods};
+use crate::framework::meta::{is_deleting, key_of, selects};
+use crate::framework::{ApiError, Controller, Outcome, Queue, claim, drive, pods, queue_owners};
 use plan::{Plan, Revisions};
 
 /// Carried by revisions, as upstream's are.
@@ -37,18 +37,8 @@ pub fn start(context: &Arc<Context>) {
     let kinds = &context.kinds;
     let on_set = queue.clone();
     kinds.stateful_sets.on_change(move |change| on_set.add(key_of(&change.object().metadata)));
-    let (on_pod, sets) = (queue.clone(), kinds.stateful_sets.clone());
-    kinds.pods.on_change(move |change| {
-        for pod in [change.old, change.new].into_iter().flatten() {
-            if let Some(key) = owner_key(&pod.metadata, "StatefulSet") {
-                on_pod.add(key);
-            } else if controller_of(&pod.metadata).is_none() && change.new.is_some() {
-                let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-                let labels = pod.metadata.labels.as_ref();
-                let selecting = |set: &StatefulSet| selects(set.spec.as_ref().map(|spec| &spec.selector), labels);
-                sets.filter_in(namespace, selecting).iter().for_each(|set| on_pod.add(key_of(&set.metadata)));
-            }
-        }
+    queue_owners(&kinds.pods, &kinds.stateful_sets, &queue, |set, labels| {
+        selects(set.spec.as_ref().map(|spec| &spec.selector), labels)
     });
     let recorder = context.recorder(StatefulSets::NAME);
     drive(context.gate(), &Arc::new(StatefulSets { context: context.clone(), recorder }), &queue, 5);
