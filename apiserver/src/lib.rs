@@ -117,6 +117,9 @@ where
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
+    if let Err(error) = kernel::memory::release_program() {
+        tracing::warn!(%error, "the program's pages stay in memory");
+    }
     if app.options.storage_backend == Backend::Embedded {
         tokio::spawn(compaction::run(app.store.clone(), app.options.etcd_compaction_interval, stop.clone()));
     }
