@@ -199,7 +199,9 @@ impl Call {
 
     #[must_use]
     pub fn invalid(&self, name: &str, errors: &schema::field::ErrorList) -> ApiError {
-        ApiError::invalid(&self.resource.group, &self.resource.kind, name, errors)
+        // Events of both groups are those of core inside.
+        let group = if self.resource.is("events.k8s.io", "events") { "" } else { &self.resource.group };
+        ApiError::invalid(group, &self.resource.kind, name, errors)
     }
 }
 

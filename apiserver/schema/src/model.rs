@@ -36,6 +36,12 @@ pub fn go_types(api_version: &str, kind: &str) -> Option<(String, String)> {
     Some((format!("{version}.{kind}"), format!("{package}.{kind}")))
 }
 
+/// A struct by the fact table's name: `api.core.v1.PodSpec`.
+#[must_use]
+pub fn struct_of(name: &str) -> Option<&'static Struct> {
+    facts::index_of(name).map(facts::by_index)
+}
+
 impl Schema {
     /// The place of a whole object.
     #[must_use]

@@ -58,6 +58,13 @@ pub trait Json {
         }
     }
 
+    /// The same for a pointer, which is set as soon as it points to anything, "" included.
+    fn default_pointer(&mut self, path: &str, value: impl Into<Value>) {
+        if !self.has(path) {
+            self.put(path, value);
+        }
+    }
+
     /// Copies a field over from `other`, absence included.
     fn take_from(&mut self, path: &str, other: &Value) {
         match other.at(path) {

@@ -16,6 +16,7 @@ mod batch;
 mod columns;
 mod core;
 mod extension;
+mod internal;
 mod json;
 mod network;
 mod policy;
@@ -157,6 +158,8 @@ pub struct Column {
 pub struct Strategy {
     /// `status` is a subresource: reset on create, kept on update, written alone by `…/status`.
     pub has_status: bool,
+    /// Metadata that a write of the status leaves as it is, besides what only the server sets.
+    pub status_keeps: &'static [&'static str],
     /// With `has_status`: a create keeps the status it came with. Only kubelets, which register with theirs, need it. Where
     /// it is false, the status is dropped before `prepare_create` runs.
     pub status_on_create: bool,
@@ -229,6 +232,7 @@ impl Strategy {
     /// No status, no generation, subdomain name, unconditional updates; the starting point of most rows.
     pub const PLAIN: Self = Self {
         has_status: false,
+        status_keeps: &[],
         status_on_create: false,
         has_generation: false,
         create_on_update: false,

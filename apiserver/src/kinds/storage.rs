@@ -14,7 +14,12 @@ pub const KINDS: &[Kind] = &[
         strategy: strategy::storage::CSI_DRIVER,
         ..kind("CSIDriver", "csidrivers", "csidriver")
     },
-    Kind { namespaced: false, columns: columns::storage::CSI_NODES, ..kind("CSINode", "csinodes", "csinode") },
+    Kind {
+        namespaced: false,
+        columns: columns::storage::CSI_NODES,
+        strategy: strategy::storage::CSI_NODE,
+        ..kind("CSINode", "csinodes", "csinode")
+    },
     Kind {
         columns: columns::storage::CAPACITIES,
         strategy: strategy::storage::CAPACITY,

@@ -101,7 +101,9 @@ fn nothing_panics_and_defaults_settle() {
             }
             for path in ["", "status", "resize", "ephemeralcontainers"] {
                 if let Some(rule) = rules.update_rule(path) {
-                    assert_eq!(rule(&object, &object.clone()), vec![], "{} may stay as it is", kind.kind);
+                    let found = rule(&object, &object.clone());
+                    // A status is judged as it is, whatever it was.
+                    assert!(path == "status" || found.is_empty(), "{} may stay as it is: {found:?}", kind.kind);
                     rule(&object, &json!({}));
                 }
             }

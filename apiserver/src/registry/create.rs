@@ -5,7 +5,7 @@ use schema::field::ErrorList;
 use serde_json::Value;
 
 use super::resource::Resource;
-use super::write::{Written, commit};
+use super::write::{Written, commit, load};
 use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
@@ -70,7 +70,14 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
             Ok(None) if !prefix.is_empty() => {
                 return Err(ApiError::no_name_left(&resource.group, &resource.plural, &name));
             }
-            Ok(None) => return Err(ApiError::already_exists(&resource.group, &resource.plural, &name)),
+            Ok(None) => {
+                let mut error = ApiError::already_exists(&resource.group, &resource.plural, &name);
+                let key = resource.key(&call.info.namespace, &name);
+                if load(call, &key).await?.is_some_and(|there| object::is_deleting(&there.value)) {
+                    error.message.insert_str(0, "object is being deleted: ");
+                }
+                return Err(error);
+            }
             Err(error) => return Err(error),
         }
     }
@@ -165,6 +172,16 @@ pub fn fill_as(resource: &Resource, object: &mut Value) {
     }
 }
 
+/// Groups whose finalizers may be called anything that is a qualified name.
+const FREE_FINALIZERS: [&str; 6] = [
+    crate::crd::GROUP,
+    "admissionregistration.k8s.io",
+    "apiregistration.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "policy",
+];
+
 /// Everything that can be wrong with an object on its way in.
 pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     let strategy = &call.resource.strategy;
@@ -172,7 +189,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         Some(old) => meta::update(new, old),
         None => meta::create(new, call.resource.namespaced, strategy.name),
     };
-    let foreign = matches!(call.resource.group.as_str(), crate::crd::GROUP | "apiregistration.k8s.io");
+    let foreign = FREE_FINALIZERS.contains(&call.resource.group.as_str()) || call.resource.is("", "events");
     if !call.resource.is_custom() && !foreign {
         meta::built_in_finalizers(&mut errors, new);
     }

@@ -72,7 +72,8 @@ pub fn keep_system_fields(new: &mut Value, old: &Value) {
         ("name", false),
         ("resourceVersion", false),
     ] {
-        if !refused || new["metadata"][field].is_null() {
+        let unset = matches!(&new["metadata"][field], Value::Null) || new["metadata"][field] == "";
+        if !refused || unset {
             keep(&mut new["metadata"], &old["metadata"], field);
         }
     }

@@ -111,7 +111,8 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
                     0,
                     "must be specified for an update",
                 );
-                return Err(call.invalid(name, &vec![error]));
+                // Upstream speaks of the resource here, where it speaks of the kind elsewhere.
+                return Err(ApiError::invalid(&resource.group, &resource.plural, name, &vec![error]));
             }
         } else if integer::<u64>("ParseUint", &asked).map_err(|why| ApiError::new(500, "", why))?
             != live.revision.unsigned_abs()
@@ -122,7 +123,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             && !uid.is_empty()
             && uid != own
         {
-            return Err(call.other_uid(&key, uid, own));
+            return Err(call.failed_precondition(&key, "UID", (uid, own)));
         }
         identity(call, &new)?;
         settle(call, &mut new, &live.value)?;
@@ -384,7 +385,11 @@ pub fn identity(call: &Call, object: &Value) -> ApiResult<()> {
     }
 }
 
-fn namespace_of_url(call: &Call, object: &Value) -> ApiResult<()> {
+/// Whether an object is of the URL's namespace, as far as it says so.
+///
+/// # Errors
+/// 400 where it is of another.
+pub fn namespace_of_url(call: &Call, object: &Value) -> ApiResult<()> {
     let namespace = text(object, "/metadata/namespace");
     // Upstream takes it off objects that are in none.
     if call.resource.namespaced && !namespace.is_empty() && namespace != call.info.namespace {
@@ -409,7 +414,7 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
         object::set(new, "managedFields", old["metadata"]["managedFields"].clone());
     }
     match info.subresource.as_str() {
-        "status" | "approval" => keep_spec(new, old, resource.is_custom()),
+        "status" | "approval" => keep_spec(new, old, resource.is_custom(), strategy.status_keeps),
         "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => object::keep(new, old, "status"),
         "finalize" => {
             let finalizers = new["spec"]["finalizers"].clone();
@@ -439,22 +444,24 @@ fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     Ok(())
 }
 
-/// A status update changes the status alone (and, for built-in kinds, labels, annotations and the like).
-fn keep_spec(new: &mut Value, old: &Value, custom: bool) {
+/// A status update changes the status alone (and, of many built-in kinds, labels, annotations and the like).
+fn keep_spec(new: &mut Value, old: &Value, custom: bool, kept: &[&str]) {
     object::keep_but(new, old, &["metadata", "status"]);
     if custom {
         object::keep_but(&mut new["metadata"], &old["metadata"], &["managedFields"]);
     } else {
-        object::keep(&mut new["metadata"], &old["metadata"], "ownerReferences");
+        for field in kept {
+            object::keep(&mut new["metadata"], &old["metadata"], field);
+        }
     }
 }
 
 impl Call {
-    /// What the store says of an object that was replaced by another of its name.
-    fn other_uid(&self, key: &str, wanted: &str, have: &str) -> ApiError {
+    /// What the store says of an object that is another one, or another version of it, than was asked for.
+    pub fn failed_precondition(&self, key: &str, what: &str, (wanted, have): (&str, &str)) -> ApiError {
         let why = format!(
-            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID \
-             in precondition: {wanted}, UID in object meta: {have}"
+            "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             {what} in precondition: {wanted}, {what} in object meta: {have}"
         );
         ApiError::conflict(&self.resource.group, &self.resource.plural, &self.info.name, &why)
     }

@@ -11,6 +11,7 @@ use super::{WITH_STATUS, zero};
 pub const AUTOSCALER: Strategy = Strategy {
     unconditional_update: true,
     default: Some(default),
+    validate_path: &[("status", validate::counts::autoscaler)],
     validate: Some(validate::autoscaler::autoscaler),
     convert: Some(convert),
     ..WITH_STATUS
@@ -53,7 +54,7 @@ fn default_rules(object: &mut Value, direction: &str, window: i64, policies: &Va
     if window >= 0 {
         rules.default_to("stabilizationWindowSeconds", window);
     }
-    rules.default_to("selectPolicy", "Max");
+    rules.default_pointer("selectPolicy", "Max");
     if !rules.has("policies") {
         rules.put("policies", policies.clone());
     }

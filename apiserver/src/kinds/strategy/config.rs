@@ -22,12 +22,8 @@ pub const SECRET: Strategy = Strategy {
 };
 
 pub const SERVICE_ACCOUNT: Strategy = Strategy {
-    prepare_create: Some(|object| {
-        for secret in object.list_mut("secrets") {
-            let name = secret.text("name").to_owned();
-            *secret = serde_json::json!({ "name": name });
-        }
-    }),
+    prepare_create: Some(only_names),
+    prepare_update: Some(|object, _| only_names(object)),
     ..Strategy::PLAIN
 };
 
@@ -40,9 +36,17 @@ pub const RESOURCE_QUOTA: Strategy = Strategy {
 pub const LIMIT_RANGE: Strategy = Strategy {
     create_on_update: true,
     default: Some(default_limit_range),
-    validate: Some(validate::config::limit_range),
+    validate: Some(validate::limit_range::limit_range),
     ..Strategy::PLAIN
 };
+
+/// Of its Secrets an account knows the names alone.
+fn only_names(account: &mut Value) {
+    for secret in account.list_mut("secrets") {
+        let name = secret.text("name").to_owned();
+        *secret = serde_json::json!({ "name": name });
+    }
+}
 
 /// `stringData` is write-only: it is folded into `data` and never stored.
 fn default_secret(secret: &mut Value) {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
-use super::{SPEC_AND_STATUS, WITH_STATUS, webhook};
+use super::{METADATA, SPEC_AND_STATUS, WITH_STATUS, webhook};
 
 pub const DEFINITION: Strategy = Strategy {
     unconditional_update: false,
@@ -23,6 +23,7 @@ pub const DEFINITION: Strategy = Strategy {
 };
 
 pub const API_SERVICE: Strategy = Strategy {
+    status_keeps: METADATA,
     // `v1.` is the one of the core group.
     name: NameRule::PathSegment,
     unconditional_update: false,

@@ -15,8 +15,9 @@ pub const DEPLOYMENT: Strategy = Strategy {
             new.put("metadata.generation", old.int("metadata.generation") + 1);
         }
     }),
-    prepare_path: &[("status", |new, old| new.take_from("metadata.labels", old))],
+    status_keeps: &["labels"],
     validate: Some(validate::workload::deployment),
+    validate_path: &[("status", validate::counts::deployment)],
     validate_update: Some(validate::workload::deployment_update),
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
@@ -29,8 +30,8 @@ fn default(object: &mut Value) {
     object.default_to("spec.strategy", json!({}));
     object.default_to("spec.strategy.type", "RollingUpdate");
     if object.text("spec.strategy.type") == "RollingUpdate" {
-        object.default_to("spec.strategy.rollingUpdate.maxUnavailable", "25%");
-        object.default_to("spec.strategy.rollingUpdate.maxSurge", "25%");
+        object.default_pointer("spec.strategy.rollingUpdate.maxUnavailable", "25%");
+        object.default_pointer("spec.strategy.rollingUpdate.maxSurge", "25%");
     }
     object.default_to("spec.revisionHistoryLimit", 10);
     object.default_to("spec.progressDeadlineSeconds", 600);

@@ -10,6 +10,8 @@ pub const EVENT: Strategy = Strategy {
     create_on_update: true,
     convert: Some(convert),
     validate: Some(validate::event::event),
+    validate_create: Some(validate::event::new),
+    validate_update: Some(validate::event::update),
     ..Strategy::PLAIN
 };
 

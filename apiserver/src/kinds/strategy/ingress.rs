@@ -16,7 +16,7 @@ pub const INGRESS_CLASS: Strategy = Strategy {
     has_generation: true,
     default: Some(|object| {
         if object.at("spec.parameters").is_object() {
-            object.default_to("spec.parameters.scope", "Cluster");
+            object.default_pointer("spec.parameters.scope", "Cluster");
         }
     }),
     validate: Some(validate::ingress::ingress_class),

@@ -31,10 +31,10 @@ pub fn default_spec(object: &mut Value, path: &str) {
         let per_index = spec.has("backoffLimitPerIndex");
         spec.put("backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
     }
-    spec.default_to("completionMode", "NonIndexed");
+    spec.default_pointer("completionMode", "NonIndexed");
     spec.default_to("suspend", false);
     let policy = if spec.has("podFailurePolicy") { "Failed" } else { "TerminatingOrFailed" };
-    spec.default_to("podReplacementPolicy", policy);
+    spec.default_pointer("podReplacementPolicy", policy);
     for rule in spec.list_mut("podFailurePolicy.rules") {
         for pattern in rule.list_mut("onPodConditions") {
             pattern.default_to("status", "True");

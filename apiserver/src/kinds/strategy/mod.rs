@@ -30,12 +30,14 @@ use serde_json::Value;
 use super::json::Json;
 use super::{NameRule, Strategy};
 
+/// Metadata that upstream's `ResetObjectMetaForStatus` puts back.
+pub const METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences"];
 /// `status` is a subresource, and the generation counts changes of the spec.
 pub const SPEC_AND_STATUS: Strategy = Strategy { has_status: true, has_generation: true, ..Strategy::PLAIN };
-/// `status` is a subresource; no generation.
 /// What is made of the names of those that make pods.
 const PODS: &str = "Pod names and hostnames";
 
+/// `status` is a subresource; no generation.
 pub const WITH_STATUS: Strategy = Strategy { has_status: true, ..Strategy::PLAIN };
 /// Updates must name the resourceVersion they are based on.
 pub const CONDITIONAL: Strategy = Strategy { unconditional_update: false, ..Strategy::PLAIN };

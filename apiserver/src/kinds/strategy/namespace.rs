@@ -17,6 +17,7 @@ pub const NAMESPACE: Strategy = Strategy {
         new.take_from("status", old);
     }),
     validate: Some(validate::system::namespace),
+    validate_path: &[("status", validate::system::namespace_status)],
     ..WITH_STATUS
 };
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
-use super::WITH_STATUS;
+use super::{METADATA, WITH_STATUS};
 
 pub const NETWORK_POLICY: Strategy = Strategy {
     has_generation: true,
@@ -23,6 +23,7 @@ pub const IP_ADDRESS: Strategy = Strategy {
 };
 
 pub const SERVICE_CIDR: Strategy = Strategy {
+    status_keeps: METADATA,
     validate: Some(validate::network::service_cidr),
     validate_update: Some(validate::network::service_cidr_update),
     ..WITH_STATUS
@@ -38,7 +39,7 @@ fn default(policy: &mut Value) {
     for rules in ["spec.ingress", "spec.egress"] {
         for rule in policy.list_mut(rules) {
             for port in rule.list_mut("ports") {
-                port.default_to("protocol", "TCP");
+                port.default_pointer("protocol", "TCP");
             }
         }
     }

@@ -5,19 +5,23 @@ use serde_json::{Value, json};
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
-use super::{SPEC_AND_STATUS, pod_spec};
+use super::{METADATA, SPEC_AND_STATUS, pod_spec};
 
 pub const POD: Strategy = Strategy {
     graceful: true,
     name: NameRule::Subdomain,
     default: Some(default),
     prepare_create: Some(prepare_create),
-    prepare_update: Some(prepare_update),
+    prepare_update: Some(|new, old| new.take_from("status", old)),
+    prepare_path: &[("ephemeralcontainers", ephemeral_containers), ("resize", resize), ("status", status)],
+    status_keeps: &["ownerReferences"],
     validate: Some(validate::pod::pod),
+    validate_create: Some(validate::pod::new_pod),
     validate_update: Some(validate::pod_update::pod),
     validate_path: &[
         ("ephemeralcontainers", validate::pod_update::ephemeral_containers),
-        ("resize", validate::pod_update::resize),
+        ("resize", validate::pod_resize::resize),
+        ("status", validate::pod_status::status),
     ],
     named_after: Some("the Pod's hostname"),
     warnings: Some(validate::pod_warnings::pod),
@@ -45,14 +49,66 @@ fn prepare_create(pod: &mut Value) {
         status.put(
             "conditions",
             json!([{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
-                "message": "Scheduling is blocked due to non-empty scheduling gates"}]),
+                "lastTransitionTime": crate::registry::object::now(), "message": "Scheduling is blocked due to non-empty scheduling gates"}]),
         );
     }
     pod.put("status", status);
 }
 
-fn prepare_update(new: &mut Value, old: &Value) {
+/// Makes a pod what it is but for what `keep` takes from the one that was sent.
+fn only(new: &mut Value, old: &Value, keep: impl Fn(&mut Value, &Value)) {
+    for field in METADATA {
+        new.take_from(&format!("metadata.{field}"), old);
+    }
     new.take_from("status", old);
+    let mut spec = old.at("spec").clone();
+    keep(&mut spec, new.at("spec"));
+    new.put("spec", spec);
+}
+
+fn ephemeral_containers(new: &mut Value, old: &Value) {
+    only(new, old, |spec, sent| spec.take_from("ephemeralContainers", sent));
+}
+
+/// What containers ask for. Where they are others, validation says so.
+fn resize(new: &mut Value, old: &Value) {
+    const LISTS: [&str; 2] = ["containers", "initContainers"];
+    if LISTS.iter().any(|list| new.at("spec").list(list).len() != old.at("spec").list(list).len()) {
+        return;
+    }
+    only(new, old, |spec, sent| {
+        for list in LISTS {
+            let names = |spec: &Value| spec.list(list).iter().map(|c| c.text("name").to_owned()).collect::<Vec<_>>();
+            if names(spec) != names(sent) {
+                spec.take_from(list, sent);
+                continue;
+            }
+            for (container, sent) in spec.list_mut(list).iter_mut().zip(sent.list(list)) {
+                container.take_from("resources", sent);
+                container.take_from("resizePolicy", sent);
+            }
+        }
+    });
+}
+
+/// What the kubelet does not say again stays: the QoS class, and which generation it has seen.
+fn status(new: &mut Value, old: &Value) {
+    if new.text("status.qosClass").is_empty() {
+        new.take_from("status.qosClass", old);
+    }
+    if new.int("status.observedGeneration") == 0 {
+        new.take_from("status.observedGeneration", old);
+    }
+    let mut before = old.list("status.conditions").to_vec();
+    for condition in new.list_mut("status.conditions") {
+        let known = before.iter().position(|before| before.text("type") == condition.text("type"));
+        let known = known.map(|at| before.remove(at));
+        if condition.int("observedGeneration") == 0
+            && let Some(known) = known
+        {
+            condition.take_from("observedGeneration", &known);
+        }
+    }
 }
 
 /// Guaranteed: every container limits cpu and memory and requests as much; BestEffort: none asks for anything.

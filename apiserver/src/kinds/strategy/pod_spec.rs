@@ -174,7 +174,7 @@ fn default_volume(volume: &mut Value) {
         }
     }
     if volume.at("ephemeral.volumeClaimTemplate").is_object() {
-        volume.default_to("ephemeral.volumeClaimTemplate.spec.volumeMode", "Filesystem");
+        volume.default_pointer("ephemeral.volumeClaimTemplate.spec.volumeMode", "Filesystem");
     }
     // A volume without any source is an empty folder.
     if volume.as_object().is_some_and(|fields| !fields.iter().any(|(k, v)| k != "name" && !v.is_null())) {

@@ -12,12 +12,14 @@ pub const DISRUPTION_BUDGET: Strategy = Strategy {
     default: Some(|budget| zero(budget, &["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])),
     unconditional_update: false,
     validate: Some(validate::policy::disruption_budget),
+    validate_path: &[("status", validate::counts::budget)],
     ..SPEC_AND_STATUS
 };
 
 pub const PRIORITY_CLASS: Strategy = Strategy {
-    has_generation: true,
-    default: Some(|class| class.default_to("preemptionPolicy", "PreemptLowerPriority")),
+    // It is 1 for ever.
+    prepare_create: Some(|class| class.put("metadata.generation", 1)),
+    default: Some(|class| class.default_pointer("preemptionPolicy", "PreemptLowerPriority")),
     validate: Some(validate::policy::priority_class),
     validate_update: Some(validate::policy::priority_class_update),
     ..Strategy::PLAIN
@@ -48,11 +50,6 @@ pub const RUNTIME_CLASS: Strategy = Strategy {
 pub const SIGNING_REQUEST: Strategy = Strategy {
     unmanaged: &["spec"],
     name: NameRule::PathSegment,
-    default: Some(|request| {
-        if request.list("spec.usages").is_empty() {
-            request.put("spec.usages", json!(["digital signature", "key encipherment"]));
-        }
-    }),
     prepare_create: Some(|request| request.put("status", json!({}))),
     prepare_update: Some(|new, old| {
         new.take_from("spec", old);
@@ -73,11 +70,13 @@ fn approval(new: &mut Value, old: &Value) {
 
 /// A signer changes everything but the decision.
 fn signing_status(new: &mut Value, old: &Value) {
-    let decides = |condition: &&Value| matches!(condition.text("type"), "Approved" | "Denied");
-    let mut conditions: Vec<Value> = old.list("status.conditions").iter().filter(decides).cloned().collect();
-    conditions.extend(new.list("status.conditions").iter().filter(|c| !decides(c)).cloned());
-    if !conditions.is_empty() {
-        new.put("status.conditions", Value::Array(conditions));
+    for condition in new.list_mut("status.conditions") {
+        let same = |before: &&Value| {
+            matches!(before.text("type"), "Approved" | "Denied") && before.text("type") == condition.text("type")
+        };
+        if let Some(decided) = old.list("status.conditions").iter().find(same).cloned() {
+            *condition = decided;
+        }
     }
     stamp_conditions(new, old);
 }
@@ -95,8 +94,11 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
     }
 }
 
+/// A status write leaves all of the metadata.
+const ALL_METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences", "generateName"];
+
 pub const FLOW_SCHEMA: Strategy = Strategy {
-    unconditional_update: false,
+    status_keeps: ALL_METADATA,
     validate: Some(validate::flow::schema),
     default: Some(|schema| {
         if schema.int("spec.matchingPrecedence") == 0 {
@@ -107,7 +109,7 @@ pub const FLOW_SCHEMA: Strategy = Strategy {
 };
 
 pub const PRIORITY_LEVEL: Strategy = Strategy {
-    unconditional_update: false,
+    status_keeps: ALL_METADATA,
     validate: Some(validate::flow::level),
     default: Some(|level| match level.text("spec.type") {
         "Limited" => {

@@ -10,6 +10,7 @@ use super::{PODS, SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
 pub const REPLICA_SET: Strategy = Strategy {
     default: Some(default),
     validate: Some(validate::workload::replica_set),
+    validate_path: &[("status", validate::counts::replica_set)],
     validate_update: Some(validate::workload::replica_set_update),
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate::{self, resource};
-use super::WITH_STATUS;
+use super::{METADATA, WITH_STATUS};
 
 pub const CLASS: Strategy = Strategy {
     has_generation: true,
@@ -16,6 +16,7 @@ pub const CLASS: Strategy = Strategy {
 };
 
 pub const CLAIM: Strategy = Strategy {
+    status_keeps: METADATA,
     default: Some(|claim| default_requests(claim, "spec.devices.requests")),
     prepare_create: Some(|claim| drop_below(claim, &Value::Null, "spec.devices", OF_REQUESTS)),
     prepare_update: Some(|claim, old| drop_below(claim, old, "spec.devices", OF_REQUESTS)),
@@ -24,7 +25,7 @@ pub const CLAIM: Strategy = Strategy {
         forget_devices(claim, old);
     })],
     validate_create: Some(resource::claim),
-    validate_update: Some(resource::immutable_spec),
+    validate_update: Some(resource::claim_update),
     validate_path: &[("status", resource::claim_status)],
     ..WITH_STATUS
 };
@@ -34,7 +35,7 @@ pub const TEMPLATE: Strategy = Strategy {
     prepare_create: Some(|template| drop_below(template, &Value::Null, "spec.spec.devices", OF_REQUESTS)),
     prepare_update: Some(|template, old| drop_below(template, old, "spec.spec.devices", OF_REQUESTS)),
     validate: Some(resource::template),
-    validate_update: Some(resource::immutable_spec),
+    validate_update: Some(resource::template_update),
     ..Strategy::PLAIN
 };
 

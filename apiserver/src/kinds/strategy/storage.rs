@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{CONDITIONAL, WITH_STATUS};
+use super::{CONDITIONAL, METADATA, WITH_STATUS};
 
 pub const VOLUME: Strategy = Strategy {
     default: Some(default_volume),
@@ -34,8 +34,8 @@ pub const CLAIM: Strategy = Strategy {
 
 pub const STORAGE_CLASS: Strategy = Strategy {
     default: Some(|class| {
-        class.default_to("reclaimPolicy", "Delete");
-        class.default_to("volumeBindingMode", "Immediate");
+        class.default_pointer("reclaimPolicy", "Delete");
+        class.default_pointer("volumeBindingMode", "Immediate");
     }),
     validate: Some(validate::storage::class),
     validate_update: Some(validate::storage::class_update),
@@ -50,6 +50,7 @@ pub const CSI_DRIVER: Strategy = Strategy {
         }
     }),
     validate: Some(validate::storage::driver),
+    validate_update: Some(validate::storage::driver_update),
     default: Some(|driver| {
         for (field, value) in [
             ("attachRequired", json!(true)),
@@ -60,17 +61,31 @@ pub const CSI_DRIVER: Strategy = Strategy {
             ("requiresRepublish", json!(false)),
             ("seLinuxMount", json!(false)),
         ] {
-            driver.default_to(&format!("spec.{field}"), value);
+            driver.default_pointer(&format!("spec.{field}"), value);
         }
     }),
     ..CONDITIONAL
 };
 
-pub const CAPACITY: Strategy = Strategy { validate: Some(validate::storage::capacity_of_class), ..Strategy::PLAIN };
+pub const CAPACITY: Strategy = Strategy {
+    validate: Some(validate::storage::capacity_of_class),
+    validate_update: Some(validate::storage::capacity_update),
+    ..CONDITIONAL
+};
+
+pub const CSI_NODE: Strategy = Strategy {
+    validate: Some(validate::storage::csi_node),
+    validate_update: Some(validate::storage::csi_node_update),
+    ..CONDITIONAL
+};
 
 pub const ATTACHMENT: Strategy = Strategy {
+    status_keeps: METADATA,
     prepare_create: Some(|attachment| attachment.put("status", json!({"attached": false}))),
+    unconditional_update: false,
     validate: Some(validate::storage::attachment),
+    validate_update: Some(validate::storage::attachment_update),
+    validate_path: &[("status", validate::storage::attachment_status)],
     ..WITH_STATUS
 };
 
@@ -81,7 +96,7 @@ pub const ATTRIBUTES_CLASS: Strategy = Strategy {
 };
 
 pub fn default_claim(claim: &mut Value) {
-    claim.default_to("spec.volumeMode", "Filesystem");
+    claim.default_pointer("spec.volumeMode", "Filesystem");
     claim.default_to("status", json!({}));
     claim.default_to("status.phase", "Pending");
 }
@@ -113,7 +128,7 @@ fn data_sources(claim: &mut Value, old: &Value) {
 fn default_volume(volume: &mut Value) {
     volume.default_to("status.phase", "Pending");
     volume.default_to("spec.persistentVolumeReclaimPolicy", "Retain");
-    volume.default_to("spec.volumeMode", "Filesystem");
+    volume.default_pointer("spec.volumeMode", "Filesystem");
     if volume.at("spec.hostPath").is_object() && !volume.has("spec.hostPath.type") {
         volume.put("spec.hostPath.type", "");
     }

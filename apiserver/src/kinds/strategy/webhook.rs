@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{CONDITIONAL, SPEC_AND_STATUS};
+use super::{CONDITIONAL, METADATA, SPEC_AND_STATUS};
 
 pub const WEBHOOKS: Strategy = Strategy {
     has_generation: true,
@@ -18,7 +18,7 @@ pub const MUTATING: Strategy = Strategy {
     default: Some(|object| {
         default(object);
         for hook in object.list_mut("webhooks") {
-            hook.default_to("reinvocationPolicy", "Never");
+            hook.default_pointer("reinvocationPolicy", "Never");
         }
     }),
     ..WEBHOOKS
@@ -27,12 +27,13 @@ pub const MUTATING: Strategy = Strategy {
 pub const POLICY: Strategy = Strategy {
     unconditional_update: false,
     default: Some(|policy| {
-        policy.default_to("spec.failurePolicy", "Fail");
+        policy.default_pointer("spec.failurePolicy", "Fail");
         if policy.at("spec.matchConstraints").is_object() {
             default_match(policy, "spec.matchConstraints");
         }
     }),
     validate: Some(validate::admission_policy::validating),
+    status_keeps: METADATA,
     ..SPEC_AND_STATUS
 };
 
@@ -59,14 +60,14 @@ pub const POLICY_BINDING: Strategy = Strategy {
 
 fn default(object: &mut Value) {
     for hook in object.list_mut("webhooks") {
-        hook.default_to("failurePolicy", "Fail");
-        hook.default_to("matchPolicy", "Equivalent");
+        hook.default_pointer("failurePolicy", "Fail");
+        hook.default_pointer("matchPolicy", "Equivalent");
         hook.default_to("namespaceSelector", json!({}));
         hook.default_to("objectSelector", json!({}));
         hook.default_to("timeoutSeconds", 10);
         default_port(hook, "clientConfig.service");
         for rule in hook.list_mut("rules") {
-            rule.default_to("scope", "*");
+            rule.default_pointer("scope", "*");
         }
     }
 }
@@ -80,12 +81,12 @@ pub fn default_port(object: &mut Value, service: &str) {
 
 fn default_match(object: &mut Value, path: &str) {
     let Some(constraints) = object.at_mut(path) else { return };
-    constraints.default_to("matchPolicy", "Equivalent");
+    constraints.default_pointer("matchPolicy", "Equivalent");
     constraints.default_to("namespaceSelector", json!({}));
     constraints.default_to("objectSelector", json!({}));
     for list in ["resourceRules", "excludeResourceRules"] {
         for rule in constraints.list_mut(list) {
-            rule.default_to("scope", "*");
+            rule.default_pointer("scope", "*");
         }
     }
 }

@@ -6,7 +6,7 @@ use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{container, named, one_of, quantity_text, required_name, spec};
+use super::{named, one_of, quantity_text, required_name, resource_name, spec};
 
 #[must_use]
 pub fn autoscaler(object: &Value) -> ErrorList {
@@ -112,7 +112,7 @@ fn source(errors: &mut ErrorList, path: &Path, body: &Value, source: Source) {
             if name.is_empty() {
                 errors.push(Error::required(&path.child("name"), "must specify a resource name"));
             } else if source == Source::Container {
-                container::resource_name(errors, &path.child("name"), name);
+                resource_name::of_container(errors, &path.child("name"), name);
             }
             if source == Source::Container {
                 match body.text("container") {

@@ -5,8 +5,11 @@ use schema::names;
 use schema::selector::LabelSelector;
 use serde_json::{Map, Value};
 
+use super::super::internal;
 use super::super::json::Json;
-use super::{cron, immutable, job_policy, label_selector, named, not_negative, one_of, pod, required_one_of, spec};
+use super::{
+    cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod, required_one_of, spec,
+};
 
 /// Above this, an Indexed Job would have too large a status.
 const MAX_INDEXED: i64 = 100_000;
@@ -112,7 +115,7 @@ fn job_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
         if mode == "Indexed" {
             job_policy::success(errors, &at, body);
         } else {
-            let shown = job_policy::shown_success(body.at("successPolicy"));
+            let shown = internal::compact(body.at("successPolicy"), "api.batch.v1.SuccessPolicy");
             errors.push(Error::invalid_as(&at, shown, "requires indexed completion mode"));
         }
     }
@@ -206,29 +209,51 @@ pub fn job_update(new: &Value, old: &Value) -> ErrorList {
     if !elastic {
         immutable(&mut errors, &path.child("completions"), new.at("spec.completions"), old.at("spec.completions"));
     }
-    for field in
-        ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
-    {
-        let (now, then) = (new.at("spec").at(field), old.at("spec").at(field));
-        immutable(&mut errors, &path.child(field), now, then);
+    let (now, then) = (new.at("spec"), old.at("spec"));
+    let template = movable(now.at("template"), old);
+    for (field, of) in [
+        ("selector", "apimachinery.pkg.apis.meta.v1.LabelSelector"),
+        ("template", "api.core.v1.PodTemplateSpec"),
+        ("completionMode", ""),
+        ("podFailurePolicy", "api.batch.v1.PodFailurePolicy"),
+        ("backoffLimitPerIndex", ""),
+        ("managedBy", ""),
+        ("successPolicy", "api.batch.v1.SuccessPolicy"),
+    ] {
+        let then = if field == "template" { &template } else { then.at(field) };
+        immutable_of(&mut errors, &path.child(field), now.at(field), then, of);
     }
-    // While suspended and never started, a queue controller may still say where the pods go.
-    let suspended = old.yes("spec.suspend") && !old.has("status.startTime");
-    let mut template = new.at("spec.template").clone();
-    if suspended {
-        for field in [
-            "spec.affinity",
-            "spec.nodeSelector",
-            "spec.tolerations",
-            "spec.schedulingGates",
-            "metadata.labels",
-            "metadata.annotations",
-        ] {
-            template.take_from(field, old.at("spec.template"));
-        }
-    }
-    immutable(&mut errors, &path.child("template"), &template, old.at("spec.template"));
     errors
+}
+
+/// The template of `old` as it may have become. While suspended and never started, a queue controller may still say where the
+/// pods go.
+fn movable(template: &Value, old: &Value) -> Value {
+    let mut before = old.at("spec.template").clone();
+    if !old.yes("spec.suspend") || old.has("status.startTime") {
+        return before;
+    }
+    let kept =
+        ["spec.nodeSelector", "spec.tolerations", "spec.schedulingGates", "metadata.labels", "metadata.annotations"];
+    for field in kept {
+        before.take_from(field, template);
+    }
+    let affinity = "spec.affinity";
+    match (template.has(affinity), before.has(affinity)) {
+        (true, _) => {
+            let mut own = before.at(affinity).as_object().cloned().map_or_else(|| serde_json::json!({}), Value::Object);
+            own.take_from("nodeAffinity", template.at(affinity));
+            before.put(affinity, own);
+        }
+        (false, true) => {
+            before.remove("spec.affinity.nodeAffinity");
+            if before.entries(affinity).is_empty() {
+                before.remove(affinity);
+            }
+        }
+        (false, false) => {}
+    }
+    before
 }
 
 #[must_use]

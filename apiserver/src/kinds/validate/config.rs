@@ -1,4 +1,4 @@
-//! ConfigMaps, Secrets and limit ranges.
+//! ConfigMaps and Secrets.
 
 use base64::Engine;
 use schema::field::{Error, ErrorList, Path};
@@ -6,7 +6,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, named, quantity, same, spec};
+use super::{immutable, named, same};
 
 /// Data of a ConfigMap or Secret altogether.
 const MAX_SIZE: usize = 1024 * 1024;
@@ -28,7 +28,7 @@ pub fn config_map(object: &Value) -> ErrorList {
         size += decoded_len(value);
     }
     if size > MAX_SIZE {
-        errors.push(Error::too_long(&Path::default(), MAX_SIZE));
+        errors.push(Error::too_long(&super::unnamed(), MAX_SIZE));
     }
     errors
 }
@@ -141,72 +141,6 @@ pub fn secret_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-#[must_use]
-pub fn limit_range(object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let mut kinds = std::collections::BTreeSet::new();
-    for (i, item) in object.list("spec.limits").iter().enumerate() {
-        let path = spec().child("limits").index(i);
-        let kind = item.text("type");
-        limit_type(&mut errors, &path.child("type"), kind);
-        if !kinds.insert(kind) {
-            errors.push(Error::duplicate(&path.child("type"), kind));
-        }
-        for list in ["default", "defaultRequest", "max", "maxLimitRequestRatio", "min"] {
-            for (name, value) in item.entries(list) {
-                quantity(&mut errors, &path.child(list).key(name), value);
-            }
-            if kind == "Pod" && list.starts_with("default") && !item.entries(list).is_empty() {
-                let detail = "may not be specified when `type` is 'Pod'";
-                errors.push(Error::forbidden(&path.child(list), detail));
-            }
-        }
-        ordered(&mut errors, &path, item);
-    }
-    errors
-}
-
-/// What is limited: pods, what is in them, claims, or anything with a domain.
-fn limit_type(errors: &mut ErrorList, path: &Path, kind: &str) {
-    let wrong = names::qualified_name(kind);
-    if wrong.is_empty() && !kind.contains('/') && !matches!(kind, "Container" | "PersistentVolumeClaim" | "Pod") {
-        errors.push(Error::invalid(path, kind, "must be a standard limit type or fully qualified"));
-    }
-    errors.extend(wrong.into_iter().map(|message| Error::invalid(path, kind, message)));
-}
-
-/// min <= defaultRequest <= default <= max.
-fn ordered(errors: &mut ErrorList, path: &Path, item: &Value) {
-    let parse = |list: &str, name: &str| {
-        let text = item.entries(list).get(name).map(super::quantity_text)?;
-        let milli = schema::quantity::Quantity::parse(&text).ok()?.milli_value();
-        Some((text, milli))
-    };
-    for (low, high, say) in [
-        ("min", "max", ("min value", "max value")),
-        ("min", "defaultRequest", ("min value", "default request value")),
-        ("defaultRequest", "max", ("default request value", "max value")),
-        ("defaultRequest", "default", ("default request value", "default limit value")),
-        ("default", "max", ("default value", "max value")),
-    ] {
-        for name in item.entries(low).keys() {
-            let (Some((a, x)), Some((b, y))) = (parse(low, name), parse(high, name)) else { continue };
-            if x > y {
-                let field = if low == "min" && high == "max" {
-                    "min"
-                } else if high == "max" {
-                    low
-                } else {
-                    "defaultRequest"
-                };
-                let detail = format!("{} {a} is greater than {} {b}", say.0, say.1);
-                let shown = if field == low { a } else { b };
-                errors.push(Error::invalid(&path.child(field).key(name), shown, detail));
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -238,15 +172,6 @@ mod tests {
         assert_eq!(
             texts(&secret_update(&json!({"type": "b"}), &json!({"type": "a"}))),
             ["type: Invalid value: \"b\": field is immutable"]
-        );
-    }
-
-    #[test]
-    fn limits_are_ordered() {
-        let r = json!({"spec": {"limits": [{"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "1"}}]}});
-        assert_eq!(
-            texts(&limit_range(&r)),
-            ["spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"]
         );
     }
 }

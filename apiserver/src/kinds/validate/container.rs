@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::json::Json;
 use super::{
     named, one_of, pod_field, port_number, probe, quantity, quantity_text, required, required_name, required_one_of,
-    security_context, volume, volume_source,
+    resource_name, resource_name::PAGES, security_context, volume, volume_source,
 };
 
 /// The ordinary containers, of which there must be one.
@@ -68,6 +68,58 @@ pub fn init_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volume
     }
 }
 
+/// Fields that mean a container is relied on, as one for looking inside is not; in the order of the type.
+const NOT_EPHEMERAL: [&str; 9] = [
+    "ports",
+    "resizePolicy",
+    "restartPolicy",
+    "restartPolicyRules",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+    "resources",
+];
+
+/// Those for looking inside: a name that no other has, an image, and no promises.
+pub fn ephemeral_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &BTreeSet<&str>) {
+    const DETAIL: &str = "cannot be set for an Ephemeral Container";
+    let others: BTreeSet<&str> =
+        ["containers", "initContainers"].iter().flat_map(|list| spec.list(list)).map(|c| c.text("name")).collect();
+    let mut seen = others.clone();
+    for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
+        let path = path.index(i);
+        common(errors, &path, container, volumes, spec);
+        let (name, image) = (container.text("name"), container.text("image"));
+        if image != image.trim() {
+            let detail = "must not have leading or trailing whitespace";
+            errors.push(Error::invalid(&path.child("image"), image, detail));
+        }
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        let target = container.text("targetContainerName");
+        if !target.is_empty() && !others.contains(target) {
+            errors.push(Error::not_found(&path.child("targetContainerName"), target));
+        }
+        for field in NOT_EPHEMERAL {
+            let set = match container.at(field) {
+                Value::Array(list) => !list.is_empty(),
+                Value::Object(amounts) if field == "resources" => !amounts.is_empty(),
+                value => !value.is_null(),
+            };
+            if set {
+                errors.push(Error::forbidden(&path.child(field), DETAIL));
+            }
+        }
+        for (j, mount) in container.list("volumeMounts").iter().enumerate() {
+            for field in ["subPath", "subPathExpr"].iter().filter(|field| !mount.text(field).is_empty()) {
+                errors.push(Error::forbidden(&path.child("volumeMounts").index(j).child(field), DETAIL));
+            }
+        }
+    }
+}
+
 fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>, spec: &Value) {
     required_name(errors, &path.child("name"), container.text("name"), names::dns1123_label);
     let image = container.text("image");
@@ -97,8 +149,8 @@ fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTre
     env(errors, &path.child("env"), container.list("env"), volumes);
     env_from(errors, &path.child("envFrom"), container.list("envFrom"));
     volume::mounts(errors, path, container, volumes);
-    if !image.is_empty() {
-        let policy = container.text("imagePullPolicy");
+    let policy = container.text("imagePullPolicy");
+    if !image.is_empty() || !policy.is_empty() {
         required_one_of(errors, &path.child("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
     }
     resources(errors, &path.child("resources"), container.at("resources"));
@@ -262,14 +314,14 @@ pub fn resources(errors: &mut ErrorList, path: &Path, resources: &Value) {
     };
     for (name, value) in limits {
         let at = path.child("limits").key(name);
-        resource_name(errors, &at, name);
+        resource_name::of_container(errors, &at, name);
         amount(errors, &at, name, value);
         whole_pages(errors, &at, name, value);
         note(name);
     }
     for (name, value) in requests {
         let (at, all) = (path.child("requests").key(name), path.child("requests"));
-        resource_name(errors, &at, name);
+        resource_name::of_container(errors, &at, name);
         let asked = amount(errors, &at, name, value);
         note(name);
         let exact = !overcommits(name);
@@ -300,11 +352,9 @@ pub fn resources(errors: &mut ErrorList, path: &Path, resources: &Value) {
     }
 }
 
-const PAGES: &str = "hugepages-";
-
 /// Resources of Kubernetes itself may be promised more than once; others, and large pages, may not.
 fn overcommits(name: &str) -> bool {
-    (!name.contains('/') || name.contains("kubernetes.io/")) && !name.starts_with(PAGES)
+    resource_name::is_native(name) && !name.starts_with(PAGES)
 }
 
 /// How much of a resource; what can only be had in whole is asked for in whole.
@@ -325,14 +375,5 @@ fn whole_pages(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) {
     if size <= 0 || asked.value() % size != 0 {
         let detail = format!("{text} is not positive integer multiple of {name}");
         errors.push(Error::invalid(path, text, detail));
-    }
-}
-
-pub fn resource_name(errors: &mut ErrorList, path: &Path, name: &str) {
-    named(errors, path, name, names::qualified_name);
-    let standard = matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with(PAGES);
-    if !name.contains('/') && !standard {
-        errors.push(Error::invalid(path, name, "must be a standard resource type or fully qualified"));
-        errors.push(Error::invalid(path, name, "must be a standard resource for containers"));
     }
 }

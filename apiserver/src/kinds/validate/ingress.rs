@@ -168,16 +168,20 @@ pub fn ingress_class(object: &Value) -> ErrorList {
         return errors;
     }
     let at = path.child("parameters");
+    if let Some(group) = parameters.at("apiGroup").as_str() {
+        named(&mut errors, &at.child("apiGroup"), group, names::dns1123_subdomain);
+    }
     for field in ["kind", "name"] {
         required_name(&mut errors, &at.child(field), parameters.text(field), names::path_segment);
     }
-    let (scope, namespace) = (parameters.text("scope"), parameters.text("namespace"));
+    let (scope, namespace) = (parameters.text("scope"), parameters.at("namespace").as_str());
     one_of(&mut errors, &at.child("scope"), scope, &["Cluster", "Namespace"]);
-    if scope == "Namespace" && namespace.is_empty() {
-        errors.push(Error::required(&at.child("namespace"), "`parameters.scope` is set to 'Namespace'"));
-    }
-    if scope == "Cluster" && !namespace.is_empty() {
-        errors.push(Error::forbidden(&at.child("namespace"), "`parameters.scope` is set to 'Cluster'"));
+    let (at, set) = (at.child("namespace"), format!("`parameters.scope` is set to '{scope}'"));
+    match (scope, namespace) {
+        ("Namespace", None) => errors.push(Error::required(&at, set)),
+        ("Namespace", Some(namespace)) => named(&mut errors, &at, namespace, names::dns1123_label),
+        ("Cluster", Some(_)) => errors.push(Error::forbidden(&at, set)),
+        _ => {}
     }
     errors
 }
@@ -223,5 +227,24 @@ mod tests {
             texts(&ingress(&json!({"spec": {}}))),
             ["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]
         );
+    }
+
+    #[test]
+    fn parameters_of_a_class_are_somewhere() {
+        let class = |parameters: Value| json!({"spec": {"controller": "a.b/c", "parameters": parameters}});
+        for (parameters, expected) in [
+            (json!({"apiGroup": "a.b", "kind": "K", "name": "n", "scope": "Cluster"}), vec![]),
+            (json!({"kind": "K", "name": "n", "scope": "Namespace", "namespace": "x"}), vec![]),
+            (
+                json!({"kind": "K", "name": "n", "scope": "Cluster", "namespace": ""}),
+                vec!["spec.parameters.namespace: Forbidden: `parameters.scope` is set to 'Cluster'"],
+            ),
+            (
+                json!({"kind": "K", "name": "n", "scope": "Namespace"}),
+                vec!["spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'"],
+            ),
+        ] {
+            assert_eq!(texts(&ingress_class(&class(parameters))), expected);
+        }
     }
 }

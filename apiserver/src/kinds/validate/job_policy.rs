@@ -180,17 +180,6 @@ fn count_indexes(text: &str, completions: i64) -> Result<i64, String> {
     Ok(count)
 }
 
-/// The policy as upstream shows it.
-pub fn shown_success(policy: &Value) -> String {
-    let rules: Vec<String> = policy
-        .list("rules")
-        .iter()
-        .map(|rule| super::internal(rule, &["succeededIndexes", "succeededCount"]))
-        .collect();
-    let rules = if rules.is_empty() { "null".to_owned() } else { format!("[{}]", rules.join(",")) };
-    format!("{{\"Rules\":{rules}}}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

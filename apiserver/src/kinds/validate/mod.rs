@@ -5,8 +5,10 @@ pub mod admission_policy;
 pub mod affinity;
 pub mod autoscaler;
 pub mod batch;
+pub mod conditions;
 pub mod config;
 pub mod container;
+pub mod counts;
 pub mod cron;
 pub mod definition;
 pub mod event;
@@ -14,10 +16,14 @@ pub mod flow;
 pub mod ingress;
 pub mod internal_schema;
 pub mod job_policy;
+pub mod limit_range;
 pub mod meta;
 pub mod network;
 pub mod pod;
+pub mod pod_annotations;
 pub mod pod_field;
+pub mod pod_resize;
+pub mod pod_status;
 pub mod pod_update;
 pub mod pod_warnings;
 pub mod policy;
@@ -25,6 +31,7 @@ pub mod probe;
 pub mod quota;
 pub mod rbac;
 pub mod resource;
+pub mod resource_name;
 pub mod resource_slice;
 pub mod review;
 pub mod security_context;
@@ -43,6 +50,7 @@ use schema::names;
 use schema::quantity::Quantity;
 use serde_json::Value;
 
+use super::internal;
 use super::json::Json;
 
 pub const IMMUTABLE: &str = "field is immutable";
@@ -53,6 +61,11 @@ const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 type Check = fn(&str) -> Vec<String>;
+
+/// What upstream shows for a path with an empty name (`field.NewPath("")`).
+fn unnamed() -> Path {
+    Path::new("[]")
+}
 
 fn spec() -> Path {
     Path::new("spec")
@@ -123,6 +136,14 @@ fn port_or_name(errors: &mut ErrorList, path: &Path, port: &Value) {
 fn immutable(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value) {
     if !same(new, old) {
         errors.push(Error::invalid(path, new.clone(), IMMUTABLE));
+    }
+}
+
+/// The same for a field of the API's type `of`, as [`internal`] knows it.
+fn immutable_of(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value, of: &str) {
+    if !internal::same(new, old, of) {
+        let shown = if new.is_null() { "null".to_owned() } else { internal::compact(new, of) };
+        errors.push(Error::invalid_as(path, shown, IMMUTABLE));
     }
 }
 
@@ -236,14 +257,8 @@ fn label_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
     }
 }
 
-/// An object's fields as Go shows those of an internal type: by their own names, in their own order.
-fn internal(object: &Value, fields: &[&str]) -> String {
-    let shown = fields.iter().map(|field| format!("{:?}:{}", capitalised(field), object.at(field)));
-    format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
-}
-
 /// A field's name as Go writes it.
-fn capitalised(name: &str) -> String {
+pub(super) fn capitalised(name: &str) -> String {
     let mut letters = name.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

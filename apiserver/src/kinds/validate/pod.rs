@@ -6,20 +6,34 @@ use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::{
-    affinity, container, ip, meta, named, one_of, required, required_one_of, same, security_context, spec, volume,
+    affinity, container, ip, meta, named, one_of, pod_annotations, required_one_of, security_context, spec, volume,
 };
 
 #[must_use]
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
+    pod_annotations::check(&mut errors, pod);
     pod_spec(&mut errors, &spec(), pod.at("spec"));
     volume::image_references(&mut errors, &spec().child("volumes"), pod.list("spec.volumes"));
     images(&mut errors, &spec(), pod.at("spec"));
-    if !pod.list("spec.ephemeralContainers").is_empty() && !pod.has("metadata.deletionTimestamp") {
-        ephemeral(&mut errors, &spec().child("ephemeralContainers"), pod.at("spec"));
+    errors
+}
+
+/// What a new pod may not say.
+#[must_use]
+pub fn new_pod(pod: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    if !pod.list("spec.ephemeralContainers").is_empty() {
+        errors.push(Error::forbidden(&spec().child("ephemeralContainers"), "cannot be set on create"));
     }
+    if !pod.text("spec.nodeName").is_empty() && !pod.list("spec.schedulingGates").is_empty() {
+        let detail = "cannot be set until all schedulingGates have been cleared";
+        errors.push(Error::forbidden(&spec().child("nodeName"), detail));
+    }
+    pod_annotations::agree(&mut errors, pod);
     errors
 }
 
@@ -60,6 +74,7 @@ pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let volumes = volume::volumes(errors, &path.child("volumes"), spec.list("volumes"));
     container::containers(errors, &path.child("containers"), spec, &volumes);
     container::init_containers(errors, &path.child("initContainers"), spec, &volumes);
+    container::ephemeral_containers(errors, &path.child("ephemeralContainers"), spec, &volumes);
     let restart = spec.text("restartPolicy");
     required_one_of(errors, &path.child("restartPolicy"), restart, &["Always", "OnFailure", "Never"]);
     let dns = spec.text("dnsPolicy");
@@ -108,10 +123,6 @@ pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
     security_context::of_pod(errors, &path.child("securityContext"), spec);
     scheduling_gates(errors, &path.child("schedulingGates"), spec);
     operating_system(errors, path, spec);
-    if !spec.text("nodeName").is_empty() && !spec.list("schedulingGates").is_empty() {
-        let detail = "cannot be set until all schedulingGates have been cleared";
-        errors.push(Error::forbidden(&path.child("nodeName"), detail));
-    }
     if !spec.text("hostnameOverride").is_empty() && spec.yes("setHostnameAsFQDN") {
         let detail = "may not be specified when setHostnameAsFQDN is true";
         errors.push(Error::forbidden(&path.child("hostnameOverride"), detail));
@@ -168,11 +179,7 @@ fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &[Value]) {
         } else {
             named(errors, &path.child("name"), name, names::dns1123_label);
         }
-        let shown = || {
-            let source = |at: usize| claim.at(SOURCES[at]);
-            let (claim, template) = (source(0), source(1));
-            format!("{{\"Name\":{name:?},\"ResourceClaimName\":{claim},\"ResourceClaimTemplateName\":{template}}}")
-        };
+        let shown = || internal::compact(claim, "api.core.v1.PodResourceClaim");
         match SOURCES.iter().filter(|source| claim.has(source)).count() {
             0 => {
                 let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
@@ -266,29 +273,6 @@ fn dns_config(errors: &mut ErrorList, path: &Path, spec: &Value, policy: &str) {
     for (i, option) in config.list("options").iter().enumerate() {
         if option.text("name").is_empty() {
             errors.push(Error::required(&path.child("options").index(i), "must not be empty"));
-        }
-    }
-}
-
-/// Ephemeral containers are for looking inside: a name and an image, no promises.
-fn ephemeral(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    let mut seen: BTreeSet<&str> =
-        ["containers", "initContainers"].iter().flat_map(|l| spec.list(l)).map(|c| c.text("name")).collect();
-    for (i, container) in spec.list("ephemeralContainers").iter().enumerate() {
-        let path = path.index(i);
-        super::required_name(errors, &path.child("name"), container.text("name"), names::dns1123_label);
-        required(errors, container, "image", &path);
-        if !seen.insert(container.text("name")) {
-            errors.push(Error::duplicate(&path.child("name"), container.text("name")));
-        }
-        let target = container.text("targetContainerName");
-        if !target.is_empty() && !seen.contains(target) {
-            errors.push(Error::not_found(&path.child("targetContainerName"), target));
-        }
-        for field in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
-            if container.has(field) && !same(container.at(field), &Value::Null) {
-                errors.push(Error::forbidden(&path.child(field), "cannot be set for an Ephemeral Container"));
-            }
         }
     }
 }
@@ -532,7 +516,9 @@ mod tests {
         ];
         for (mut spec, expected) in rows {
             spec["containers"] = json!([{"name": "a", "image": "i"}]);
-            let found = texts(&pod(&defaulted(spec)));
+            let pod = defaulted(spec);
+            let mut found = texts(&super::pod(&pod));
+            found.extend(texts(&new_pod(&pod)));
             let expected = format!("spec.{expected}");
             assert!(found.contains(&expected), "{expected}\n{found:?}");
         }

@@ -43,6 +43,10 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
     }
     volumes(&mut warnings, spec, path);
     twice(&mut warnings, path, spec.list("imagePullSecrets"), "imagePullSecrets", "name");
+    for (i, _) in spec.list("imagePullSecrets").iter().enumerate().filter(|(_, secret)| secret.text("name").is_empty())
+    {
+        warnings.push(format!("{path}.imagePullSecrets[{i}].name: invalid empty name \"\""));
+    }
     twice(&mut warnings, path, spec.list("hostAliases"), "hostAliases", "ip");
     for list in ["initContainers", "containers"] {
         for (i, container) in spec.list(list).iter().enumerate() {

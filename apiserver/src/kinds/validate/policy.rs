@@ -4,6 +4,7 @@ use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::{affinity, container, immutable, label_selector, named, number_or_percent, one_of, positive, spec};
 
@@ -12,8 +13,7 @@ pub fn disruption_budget(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     if body.has("minAvailable") && body.has("maxUnavailable") {
-        let shown =
-            super::internal(body, &["minAvailable", "selector", "maxUnavailable", "unhealthyPodEvictionPolicy"]);
+        let shown = internal::compact(body, "api.policy.v1.PodDisruptionBudgetSpec");
         errors.push(Error::invalid_as(&path, shown, "minAvailable and maxUnavailable cannot be both set"));
     }
     for field in ["minAvailable", "maxUnavailable"] {

@@ -4,11 +4,10 @@
 use std::collections::BTreeSet;
 
 use schema::field::{Error, ErrorList, Path};
-use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, named, quantity, spec};
+use super::{IMMUTABLE, quantity, resource_name, spec};
 
 /// Names without a domain that may be limited; those that count objects are `true`.
 const STANDARD: [(&str, bool); 19] = [
@@ -81,7 +80,7 @@ pub fn resource_quota(object: &Value) -> ErrorList {
 }
 
 fn amount(errors: &mut ErrorList, at: &Path, name: &str, value: &Value) {
-    named(errors, at, name, names::qualified_name);
+    resource_name::any(errors, at, name);
     if !name.contains('/') && !standard(name) {
         errors.push(Error::invalid(at, name, "must be a standard resource for quota"));
     }
@@ -101,14 +100,16 @@ fn scopes(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
         if names.is_none() {
             errors.push(Error::invalid(&path, all.clone(), "unsupported scope"));
         }
-        misfits(errors, &path, all, limited, names);
+        if let Some(names) = names {
+            misfits(errors, &path, all, limited, names);
+        }
     }
     conflicts(errors, &path, all, &scopes.into_iter().collect());
 }
 
 /// One error for each limited name that the scope cannot be about.
-fn misfits(errors: &mut ErrorList, path: &Path, shown: &Value, limited: &[&str], names: Option<&[&str]>) {
-    let misfit = |name: &&&str| !names.unwrap_or_default().contains(*name);
+fn misfits(errors: &mut ErrorList, path: &Path, shown: &Value, limited: &[&str], names: &[&str]) {
+    let misfit = |name: &&&str| !names.contains(*name);
     for _ in limited.iter().filter(misfit) {
         errors.push(Error::invalid(path, shown.clone(), "unsupported scope applied to resource"));
     }
@@ -135,7 +136,9 @@ fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
         if names.is_none() {
             errors.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
         }
-        misfits(errors, &path, whole, limited, names);
+        if let Some(names) = names {
+            misfits(errors, &path, whole, limited, names);
+        }
         if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && names.is_some() && operator != "Exists" {
             errors.push(Error::invalid(&path.child("operator"), operator, EXIST));
         }
@@ -160,7 +163,10 @@ fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
 #[must_use]
 pub fn update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    immutable(&mut errors, &spec().child("scopes"), new.at("spec.scopes"), old.at("spec.scopes"));
+    let scopes = |quota| -> BTreeSet<&str> { Json::texts(quota, "spec.scopes").into_iter().collect() };
+    if scopes(new) != scopes(old) {
+        errors.push(Error::invalid(&spec().child("scopes"), new.at("spec.scopes").clone(), IMMUTABLE));
+    }
     errors
 }
 
@@ -179,7 +185,10 @@ mod tests {
         assert_eq!(quota(json!({ "hard": good })), Vec::<String>::new());
         assert_eq!(
             quota(json!({ "hard": { "fish": "1" } })),
-            ["spec.hard[fish]: Invalid value: \"fish\": must be a standard resource for quota"]
+            [
+                "spec.hard[fish]: Invalid value: \"fish\": must be a standard resource type or fully qualified",
+                "spec.hard[fish]: Invalid value: \"fish\": must be a standard resource for quota"
+            ]
         );
         assert_eq!(
             quota(json!({ "hard": { "pods": "500m" } })),

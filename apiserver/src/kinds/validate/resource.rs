@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::super::json::Json;
 use super::volume_source::driver_name;
-use super::{affinity, immutable, meta, named, one_of, required, required_name, required_one_of, same, spec};
+use super::{affinity, immutable_of, meta, named, one_of, required, required_name, required_one_of, same, spec};
 
 /// Requests of a claim, and results of its allocation.
 const MAX_REQUESTS: usize = 32;
@@ -171,9 +171,18 @@ pub fn template(object: &Value) -> ErrorList {
 
 /// Claims and their templates are as they were made.
 #[must_use]
-pub fn immutable_spec(new: &Value, old: &Value) -> ErrorList {
+pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
+    immutable_spec(new, old, "api.resource.v1.ResourceClaimSpec")
+}
+
+#[must_use]
+pub fn template_update(new: &Value, old: &Value) -> ErrorList {
+    immutable_spec(new, old, "api.resource.v1.ResourceClaimTemplateSpec")
+}
+
+fn immutable_spec(new: &Value, old: &Value, of: &str) -> ErrorList {
     let mut errors = ErrorList::new();
-    immutable(&mut errors, &spec(), new.at("spec"), old.at("spec"));
+    immutable_of(&mut errors, &spec(), new.at("spec"), old.at("spec"), of);
     errors
 }
 
@@ -323,7 +332,8 @@ pub fn claim_status(new: &Value, old: &Value) -> ErrorList {
     }
     let at = path.child("allocation");
     if status.has("allocation") && before.has("allocation") {
-        immutable(&mut errors, &at, status.at("allocation"), before.at("allocation"));
+        let of = "api.resource.v1.AllocationResult";
+        immutable_of(&mut errors, &at, status.at("allocation"), before.at("allocation"), of);
     } else if status.has("allocation") {
         allocation(&mut errors, &at, status.at("allocation"), &requests(new.at("spec.devices")));
     }

@@ -7,10 +7,11 @@ use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::resource::{by_name, pool_name, qualified_name, set};
 use super::volume_source::driver_name;
-use super::{affinity, immutable, internal, named, spec};
+use super::{affinity, immutable, named, spec};
 
 const MAX_DEVICES: usize = 128;
 /// Attributes and capacities of a device together.
@@ -59,7 +60,7 @@ fn nodes(errors: &mut ErrorList, path: &Path, body: &Value) {
         let (at, selector) = (path.child("nodeSelector"), body.at("nodeSelector"));
         affinity::node_selector(errors, &at, selector);
         if selector.list("nodeSelectorTerms").len() != 1 {
-            let shown = terms(selector.at("nodeSelectorTerms"));
+            let shown = internal::compact(selector.at("nodeSelectorTerms"), "[]api.core.v1.NodeSelectorTerm");
             let detail = "must have exactly one node selector term";
             errors.push(Error::invalid_as(&at.child("nodeSelectorTerms"), shown, detail));
         }
@@ -79,20 +80,6 @@ fn nodes(errors: &mut ErrorList, path: &Path, body: &Value) {
             errors.push(Error::invalid(path, format!("{{{}}}", given.join(", ")), detail));
         }
     }
-}
-
-/// Terms of a selector as Go shows those of the internal type.
-fn terms(terms: &Value) -> String {
-    let list = |value: &Value, show: &dyn Fn(&Value) -> String| match value {
-        Value::Array(items) => format!("[{}]", items.iter().map(show).collect::<Vec<_>>().join(",")),
-        _ => "null".to_owned(),
-    };
-    let requirements =
-        |value: &Value| list(value, &|requirement| internal(requirement, &["key", "operator", "values"]));
-    list(terms, &|term| {
-        let [labels, fields] = ["matchExpressions", "matchFields"].map(|field| requirements(term.at(field)));
-        format!("{{\"MatchExpressions\":{labels},\"MatchFields\":{fields}}}")
-    })
 }
 
 fn device(errors: &mut ErrorList, path: &Path, device: &Value) {

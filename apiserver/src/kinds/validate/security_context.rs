@@ -3,13 +3,14 @@
 use schema::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::one_of;
 use super::volume_source::descending_path;
 
 const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 
-fn id(errors: &mut ErrorList, path: &Path, id: i64) {
+pub fn id(errors: &mut ErrorList, path: &Path, id: i64) {
     if !(0..=i64::from(i32::MAX)).contains(&id) {
         errors.push(Error::invalid(path, id, "must be between 0 and 2147483647, inclusive"));
     }
@@ -64,44 +65,12 @@ pub fn of_container(errors: &mut ErrorList, path: &Path, context: &Value, host_u
         ] {
             if granted {
                 let detail = format!("cannot set `allowPrivilegeEscalation` to false and `{by}");
-                errors.push(Error::invalid_as(path, internal(context), detail));
+                let shown = internal::compact(context, "api.core.v1.SecurityContext");
+                errors.push(Error::invalid_as(path, shown, detail));
             }
         }
     }
     app_armor(errors, &path.child("appArmorProfile"), context.at("appArmorProfile"));
-}
-
-/// As upstream shows a container's context.
-fn internal(context: &Value) -> String {
-    const INNER: [(&str, &[&str]); 5] = [
-        ("capabilities", &["add", "drop"]),
-        ("seLinuxOptions", &["user", "role", "type", "level"]),
-        ("windowsOptions", &["gMSACredentialSpecName", "gMSACredentialSpec", "runAsUserName", "hostProcess"]),
-        ("seccompProfile", &["type", "localhostProfile"]),
-        ("appArmorProfile", &["type", "localhostProfile"]),
-    ];
-    const FIELDS: [&str; 12] = [
-        "capabilities",
-        "privileged",
-        "seLinuxOptions",
-        "windowsOptions",
-        "runAsUser",
-        "runAsGroup",
-        "runAsNonRoot",
-        "readOnlyRootFilesystem",
-        "allowPrivilegeEscalation",
-        "procMount",
-        "seccompProfile",
-        "appArmorProfile",
-    ];
-    let shown = FIELDS.iter().map(|field| {
-        let value = context.at(field);
-        let inner = INNER.iter().find(|(name, _)| name == field && value.is_object());
-        let shown = inner.map_or_else(|| value.to_string(), |(_, inner)| super::internal(value, inner));
-        let name = if *field == "seLinuxOptions" { "SELinuxOptions".to_owned() } else { super::capitalised(field) };
-        format!("{name:?}:{shown}")
-    });
-    format!("{{{}}}", shown.collect::<Vec<_>>().join(","))
 }
 
 fn seccomp(errors: &mut ErrorList, path: &Path, profile: &Value) {

@@ -48,7 +48,7 @@ pub fn request(object: &Value) -> ErrorList {
         errors.push(Error::invalid(&path.child("request"), body.text("request"), error.to_string()));
     }
     if body.list("usages").is_empty() {
-        errors.push(Error::required(&path.child("usages"), "usages is required"));
+        errors.push(Error::required(&path.child("usages"), ""));
     }
     let mut seen = std::collections::BTreeSet::new();
     for (i, usage) in body.texts("usages").into_iter().enumerate() {
@@ -87,14 +87,14 @@ fn conditions(errors: &mut ErrorList, request: &Value) {
         if kind.is_empty() {
             errors.push(Error::required(&path.child("type"), ""));
         }
-        let allowed: &[&str] = if FINAL.contains(&kind) { &["True"] } else { &["True", "False", "Unknown"] };
+        let allowed: &[&str] = if FINAL.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
         if status.is_empty() {
             errors.push(Error::required(&path.child("status"), ""));
         } else {
             one_of(errors, &path.child("status"), status, allowed);
         }
         if DECISIONS.contains(&kind) && seen.iter().any(|other| *other != kind && DECISIONS.contains(other)) {
-            errors.push(Error::invalid(&path.child("type"), kind, BOTH));
+            errors.push(Error::invalid(&Path::new("status").child("conditions"), kind, BOTH));
         }
         if seen.contains(&kind) {
             errors.push(Error::duplicate(&path.child("type"), kind));
@@ -191,9 +191,7 @@ mod tests {
         conditions(&mut errors, &with(json!([approved(), denied()])));
         assert_eq!(
             texts(&errors),
-            [
-                "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"
-            ]
+            ["status.conditions: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive"]
         );
         let mut errors = ErrorList::new();
         conditions(&mut errors, &with(json!([{ "type": "Failed", "status": "False" }])));

@@ -7,9 +7,13 @@ use schema::names;
 use schema::quantity::Quantity;
 use serde_json::{Value, json};
 
+use super::super::internal;
 use super::super::json::Json;
 use super::volume_source::{self, Owner};
-use super::{affinity, immutable, label_selector, named, one_of, required, required_name, same, spec};
+use super::{
+    IMMUTABLE, affinity, immutable, immutable_of, label_selector, named, not_negative, one_of, required, required_name,
+    same, spec,
+};
 
 const MODES: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 const VOLUME_MODES: [&str; 2] = ["Block", "Filesystem"];
@@ -130,14 +134,60 @@ fn capacity(errors: &mut ErrorList, path: &Path, body: &Value) {
 #[must_use]
 pub fn volume_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    for name in old.entries("spec").keys().filter(|name| !NOT_SOURCES.contains(&name.as_str())) {
-        if !same(new.at("spec").at(name), old.at("spec").at(name)) {
-            let detail = "spec.persistentvolumesource is immutable after creation";
-            errors.push(Error::forbidden(&spec().child("persistentvolumesource"), detail));
+    let source = |volume: &Value| {
+        let mut source = volume.at("spec").clone();
+        NOT_SOURCES.iter().for_each(|field| source.remove(field));
+        source
+    };
+    let (mut now, before) = (source(new), source(old));
+    if before.has("csi") && !before.has("csi.controllerExpandSecretRef") {
+        now.remove("csi.controllerExpandSecretRef");
+    }
+    if !internal::same(&now, &before, VOLUME) {
+        let diff = internal::diff_without(&before, &now, VOLUME, &NOT_SOURCES);
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{diff}");
+        errors.push(Error::forbidden(&spec().child("persistentvolumesource"), detail));
+    }
+    immutable(&mut errors, &Path::new("volumeMode"), new.at("spec.volumeMode"), old.at("spec.volumeMode"));
+    let (affinity, before) = (new.at("spec.nodeAffinity"), old.at("spec.nodeAffinity"));
+    if !before.is_null() && !internal::same(&promoted(affinity, before), before, AFFINITY) {
+        let shown = if affinity.is_null() { "null".to_owned() } else { internal::compact(affinity, AFFINITY) };
+        let detail = format!("{IMMUTABLE}, except for updating from beta label to GA");
+        errors.push(Error::invalid_as(&Path::new("nodeAffinity"), shown, detail));
+    }
+    let class = "spec.volumeAttributesClassName";
+    if old.has(class) && !new.has(class) {
+        let detail = "update from non-nil value to nil is forbidden";
+        errors.push(Error::forbidden(&spec().child("volumeAttributesClassName"), detail));
+    }
+    errors
+}
+
+const VOLUME: &str = "api.core.v1.PersistentVolumeSpec";
+const CLAIM: &str = "api.core.v1.PersistentVolumeClaimSpec";
+const AFFINITY: &str = "api.core.v1.VolumeNodeAffinity";
+
+/// Labels of nodes as they were called in their beta, and as they are called.
+const PROMOTED: [(&str, &str); 3] = [
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+];
+
+/// `affinity` as it would be had the labels in it not been promoted since `before`.
+fn promoted(affinity: &Value, before: &Value) -> Value {
+    let mut affinity = affinity.clone();
+    let terms = "required.nodeSelectorTerms";
+    for (term, before) in affinity.list_mut(terms).iter_mut().zip(before.list(terms)) {
+        for list in ["matchExpressions", "matchFields"] {
+            for (now, before) in term.list_mut(list).iter_mut().zip(before.list(list)) {
+                if PROMOTED.contains(&(before.text("key"), now.text("key"))) {
+                    now.take_from("key", before);
+                }
+            }
         }
     }
-    immutable(&mut errors, &spec().child("volumeMode"), new.at("spec.volumeMode"), old.at("spec.volumeMode"));
-    errors
+    affinity
 }
 
 fn access_modes(errors: &mut ErrorList, path: &Path, body: &Value) {
@@ -228,26 +278,43 @@ fn data_source(errors: &mut ErrorList, path: &Path, source: &Value) {
 
 #[must_use]
 pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
+    const LEGACY: &str = "volume.beta.kubernetes.io/storage-class";
+    const CLASS: &str = "volumeAttributesClassName";
     let mut errors = ErrorList::new();
-    let mut body = new.at("spec").clone();
+    let (mut body, mut before) = (new.at("spec").clone(), old.at("spec").clone());
     // Binding fills the volume's name once; a bound claim may ask for more room and another attributes class.
-    if old.text("spec.volumeName").is_empty() {
-        body.take_from("volumeName", old.at("spec"));
+    if before.text("volumeName").is_empty() {
+        before.take_from("volumeName", &body);
     }
-    // A claim from before there was a default class gets it from the controller.
-    let legacy = &old.at("metadata.annotations")["volume.beta.kubernetes.io/storage-class"];
-    if !old.has("spec.storageClassName") && legacy.as_str().unwrap_or_default().is_empty() {
-        body.take_from("storageClassName", old.at("spec"));
+    // A claim without a class gets one: the one its annotation of old names, or any where there is none.
+    let legacy =
+        |claim: &Value| claim.at("metadata.annotations").get(LEGACY).and_then(Value::as_str).map(str::to_owned);
+    let (now, then) = (legacy(new), legacy(old));
+    let named = before.at("storageClassName").is_null().then(|| body.at("storageClassName").as_str()).flatten();
+    let upgraded = named.is_some() && named == then.as_deref() && (now.is_none() || now == then);
+    if upgraded {
+        body.remove("storageClassName");
+    } else {
+        if now.as_deref().unwrap_or_default() != then.as_deref().unwrap_or_default() {
+            let path = Path::new("metadata").child("annotations").child(LEGACY);
+            errors.push(Error::invalid(&path, now.unwrap_or_default(), IMMUTABLE));
+        }
+        if named.is_some() && then.as_deref().is_none_or(|then| Some(then) == named) {
+            body.take_from("storageClassName", &before);
+        }
     }
-    let bound = old.text("status.phase") == "Bound";
+    let bound = new.text("status.phase") == "Bound";
+    if bound && body.has("resources.requests") {
+        body.take_from("resources.requests.storage", &before);
+    }
     if bound {
-        body.take_from("resources.requests.storage", old.at("spec"));
+        body.take_from(CLASS, &before);
     }
-    body.take_from("volumeAttributesClassName", old.at("spec"));
-    if !same(&body, old.at("spec")) {
+    if !internal::same(&body, &before, CLAIM) {
+        let diff = internal::diff(&before, &body, CLAIM);
         let detail =
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
-        errors.push(Error::forbidden(&spec(), detail));
+        errors.push(Error::forbidden(&spec(), format!("{detail}\n{diff}")));
     }
     let milli = |claim: &Value, field: &str| {
         let text = super::quantity_text(claim.at(field));
@@ -258,6 +325,19 @@ pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
     if asked(new) < asked(old) && asked(new) <= milli(old, "status.capacity.storage") {
         let at = spec().child("resources").child("requests").child("storage");
         errors.push(Error::forbidden(&at, "field can not be less than status.capacity"));
+    }
+    immutable(&mut errors, &Path::new("volumeMode"), new.at("spec.volumeMode"), old.at("spec.volumeMode"));
+    if old.has("status.currentVolumeAttributesClassName") {
+        let what = match new.at("spec").at(CLASS).as_str() {
+            None => Some("nil"),
+            Some("") => Some("empty string"),
+            Some(_) => None,
+        };
+        if let Some(what) = what {
+            let detail =
+                format!("update to {what} is forbidden when status.currentVolumeAttributesClassName is not nil");
+            errors.push(Error::forbidden(&spec().child(CLASS), detail));
+        }
     }
     errors
 }
@@ -346,6 +426,70 @@ pub fn capacity_of_class(object: &Value) -> ErrorList {
     errors
 }
 
+/// A capacity is one of a class at a place for ever.
+#[must_use]
+pub fn capacity_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let topology = "nodeTopology";
+    immutable_of(&mut errors, &Path::new(topology), new.at(topology), old.at(topology), LABEL_SELECTOR);
+    let class = "storageClassName";
+    immutable(&mut errors, &Path::new(class), new.at(class), old.at(class));
+    errors
+}
+
+const LABEL_SELECTOR: &str = "apimachinery.pkg.apis.meta.v1.LabelSelector";
+const NODE_DRIVER: &str = "api.storage.v1.CSINodeDriver";
+
+/// The drivers of a node: each once, with the node's name to it and the labels it goes by.
+#[must_use]
+pub fn csi_node(object: &Value) -> ErrorList {
+    const ID: usize = 192;
+    let mut errors = ErrorList::new();
+    let mut seen = BTreeSet::new();
+    for (i, driver) in object.list("spec.drivers").iter().enumerate() {
+        let path = spec().child("drivers").index(i);
+        let (name, id) = (driver.text("name"), driver.text("nodeID"));
+        volume_source::driver_name(&mut errors, &path.child("name"), name);
+        required(&mut errors, driver, "nodeID", &path);
+        if id.len() > ID {
+            errors.push(Error::invalid(&path.child("nodeID"), id, format!("must be {ID} characters or less")));
+        }
+        not_negative(&mut errors, driver.at("allocatable"), "count", &path.child("allocatable"));
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&path.child("name"), name));
+        }
+        let mut keys = BTreeSet::new();
+        for key in driver.texts("topologyKeys") {
+            if key.is_empty() {
+                errors.push(Error::required(&path, ""));
+            }
+            if !keys.insert(key) {
+                errors.push(Error::duplicate(&path, key));
+            }
+            named(&mut errors, &path, key, names::qualified_name);
+        }
+    }
+    errors
+}
+
+/// How many volumes a driver takes may change, and nothing else of it.
+#[must_use]
+pub fn csi_node_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let fixed = |driver: &Value| {
+        let mut driver = driver.clone();
+        driver.remove("allocatable");
+        driver
+    };
+    for before in old.list("spec.drivers") {
+        let same_name = |driver: &&Value| driver.text("name") == before.text("name");
+        for driver in new.list("spec.drivers").iter().filter(same_name) {
+            immutable_of(&mut errors, &spec().child("drivers"), &fixed(driver), &fixed(before), NODE_DRIVER);
+        }
+    }
+    errors
+}
+
 #[must_use]
 pub fn driver(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -372,6 +516,20 @@ pub fn driver(object: &Value) -> ErrorList {
     if body.has("fsGroupPolicy") {
         let policies = ["File", "None", "ReadWriteOnceWithFSType"];
         one_of(&mut errors, &path.child("fsGroupPolicy"), body.text("fsGroupPolicy"), &policies);
+    }
+    let (field, seconds) = ("nodeAllocatableUpdatePeriodSeconds", body.int("nodeAllocatableUpdatePeriodSeconds"));
+    if body.has(field) && seconds < 10 {
+        let detail = "must be greater than or equal to 10 seconds";
+        errors.push(Error::invalid(&path.child(field), seconds, detail));
+    }
+    errors
+}
+
+#[must_use]
+pub fn driver_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for (field, shown) in [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")] {
+        immutable(&mut errors, &spec().child(shown), new.at("spec").at(field), old.at("spec").at(field));
     }
     errors
 }
@@ -400,9 +558,33 @@ pub fn attachment(object: &Value) -> ErrorList {
 }
 
 #[must_use]
+pub fn attachment_update(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    immutable_of(&mut errors, &spec(), new.at("spec"), old.at("spec"), "api.storage.v1.VolumeAttachmentSpec");
+    errors
+}
+
+/// What an attacher tells of its work.
+#[must_use]
+pub fn attachment_status(new: &Value, old: &Value) -> ErrorList {
+    let mut errors = attachment_update(new, old);
+    for field in ["attachError", "detachError"] {
+        let code = new.at("status").at(field).int("errorCode");
+        if code < 0 {
+            let at = Path::new("status").child(field).child("errorCode");
+            errors.push(Error::invalid(&at, code, "must be between 0 and 2147483647, inclusive"));
+        }
+    }
+    errors
+}
+
+#[must_use]
 pub fn attributes_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     required(&mut errors, object, "driverName", &Path::default());
+    if object.entries("parameters").is_empty() {
+        errors.push(Error::required(&Path::new("parameters"), "must contain at least one key/value pair"));
+    }
     errors
 }
 
@@ -410,7 +592,9 @@ pub fn attributes_class(object: &Value) -> ErrorList {
 pub fn attributes_class_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     for field in ["driverName", "parameters"] {
-        immutable(&mut errors, &Path::new(field), new.at(field), old.at(field));
+        if new.at(field) != old.at(field) {
+            errors.push(Error::forbidden(&Path::new(field), format!("updates to {field} are forbidden.")));
+        }
     }
     errors
 }
@@ -497,5 +681,33 @@ mod tests {
         assert_eq!(claim_update(&new, &classed).len(), 1, "it said that it wants none");
         new["spec"]["accessModes"] = json!(["ReadOnlyMany"]);
         assert_eq!(claim_update(&new, &old).len(), 1);
+    }
+
+    #[test]
+    fn what_drivers_of_csi_say() {
+        let node = |driver: Value| json!({ "spec": { "drivers": [driver] } });
+        let good = json!({"name": "a.b", "nodeID": "n", "topologyKeys": ["k"], "allocatable": {"count": 1}});
+        assert_eq!(csi_node(&node(good.clone())), vec![]);
+        let bad = json!({"name": "", "topologyKeys": ["k", "k"], "allocatable": {"count": -1}});
+        assert_eq!(
+            texts(&csi_node(&node(bad))),
+            [
+                "spec.drivers[0].name: Required value",
+                "spec.drivers[0].nodeID: Required value",
+                "spec.drivers[0].allocatable.count: Invalid value: -1: must be greater than or equal to 0",
+                "spec.drivers[0]: Duplicate value: \"k\"",
+            ]
+        );
+        let mut more = good.clone();
+        more["allocatable"] = json!({"count": 2});
+        assert_eq!(csi_node_update(&node(more), &node(good.clone())), vec![]);
+        let mut other = good.clone();
+        other["nodeID"] = json!("m");
+        let expected = "spec.drivers: Invalid value: {\"Name\":\"a.b\",\"NodeID\":\"m\",\"TopologyKeys\":[\"k\"],\"Allocatable\":null}: \
+                        field is immutable";
+        assert_eq!(texts(&csi_node_update(&node(other), &node(good))), [expected]);
+        let attachment = |code: i64| json!({"spec": {"attacher": "a"}, "status": {"attachError": {"errorCode": code}}});
+        let expected = "status.attachError.errorCode: Invalid value: -1: must be between 0 and 2147483647, inclusive";
+        assert_eq!(texts(&attachment_status(&attachment(-1), &attachment(1))), [expected]);
     }
 }

@@ -5,6 +5,7 @@ use schema::names;
 use schema::selector::LabelSelector;
 use serde_json::{Value, json};
 
+use super::super::internal;
 use super::super::json::Json;
 use super::{
     IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, pod, same, spec,
@@ -114,7 +115,7 @@ pub fn daemon_set(object: &Value) -> ErrorList {
             }
         }
         _ => {
-            let shown = shown_strategy(update, &["maxUnavailable", "maxSurge"]);
+            let shown = internal::compact(update, "api.apps.v1.DaemonSetUpdateStrategy");
             errors.push(Error::not_supported(&at, Value::Null, &["RollingUpdate", "OnDelete"]).shown_as(shown));
         }
     }
@@ -150,7 +151,7 @@ pub fn stateful_set(object: &Value) -> ErrorList {
             not_negative(&mut errors, update.at("rollingUpdate"), "partition", &at.child("rollingUpdate"))
         }
         _ => {
-            let shown = shown_strategy(update, &["partition", "maxUnavailable"]);
+            let shown = internal::compact(update, "api.apps.v1.StatefulSetUpdateStrategy");
             errors.push(Error::invalid_as(&at, shown, "must be 'RollingUpdate' or 'OnDelete'"));
         }
     }
@@ -333,17 +334,10 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
             }
         }
         _ => {
-            let shown = shown_strategy(strategy, &["maxUnavailable", "maxSurge"]);
+            let shown = internal::compact(strategy, "api.apps.v1.DeploymentStrategy");
             errors.push(Error::not_supported(path, Value::Null, &["Recreate", "RollingUpdate"]).shown_as(shown));
         }
     }
-}
-
-/// A strategy as upstream shows it.
-fn shown_strategy(strategy: &Value, fields: &[&str]) -> String {
-    let rolling = strategy.at("rollingUpdate");
-    let shown = if rolling.is_null() { "null".to_owned() } else { super::internal(rolling, fields) };
-    format!("{{\"Type\":{:?},\"RollingUpdate\":{shown}}}", strategy.text("type"))
 }
 
 /// maxUnavailable and maxSurge, as numbers.
