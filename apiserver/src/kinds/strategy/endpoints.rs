@@ -24,13 +24,31 @@ pub const ENDPOINT_SLICE: Strategy = Strategy {
             if !port.has("name") {
                 port.put("name", "");
             }
-            port.default_to("protocol", "TCP");
+            port.default_pointer("protocol", "TCP");
+        }
+    }),
+    prepare_create: Some(|slice| without_topology(slice, &Value::Null)),
+    prepare_update: Some(|new, old| {
+        without_topology(new, old);
+        // Labels tie a slice to its Service, so a change of theirs counts, too.
+        if new.at("metadata.labels") != old.at("metadata.labels") {
+            new.put("metadata.generation", old.int("metadata.generation") + 1);
         }
     }),
     validate: Some(validate::network::endpoint_slice),
+    warnings: Some(validate::network::slice_warnings),
     validate_update: Some(validate::network::endpoint_slice_update),
     ..Strategy::PLAIN
 };
+
+/// What v1beta1 said of an endpoint's place is only kept where it is from then.
+fn without_topology(slice: &mut Value, old: &Value) {
+    const FIELD: &str = "deprecatedTopology";
+    if old.list("endpoints").iter().any(|endpoint| endpoint.has(FIELD)) {
+        return;
+    }
+    slice.list_mut("endpoints").iter_mut().for_each(|endpoint| endpoint.remove(FIELD));
+}
 
 fn default_ports(subset: &mut Value) {
     for port in subset.list_mut("ports") {

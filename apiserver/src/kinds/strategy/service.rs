@@ -16,6 +16,7 @@ pub const SERVICE: Strategy = Strategy {
     prepare_update: Some(prepare_update),
     validate: Some(validate::service::service),
     validate_update: Some(validate::service::service_update),
+    validate_path: &[("status", validate::service::status)],
     warnings: Some(validate::service::warnings),
     ..WITH_STATUS
 };
@@ -41,11 +42,12 @@ fn default(service: &mut Value) {
         }
     }
     let kind = service.text("spec.type").to_owned();
-    if kind == "NodePort" || kind == "LoadBalancer" {
+    let exposed = kind == "ClusterIP" && !service.list("spec.externalIPs").is_empty();
+    if kind == "NodePort" || kind == "LoadBalancer" || exposed {
         service.default_to("spec.externalTrafficPolicy", "Cluster");
     }
     if kind != "ExternalName" {
-        service.default_to("spec.internalTrafficPolicy", "Cluster");
+        service.default_pointer("spec.internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         service.default_to("spec.allocateLoadBalancerNodePorts", true);
@@ -56,7 +58,7 @@ fn default(service: &mut Value) {
     if kind == "LoadBalancer" {
         for ingress in service.list_mut("status.loadBalancer.ingress") {
             if ingress.has("ip") {
-                ingress.default_to("ipMode", "VIP");
+                ingress.default_pointer("ipMode", "VIP");
             }
         }
     }
@@ -75,6 +77,9 @@ fn prepare(service: &mut Value) {
         let first = service.list("spec.clusterIPs")[0].clone();
         service.put("spec.clusterIP", first);
     }
+    if service.text("spec.clusterIP") == "None" && service.entries("spec.selector").is_empty() {
+        return any_families(service);
+    }
     if service.list("spec.ipFamilies").is_empty() {
         let families: Vec<&str> = service
             .texts("spec.clusterIPs")
@@ -91,8 +96,30 @@ fn prepare(service: &mut Value) {
     }
 }
 
+/// Nobody but its user knows the endpoints of a headless Service without a selector, nor of which families they are: unless
+/// told, it is for all.
+fn any_families(service: &mut Value) {
+    service.default_pointer("spec.ipFamilyPolicy", "RequireDualStack");
+    let mut families = service.list("spec.ipFamilies").to_vec();
+    if families.is_empty() {
+        families.push("IPv4".into());
+    }
+    if families.len() == 1 && service.text("spec.ipFamilyPolicy") != "SingleStack" {
+        families.push(if families[0] == "IPv4" { "IPv6".into() } else { "IPv4".into() });
+    }
+    service.put("spec.ipFamilies", families);
+}
+
 fn prepare_update(new: &mut Value, old: &Value) {
     new.take_from("status", old);
+    // Who changes the one form alone, as clients of old do, means the other, too.
+    let (one, all) = ("spec.clusterIP", "spec.clusterIPs");
+    if new.at(one) != old.at(one) && new.at(all) == old.at(all) && !new.list(all).is_empty() {
+        match new.text(one).to_owned() {
+            first if first.is_empty() => new.remove(all),
+            first => new.list_mut(all)[0] = first.into(),
+        }
+    }
     patch_allocated(new, old);
     drop_type_dependent(new, old);
     prepare(new);
@@ -115,8 +142,7 @@ fn patch_allocated(new: &mut Value, old: &Value) {
             }
         }
     }
-    let has_node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
-    if has_node_ports(old_kind) && has_node_ports(&new_kind) {
+    if has_node_ports(old) && has_node_ports(new) {
         let key = |port: &Value| (port.text("protocol").to_owned(), port.int("port"));
         let olds: Vec<_> = old.list("spec.ports").iter().map(|p| (key(p), p.int("nodePort"))).collect();
         let taken: Vec<i64> = new.list("spec.ports").iter().map(|p| p.int("nodePort")).collect();
@@ -132,6 +158,14 @@ fn patch_allocated(new: &mut Value, old: &Value) {
     }
     if needs_health_port(old) && needs_health_port(new) && new.int("spec.healthCheckNodePort") == 0 {
         new.take_from("spec.healthCheckNodePort", old);
+    }
+}
+
+fn has_node_ports(service: &Value) -> bool {
+    match service.text("spec.type") {
+        "NodePort" => true,
+        "LoadBalancer" => service.at("spec.allocateLoadBalancerNodePorts") != &json!(false),
+        _ => false,
     }
 }
 
@@ -185,13 +219,13 @@ mod tests {
 
     #[test]
     fn defaults_and_families() {
-        let mut s = json!({"spec": {"ports": [{"port": 80}], "clusterIP": "None"}});
+        let mut s = json!({"spec": {"ports": [{"port": 80}], "clusterIP": "None", "selector": {"a": "b"}}});
         default(&mut s);
         prepare(&mut s);
         assert_eq!(
             s["spec"],
             json!({"ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "clusterIP": "None",
-                "clusterIPs": ["None"], "type": "ClusterIP", "sessionAffinity": "None",
+                "clusterIPs": ["None"], "type": "ClusterIP", "sessionAffinity": "None", "selector": {"a": "b"},
                 "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack"})
         );
     }
@@ -214,5 +248,53 @@ mod tests {
         prepare_update(&mut new, &old);
         assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
+    }
+
+    #[test]
+    fn a_headless_service_without_a_selector_is_for_all_families() {
+        for (spec, families, policy) in [
+            (json!({"clusterIP": "None"}), json!(["IPv4", "IPv6"]), "RequireDualStack"),
+            (json!({"clusterIP": "None", "ipFamilies": ["IPv6"]}), json!(["IPv6", "IPv4"]), "RequireDualStack"),
+            (json!({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"}), json!(["IPv4"]), "SingleStack"),
+            (json!({"clusterIP": "None", "selector": {"a": "b"}}), json!(["IPv4"]), "SingleStack"),
+        ] {
+            let mut service = json!({ "spec": spec });
+            default(&mut service);
+            prepare(&mut service);
+            assert_eq!(
+                (&service["spec"]["ipFamilies"], &service["spec"]["ipFamilyPolicy"]),
+                (&families, &json!(policy))
+            );
+        }
+    }
+
+    #[test]
+    fn what_an_update_carries_over() {
+        let made = |spec: Value| {
+            let mut service = json!({ "spec": spec });
+            default(&mut service);
+            prepare(&mut service);
+            service
+        };
+        let old =
+            made(json!({"type": "LoadBalancer", "clusterIP": "10.0.0.1", "ports": [{"port": 80, "nodePort": 30001}]}));
+        let update = |spec: Value| {
+            let mut new = json!({ "spec": spec });
+            default(&mut new);
+            prepare_update(&mut new, &old);
+            new
+        };
+        let ports = json!([{"port": 80}]);
+        let new = update(json!({"type": "LoadBalancer", "ports": ports}));
+        assert_eq!(
+            (&new["spec"]["clusterIP"], &new["spec"]["ports"][0]["nodePort"]),
+            (&json!("10.0.0.1"), &json!(30001))
+        );
+        let new = update(json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": ports}));
+        assert_eq!(new["spec"]["ports"][0].get("nodePort"), None, "no ports are asked for any more");
+        let new = update(
+            json!({"type": "LoadBalancer", "clusterIP": "10.0.0.2", "clusterIPs": ["10.0.0.1"], "ports": ports}),
+        );
+        assert_eq!(new["spec"]["clusterIPs"], json!(["10.0.0.2"]), "one form stands for both");
     }
 }

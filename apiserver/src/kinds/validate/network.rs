@@ -24,7 +24,8 @@ pub fn endpoints(object: &Value) -> ErrorList {
         for list in ["addresses", "notReadyAddresses"] {
             for (j, address) in subset.list(list).iter().enumerate() {
                 let at = path.child(list).index(j);
-                endpoint_ip(&mut errors, &at.child("ip"), address.text("ip"));
+                ip(&mut errors, &at.child("ip"), address.text("ip"));
+                special_ip(&mut errors, &at.child("ip"), address.text("ip"));
                 if !address.text("hostname").is_empty() {
                     named(&mut errors, &at.child("hostname"), address.text("hostname"), names::dns1123_label);
                 }
@@ -36,7 +37,7 @@ pub fn endpoints(object: &Value) -> ErrorList {
         let ports = subset.list("ports");
         for (j, port) in ports.iter().enumerate() {
             let at = path.child("ports").index(j);
-            if ports.len() > 1 {
+            if ports.len() > 1 || !port.text("name").is_empty() {
                 required_name(&mut errors, &at.child("name"), port.text("name"), names::dns1123_label);
             }
             port_number(&mut errors, &at.child("port"), port.int("port"));
@@ -54,25 +55,35 @@ pub fn app_protocol(errors: &mut ErrorList, path: &Path, port: &Value) {
     }
 }
 
-/// An endpoint is another machine: not this one, not many, not a neighbour by accident.
-fn endpoint_ip(errors: &mut ErrorList, path: &Path, address: &str) {
+/// An address of another machine: not this one, not many, not a neighbour by accident (`ValidateNonSpecialIP`).
+pub fn special_ip(errors: &mut ErrorList, path: &Path, address: &str) {
     let Ok(parsed) = address.parse::<std::net::IpAddr>() else {
-        ip(errors, path, address);
+        errors.push(Error::invalid(path, address, "must be a valid IP address"));
         return;
     };
-    let link_local = match parsed {
-        std::net::IpAddr::V4(v4) => v4.is_link_local(),
-        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    let (link_local, link_local_multicast) = match parsed {
+        std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
+        std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
     };
     if parsed.is_unspecified() {
-        errors.push(Error::invalid(path, address, "may not be unspecified (0.0.0.0 or ::)"));
+        errors.push(Error::invalid(path, address, format!("may not be unspecified ({address})")));
     }
-    if parsed.is_loopback() {
-        errors.push(Error::invalid(path, address, "may not be in the loopback range (127.0.0.0/8, ::1/128)"));
+    for (special, range) in [
+        (parsed.is_loopback(), "loopback range (127.0.0.0/8, ::1/128)"),
+        (link_local, "link-local range (169.254.0.0/16, fe80::/10)"),
+        (link_local_multicast, "link-local multicast range (224.0.0.0/24, ff02::/10)"),
+    ] {
+        if special {
+            errors.push(Error::invalid(path, address, format!("may not be in the {range}")));
+        }
     }
-    if link_local {
-        errors.push(Error::invalid(path, address, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"));
-    }
+}
+
+/// Names are no addresses, nobody serves them.
+#[must_use]
+pub fn slice_warnings(slice: &Value) -> Vec<String> {
+    let warning = "spec.addressType: FQDN endpoints are deprecated".to_owned();
+    (slice.text("addressType") == "FQDN").then_some(warning).into_iter().collect()
 }
 
 #[must_use]
@@ -110,7 +121,11 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
                         let detail = format!("must be an {kind} address");
                         errors.push(Error::invalid(&at.index(j), address, detail));
                     }
-                    endpoint_ip(&mut errors, &at.index(j), address);
+                    let before = errors.len();
+                    ip(&mut errors, &at.index(j), address);
+                    if errors.len() == before {
+                        special_ip(&mut errors, &at.index(j), address);
+                    }
                 }
                 "FQDN" => full_name(&mut errors, &at.index(j), address),
                 _ => {}

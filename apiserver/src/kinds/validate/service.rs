@@ -7,13 +7,29 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{cidr, immutable, ip, meta, named, network, one_of, port_number, port_or_name, required_one_of, spec};
+use super::{cidr, ip, meta, named, network, one_of, port_number, port_or_name, required_one_of, same, spec};
 
 #[must_use]
 pub fn service(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     let kind = body.text("type");
+    if kind == "ExternalName" {
+        // Said before anything else is looked at, as addresses are given out first.
+        let addressed = ["clusterIP", "clusterIPs"].iter().any(|field| !same(body.at(field), &Value::Null));
+        for (field, set) in [
+            ("clusterIPs", addressed),
+            ("ipFamilies", !body.list("ipFamilies").is_empty()),
+            ("ipFamilyPolicy", body.has("ipFamilyPolicy")),
+        ] {
+            if set {
+                errors.push(Error::forbidden(&path.child(field), "may not be set for ExternalName services"));
+            }
+        }
+        if !errors.is_empty() {
+            return errors;
+        }
+    }
     let headless = body.text("clusterIP") == "None";
     match kind {
         "LoadBalancer" if headless => errors.push(Error::invalid(
@@ -37,7 +53,12 @@ pub fn service(object: &Value) -> ErrorList {
     affinity(&mut errors, &path, body);
     cluster_ips(&mut errors, &path, body);
     for (i, address) in body.texts("externalIPs").into_iter().enumerate() {
-        ip(&mut errors, &path.child("externalIPs").index(i), address);
+        let at = path.child("externalIPs").index(i);
+        let before = errors.len();
+        ip(&mut errors, &at, address);
+        if errors.len() == before {
+            network::special_ip(&mut errors, &at, address);
+        }
     }
     required_one_of(&mut errors, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     if kind != "LoadBalancer" && !body.list("loadBalancerSourceRanges").is_empty() {
@@ -55,12 +76,6 @@ pub fn service(object: &Value) -> ErrorList {
 }
 
 fn external_name(errors: &mut ErrorList, path: &Path, body: &Value) {
-    for field in ["clusterIP", "clusterIPs"] {
-        let given = !body.text(field).is_empty() || !body.list(field).is_empty();
-        if given {
-            errors.push(Error::forbidden(&path.child(field), "may not be set when `type` is 'ExternalName'"));
-        }
-    }
     let name = body.text("externalName");
     if name.is_empty() {
         errors.push(Error::required(&path.child("externalName"), ""));
@@ -91,9 +106,6 @@ fn ports(errors: &mut ErrorList, path: &Path, body: &Value) {
         network::app_protocol(errors, &path, port);
         if kind == "ClusterIP" && port.int("nodePort") != 0 {
             errors.push(Error::forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
-        }
-        if kind == "ExternalName" && port.int("nodePort") != 0 {
-            errors.push(Error::forbidden(&path.child("nodePort"), "may not be used when `type` is 'ExternalName'"));
         }
     }
     let mut node_ports = BTreeSet::new();
@@ -182,9 +194,33 @@ fn families(errors: &mut ErrorList, path: &Path, body: &Value) {
         let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
         one_of(errors, &path.child("ipFamilyPolicy"), body.text("ipFamilyPolicy"), &policies);
     }
+    stacks(errors, path, body);
     if body.has("trafficDistribution") {
         let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
         one_of(errors, &path.child("trafficDistribution"), body.text("trafficDistribution"), &ways);
+    }
+}
+
+/// Addresses are of the families they are said to be of, and of one: there are no others here.
+fn stacks(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (policy, at) = (body.text("ipFamilyPolicy"), path.child("ipFamilyPolicy"));
+    let (families, addresses) = (body.texts("ipFamilies"), body.texts("clusterIPs"));
+    if addresses.first() == Some(&"None") && body.entries("selector").is_empty() {
+        return;
+    }
+    if policy == "SingleStack" && families.len() > 1 {
+        let detail = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+        errors.push(Error::invalid(&at, policy, detail));
+    }
+    for (i, (address, family)) in addresses.iter().zip(&families).enumerate() {
+        let Ok(parsed) = address.parse::<std::net::IpAddr>() else { continue };
+        if parsed.is_ipv6() != (*family == "IPv6") && matches!(*family, "IPv4" | "IPv6") {
+            let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
+            errors.push(Error::invalid(&path.child("clusterIPs").index(i), *address, detail));
+        }
+    }
+    if policy == "RequireDualStack" {
+        errors.push(Error::invalid(&at, policy, "this cluster is not configured for dual-stack services"));
     }
 }
 
@@ -212,11 +248,7 @@ fn traffic(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
     }
     let internal = body.text("internalTrafficPolicy");
     let at = path.child("internalTrafficPolicy");
-    if kind == "ExternalName" {
-        if !internal.is_empty() {
-            errors.push(Error::forbidden(&at, "may not be set when `type` is 'ExternalName'"));
-        }
-    } else {
+    if kind != "ExternalName" || body.has("internalTrafficPolicy") {
         required_one_of(errors, &at, internal, &["Cluster", "Local"]);
     }
     if kind != "LoadBalancer" {
@@ -248,8 +280,50 @@ pub fn service_update(new: &Value, old: &Value) -> ErrorList {
         }
     }
     if new.text("spec.type") == "LoadBalancer" && old.text("spec.type") == "LoadBalancer" {
-        let field = "spec.loadBalancerClass";
-        immutable(&mut errors, &path.child("loadBalancerClass"), new.at(field), old.at(field));
+        let (now, then) = (new.at("spec.loadBalancerClass"), old.at("spec.loadBalancerClass"));
+        if now != then {
+            errors.push(Error::invalid(&path.child("loadBalancerClass"), now.clone(), "may not change once set"));
+        }
+    }
+    let (now, then) = (new.int("spec.healthCheckNodePort"), old.int("spec.healthCheckNodePort"));
+    let local = |s: &Value| s.text("spec.type") == "LoadBalancer" && s.text("spec.externalTrafficPolicy") == "Local";
+    if local(new) && local(old) && now != then {
+        errors.push(Error::forbidden(&path.child("healthCheckNodePort"), "field is immutable"));
+    }
+    errors
+}
+
+/// What a load balancer's controller may say (`ValidateLoadBalancerStatus`).
+#[must_use]
+pub fn status(new: &Value, _: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    let ingress = new.list("status.loadBalancer.ingress");
+    if new.text("spec.type") != "LoadBalancer" && !ingress.is_empty() {
+        errors.push(Error::forbidden(&path, "may only be used when `spec.type` is 'LoadBalancer'"));
+        return errors;
+    }
+    for (i, one) in ingress.iter().enumerate() {
+        let path = path.index(i);
+        let (address, host) = (one.text("ip"), one.text("hostname"));
+        if !address.is_empty() {
+            ip(&mut errors, &path.child("ip"), address);
+        }
+        let mode = path.child("ipMode");
+        match one.at("ipMode").as_str() {
+            Some(_) if address.is_empty() => {
+                errors.push(Error::forbidden(&mode, "may not be specified when `ip` is not set"));
+            }
+            Some(text) => one_of(&mut errors, &mode, text, &["Proxy", "VIP"]),
+            None if !address.is_empty() => errors.push(Error::required(&mode, "must be specified when `ip` is set")),
+            None => {}
+        }
+        if !host.is_empty() {
+            named(&mut errors, &path.child("hostname"), host, names::dns1123_subdomain);
+            if host.parse::<std::net::IpAddr>().is_ok() {
+                errors.push(Error::invalid(&path.child("hostname"), host, "must be a DNS name, not an IP address"));
+            }
+        }
     }
     errors
 }
@@ -260,8 +334,24 @@ pub fn warnings(service: &Value) -> Vec<String> {
     if service.text("spec.type") == "ExternalName" && !service.list("spec.externalIPs").is_empty() {
         warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
-    if service.text("spec.clusterIP") == "None" && !service.text("spec.loadBalancerIP").is_empty() {
-        warnings.push("spec.loadBalancerIP is ignored for headless services".to_owned());
+    if service.text("spec.clusterIP") == "None" {
+        let headless = "is ignored for headless services";
+        for (field, set) in [
+            ("loadBalancerIP", !service.text("spec.loadBalancerIP").is_empty()),
+            ("externalIPs", !service.list("spec.externalIPs").is_empty()),
+            ("SessionAffinity", service.text("spec.sessionAffinity") != "None"),
+        ] {
+            if set {
+                warnings.push(format!("spec.{field} {headless}"));
+            }
+        }
+    }
+    if service.text("spec.type") != "ExternalName" && !service.text("spec.externalName").is_empty() {
+        warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());
+    }
+    if service.text("spec.trafficDistribution") == "PreferClose" {
+        let instead = "is deprecated; use \"PreferSameZone\"";
+        warnings.push(format!("spec.trafficDistribution: \"PreferClose\" {instead}"));
     }
     warnings
 }
@@ -310,12 +400,96 @@ mod tests {
     }
 
     #[test]
+    fn families_are_those_of_the_cluster() {
+        let single = "SingleStack";
+        for (ips, families, policy, expected) in [
+            (json!(["10.0.0.1"]), json!(["IPv4"]), single, None),
+            (
+                json!(["10.0.0.1"]),
+                json!(["IPv6"]),
+                single,
+                Some(
+                    "clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`",
+                ),
+            ),
+            (
+                json!(["10.0.0.1"]),
+                json!(["IPv4", "IPv6"]),
+                single,
+                Some(
+                    "ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
+                ),
+            ),
+            (
+                json!(["10.0.0.1"]),
+                json!(["IPv4"]),
+                "RequireDualStack",
+                Some(
+                    "ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+                ),
+            ),
+            (json!(["None"]), json!(["IPv4", "IPv6"]), "RequireDualStack", None),
+        ] {
+            let mut errors = ErrorList::new();
+            let body = json!({"clusterIPs": ips, "ipFamilies": families, "ipFamilyPolicy": policy});
+            stacks(&mut errors, &spec(), &body);
+            let expected: Vec<String> = expected.into_iter().map(|text| format!("spec.{text}")).collect();
+            assert_eq!(texts(&errors), expected);
+        }
+    }
+
+    #[test]
     fn cluster_ips_stay() {
         let old = defaulted(json!({"clusterIP": "10.96.0.5", "ports": [{"port": 80}]}));
         let new = defaulted(json!({"clusterIP": "10.96.0.6", "ports": [{"port": 80}]}));
         assert_eq!(
             texts(&service_update(&new, &old)),
             ["spec.clusterIPs[0]: Invalid value: [\"10.96.0.6\"]: may not change once set"]
+        );
+    }
+
+    #[test]
+    fn what_a_balancer_says() {
+        let service = |kind: &str, ingress: Value| json!({"spec": {"type": kind}, "status": {"loadBalancer": {"ingress": [ingress]}}});
+        for (kind, ingress, expected) in [
+            ("LoadBalancer", json!({"ip": "1.2.3.4", "ipMode": "VIP"}), None),
+            ("ClusterIP", json!({}), Some(": Forbidden: may only be used when `spec.type` is 'LoadBalancer'")),
+            (
+                "LoadBalancer",
+                json!({"ip": "1.2.3.4"}),
+                Some("[0].ipMode: Required value: must be specified when `ip` is set"),
+            ),
+            (
+                "LoadBalancer",
+                json!({"ipMode": "VIP"}),
+                Some("[0].ipMode: Forbidden: may not be specified when `ip` is not set"),
+            ),
+            (
+                "LoadBalancer",
+                json!({"hostname": "1.2.3.4"}),
+                Some("[0].hostname: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address"),
+            ),
+        ] {
+            let expected: Vec<String> =
+                expected.into_iter().map(|text| format!("status.loadBalancer.ingress{text}")).collect();
+            assert_eq!(texts(&status(&service(kind, ingress), &Value::Null)), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_set_once() {
+        let old =
+            defaulted(json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30001,
+            "ports": [{"port": 80}]}));
+        let mut new = old.clone();
+        new["spec"]["healthCheckNodePort"] = json!(30002);
+        new["spec"]["loadBalancerClass"] = json!("a/b");
+        assert_eq!(
+            texts(&service_update(&new, &old)),
+            [
+                "spec.loadBalancerClass: Invalid value: \"a/b\": may not change once set",
+                "spec.healthCheckNodePort: Forbidden: field is immutable",
+            ]
         );
     }
 }
