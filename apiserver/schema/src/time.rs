@@ -5,7 +5,7 @@ use jiff::{Timestamp, fmt::temporal::DateTimeParser};
 static PARSER: DateTimeParser = DateTimeParser::new();
 
 /// RFC 3339, whole seconds, UTC.
-pub(crate) fn canonical(text: &str) -> Result<String, String> {
+pub fn canonical(text: &str) -> Result<String, String> {
     let time = parse(text, "2006-01-02T15:04:05Z07:00")?;
     Ok(format_seconds(time.as_second()))
 }

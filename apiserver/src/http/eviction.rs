@@ -45,7 +45,6 @@ pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
     }
     let key = call.resource.key(&call.info.namespace, name);
     let mut options = delete::Options::read(&eviction["deleteOptions"])?;
-    options.propagation = None;
     if options.dry_run {
         call.only_try();
     }
@@ -116,9 +115,9 @@ async fn disrupt(call: &Call, pod: &Value) -> ApiResult<Option<String>> {
         [] => return Ok(None),
         [only] => only,
         _ => {
-            return Err(ApiError::internal(
-                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
-            ));
+            let why =
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.";
+            return Err(ApiError::new(500, "", why));
         }
     };
     let inner = Call::internal(&call.app, "policy", "poddisruptionbudgets", &call.info.namespace, name)?;

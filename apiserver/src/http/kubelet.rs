@@ -7,16 +7,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::backend::{Backend, Scheme};
 use super::forward::{self, Outgoing};
-use super::kubelet_words;
 use super::proxy;
-use super::request_info::decode;
+use super::request_info::{decode, integer};
 use super::socket::Socket;
 use super::status::{ApiError, ApiResult};
+use super::{kubelet_words, log_options};
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
 use crate::registry::write;
@@ -27,7 +27,7 @@ const KUBELET_PORT: u64 = 10250;
 /// Passes the call on and answers with what comes back.
 pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     let info = &call.info;
-    if let Some(mut options) = connect_options(call) {
+    if let Some(mut options) = connect_options(call)? {
         admission::admit(&Attributes::connect(call, &options), &mut options).await?;
     }
     match (call.resource.plural.as_str(), info.subresource.as_str()) {
@@ -47,6 +47,7 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
 
 /// A container's log; to those who ask for a WebSocket, over one.
 async fn log(call: &Call, mut request: Request) -> ApiResult<Response<Body>> {
+    log_options::check(&call.query, &call.info.name)?;
     let backend = container(call).await?;
     let socket = Socket::asked(&mut request)?;
     let response = match backend {
@@ -58,7 +59,11 @@ async fn log(call: &Call, mut request: Request) -> ApiResult<Response<Body>> {
             passed.map_err(|problem| problem.dialing())?
         }
         // Nobody has written a log yet.
-        None => Response::new(Body::empty()),
+        None => {
+            let mut nothing = Response::new(Body::empty());
+            *nothing.status_mut() = StatusCode::NO_CONTENT;
+            nothing
+        }
     };
     match socket {
         // What cannot be had is told as a Status.
@@ -69,7 +74,7 @@ async fn log(call: &Call, mut request: Request) -> ApiResult<Response<Body>> {
 }
 
 /// The options object of a connection, which admission judges; none for a log, which is a mere read.
-fn connect_options(call: &Call) -> Option<Value> {
+fn connect_options(call: &Call) -> ApiResult<Option<Value>> {
     let kind = match (call.resource.plural.as_str(), call.info.subresource.as_str()) {
         ("pods", "exec") => "PodExecOptions",
         ("pods", "attach") => "PodAttachOptions",
@@ -77,7 +82,7 @@ fn connect_options(call: &Call) -> Option<Value> {
         ("pods", "proxy") => "PodProxyOptions",
         ("services", "proxy") => "ServiceProxyOptions",
         ("nodes", "proxy") => "NodeProxyOptions",
-        _ => return None,
+        _ => return Ok(None),
     };
     let mut options = json!({ "kind": kind, "apiVersion": "v1" });
     match call.info.subresource.as_str() {
@@ -96,7 +101,12 @@ fn connect_options(call: &Call) -> Option<Value> {
             }
         }
         "portforward" => {
-            let ports: Vec<i64> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            let ports: Vec<u32> = call
+                .query
+                .all("ports")
+                .map(|port| integer("ParseUint", port))
+                .collect::<Result<_, _>>()
+                .map_err(|why| ApiError::bad_request(format!("cannot convert to []int32: {why}")))?;
             if !ports.is_empty() {
                 options["ports"] = json!(ports);
             }
@@ -108,7 +118,7 @@ fn connect_options(call: &Call) -> Option<Value> {
             }
         }
     }
-    Some(options)
+    Ok(Some(options))
 }
 
 /// The pod of the call, which must run somewhere.
@@ -134,7 +144,11 @@ async fn container(call: &Call) -> ApiResult<Option<Backend>> {
     if node_name.is_empty() {
         return Ok(None);
     }
-    let backend = node(&call.app, node_name).await?;
+    let missing = |error: ApiError| {
+        // Upstream names what the request is about, whatever it looked for.
+        if error.code == 404 { ApiError::not_found("", "pods", node_name) } else { error }
+    };
+    let backend = node(&call.app, node_name).await.map_err(missing)?;
     Ok(Some(Backend { path, ..backend }))
 }
 
@@ -145,10 +159,11 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
         items.filter_map(|c| c["name"].as_str().map(str::to_owned)).collect()
     };
     let (containers, init) = (names("containers"), names("initContainers"));
+    let ephemeral = names("ephemeralContainers");
     let name = &call.info.name;
     match call.query.text("container") {
         Some(wanted) => {
-            let known = containers.iter().chain(&init).chain(&names("ephemeralContainers")).any(|c| c == wanted);
+            let known = containers.iter().chain(&init).chain(&ephemeral).any(|c| c == wanted);
             if known {
                 Ok(wanted.to_owned())
             } else {
@@ -158,14 +173,10 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
         None => match containers.as_slice() {
             [only] => Ok(only.clone()),
             many => {
-                let text =
-                    format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
-                let init = if init.is_empty() {
-                    String::new()
-                } else {
-                    format!(" or one of the init containers: [{}]", init.join(" "))
-                };
-                Err(ApiError::bad_request(text + &init))
+                let all: Vec<&str> = init.iter().chain(many).chain(&ephemeral).map(String::as_str).collect();
+                let choice = all.join(" ");
+                let why = format!("a container name must be specified for pod {name}, choose one of: [{choice}]");
+                Err(ApiError::bad_request(why))
             }
         },
     }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod idle;
 pub mod kubelet;
 mod kubelet_words;
+mod log_options;
 pub mod metrics;
 pub mod negotiate;
 pub mod openapi;

@@ -178,7 +178,9 @@ impl ApiError {
     }
 
     pub fn too_many_requests(message: impl Into<String>, seconds: u32) -> Self {
-        Self { details: json!({ "retryAfterSeconds": seconds }), ..Self::new(429, "TooManyRequests", message) }
+        // None is said where there is none to wait.
+        let details = if seconds == 0 { json!({}) } else { json!({ "retryAfterSeconds": seconds }) };
+        Self { details, ..Self::new(429, "TooManyRequests", message) }
     }
 
     /// The `Retry-After` header that goes with the answer.

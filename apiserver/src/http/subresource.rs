@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::extract::Request;
 use http::Response;
+use schema::field::{Error, ErrorList, Path};
 use serde_json::{Value, json};
 
 use super::eviction;
@@ -15,7 +16,7 @@ use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
-use crate::registry::{body, object, read, scale, write};
+use crate::registry::{body, object, read, scale, update, write};
 
 pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Response<Body>> {
     let media = content_type(request.headers());
@@ -45,7 +46,10 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
         ("eviction", "create") => {
             let bytes = collect(request).await?;
             let schema = schema::builtin("policy/v1", "Eviction");
-            let mut eviction = body::object(call, &media, &bytes, schema.as_ref(), "policy/v1", "Eviction")?;
+            let said = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
+            let version = if text(&said, "/apiVersion") == OLD_EVICTION { OLD_EVICTION } else { "policy/v1" };
+            let mut eviction = body::object(call, &media, &bytes, schema.as_ref(), version, "Eviction")?;
+            update::namespace_of_url(call, &eviction)?;
             admission::admit(&Attributes::create(call, &eviction), &mut eviction).await?;
             plain(call, 201, &eviction::evict(call, &eviction).await?)
         }
@@ -71,6 +75,9 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
     }
 }
 
+/// Evictions of old are the same, and still sent.
+const OLD_EVICTION: &str = "policy/v1beta1";
+
 /// A Status that says so.
 pub fn success() -> Value {
     json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201 })
@@ -86,30 +93,26 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
         }
         name => name,
     };
-    let node = text(binding, "/target/name");
-    if node.is_empty() {
-        let at = schema::field::Path::new("target").child("name");
-        return Err(ApiError::invalid("", "Binding", name, &vec![schema::field::Error::required(&at, "")]));
+    update::namespace_of_url(call, binding)?;
+    target(binding)?;
+    if name.is_empty() {
+        return Err(ApiError::bad_request("Name parameter required."));
     }
+    let node = text(binding, "/target/name");
     let pods = Call::internal(&call.app, "", "pods", &call.info.namespace, name)?;
     let key = pods.resource.key(&call.info.namespace, name);
     for _ in 0..write::ATTEMPTS {
         let live = write::load(&pods, &key).await?.ok_or_else(|| pods.not_found(name))?;
         let mut pod = live.value.clone();
         let conflict = |why: &str| Err(ApiError::conflict("", "pods/binding", name, why));
-        let uid = text(binding, "/metadata/uid");
-        if !uid.is_empty() && uid != text(&pod, "/metadata/uid") {
-            return conflict(&format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                text(&pod, "/metadata/uid")
-            ));
+        let (uid, version) = (text(binding, "/metadata/uid"), text(binding, "/metadata/resourceVersion"));
+        let have = (text(&pod, "/metadata/uid"), live.revision.to_string());
+        // A binding that is an object of its own has another uid.
+        if !uid.is_empty() && uid != have.0 && !call.info.name.is_empty() {
+            return Err(pods.failed_precondition(&key, "UID", (uid, have.0)));
         }
-        let version = text(binding, "/metadata/resourceVersion");
-        if !version.is_empty() && version != live.revision.to_string() {
-            return conflict(&format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
-                live.revision
-            ));
+        if !version.is_empty() && version != have.1 {
+            return Err(pods.failed_precondition(&key, "ResourceVersion", (version, &have.1)));
         }
         if object::is_deleting(&pod) {
             return conflict(&format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -143,6 +146,25 @@ pub async fn bind(call: &Call, binding: &Value) -> ApiResult<Value> {
         }
     }
     Err(pods.modified(name))
+}
+
+/// What a pod is bound to is a node (`ValidatePodBinding`); upstream's error has no code of its own.
+fn target(binding: &Value) -> ApiResult<()> {
+    let path = Path::new("target");
+    let mut errors = ErrorList::new();
+    let kind = text(binding, "/target/kind");
+    if !matches!(kind, "" | "Node") {
+        errors.push(Error::not_supported(&path.child("kind"), kind, &["Node", "<empty>"]));
+    }
+    if text(binding, "/target/name").is_empty() {
+        errors.push(Error::required(&path.child("name"), ""));
+    }
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    match told.as_slice() {
+        [] => Ok(()),
+        [one] => Err(ApiError::new(500, "", one.clone())),
+        several => Err(ApiError::new(500, "", format!("[{}]", several.join(", ")))),
+    }
 }
 
 /// The condition PodScheduled becomes true.
