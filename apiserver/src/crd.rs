@@ -182,13 +182,20 @@ fn settle(definition: &mut Value, all: &BTreeMap<String, Value>) {
         }
     }
     definition["status"]["storedVersions"] = Value::Array(stored);
-    if !object::is_deleting(definition) {
-        let mut finalizers = object::finalizers(definition);
-        if !finalizers.iter().any(|f| f == FINALIZER) {
-            finalizers.push(FINALIZER.to_owned());
-            object::set(definition, "finalizers", json!(finalizers));
-        }
+}
+
+/// The first deletion of a definition, however it is asked for: its objects go before it does.
+pub fn terminate(definition: &mut Value) {
+    object::set(definition, "deletionTimestamp", object::now().into());
+    let mut finalizers = object::finalizers(definition);
+    if !finalizers.iter().any(|f| f == FINALIZER) {
+        finalizers.push(FINALIZER.to_owned());
+        object::set(definition, "finalizers", json!(finalizers));
     }
+    let mut conditions = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let why = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    set(&mut conditions, "Terminating", true, "InstanceDeletionPending", why);
+    definition["status"]["conditions"] = Value::Array(conditions);
 }
 
 /// Every name a definition takes: (what it is, the word).

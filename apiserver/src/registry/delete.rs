@@ -12,6 +12,7 @@ use super::write::{ATTEMPTS, Written, commit, load, remove};
 use super::{body, hooks, object, options, read};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
+use crate::crd;
 use crate::http::request_info::Query;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -259,6 +260,10 @@ enum Fate {
 fn doomed(call: &Call, live: &Value, options: &Options) -> Fate {
     let mut object = live.clone();
     let deleting = object::is_deleting(live);
+    if !deleting && call.resource.is(crd::GROUP, crd::PLURAL) {
+        crd::terminate(&mut object);
+        return Fate::Marked(object);
+    }
     let finalizers = finalizers(call, live, options);
     let changed = finalizers != object::finalizers(live);
     if changed {
