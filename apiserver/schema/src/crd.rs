@@ -105,7 +105,8 @@ fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
 fn node(schema: &Value) -> Node {
     let shape =
         if flag(schema, "x-kubernetes-int-or-string") { Shape::Scalar(Scalar::IntOrString) } else { shape(schema) };
-    Node { shape, default: schema.get("default").cloned().map(Arc::new), nullable: flag(schema, "nullable") }
+    let default = schema.get("default").cloned().map(Arc::new);
+    Node { default, nullable: flag(schema, "nullable"), ..Node::new(shape) }
 }
 
 fn shape(schema: &Value) -> Shape {
@@ -182,7 +183,7 @@ fn with_type_meta(root: Node, preserve_unknown: bool) -> Node {
     add_type_meta(&mut fields);
     fields.sort_by(|a, b| a.name.cmp(&b.name));
     let of = StructRef::Custom(Arc::new(Struct { fields, unknown, embedded: true, ..Struct::default() }));
-    Node { shape: Shape::Struct { of, atomic }, default: root.default, nullable: false }
+    Node { default: root.default, ..Node::new(Shape::Struct { of, atomic }) }
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
         {
             let mut inner = Vec::new();
             collect(inlined.body, fields, &mut inner);
-            wire.push(Wire::Inline { number, fields: inner });
+            wire.push(Wire::Inline { number, of: short(inlined.name), fields: inner });
             continue;
         }
         let attributes = Attributes::read(words.next().unwrap_or_default());
@@ -219,6 +219,7 @@ struct Attributes {
     patch_strategy: &'static str,
     merge_key: &'static str,
     default: &'static str,
+    go: Option<&'static str>,
 }
 
 impl Attributes {
@@ -234,6 +235,7 @@ impl Attributes {
                 "ps" => attributes.patch_strategy = value,
                 "pk" => attributes.merge_key = value,
                 "d" => attributes.default = value,
+                "g" => attributes.go = Some(value),
                 _ => {}
             }
         }
@@ -247,27 +249,38 @@ impl Attributes {
 }
 
 fn node(ty: &'static str, attributes: &Attributes) -> Node {
+    let go = attributes.go;
+    // Of a named slice or map, Go's name tells nothing of what is in it.
+    let inner = go.and_then(|go| go.split_once(']')).map(|(_, inner)| inner);
     if let Some(items) = ty.strip_prefix("[]") {
         let kind = match attributes.list_type {
             "map" => ListKind::Map(attributes.keys.split(',').map(Into::into).collect()),
             "set" => ListKind::Set,
             _ => ListKind::Atomic,
         };
-        return Node::new(Shape::List { items: Arc::new(element(items)), kind, wrapped: false });
+        let items = Arc::new(element(items, inner));
+        return Node { go, ..Node::new(Shape::List { items, kind, wrapped: false }) };
     }
     if let Some(values) = ty.strip_prefix("{}") {
         let atomic = attributes.map_type == "atomic";
-        return Node::new(Shape::Map { values: Arc::new(element(values)), atomic });
+        return Node { go, ..Node::new(Shape::Map { values: Arc::new(element(values, inner)), atomic }) };
     }
-    let mut node = element(ty);
+    let mut node = element(ty, go);
     if let Shape::Struct { atomic, .. } = &mut node.shape {
         *atomic = attributes.struct_type == "atomic";
     }
     node
 }
 
-fn element(ty: &'static str) -> Node {
-    Node::new(named(ty))
+fn element(ty: &'static str, go: Option<&'static str>) -> Node {
+    let shape = named(ty);
+    let wrapped = matches!(shape, Shape::List { wrapped: true, .. });
+    Node { go: if wrapped { Some(in_package(ty)) } else { go }, ..Node::new(shape) }
+}
+
+/// The last two parts of a dotted name: `v1.Pod`.
+pub(crate) fn in_package(name: &'static str) -> &'static str {
+    name.rmatch_indices('.').nth(1).map_or(name, |(at, _)| &name[at + 1..])
 }
 
 fn named(ty: &'static str) -> Shape {

@@ -69,11 +69,13 @@ pub struct Node {
     pub default: Option<Arc<Value>>,
     /// `null` is a value here (custom resources only; built-in decoding drops nulls).
     pub nullable: bool,
+    /// Go's name of the type, where it is not the one that follows from the shape (`v1.PodPhase`).
+    pub go: Option<&'static str>,
 }
 
 impl Node {
     pub(crate) fn new(shape: Shape) -> Self {
-        Self { shape, default: None, nullable: false }
+        Self { shape, default: None, nullable: false, go: None }
     }
 }
 
@@ -180,11 +182,11 @@ pub enum Unknown {
     Keep,
 }
 
-/// One entry of a message: a field, or an inlined struct whose fields JSON shows in place.
+/// One entry of a message: a field, or an inlined struct (by the name of its type) whose fields JSON shows in place.
 #[derive(Debug)]
 pub enum Wire {
     Field { number: u32, index: u16 },
-    Inline { number: u32, fields: Vec<Wire> },
+    Inline { number: u32, of: &'static str, fields: Vec<Wire> },
 }
 
 #[derive(Debug)]
@@ -234,5 +236,22 @@ impl Struct {
     #[must_use]
     pub fn go_name(&self) -> &'static str {
         self.name.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// The structs inlined in this one, outermost first, that a field of it belongs to: Go's decoder names them.
+    #[must_use]
+    pub fn inlined(&self, field: &str) -> Vec<&'static str> {
+        fn within(wire: &[Wire], index: usize) -> Option<Vec<&'static str>> {
+            wire.iter().find_map(|entry| match entry {
+                Wire::Field { index: own, .. } => (usize::from(*own) == index).then(Vec::new),
+                Wire::Inline { of, fields, .. } => {
+                    let inner = within(fields, index)?;
+                    Some(std::iter::once(*of).chain(inner).collect())
+                }
+            })
+        }
+        let Ok(index) = self.fields.binary_search_by(|known| (*known.name).cmp(field)) else { return Vec::new() };
+        // What says what an object is has no number.
+        within(&self.wire, index).unwrap_or_else(|| vec!["TypeMeta"])
     }
 }

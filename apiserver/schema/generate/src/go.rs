@@ -19,39 +19,92 @@ pub struct Tags {
     pub omit_zero: bool,
     pub patch_strategy: String,
     pub patch_merge_key: String,
+    /// As Go's reflection names it, pointers left out: `v1.PodPhase`, `map[string]string`, `[]v1.Container`.
+    pub ty: String,
+}
+
+/// What a file calls the packages it imports, and what they call themselves; the one it belongs to goes by no name.
+type Imports = BTreeMap<String, String>;
+
+#[derive(Default)]
+struct Package {
+    structs: BTreeMap<String, Struct>,
+    /// `type A = B`: to reflection there is only B.
+    aliases: BTreeMap<String, String>,
 }
 
 pub fn read(folder: &Path) -> io::Result<BTreeMap<String, Struct>> {
-    let mut structs = BTreeMap::new();
+    let mut found = Package::default();
+    let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
         let generated = name.starts_with("zz_") || name.starts_with("generated") || name.ends_with("_test.go");
         if name.ends_with(".go") && !generated {
-            parse(&fs::read_to_string(file.path())?, &mut structs);
+            parse(&fs::read_to_string(file.path())?, &package, &mut found);
         }
     }
-    Ok(structs)
+    for field in found.structs.values_mut().flat_map(|owner| owner.fields.values_mut()) {
+        let at = field.ty.rfind(']').map_or(0, |at| at + 1);
+        if let Some(target) = found.aliases.get(&field.ty[at..]) {
+            field.ty.replace_range(at.., target);
+        }
+    }
+    Ok(found.structs)
 }
 
-fn parse(text: &str, structs: &mut BTreeMap<String, Struct>) {
+fn parse(text: &str, package: &str, found: &mut Package) {
     let mut current: Option<String> = None;
+    let mut imports = imports(text);
+    imports.insert(String::new(), package.to_owned());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("type ").and_then(|rest| rest.strip_suffix(" struct {")) {
             current = Some(name.to_owned());
-            structs.entry(name.to_owned()).or_default();
+            found.structs.entry(name.to_owned()).or_default();
+        } else if let Some((name, target)) = line.strip_prefix("type ").and_then(|rest| rest.split_once(" = ")) {
+            found.aliases.insert(full(name, &imports), full(target, &imports));
         } else if line.starts_with('}') {
             current = None;
         } else if let Some(name) = &current
-            && let Some(entry) = structs.get_mut(name)
+            && let Some(entry) = found.structs.get_mut(name)
         {
-            field(line.trim(), entry);
+            field(line.trim(), &imports, entry);
         }
     }
 }
 
-fn field(line: &str, owner: &mut Struct) {
+fn imports(text: &str) -> Imports {
+    let lines =
+        text.lines().skip_while(|line| !line.starts_with("import ")).take_while(|line| !line.starts_with("type "));
+    let import = |line: &str| {
+        let (name, path) = line.trim().trim_start_matches("import ").trim_end_matches('"').split_once('"')?;
+        let package = path.rsplit('/').next().unwrap_or_default().to_owned();
+        Some((if name.is_empty() { package.clone() } else { name.trim().to_owned() }, package))
+    };
+    lines.filter_map(import).collect()
+}
+
+/// A type of the source with the real names of packages; basic types and the insides of structs have none.
+fn full(ty: &str, imports: &Imports) -> String {
+    if let Some(rest) = ty.strip_prefix('*') {
+        return full(rest, imports);
+    }
+    if let Some(items) = ty.strip_prefix("[]") {
+        return format!("[]{}", full(items, imports));
+    }
+    if let Some((key, value)) = ty.strip_prefix("map[").and_then(|rest| rest.split_once(']')) {
+        return format!("map[{}]{}", full(key, imports), full(value, imports));
+    }
+    let (package, name) = ty.split_once('.').unwrap_or(("", ty));
+    match imports.get(package) {
+        Some(package) if name.starts_with(char::is_uppercase) => format!("{package}.{name}"),
+        _ if name == "byte" => "uint8".to_owned(),
+        _ => name.to_owned(),
+    }
+}
+
+fn field(line: &str, imports: &Imports, owner: &mut Struct) {
     if line.starts_with("//") {
         return;
     }
@@ -77,6 +130,7 @@ fn field(line: &str, owner: &mut Struct) {
             omit_zero: options.contains(&"omitzero"),
             patch_strategy: tag(tags, "patchStrategy").unwrap_or_default().to_owned(),
             patch_merge_key: tag(tags, "patchMergeKey").unwrap_or_default().to_owned(),
+            ty: words.last().map(|ty| full(ty, imports)).unwrap_or_default(),
         },
     );
 }

@@ -5,7 +5,8 @@
 //!  spec 2 api.apps.v1.DeploymentSpec o    name, number, type ([]T, {}T), flags, then attributes
 //! ```
 //! Flags: `r` required, `p` pointer, `o` omitempty, `z` omitzero, `i` inlined, `-` none. Attributes: `lt=` list type,
-//! `lk=` list map keys, `mt=` map type, `st=` struct type, `ps=` patch strategy, `pk=` patch merge key, `d=` default.
+//! `lk=` list map keys, `mt=` map type, `st=` struct type, `ps=` patch strategy, `pk=` patch merge key, `d=` default, `g=` Go's name of the
+//! type where it is not the one that follows from `type` (`v1.PodPhase` for `string`).
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -97,6 +98,7 @@ fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) 
         ("ps", tags.patch_strategy.clone()),
         ("pk", tags.patch_merge_key.clone()),
         ("d", marker(&field.doc, "default").first().map(|value| constant(value).to_owned()).unwrap_or_default()),
+        ("g", if tags.inline || tags.ty == go_type(field, &ty) { String::new() } else { tags.ty.clone() }),
     ];
     for (key, value) in attributes {
         if !value.is_empty() {
@@ -104,6 +106,24 @@ fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) 
         }
     }
     out.push('\n');
+}
+
+/// Go's name of a field's type, as far as the wire form tells.
+fn go_type(field: &proto::Field, ty: &str) -> String {
+    let item = match ty {
+        "double" => "float64".to_owned(),
+        "bytes" => "[]uint8".to_owned(),
+        _ => {
+            let mut parts = ty.rsplit('.');
+            let name = parts.next().unwrap_or_default();
+            parts.next().map_or(name.to_owned(), |package| format!("{package}.{name}"))
+        }
+    };
+    match (field.repeated, field.map) {
+        (true, _) => format!("[]{item}"),
+        (_, true) => format!("map[string]{item}"),
+        _ => item,
+    }
 }
 
 /// The two defaults that upstream gives by the name of a Go constant.

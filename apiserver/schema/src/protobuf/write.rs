@@ -26,7 +26,9 @@ pub(super) fn fields(out: &mut Writer, of: &Struct, wire: &[Wire], value: &Value
                     Some(value) => node(out, *number, &field.node, value)?,
                 }
             }
-            Wire::Inline { number, fields: inlined } => out.message(*number, |out| fields(out, of, inlined, value))?,
+            Wire::Inline { number, fields: inlined, .. } => {
+                out.message(*number, |out| fields(out, of, inlined, value))?
+            }
         }
     }
     Ok(())
