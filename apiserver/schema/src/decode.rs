@@ -4,14 +4,22 @@
 //! fields and nulls, checks types and brings quantities and times to their canonical form. A custom resource is only
 //! pruned here (its `metadata` is checked); its types are the validator's business.
 
+mod base64;
+mod characters;
 mod document;
+mod embedded;
+mod place;
 mod restore;
+mod spans;
 mod syntax;
 mod walk;
 pub use restore::restore_error;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
 pub(crate) use walk::zero;
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -20,6 +28,12 @@ use crate::{Schema, prune::prune};
 /// How deep an object may be. Upstream's limit is 10,000, but everything here that walks values recurses, what is stored must
 /// be readable again by serde_json (128 levels), and managedFields mirror an object some levels further down.
 pub const MAX_DEPTH: usize = 100;
+
+/// So many unknown and repeated fields Go's decoder tells of.
+const MAX_COMPLAINTS: usize = 100;
+
+/// How the reader of YAML begins to tell of keys given twice.
+const YAML_TWICE: &str = "yaml: unmarshal errors:\n";
 
 /// Whether `value` has at most so many levels; looks no deeper than that.
 #[must_use]
@@ -113,18 +127,19 @@ pub fn interpret(value: &Value) -> Result<(&str, &str), String> {
 /// `schema`: None decodes plainly (duplicates are still noted).
 pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let document = document::json(bytes)?;
-    let twice = document.duplicates.iter().map(|path| (path.clone(), format!("duplicate field {path:?}"))).collect();
-    finish(document.value, twice, schema, validation, || document::json_order(bytes))
+    finish(document, Vec::new(), schema, validation, bytes)
 }
 
 pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let document = match as_json(bytes) {
+    let mut document = match as_json(bytes) {
         Some(document) => document,
         None => document::yaml(bytes)?,
     };
+    document::whole_numbers(&mut document.value);
     // Upstream turns YAML into JSON first, with an error of the YAML reader for keys given twice, and in order of names.
-    let twice = if document.duplicates.is_empty() { None } else { Some(document::yaml_twice(bytes)) };
-    finish(document.value, twice.into_iter().map(|text| (String::new(), text)).collect(), schema, validation, Vec::new)
+    let twice = if document.duplicates.is_empty() { Vec::new() } else { vec![document::yaml_twice(bytes)] };
+    document.duplicates.clear();
+    finish(document, twice, schema, validation, &[])
 }
 
 /// JSON is YAML, and programs that apply configurations send it: it is read much faster as what it is. Where there is
@@ -135,48 +150,106 @@ fn as_json(bytes: &[u8]) -> Option<document::Document> {
 
 /// An already parsed value (from protobuf or a patch) against the schema.
 pub fn value(value: Value, schema: &Schema, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    finish(value, Vec::new(), Some(schema), validation, Vec::new)
+    finish(value.into(), Vec::new(), Some(schema), validation, &[])
 }
 
-/// `twice`: keys given twice, path and complaint. `order`: every path of the document in order, asked for only where there
-/// is something to put in order.
+/// `complaints`: those of whoever made JSON of the document. `text`: the JSON itself, if there is any, by which mistakes are put in
+/// order; without it that is the order of names.
 fn finish(
-    mut value: Value,
-    twice: Vec<(String, String)>,
+    document: document::Document,
+    mut complaints: Vec<String>,
     schema: Option<&Schema>,
     validation: FieldValidation,
-    order: impl FnOnce() -> Vec<String>,
+    text: &[u8],
 ) -> Result<Decoded, DecodeError> {
+    let document::Document { mut value, mut duplicates } = document;
     if !fits(&value, MAX_DEPTH) {
         return Err(DecodeError::Syntax("exceeded max depth".to_owned()));
     }
-    let mut complaints = twice;
+    let mut unknown = Vec::new();
+    let mut read_in_order = false;
     if let Some(schema) = schema {
         let custom = schema.is_custom();
-        let unknown = if custom {
-            walk::metadata(&mut value)?.into_iter().chain(prune(schema, &mut value)).collect()
-        } else {
-            walk::typed(&mut value, &schema.root)?
+        let found = match custom {
+            true => walk::metadata(&mut value),
+            false => walk::typed(&mut value, &schema.root, !duplicates.is_empty()),
         };
-        complaints.extend(unknown.into_iter().map(|path| {
-            let text = format!("unknown field {path:?}");
-            (path, text)
-        }));
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
-        if !custom && complaints.len() > 1 {
-            let order = order();
-            complaints.sort_by_key(|(path, text)| match text.starts_with("duplicate") {
-                true => order.iter().rposition(|read| read == path),
-                false => order.iter().position(|read| read == path),
+        read_in_order = !custom;
+        if !found.errors.is_empty() {
+            // A custom object's metadata is read again, from what was read before.
+            return Err(DecodeError::Type(first_error(&found, if custom { &[] } else { text })));
+        }
+        unknown = found.unknown;
+        if custom {
+            unknown.extend(prune(schema, &mut value));
+            embedded::coerce(&mut value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
+            document::whole_numbers(&mut value);
+        } else {
+            let skipped: Vec<&String> = found.opaque.iter().chain(&unknown).collect();
+            duplicates.retain(|path| {
+                let unread = |above: &&String| path == *above || within(path, above);
+                !skipped.iter().any(unread)
             });
         }
     }
-    let complaints: Vec<String> = complaints.into_iter().map(|(_, text)| text).collect();
+    complaints.extend(strict(duplicates, unknown, read_in_order.then_some(text)));
     match validation {
         FieldValidation::Strict if !complaints.is_empty() => Err(DecodeError::Strict(complaints)),
-        FieldValidation::Warn => Ok(Decoded { value, warnings: complaints }),
+        FieldValidation::Warn => {
+            // What the reader of YAML says in one breath is a warning a line.
+            let lines = |text: String| match text.strip_prefix(YAML_TWICE) {
+                Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+                None => vec![text],
+            };
+            Ok(Decoded { value, warnings: complaints.into_iter().flat_map(lines).collect() })
+        }
         _ => Ok(Decoded { value, warnings: Vec::new() }),
     }
+}
+
+/// What Go's strict decoder says, each thing once and not too many: in the order of the text that it decodes; of what was read
+/// before (`None`) first of what was given twice, and of all that is unknown.
+fn strict(duplicates: Vec<String>, unknown: Vec<String>, text: Option<&[u8]>) -> Vec<String> {
+    let mut told = HashSet::new();
+    let mut all: Vec<(bool, String)> = duplicates.into_iter().map(|path| (true, path)).collect();
+    all.retain(|(_, path)| told.insert(path.clone()));
+    if text.is_none() {
+        all.truncate(MAX_COMPLAINTS);
+    }
+    all.extend(unknown.into_iter().map(|path| (false, path)));
+    if let Some(text) = text.filter(|_| all.len() > 1) {
+        let mut places: HashMap<String, Vec<usize>> = HashMap::new();
+        spans::walk(text, &mut |path, place| places.entry(path.to_owned()).or_default().push(place.start));
+        all.sort_by_key(|(twice, path)| places.get(path).and_then(|places| places.get(usize::from(*twice)).copied()));
+        all.truncate(MAX_COMPLAINTS);
+    }
+    let words = |(twice, path): (bool, String)| {
+        let what = if twice { "duplicate" } else { "unknown" };
+        format!("{what} field {}", crate::go::quote(&path))
+    };
+    all.into_iter().map(words).collect()
+}
+
+/// What Go tells of a document whose values do not fit.
+fn first_error(found: &walk::Findings, text: &[u8]) -> String {
+    let mut places: HashMap<&str, Range<usize>> = found.errors.iter().map(|wrong| (&*wrong.path, 0..0)).collect();
+    spans::walk(text, &mut |path, place| {
+        if let Some(known) = places.get_mut(path) {
+            *known = place;
+        }
+    });
+    let first = found.error(|path| places.get(path).map(|place| place.start));
+    first.map_or_else(String::new, |wrong| {
+        let written = places.get(&*wrong.path).and_then(|place| text.get(place.clone())).unwrap_or_default();
+        let written = std::str::from_utf8(written).ok().filter(|written| !written.is_empty());
+        wrong.text(written)
+    })
+}
+
+/// Whether a path lies below another.
+fn within(path: &str, above: &str) -> bool {
+    path.strip_prefix(above).is_some_and(|rest| above.is_empty() || rest.starts_with(['.', '[']))
 }
 
 #[cfg(test)]
@@ -201,8 +274,12 @@ mod tests {
             "strict decoding error: unknown field \"spec.foo\", duplicate field \"spec.replicas\", \
              unknown field \"spec.template.spec.containers[0].imagee\""
         );
-        let twice = super::yaml(b"a: 1\nb: 2\na: 3\n", None, FieldValidation::Strict).unwrap_err().to_string();
-        assert_eq!(twice, "strict decoding error: yaml: unmarshal errors:\n  line 3: key \"a\" already set in map");
+        let document = b"a: 1\nb: {c: 2, c: 3}\na: 3\nb: 4\n---\nc: 1\nc: 2\n";
+        let twice = super::yaml(document, None, FieldValidation::Strict).unwrap_err().to_string();
+        let lines = ["line 2: key \"c\"", "line 3: key \"a\"", "line 4: key \"b\""]
+            .map(|line| format!("{line} already set in map"));
+        assert_eq!(twice, format!("strict decoding error: yaml: unmarshal errors:\n  {}", lines.join("\n  ")));
+        assert_eq!(super::yaml(document, None, FieldValidation::Warn).unwrap().warnings, lines);
         let decoded = deployment(text, FieldValidation::Warn).unwrap();
         assert_eq!(decoded.warnings.len(), 3);
         assert_eq!(decoded.value.pointer("/spec/replicas"), Some(&json!(2)));
@@ -211,27 +288,135 @@ mod tests {
 
     #[test]
     fn wrong_types_speak_go() {
+        let cannot = |what: &str| format!("json: cannot unmarshal {what}");
         for (text, expected) in [
             (
                 r#"{"spec":{"replicas":"three"}}"#,
-                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+                cannot("string into Go struct field DeploymentSpec.spec.replicas of type int32"),
             ),
             (
                 r#"{"spec":{"template":{"spec":{"containers":{}}}}}"#,
-                "json: cannot unmarshal object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container",
+                cannot("object into Go struct field PodSpec.spec.template.spec.containers of type []v1.Container"),
             ),
             (
                 r#"{"metadata":{"labels":{"a":1}}}"#,
-                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+                cannot("number into Go struct field ObjectMeta.metadata.labels of type string"),
             ),
-            (r#"[]"#, "json: cannot unmarshal array into Go value of type v1.Deployment"),
+            (r#"[]"#, cannot("array into Go value of type v1.Deployment")),
+            // Numbers as they are written, types by their names, inlined structs by theirs.
             (
-                r#"{"spec":{"replicas":1.5}}"#,
-                "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+                r#"{"spec":{"replicas": 1e3 }}"#,
+                cannot("number 1e3 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"restartPolicy":1}}}}"#,
+                cannot("number into Go struct field PodSpec.spec.template.spec.restartPolicy of type v1.RestartPolicy"),
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"volumes":[{"hostPath":{"path":1}}]}}}}"#,
+                cannot(
+                    "number into Go struct field HostPathVolumeSource.spec.template.spec.volumes.VolumeSource.hostPath.path of type string",
+                ),
+            ),
+            (
+                r#"{"spec":{"template":{"spec":{"containers":[{"securityContext":{"capabilities":{"add":[1]}}}]}}}}"#,
+                cannot(
+                    "number into Go struct field Capabilities.spec.template.spec.containers.securityContext.capabilities.add of type v1.Capability",
+                ),
+            ),
+            // The first in the text; but types that read themselves have the last word.
+            (
+                r#"{"spec":{"template":5,"paused":1},"metadata":5}"#,
+                cannot("number into Go struct field DeploymentSpec.spec.template of type v1.PodTemplateSpec"),
+            ),
+            (
+                r#"{"metadata":{"name":5,"creationTimestamp":"x","deletionTimestamp":{}}}"#,
+                r#"parsing time "x" as "2006-01-02T15:04:05Z07:00": cannot parse "x" as "2006""#.to_owned(),
+            ),
+            (
+                r#"{"spec":{"strategy":{"rollingUpdate":{"maxSurge":[]}}}}"#,
+                cannot(
+                    "array into Go struct field RollingUpdateDeployment.spec.strategy.rollingUpdate.maxSurge of type int32",
+                ),
             ),
         ] {
             assert_eq!(deployment(text, FieldValidation::Ignore).unwrap_err().to_string(), expected);
         }
+        let definition = builtin("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let text = r#"{"spec":{"versions":[{"schema":{"openAPIV3Schema":{"properties":{"a":{"items":{"maxLength":"x"}}}}}}]}}"#;
+        assert_eq!(
+            json(text.as_bytes(), definition.as_ref(), FieldValidation::Warn).unwrap_err().to_string(),
+            cannot(
+                "string into Go struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema.properties.items.maxLength of type int64"
+            )
+        );
+    }
+
+    #[test]
+    fn yaml_errors_are_upstreams() {
+        for (text, expected) in [
+            ("a:\n  list: [a\n", "line 2: did not find expected ',' or ']'"),
+            ("a:\n\ts: a\n", "line 2: found character that cannot start any token"),
+            ("a:\n  s: a\n b: 1\n", "line 2: did not find expected key"),
+            ("a:\n- b\nc\n", "line 4: could not find expected ':'"),
+            ("a: {b: c]\n", "did not find expected ',' or '}'"),
+            ("a: &\n", "did not find expected alphabetic or numeric character"),
+            ("a:\n  s: b: c\n", "line 2: mapping values are not allowed in this context"),
+        ] {
+            let error = yaml(text.as_bytes(), None, FieldValidation::Ignore).unwrap_err().to_string();
+            assert_eq!(error, format!("error converting YAML to JSON: yaml: {expected}"), "{text}");
+        }
+    }
+
+    #[test]
+    fn embedded_resources_have_typed_metadata() {
+        let definition = json!({"type":"object","properties":{"list":{"type":"array","items":
+            {"type":"object","x-kubernetes-embedded-resource":true,"x-kubernetes-preserve-unknown-fields":true}}}});
+        let schema = crate::crd::structural(&crate::field::Path::default(), &definition, false).unwrap();
+        let read = |resource: Value| {
+            let text = json!({"apiVersion": "a/v1", "kind": "A", "list": [resource]}).to_string();
+            super::json(text.as_bytes(), Some(&schema), FieldValidation::Strict).map_err(|error| error.to_string())
+        };
+        assert!(read(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "more": 1})).is_ok());
+        assert_eq!(
+            read(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"labels": {"a": 1}}})).unwrap_err(),
+            "list[0].metadata: Invalid value: {\"labels\":{\"a\":1}}: json: cannot unmarshal number into Go struct field \
+             ObjectMeta.labels of type string"
+        );
+        assert_eq!(read(json!({"kind": 5})).unwrap_err(), "list[0].kind: Invalid value: 5: must be a string");
+    }
+
+    #[test]
+    fn whole_floats_are_integers_to_go() {
+        let text = "a: [1e3, 1.0, 1.5, -0.0, 1e30, 010, 0x10, 1_000]\n";
+        let read = yaml(text.as_bytes(), None, FieldValidation::Strict).unwrap().value;
+        assert_eq!(read, json!({"a": [1000, 1, 1.5, 0, 1e30, 8, 16, 1000]}));
+    }
+
+    #[test]
+    fn complaints_are_bounded_and_made_once() {
+        let unknown: String = (0..150).map(|n| format!(r#""u{n}":1,"#)).collect();
+        let text = format!(
+            r#"{{"metadata":{{"labels":{{"a":"1","a":"2","a":"3"}}}},"spec":{{{unknown}"x":{{"y":1,"y":2}}}}}}"#
+        );
+        let warnings = deployment(&text, FieldValidation::Warn).unwrap().warnings;
+        assert_eq!(warnings.len(), MAX_COMPLAINTS);
+        assert_eq!(warnings[..2], [r#"duplicate field "metadata.labels.a""#, r#"unknown field "spec.u0""#]);
+        // Nothing is said of what is in a field that is not known, nor of what is kept as it is, nor of what reads itself.
+        let text = r#"{"spec":{"x":{"a":1,"a":2},"versions":[{"schema":{"openAPIV3Schema":
+            {"default":{"a":1,"a":2},"items":{"foo":1,"type":"a","type":"b"},"nope":1}}}]}}"#;
+        let definition = builtin("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let warnings = json(text.as_bytes(), definition.as_ref(), FieldValidation::Warn).unwrap().warnings;
+        let place = "spec.versions[0].schema.openAPIV3Schema";
+        assert_eq!(warnings, [r#"unknown field "spec.x""#.to_owned(), format!(r#"unknown field "{place}.nope""#)]);
+    }
+
+    #[test]
+    fn bytes_are_read_as_go_reads_them() {
+        let secret = builtin("v1", "Secret");
+        let read = |text: &[u8]| json(text, secret.as_ref(), FieldValidation::Strict).unwrap().value;
+        assert_eq!(read(br#"{"data":{"a":"YW\nJj","b":[97,98]}}"#), json!({"data": {"a": "YWJj", "b": "YWI="}}));
+        assert_eq!(read(b"{\"stringData\":{\"a\":\"\\ud800\xff\"}}"), json!({"stringData": {"a": "\u{fffd}\u{fffd}"}}));
     }
 
     #[test]

@@ -48,17 +48,16 @@ impl Change {
             }
             "application/strategic-merge-patch+json" => Ok(Self::Strategic(parse()?)),
             "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                let decoded = schema::decode::yaml(bytes, None, schema::FieldValidation::Warn)
-                    .map_err(|e| ApiError::bad_request(format!("error decoding YAML: {e}")))?;
+                let decoded =
+                    schema::decode::yaml(bytes, None, options::validation(call)).map_err(|error| match error {
+                        schema::decode::DecodeError::Strict(twice) => ApiError::bad_request(format!(
+                            "error strict decoding YAML: error converting YAML to JSON: {}",
+                            twice.join(", ")
+                        )),
+                        error => ApiError::bad_request(format!("error decoding YAML: {error}")),
+                    })?;
                 for twice in decoded.warnings {
-                    let text = format!("error converting YAML to JSON: {twice}");
-                    match options::validation(call) {
-                        schema::FieldValidation::Strict => {
-                            return Err(ApiError::bad_request(format!("error strict decoding YAML: {text}")));
-                        }
-                        schema::FieldValidation::Warn => call.warn(text),
-                        schema::FieldValidation::Ignore => {}
-                    }
+                    call.warn(twice);
                 }
                 let config = decoded.value;
                 if !config.is_object() && !config.is_null() {

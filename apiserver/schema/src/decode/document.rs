@@ -1,14 +1,15 @@
 //! JSON or YAML text to a `Value`, with the paths of keys given twice (the last one wins, as in Go).
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Map, Number, Value, map::Entry};
 
-use super::{DecodeError, MAX_DEPTH, syntax};
+use super::{DecodeError, MAX_DEPTH, YAML_TWICE, characters, syntax};
+use crate::go::quote;
 
 pub(super) struct Document {
     pub value: Value,
@@ -18,115 +19,178 @@ pub(super) struct Document {
 
 pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
     // serde_json stops at 128 levels, which protects the stack; upstream's own limit is only larger.
-    serde_json::from_slice(bytes).map_err(|error| {
-        let ours = || match error.to_string() {
-            text if text.starts_with("recursion limit exceeded") => "exceeded max depth".to_owned(),
-            text => text,
-        };
-        DecodeError::Syntax(syntax::error(bytes).unwrap_or_else(ours))
+    let text = |error: serde_json::Error| match error.to_string() {
+        text if text.starts_with("recursion limit exceeded") => "exceeded max depth".to_owned(),
+        text => text,
+    };
+    serde_json::from_slice(bytes).or_else(|error| match syntax::error(bytes) {
+        Some(error) => Err(DecodeError::Syntax(error)),
+        // What Go reads all the same.
+        None => match characters::mended(bytes) {
+            Some(mended) => serde_json::from_slice(&mended).map_err(|error| DecodeError::Syntax(text(error))),
+            None => Err(DecodeError::Syntax(text(error))),
+        },
     })
 }
 
+/// Only the first document counts, as upstream.
 pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| DecodeError::Syntax("yaml: control characters are not allowed".into()))?;
+    first(bytes).map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
+}
+
+/// Go writes a float that is whole as an integer is written; so it is one when it is read next.
+pub(super) fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64().unwrap_or_default();
+            // Beyond that Go uses an exponent, or the number is no int64.
+            if float.fract() == 0.0 && float.abs() < 9e18 {
+                #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+                let whole = float as i64;
+                *value = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn first<T: DeserializeOwned + From<Value>>(bytes: &[u8]) -> Result<T, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "invalid leading UTF-8 octet")?;
     // Aliases are bounded by the library's own budget; depth by what the rest can walk.
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH },
         duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        legacy_octal_numbers: true,
         with_snippet: false,
     };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {}", yaml_error(&error))))
+    let mut rest = text.as_bytes();
+    let first = serde_saphyr::read_with_options(&mut rest, options).next();
+    first.unwrap_or_else(|| Ok(Value::Null.into())).map_err(|error| yaml_error(&error, text))
 }
 
-/// An error with its place as upstream's reader tells it: the line in front, where it is not the first.
-fn yaml_error(error: &serde_saphyr::Error) -> String {
+/// What our reader of YAML says, what upstream's does, and whose error it is there.
+const YAML_WORDS: [(&str, &str, Told); 10] = [
+    ("simple key expected ':'", "could not find expected ':'", Told::ByLineAfter),
+    (
+        "tabs disallowed within this context (block indentation)",
+        "found character that cannot start any token",
+        Told::ByScanner,
+    ),
+    ("found a tab", "found a tab character that violates indentation", Told::ByLineAfter),
+    ("invalid indentation in multiline quoted scalar", "found unexpected end of stream", Told::ByScanner),
+    ("unclosed bracket '['", "did not find expected ',' or ']'", Told::AtEnd),
+    ("unclosed bracket '{'", "did not find expected ',' or '}'", Told::AtEnd),
+    ("mismatched bracket '[' closed by '}'", "did not find expected ',' or ']'", Told::ByParser),
+    ("mismatched bracket '{' closed by ']'", "did not find expected ',' or '}'", Told::ByParser),
+    ("misplaced bracket", "did not find expected key", Told::ByParser),
+    ("invalid trailing content after double-quoted scalar", "did not find expected key", Told::ByParser),
+];
+
+/// Upstream's scanner counts lines from 1, its parser from 0, and neither names the first.
+#[derive(Clone, Copy)]
+enum Told {
+    ByScanner,
+    ByLineAfter,
+    ByParser,
+    AtEnd,
+}
+
+/// An error with its place as upstream's reader tells it.
+fn yaml_error(error: &serde_saphyr::Error, document: &str) -> String {
     let text = error.without_snippet().to_string();
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
-    match error.location().map_or(0, |place| place.line()) {
-        0 | 1 => text.to_owned(),
-        line => format!("line {line}: {text}"),
-    }
-}
-
-/// What upstream's YAML reader says of the first key given twice.
-pub(super) fn yaml_twice(bytes: &[u8]) -> String {
-    let options = serde_saphyr::options! { with_snippet: false };
-    let read: Result<Value, _> = serde_saphyr::from_str_with_options(&String::from_utf8_lossy(bytes), options);
-    let Err(error) = read else { return String::new() };
+    let (context, problem) =
+        text.split_once(", ").filter(|(context, _)| context.starts_with("while ")).unwrap_or(("", text));
+    let parsing = ["node", "flow mapping", "flow sequence", "block mapping", "block collection"];
+    let parser = context.strip_prefix("while parsing a ").is_some_and(|what| parsing.contains(&what));
+    let known = YAML_WORDS.iter().find(|(ours, ..)| *ours == problem).map(|(_, words, told)| (*words, *told));
+    let (problem, told) = known.unwrap_or((problem, if parser { Told::ByParser } else { Told::ByScanner }));
     let line = error.location().map_or(0, |place| place.line());
-    let key = match error.without_snippet() {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => key.clone(),
-        other => other.to_string(),
+    let line = match told {
+        Told::ByScanner if line == 1 => 0,
+        Told::ByScanner => line,
+        Told::ByLineAfter => line + 1,
+        Told::ByParser => line.saturating_sub(1),
+        Told::AtEnd => u64::try_from(document.lines().count()).unwrap_or_default(),
     };
-    format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")
+    if line == 0 { problem.to_owned() } else { format!("line {line}: {problem}") }
 }
 
-/// The path of every key of a JSON document in order, those given twice included.
-pub(super) fn json_order(bytes: &[u8]) -> Vec<String> {
-    serde_json::from_slice::<Order>(bytes).map(|order| order.0).unwrap_or_default()
+/// What upstream's YAML reader says of keys given twice.
+pub(super) fn yaml_twice(bytes: &[u8]) -> String {
+    let complaints = first::<Twice>(bytes).map(|twice| twice.0).unwrap_or_default();
+    format!("{YAML_TWICE}{}", complaints.join("\n"))
 }
 
-/// Paths relative to a value, each before those below it.
-struct Order(Vec<String>);
+/// Keys of YAML given twice: those within a value before the one that the value is of.
+struct Twice(Vec<String>);
 
-impl<'de> Deserialize<'de> for Order {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OrderReader)
+impl From<Value> for Twice {
+    fn from(_: Value) -> Self {
+        Self(Vec::new())
     }
 }
 
-struct OrderReader;
+impl<'de> Deserialize<'de> for Twice {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TwiceReader)
+    }
+}
 
-impl<'de> Visitor<'de> for OrderReader {
-    type Value = Order;
+struct TwiceReader;
+
+impl<'de> Visitor<'de> for TwiceReader {
+    type Value = Twice;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any value")
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_bool<E>(self, value: bool) -> Result<Twice, E> {
+        Ok(Value::Bool(value).into())
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_i64<E>(self, _: i64) -> Result<Twice, E> {
+        Ok(Value::Null.into())
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_u64<E>(self, _: u64) -> Result<Twice, E> {
+        Ok(Value::Null.into())
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_f64<E>(self, _: f64) -> Result<Twice, E> {
+        Ok(Value::Null.into())
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_str<E>(self, _: &str) -> Result<Twice, E> {
+        Ok(Value::Null.into())
     }
 
-    fn visit_unit<E>(self) -> Result<Order, E> {
-        Ok(Order(Vec::new()))
+    fn visit_unit<E>(self) -> Result<Twice, E> {
+        Ok(Value::Null.into())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Order, A::Error> {
-        let mut paths = Vec::new();
-        let mut at = 0;
-        while let Some(item) = items.next_element::<Order>()? {
-            paths.extend(item.0.iter().map(|path| join(format!("[{at}]"), path)));
-            at += 1;
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Twice, A::Error> {
+        let mut all = Vec::new();
+        while let Some(item) = items.next_element::<Twice>()? {
+            all.extend(item.0);
         }
-        Ok(Order(paths))
+        Ok(Twice(all))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Order, A::Error> {
-        let mut paths = Vec::new();
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Twice, A::Error> {
+        let (mut known, mut all) = (HashSet::new(), Vec::new());
         while let Some(key) = entries.next_key::<String>()? {
-            paths.push(key.clone());
-            paths.extend(entries.next_value::<Order>()?.0.iter().map(|path| join(key.clone(), path)));
+            let entry = entries.next_value::<serde_saphyr::Spanned<Twice>>()?;
+            all.extend(entry.value.0);
+            let complaint = format!("  line {}: key {} already set in map", entry.referenced.line(), quote(&key));
+            if !known.insert(key) {
+                all.push(complaint);
+            }
         }
-        Ok(Order(paths))
+        Ok(Twice(all))
     }
 }
 

@@ -1,247 +1,248 @@
 //! A `Value` held against the model of a built-in kind, changed in place.
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use super::DecodeError;
+use super::{
+    base64,
+    place::{Place, Step},
+};
 use crate::{
     facts,
-    model::{AnyKind, Node, Scalar, Shape, Struct, StructRef, Union},
+    model::{AnyKind, Node, Scalar, Shape, StructRef, Union},
     quantity::Quantity,
     time,
 };
 
-/// Checks and prunes; returns the paths of unknown fields.
-pub(super) fn typed(value: &mut Value, node: &Node) -> Result<Vec<String>, DecodeError> {
-    let mut walk = Walk::default();
-    walk.node(value, node, &Place::default())?;
-    Ok(walk.unknown)
+/// What a walk met with, each at a path, in order of names.
+#[derive(Default)]
+pub(super) struct Findings {
+    pub unknown: Vec<String>,
+    pub errors: Vec<Wrong>,
+    /// Places whose text Go keeps as it is, or hands to a reader that is not strict: nothing below counts as given twice.
+    pub opaque: Vec<String>,
+    note_opaque: bool,
+}
+
+/// A value of a type that does not fit.
+pub(super) struct Wrong {
+    pub path: String,
+    what: What,
+    /// The type reads itself: Go's decoder goes no further. Over other mistakes it reads on, to tell the first in the end.
+    pub last: bool,
+}
+
+enum What {
+    Said(String),
+    /// What was found, whether that is a number and said as it is written, and where it does not fit.
+    Found(String, bool, String),
+}
+
+impl Wrong {
+    /// In Go's words; `written` is the value's own text.
+    pub(super) fn text(&self, written: Option<&str>) -> String {
+        match &self.what {
+            What::Said(text) => text.clone(),
+            What::Found(found, number, place) => match written {
+                Some(written) if *number => format!("json: cannot unmarshal number {written} into {place}"),
+                _ => format!("json: cannot unmarshal {found} into {place}"),
+            },
+        }
+    }
+}
+
+impl Findings {
+    /// The one that Go tells; `position` says where in the document a path is.
+    pub(super) fn error(&self, position: impl Fn(&str) -> Option<usize>) -> Option<&Wrong> {
+        self.errors.iter().min_by_key(|wrong| (!wrong.last, position(&wrong.path)))
+    }
+}
+
+/// Checks and prunes.
+pub(super) fn typed(value: &mut Value, node: &Node, note_opaque: bool) -> Findings {
+    let mut walk = Findings { note_opaque, ..Findings::default() };
+    walk.node(value, node, &Place::default());
+    walk
 }
 
 /// The `metadata` of a custom resource, which is typed though the rest is not.
-pub(super) fn metadata(value: &mut Value) -> Result<Vec<String>, DecodeError> {
+pub(super) fn metadata(value: &mut Value) -> Findings {
+    let mut walk = Findings::default();
     let Some(map) = value.as_object_mut() else {
-        let found = go_kind(value);
-        return Err(DecodeError::Type(format!(
-            "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
-        )));
+        walk.stop(&Place::default(), super::unfit(value, "map[string]interface {}"));
+        return walk;
     };
     if map.get("metadata").is_some_and(Value::is_null) {
         map.remove("metadata");
     }
-    let Some(metadata) = map.get_mut("metadata") else { return Ok(Vec::new()) };
-    let mut walk = Walk::default();
-    let place = Place { above: Some((&Place::default(), Step::Field("metadata"))), owner: None };
-    walk.node(metadata, &Node::new(Shape::Struct { of: facts::object_meta(), atomic: false }), &place)?;
-    Ok(walk.unknown)
+    if let Some(metadata) = map.get_mut("metadata") {
+        let root = Place::default();
+        let node = Node::new(Shape::Struct { of: facts::object_meta(), atomic: false });
+        walk.node(metadata, &node, &root.below(Step::Key("metadata")));
+    }
+    walk
 }
 
-/// Where the walk is. Each place lies on the stack of the one above: text is made of it only where there is something to say.
-#[derive(Clone, Copy, Default)]
-struct Place<'a> {
-    above: Option<(&'a Place<'a>, Step<'a>)>,
-    /// The struct entered last.
-    owner: Option<&'a Struct>,
-}
-
-#[derive(Clone, Copy)]
-enum Step<'a> {
-    Field(&'a str),
-    Index(usize),
-}
-
-#[derive(Default)]
-struct Walk {
-    unknown: Vec<String>,
-}
-
-impl Walk {
-    fn node(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
+impl Findings {
+    fn node(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) {
         match &node.shape {
-            Shape::Any(AnyKind::FieldsV1) if !value.is_object() => Err(at.mismatch(value, node)),
-            Shape::Any(_) => Ok(()),
-            Shape::Scalar(scalar) => scalar_at(value, *scalar, node, at),
-            Shape::List { items, .. } => {
-                let Value::Array(list) = value else { return Err(at.mismatch(value, node)) };
-                let mut items_at = list.iter_mut().enumerate();
-                items_at.try_for_each(|(index, item)| self.element(item, items, &at.below(Step::Index(index))))
-            }
-            Shape::Map { values, .. } => {
-                let Value::Object(map) = value else { return Err(at.mismatch(value, node)) };
-                for (key, item) in map.iter_mut() {
-                    if let Err(error) = self.element(item, values, &at.below(Step::Field(key))) {
-                        // Go names the map, not its key.
-                        return Err(if item_is_scalar(values) { at.mismatch(item, values) } else { error });
+            Shape::Any(AnyKind::Custom) => {}
+            Shape::Any(_) => self.opaque(at),
+            Shape::Scalar(scalar) => self.scalar(value, *scalar, node, at),
+            Shape::List { items, .. } => match value {
+                Value::Array(list) => {
+                    for (index, item) in list.iter_mut().enumerate() {
+                        self.element(item, items, &at.below(Step::Index(index)));
                     }
                 }
-                Ok(())
-            }
-            Shape::Struct { of, .. } => self.of_struct(value, of, node, at),
+                _ => self.mismatch(value, node, at),
+            },
+            Shape::Map { values, .. } => match value {
+                Value::Object(map) => {
+                    for (key, item) in map {
+                        self.element(item, values, &at.below(Step::Key(key)));
+                    }
+                }
+                _ => self.mismatch(value, node, at),
+            },
+            Shape::Struct { of, .. } => match value {
+                Value::Object(map) => map.retain(|key, value| {
+                    let place = at.below(Step::Field(of, key));
+                    let Some(field) = of.field(key) else {
+                        self.unknown.push(place.path());
+                        return false;
+                    };
+                    if !value.is_null() {
+                        self.node(value, &field.node, &place);
+                    }
+                    !value.is_null()
+                }),
+                _ => self.mismatch(value, node, at),
+            },
             Shape::Union(union) => self.union(value, *union, at),
         }
     }
 
     /// In lists and maps a null is the zero value.
-    fn element(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
+    fn element(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) {
         if value.is_null() {
             *value = zero(node);
-            return Ok(());
+        } else {
+            self.node(value, node, at);
         }
-        self.node(value, node, at)
     }
 
-    fn of_struct(&mut self, value: &mut Value, of: &Struct, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
-        let Value::Object(map) = value else { return Err(at.mismatch(value, node)) };
-        let mut error = None;
-        map.retain(|key, value| {
-            if error.is_some() {
-                return true;
-            }
-            let place = Place { owner: Some(of), ..at.below(Step::Field(key)) };
-            let Some(field) = of.field(key) else {
-                self.unknown.push(place.path());
-                return false;
-            };
-            if value.is_null() {
-                return false;
-            }
-            error = self.node(value, &field.node, &place).err();
-            true
-        });
-        error.map_or(Ok(()), Err)
-    }
-
-    fn union(&mut self, value: &mut Value, union: Union, at: &Place<'_>) -> Result<(), DecodeError> {
-        let props = Node::new(Shape::Struct { of: facts::json_schema_props(), atomic: false });
+    /// Types that read themselves, and not strictly; what is neither of their forms some of them read as nothing.
+    fn union(&mut self, value: &mut Value, union: Union, at: &Place<'_>) {
+        let (known, before) = (self.unknown.len(), self.errors.len());
+        let props = || Node::new(Shape::Struct { of: facts::json_schema_props(), atomic: false });
+        let list = |items: Node| {
+            Node::new(Shape::List { items: items.into(), kind: crate::model::ListKind::Atomic, wrapped: false })
+        };
         match (union, &mut *value) {
-            (_, Value::Object(_)) => self.node(value, &props, at),
-            (Union::PropsOrBool, Value::Bool(_)) => Ok(()),
-            (Union::PropsOrArray, Value::Array(list)) => {
-                list.iter_mut().try_for_each(|item| self.element(item, &props, at))
+            (_, Value::Object(_)) => self.node(value, &props(), at),
+            (Union::PropsOrBool, Value::Bool(_)) => {}
+            (Union::PropsOrBool, _) => self.stop(at, "boolean or JSON schema expected".to_owned()),
+            (Union::PropsOrArray, Value::Array(_)) => self.node(value, &list(props()), at),
+            (Union::PropsOrStrings, Value::Array(_)) => {
+                self.node(value, &list(Node::new(Shape::Scalar(Scalar::String))), at);
             }
-            (Union::PropsOrStrings, Value::Array(list)) => {
-                let string = Node::new(Shape::Scalar(Scalar::String));
-                list.iter_mut().try_for_each(|item| self.element(item, &string, at))
-            }
-            (Union::PropsOrBool, _) => Err(DecodeError::Type("boolean or JSON schema expected".to_owned())),
-            _ => Err(at.mismatch(value, &props)),
+            _ => *value = Value::Null,
         }
-    }
-}
-
-fn scalar_at(value: &mut Value, scalar: Scalar, node: &Node, at: &Place<'_>) -> Result<(), DecodeError> {
-    let fits = match (scalar, &*value) {
-        (Scalar::Bool, Value::Bool(_)) | (Scalar::String, Value::String(_)) | (Scalar::Double, Value::Number(_)) => {
-            true
+        self.unknown.truncate(known);
+        for wrong in self.errors.iter_mut().skip(before) {
+            wrong.last = true;
         }
-        (Scalar::Int32, Value::Number(number)) => match number.as_i64().map(i32::try_from) {
-            Some(Ok(_)) => true,
-            _ => return Err(at.number(number, node)),
-        },
-        (Scalar::Int64, Value::Number(number)) => match number.as_i64() {
-            Some(_) => true,
-            None => return Err(at.number(number, node)),
-        },
-        (Scalar::IntOrString, Value::String(_)) => true,
-        (Scalar::IntOrString, Value::Number(number)) => {
-            let fits = number.as_i64().is_some_and(|number| i32::try_from(number).is_ok());
-            fits || return Err(DecodeError::Type(format!(
-                "json: cannot unmarshal number {number} into Go value of type int32"
-            )))
-        }
-        (Scalar::IntOrString, other) => {
-            let found = go_kind(other);
-            return Err(DecodeError::Type(format!("json: cannot unmarshal {found} into Go value of type int32")));
-        }
-        (Scalar::Bytes, Value::String(text)) => match BASE64_STANDARD.decode(text) {
-            Ok(_) => true,
-            Err(error) => return Err(DecodeError::Type(base64_error(text, error))),
-        },
-        (Scalar::Quantity, Value::String(_) | Value::Number(_)) => {
-            let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-            let quantity = Quantity::parse(&text).map_err(|error| DecodeError::Type(error.to_string()))?;
-            *value = Value::String(quantity.to_string());
-            true
-        }
-        (Scalar::Time, Value::String(text)) => {
-            *value = time::canonical(text).map(Value::String).map_err(DecodeError::Type)?;
-            true
-        }
-        (Scalar::MicroTime, Value::String(text)) => {
-            *value = time::canonical_micro(text).map(Value::String).map_err(DecodeError::Type)?;
-            true
-        }
-        (Scalar::Duration, Value::String(text)) => {
-            let nanos = time::parse_duration(text).map_err(DecodeError::Type)?;
-            *value = Value::String(time::format_duration(nanos));
-            true
-        }
-        _ => false,
-    };
-    if fits { Ok(()) } else { Err(at.mismatch(value, node)) }
-}
-
-impl<'a> Place<'a> {
-    /// A place below, in the same struct.
-    fn below<'b>(&'b self, step: Step<'b>) -> Place<'b> {
-        Place { above: Some((self, step)), owner: self.owner }
+        self.opaque(at);
     }
 
-    fn number(&self, number: &serde_json::Number, node: &Node) -> DecodeError {
-        self.cannot(&format!("number {number}"), node)
+    fn opaque(&mut self, at: &Place<'_>) {
+        if self.note_opaque {
+            self.opaque.push(at.path());
+        }
     }
 
-    fn mismatch(&self, value: &Value, node: &Node) -> DecodeError {
-        self.cannot(go_kind(value), node)
-    }
-
-    fn cannot(&self, found: &str, node: &Node) -> DecodeError {
-        let ty = go_type(node);
-        let names: Vec<&str> = self
-            .steps()
-            .into_iter()
-            .filter_map(|step| match step {
-                Step::Field(name) => Some(name),
-                Step::Index(_) => None,
-            })
-            .collect();
-        DecodeError::Type(match self.owner {
-            Some(owner) if !names.is_empty() => {
-                let owner = owner.go_name();
-                format!("json: cannot unmarshal {found} into Go struct field {owner}.{} of type {ty}", names.join("."))
-            }
-            _ => format!("json: cannot unmarshal {found} into Go value of type {ty}"),
-        })
-    }
-
-    /// From the root on.
-    fn steps(&self) -> Vec<Step<'a>> {
-        let mut steps: Vec<Step<'a>> =
-            std::iter::successors(self.above, |(place, _)| place.above).map(|(_, step)| step).collect();
-        steps.reverse();
-        steps
-    }
-
-    /// As warnings write it.
-    fn path(&self) -> String {
-        let mut path = String::new();
-        for step in self.steps() {
-            match step {
-                Step::Field(name) => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(name);
+    fn scalar(&mut self, value: &mut Value, scalar: Scalar, node: &Node, at: &Place<'_>) {
+        match (scalar, &mut *value) {
+            (Scalar::Bool, Value::Bool(_))
+            | (Scalar::String | Scalar::IntOrString, Value::String(_))
+            | (Scalar::Double, Value::Number(_)) => {}
+            (Scalar::Int32, Value::Number(_)) => {
+                if !is_int32(value) {
+                    self.cannot(value, true, &go_type(node), false, at);
                 }
-                Step::Index(index) => path.push_str(&format!("[{index}]")),
             }
+            (Scalar::Int64, Value::Number(_)) => {
+                if !value.is_i64() {
+                    self.cannot(value, true, &go_type(node), false, at);
+                }
+            }
+            (Scalar::IntOrString, other) => {
+                if !is_int32(other) {
+                    self.cannot(other, other.is_number(), "int32", true, at);
+                }
+            }
+            (Scalar::Bytes, Value::String(text)) => match base64::canonical(text) {
+                Ok(canonical) => *text = canonical,
+                Err(text) => self.errors.push(Wrong { path: at.path(), what: What::Said(text), last: false }),
+            },
+            (Scalar::Bytes, Value::Array(list)) => {
+                // A list of bytes, to Go.
+                let byte = |item: &Value| item.as_u64().and_then(|byte| u8::try_from(byte).ok());
+                match list.iter().map(byte).collect::<Option<Vec<u8>>>() {
+                    Some(bytes) => *value = Value::String(base64::encode(&bytes)),
+                    None => {
+                        for (index, item) in list.iter().enumerate().filter(|(_, item)| byte(item).is_none()) {
+                            self.cannot(item, item.is_number(), "uint8", false, &at.below(Step::Index(index)));
+                        }
+                    }
+                }
+            }
+            (Scalar::Quantity, _) => {
+                let text = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
+                self.read(Quantity::parse(&text).map(|quantity| quantity.to_string()), value, at);
+            }
+            (Scalar::Time, Value::String(text)) => self.read(time::canonical(text), value, at),
+            (Scalar::MicroTime, Value::String(text)) => self.read(time::canonical_micro(text), value, at),
+            (Scalar::Duration, Value::String(text)) => {
+                self.read(time::parse_duration(text).map(time::format_duration), value, at);
+            }
+            (Scalar::Time | Scalar::MicroTime | Scalar::Duration, other) => {
+                self.cannot(other, false, "string", true, at);
+            }
+            _ => self.mismatch(value, node, at),
         }
-        path
+    }
+
+    /// What a type that reads itself makes of a value.
+    fn read<E: ToString>(&mut self, canonical: Result<String, E>, value: &mut Value, at: &Place<'_>) {
+        match canonical {
+            Ok(canonical) => *value = Value::String(canonical),
+            Err(error) => self.stop(at, error.to_string()),
+        }
+    }
+
+    fn stop(&mut self, at: &Place<'_>, text: String) {
+        self.errors.push(Wrong { path: at.path(), what: What::Said(text), last: true });
+    }
+
+    fn mismatch(&mut self, value: &Value, node: &Node, at: &Place<'_>) {
+        self.cannot(value, false, &go_type(node), false, at);
+    }
+
+    /// `number`: the value is a number of another kind.
+    fn cannot(&mut self, value: &Value, number: bool, ty: &str, last: bool, at: &Place<'_>) {
+        let place = at.go_field().map_or_else(|| "Go value".to_owned(), |field| format!("Go struct field {field}"));
+        let found = if number { format!("number {value}") } else { go_kind(value).to_owned() };
+        self.errors.push(Wrong {
+            path: at.path(),
+            what: What::Found(found, number, format!("{place} of type {ty}")),
+            last,
+        });
     }
 }
 
-fn item_is_scalar(node: &Node) -> bool {
-    matches!(node.shape, Shape::Scalar(Scalar::String | Scalar::Int32 | Scalar::Int64 | Scalar::Bool))
+fn is_int32(value: &Value) -> bool {
+    value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
 
 /// Go's zero value as JSON shows it.
@@ -268,36 +269,39 @@ pub fn go_kind(value: &Value) -> &'static str {
     }
 }
 
+/// A type as Go's reflection names it.
 fn go_type(node: &Node) -> String {
+    if let Some(own) = node.go {
+        return own.to_owned();
+    }
     match &node.shape {
         Shape::Any(AnyKind::FieldsV1) => "v1.FieldsV1".to_owned(),
-        Shape::Any(_) => "interface {}".to_owned(),
+        Shape::Any(AnyKind::RawExtension) => "runtime.RawExtension".to_owned(),
+        Shape::Any(AnyKind::Json) => "v1.JSON".to_owned(),
+        Shape::Any(AnyKind::Custom) => "interface {}".to_owned(),
         Shape::Scalar(scalar) => match scalar {
             Scalar::Bool => "bool",
             Scalar::Int32 => "int32",
             Scalar::Int64 => "int64",
             Scalar::Double => "float64",
-            Scalar::String | Scalar::Time | Scalar::MicroTime | Scalar::Duration | Scalar::IntOrString => "string",
+            Scalar::String => "string",
             Scalar::Bytes => "[]uint8",
             Scalar::Quantity => "resource.Quantity",
+            Scalar::IntOrString => "intstr.IntOrString",
+            Scalar::Time => "v1.Time",
+            Scalar::MicroTime => "v1.MicroTime",
+            Scalar::Duration => "v1.Duration",
         }
         .to_owned(),
         Shape::List { items, .. } => format!("[]{}", go_type(items)),
         Shape::Map { values, .. } => format!("map[string]{}", go_type(values)),
-        Shape::Struct { of: StructRef::Builtin(index), .. } => {
-            let mut parts = facts::by_index(*index).name.rsplit('.');
-            let name = parts.next().unwrap_or_default();
-            format!("{}.{name}", parts.next().unwrap_or_default())
-        }
+        Shape::Struct { of: StructRef::Builtin(index), .. } => facts::in_package(facts::name_of(*index)).to_owned(),
         Shape::Struct { .. } => "map[string]interface {}".to_owned(),
-        Shape::Union(_) => "v1.JSONSchemaProps".to_owned(),
+        Shape::Union(union) => match union {
+            Union::PropsOrArray => "v1.JSONSchemaPropsOrArray",
+            Union::PropsOrBool => "v1.JSONSchemaPropsOrBool",
+            Union::PropsOrStrings => "v1.JSONSchemaPropsOrStringArray",
+        }
+        .to_owned(),
     }
-}
-
-fn base64_error(text: &str, error: base64::DecodeError) -> String {
-    let at = match error {
-        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => at,
-        _ => text.len(),
-    };
-    format!("illegal base64 data at input byte {at}")
 }
