@@ -6,12 +6,15 @@
 //! `dryRun`). Documents are made anew on each call; the caller keeps the bytes.
 
 mod gnostic;
+mod parameters;
 mod paths;
+mod route;
 mod types;
 
 use serde_json::{Value, json};
 
 pub use self::gnostic::v2_protobuf;
+use self::route::Route;
 use self::types::{Dialect, Types};
 
 /// One served resource (a group, version, plural), as the caller's registry knows it.
@@ -54,18 +57,55 @@ fn group_version_kind(group: &str, version: &str, kind: &str) -> Value {
     json!({"group": group, "version": version, "kind": kind})
 }
 
+/// What upstream calls this release in its documents.
+const VERSION: &str = "1.35";
+
 /// The document at `/openapi/v3/apis/GROUP/VERSION`; pass the resources of that group and version.
 #[must_use]
 pub fn v3(group: &str, version: &str, resources: &[Resource]) -> Value {
     let of_version: Vec<&Resource> =
         resources.iter().filter(|resource| resource.group == group && resource.version == version).collect();
     let mut types = Types::new(Dialect::V3);
-    let paths = paths::paths(&of_version, &mut types);
+    let mut routes = paths::routes(&of_version, &mut types);
+    if of_version.iter().all(|resource| resource.custom.is_none()) {
+        routes.push(paths::discovery(group, version, &mut types));
+    }
+    v3_document(&routes, types)
+}
+
+/// The document about a group as a whole, at `/openapi/v3/apis/GROUP`, or of the core group, at `/openapi/v3/api`.
+#[must_use]
+pub fn v3_group(group: &str) -> Value {
+    let mut types = Types::new(Dialect::V3);
+    let route = paths::discovery(group, "", &mut types);
+    v3_document(&[route], types)
+}
+
+/// The documents of no group.
+pub const OTHERS: [&str; 4] = [".well-known/openid-configuration", "apis", "openid/v1/jwks", "version"];
+
+/// One of [`OTHERS`].
+#[must_use]
+pub fn v3_other(name: &str) -> Option<Value> {
+    let mut types = Types::new(Dialect::V3);
+    let route = paths::other(name, &mut types)?;
+    Some(v3_document(&[route], types))
+}
+
+fn v3_document(routes: &[Route], types: Types) -> Value {
+    let (paths, _) = route::document(routes, Dialect::V3);
     json!({
         "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.35.0"},
+        "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": types.finish()},
+        "components": {"schemas": types.finish(), "securitySchemes": {"BearerToken": bearer_token()}},
+    })
+}
+
+/// How clients show who they are.
+fn bearer_token() -> Value {
+    json!({
+        "description": "Bearer Token authentication", "in": "header", "name": "authorization", "type": "apiKey",
     })
 }
 
@@ -74,12 +114,23 @@ pub fn v3(group: &str, version: &str, resources: &[Resource]) -> Value {
 pub fn v2(resources: &[Resource]) -> Value {
     let all: Vec<&Resource> = resources.iter().collect();
     let mut types = Types::new(Dialect::V2);
-    let paths = paths::paths(&all, &mut types);
+    let mut routes = paths::routes(&all, &mut types);
+    let built_in = || all.iter().filter(|resource| resource.custom.is_none());
+    let mut groups: Vec<(&str, &str)> =
+        built_in().flat_map(|r| [(r.group.as_str(), r.version.as_str()), (r.group.as_str(), "")]).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    routes.extend(groups.into_iter().map(|(group, version)| paths::discovery(group, version, &mut types)));
+    routes.extend(OTHERS.iter().filter_map(|name| paths::other(name, &mut types)));
+    let (paths, parameters) = route::document(&routes, Dialect::V2);
     json!({
         "swagger": "2.0",
-        "info": {"title": "Kubernetes", "version": "v1.35.0"},
+        "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
         "definitions": types.finish(),
+        "parameters": parameters,
+        "securityDefinitions": {"BearerToken": bearer_token()},
+        "security": [{"BearerToken": []}],
     })
 }
 

@@ -29,6 +29,26 @@ fn write_document(out: &mut Writer, document: &Value) -> Done {
     })?;
     out.message(9, |out| {
         entries(&document["definitions"]).try_for_each(|(name, item)| named(out, 1, name, |out| schema(out, item)))
+    })?;
+    out.message(10, |out| {
+        entries(&document["parameters"]).try_for_each(|(name, item)| named(out, 1, name, |out| parameter(out, item)))
+    })?;
+    items(document, "security").try_for_each(|requirement| {
+        let one = |out: &mut Writer, (name, _): (&String, &Value)| named(out, 1, name, |_| Done::Ok(()));
+        out.message(12, |out| entries(requirement).try_for_each(|entry| one(out, entry)))
+    })?;
+    out.message(13, |out| {
+        entries(&document["securityDefinitions"]).try_for_each(|(name, item)| {
+            named(out, 1, name, |out| {
+                out.message(2, |out| {
+                    text(out, 1, item, "type");
+                    text(out, 2, item, "name");
+                    text(out, 3, item, "in");
+                    text(out, 4, item, "description");
+                    Ok(())
+                })
+            })
+        })
     })
 }
 
@@ -82,55 +102,72 @@ fn extensions(out: &mut Writer, number: u32, value: &Value) -> Done {
 }
 
 fn path_item(out: &mut Writer, item: &Value) -> Done {
-    for (number, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (8, "patch")] {
+    for (number, method) in
+        [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")]
+    {
         if let Some(value) = item.get(method) {
             out.message(number, |out| operation(out, value))?;
         }
     }
-    items(item, "parameters").try_for_each(|value| parameter(out, 9, value))
+    items(item, "parameters").try_for_each(|value| parameters_item(out, 9, value))
 }
 
 fn operation(out: &mut Writer, value: &Value) -> Done {
+    texts(out, 1, value, "tags");
+    text(out, 3, value, "description");
     text(out, 5, value, "operationId");
     texts(out, 6, value, "produces");
     texts(out, 7, value, "consumes");
-    items(value, "parameters").try_for_each(|value| parameter(out, 8, value))?;
+    items(value, "parameters").try_for_each(|value| parameters_item(out, 8, value))?;
     out.message(9, |out| {
         entries(&value["responses"]).try_for_each(|(code, answer)| {
             named(out, 1, code, |out| {
                 out.message(1, |out| {
                     text(out, 1, answer, "description");
-                    out.message(2, |out| out.message(1, |out| schema(out, &answer["schema"])))
+                    match answer.get("schema") {
+                        Some(of) => out.message(2, |out| out.message(1, |out| schema(out, of))),
+                        None => Ok(()),
+                    }
                 })
             })
         })
     })?;
+    texts(out, 10, value, "schemes");
     extensions(out, 13, value)
 }
 
-fn parameter(out: &mut Writer, number: u32, value: &Value) -> Done {
-    let place = value["in"].as_str().unwrap_or_default();
-    out.message(number, |out| {
-        out.message(1, |out| match place {
-            "body" => out.message(1, |out| {
-                text(out, 2, value, "name");
-                text(out, 3, value, "in");
-                flag(out, 4, value, "required");
-                out.message(5, |out| schema(out, &value["schema"]))
-            }),
-            _ => out.message(2, |out| {
-                let path = place == "path";
-                out.message(if path { 4 } else { 3 }, |out| {
-                    flag(out, 1, value, "required");
-                    text(out, 2, value, "in");
-                    text(out, 3, value, "description");
-                    text(out, 4, value, "name");
-                    text(out, if path { 5 } else { 6 }, value, "type");
-                    Ok(())
-                })
-            }),
-        })
+/// A parameter, or a reference to one.
+fn parameters_item(out: &mut Writer, number: u32, value: &Value) -> Done {
+    out.message(number, |out| match value.get("$ref") {
+        Some(_) => out.message(2, |out| {
+            text(out, 1, value, "$ref");
+            Ok(())
+        }),
+        None => out.message(1, |out| parameter(out, value)),
     })
+}
+
+fn parameter(out: &mut Writer, value: &Value) -> Done {
+    match value["in"].as_str().unwrap_or_default() {
+        "body" => out.message(1, |out| {
+            text(out, 2, value, "name");
+            text(out, 3, value, "in");
+            flag(out, 4, value, "required");
+            out.message(5, |out| schema(out, &value["schema"]))
+        }),
+        place => out.message(2, |out| {
+            let path = place == "path";
+            out.message(if path { 4 } else { 3 }, |out| {
+                flag(out, 1, value, "required");
+                text(out, 2, value, "in");
+                text(out, 3, value, "description");
+                text(out, 4, value, "name");
+                text(out, if path { 5 } else { 6 }, value, "type");
+                flag(out, if path { 19 } else { 20 }, value, "uniqueItems");
+                Ok(())
+            })
+        }),
+    }
 }
 
 fn schema(out: &mut Writer, value: &Value) -> Done {

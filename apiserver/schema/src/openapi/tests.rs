@@ -83,6 +83,93 @@ fn v3_says_what_kubectl_looks_for() {
     assert_eq!(document["paths"].get("/apis/example.com/v1/namespaces/{namespace}/widgets"), None);
 }
 
+/// Operation, tag and text of all operations, as upstream's published documents have them.
+#[test]
+fn operations_are_called_as_upstream_calls_them() {
+    let document = v2(&resources());
+    let deployments = "/apis/apps/v1/namespaces/{namespace}/deployments";
+    let one = format!("{deployments}/{{name}}");
+    let scale = format!("{one}/scale");
+    for (path, method, id, tag, text) in [
+        (deployments, "get", "listAppsV1NamespacedDeployment", "apps_v1", "list or watch objects of kind Deployment"),
+        (deployments, "post", "createAppsV1NamespacedDeployment", "apps_v1", "create a Deployment"),
+        (
+            deployments,
+            "delete",
+            "deleteAppsV1CollectionNamespacedDeployment",
+            "apps_v1",
+            "delete collection of Deployment",
+        ),
+        (
+            "/apis/apps/v1/deployments",
+            "get",
+            "listAppsV1DeploymentForAllNamespaces",
+            "apps_v1",
+            "list or watch objects of kind Deployment",
+        ),
+        (&one, "get", "readAppsV1NamespacedDeployment", "apps_v1", "read the specified Deployment"),
+        (&one, "put", "replaceAppsV1NamespacedDeployment", "apps_v1", "replace the specified Deployment"),
+        (&one, "patch", "patchAppsV1NamespacedDeployment", "apps_v1", "partially update the specified Deployment"),
+        (&one, "delete", "deleteAppsV1NamespacedDeployment", "apps_v1", "delete a Deployment"),
+        (&scale, "get", "readAppsV1NamespacedDeploymentScale", "apps_v1", "read scale of the specified Deployment"),
+        ("/apis/apps/", "get", "getAppsAPIGroup", "apps", "get information of a group"),
+        ("/apis/apps/v1/", "get", "getAppsV1APIResources", "apps_v1", "get available resources"),
+        ("/apis/", "get", "getAPIVersions", "apis", "get available API versions"),
+        ("/version/", "get", "getCodeVersion", "version", "get the version information for this server"),
+        (
+            "/apis/apiextensions.k8s.io/v1/watch/customresourcedefinitions/{name}",
+            "get",
+            "watchApiextensionsV1CustomResourceDefinition",
+            "apiextensions_v1",
+            "watch changes to an object of kind CustomResourceDefinition. deprecated: use the 'watch' parameter with a list operation instead, filtered to a single item with the 'fieldSelector' parameter.",
+        ),
+        (
+            "/apis/example.com/v1/namespaces/{namespace}/widgets",
+            "get",
+            "listExampleComV1NamespacedWidget",
+            "exampleCom_v1",
+            "list objects of kind Widget",
+        ),
+    ] {
+        let operation = &document["paths"][path][method];
+        assert_eq!(operation["operationId"], id, "{path} {method}");
+        assert_eq!(operation["tags"], json!([tag]), "{path} {method}");
+        assert_eq!(operation["description"], text, "{path} {method}");
+        assert_eq!(operation["responses"]["401"]["description"], "Unauthorized");
+    }
+    // The hash in a parameter's name is that of upstream's own.
+    let common = &document["paths"][deployments]["parameters"];
+    assert_eq!(
+        common,
+        &json!([{ "$ref": "#/parameters/namespace-vgWSWtn3" }, { "$ref": "#/parameters/pretty-tJGM1-ng" }])
+    );
+    let deletion = &document["paths"][&one]["delete"]["parameters"];
+    assert_eq!(deletion[0], json!({ "$ref": "#/parameters/body-2Y1dVQaQ" }));
+    // Old clients look for it in the operation itself.
+    assert_eq!(deletion[1]["name"], "dryRun");
+    let scale = &document["paths"][&scale]["put"];
+    assert_eq!(
+        scale["x-kubernetes-group-version-kind"],
+        json!({ "group": "autoscaling", "version": "v1", "kind": "Scale" })
+    );
+    assert_eq!(scale["responses"]["201"]["schema"]["$ref"], "#/definitions/io.k8s.api.autoscaling.v1.Scale");
+}
+
+#[test]
+fn there_are_documents_about_what_leads_to_resources() {
+    for (document, path, id) in [
+        (v3_group("apps"), "/apis/apps/", "getAppsAPIGroup"),
+        (v3_group(""), "/api/", "getCoreAPIVersions"),
+        (v3_other("version").unwrap(), "/version/", "getCodeVersion"),
+        (v3_other("apis").unwrap(), "/apis/", "getAPIVersions"),
+        (v3_other("openid/v1/jwks").unwrap(), "/openid/v1/jwks/", "getServiceAccountIssuerOpenIDKeyset"),
+    ] {
+        check_references(&document, &document);
+        assert_eq!(document["paths"][path]["get"]["operationId"], id);
+    }
+    assert_eq!(v3_other("else"), None);
+}
+
 #[test]
 fn custom_resources_stand_beside() {
     let document = v3("example.com", "v1", &resources());

@@ -7,8 +7,45 @@ use serde_json::{Map, Value, json};
 use super::{Resource, group_version_kind};
 use crate::{
     facts,
-    model::{AnyKind, Field, ListKind, Node, Scalar, Shape, Struct, StructRef},
+    model::{AnyKind, Field, ListKind, Node, Scalar, Shape, Struct, StructRef, Union},
 };
+
+/// (type, field, extension, its JSON): what is published and means nothing to the server; no field: of the type itself.
+const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
+    (
+        "api.core.v1.AppArmorProfile",
+        "",
+        "x-kubernetes-unions",
+        r#"[{"discriminator":"type","fields-to-discriminateBy":{"localhostProfile":"LocalhostProfile"}}]"#,
+    ),
+    (
+        "api.core.v1.SeccompProfile",
+        "",
+        "x-kubernetes-unions",
+        r#"[{"discriminator":"type","fields-to-discriminateBy":{"localhostProfile":"LocalhostProfile"}}]"#,
+    ),
+    (
+        "api.flowcontrol.v1.LimitResponse",
+        "",
+        "x-kubernetes-unions",
+        r#"[{"discriminator":"type","fields-to-discriminateBy":{"queuing":"Queuing"}}]"#,
+    ),
+    (
+        "api.flowcontrol.v1.PriorityLevelConfigurationSpec",
+        "",
+        "x-kubernetes-unions",
+        r#"[{"discriminator":"type","fields-to-discriminateBy":{"exempt":"Exempt","limited":"Limited"}}]"#,
+    ),
+    (
+        "api.flowcontrol.v1.Subject",
+        "",
+        "x-kubernetes-unions",
+        r#"[{"discriminator":"kind","fields-to-discriminateBy":{"group":"Group","serviceAccount":"ServiceAccount","user":"User"}}]"#,
+    ),
+    ("api.core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses", "x-kubernetes-map-type", r#""granular""#),
+    ("api.core.v1.PersistentVolumeSpec", "claimRef", "x-kubernetes-map-type", r#""granular""#),
+    ("api.policy.v1.PodDisruptionBudgetSpec", "selector", "x-kubernetes-patch-strategy", r#""replace""#),
+];
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Dialect {
@@ -54,10 +91,6 @@ impl Types {
         Self { dialect, out: BTreeMap::new(), queue: Vec::new(), texts: Descriptions::read() }
     }
 
-    pub fn dialect(&self) -> Dialect {
-        self.dialect
-    }
-
     /// Writes everything that was referred to.
     pub fn finish(mut self) -> Value {
         while let Some(index) = self.queue.pop() {
@@ -90,6 +123,42 @@ impl Types {
         let object = self.kind(&api_version, &resource.kind).unwrap_or_else(|| json!({"type": "object"}));
         let list = self.kind(&api_version, &list_kind).unwrap_or_else(|| json!({"type": "object"}));
         (object, list)
+    }
+
+    /// Of patches nothing is said but that they are some object: their forms differ.
+    pub fn patch(&mut self) -> Value {
+        self.leaf("io.k8s.apimachinery.pkg.apis.meta.v1.Patch", json!({
+            "description": "Patch is provided to give a concrete name and type to the Kubernetes PATCH request body.",
+            "type": "object",
+        }))
+    }
+
+    /// What /version answers.
+    pub fn version(&mut self) -> Value {
+        let text = json!({"type": "string"});
+        let of = |about: &str| json!({"type": "string", "description": about});
+        self.leaf("io.k8s.apimachinery.pkg.version.Info", json!({
+            "description": "Info contains versioning information. how we'll want to distribute that information.",
+            "type": "object",
+            "properties": {
+                "major": of("Major is the major version of the binary version"),
+                "minor": of("Minor is the minor version of the binary version"),
+                "emulationMajor": of("EmulationMajor is the major version of the emulation version"),
+                "emulationMinor": of("EmulationMinor is the minor version of the emulation version"),
+                "minCompatibilityMajor": of("MinCompatibilityMajor is the major version of the minimum compatibility version"),
+                "minCompatibilityMinor": of("MinCompatibilityMinor is the minor version of the minimum compatibility version"),
+                "gitVersion": text, "gitCommit": text, "gitTreeState": text, "buildDate": text, "goVersion": text,
+                "compiler": text, "platform": text,
+            },
+            "required": [
+                "major", "minor", "gitVersion", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform",
+            ],
+        }))
+    }
+
+    /// A reference to a type that is no kind.
+    pub fn named(&mut self, name: &str) -> Value {
+        facts::index_of(name).map_or_else(|| json!({"type": "object"}), |index| self.builtin(index))
     }
 
     fn reference(&self, name: &str) -> Value {
@@ -136,6 +205,9 @@ impl Types {
             let group = if group == "meta.k8s.io" { "" } else { group };
             schema.insert("x-kubernetes-group-version-kind".into(), json!([group_version_kind(group, version, kind)]));
         }
+        for (_, _, name, value) in EXTENSIONS.iter().filter(|(ty, field, ..)| *ty == of.name && field.is_empty()) {
+            schema.insert((*name).to_owned(), serde_json::from_str(value).unwrap_or_default());
+        }
         schema.into()
     }
 
@@ -155,7 +227,8 @@ impl Types {
         if let Some(text) = text {
             schema.insert("description".into(), text.into());
         }
-        if let Some(default) = &field.node.default {
+        // Old clients would take those of the second version for more than they are.
+        if let Some(default) = field.node.default.as_ref().filter(|_| self.dialect == Dialect::V3) {
             schema.insert("default".into(), Value::clone(default));
         }
         if field.patch.merge || field.patch.retain_keys {
@@ -173,6 +246,15 @@ impl Types {
             && !of.atomic
         {
             schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+        }
+        // The items of a list of a kind are no field that anybody merges.
+        if &*field.name == "items" && facts::kind_of(index).is_some_and(|(_, kind)| kind.ends_with("List")) {
+            schema.remove("x-kubernetes-list-type");
+        }
+        for (_, _, name, value) in
+            EXTENSIONS.iter().filter(|(ty, of_field, ..)| *ty == of.name && *of_field == &*field.name)
+        {
+            schema.insert((*name).to_owned(), serde_json::from_str(value).unwrap_or_default());
         }
         schema.into()
     }
@@ -200,7 +282,11 @@ impl Types {
             Shape::Map { values, atomic } => {
                 let mut schema = Map::from_iter([
                     ("type".to_owned(), "object".into()),
-                    ("additionalProperties".to_owned(), self.node(values).into()),
+                    ("additionalProperties".to_owned(), {
+                        let mut values = self.node(values);
+                        values.remove("x-kubernetes-list-type");
+                        values.into()
+                    }),
                 ]);
                 if *atomic {
                     schema.insert("x-kubernetes-map-type".into(), "atomic".into());
@@ -209,7 +295,14 @@ impl Types {
             }
             Shape::Struct { of: StructRef::Builtin(index), .. } => self.builtin(*index),
             Shape::Struct { .. } => json!({"type": "object"}),
-            Shape::Union(_) => json!({}),
+            Shape::Union(union) => {
+                let name = match union {
+                    Union::PropsOrArray => "JSONSchemaPropsOrArray",
+                    Union::PropsOrBool => "JSONSchemaPropsOrBool",
+                    Union::PropsOrStrings => "JSONSchemaPropsOrStringArray",
+                };
+                self.leaf(&format!("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.{name}"), json!({}))
+            }
         };
         match schema {
             Value::Object(map) => map,
