@@ -1,8 +1,8 @@
 //! What all requests share, and what one request carries through the layers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -42,7 +42,7 @@ pub struct App {
     pub policies: crate::admission::policy::Index,
     pub webhooks: crate::admission::webhook::Index,
     pub documents: crate::http::openapi::Documents,
-    pub metrics: crate::http::metrics::Metrics,
+    pub metrics: Arc<crate::metrics::Metrics>,
     pub health: crate::http::health::Health,
     pub started: Instant,
     /// Cancelled when the server stops: watches end, listeners close.
@@ -76,6 +76,8 @@ pub struct Call {
     /// The request's line in the audit log, where it has one.
     pub trail: Option<Arc<crate::audit::Trail>>,
     warnings: Mutex<Vec<String>>,
+    /// Nanoseconds that webhooks took.
+    webhooks: AtomicU64,
 }
 
 impl Call {
@@ -93,6 +95,7 @@ impl Call {
             dry_run: AtomicBool::new(false),
             trail: None,
             warnings: Mutex::default(),
+            webhooks: AtomicU64::new(0),
         }
     }
 
@@ -150,6 +153,17 @@ impl Call {
         if let Some(trail) = &self.trail {
             trail.annotate(key, value);
         }
+    }
+
+    /// A webhook has been waited for.
+    pub fn waited(&self, took: Duration) {
+        self.webhooks.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long webhooks took in all.
+    #[must_use]
+    pub fn webhooks(&self) -> Duration {
+        Duration::from_nanos(self.webhooks.load(Ordering::Relaxed))
     }
 
     #[must_use]

@@ -21,6 +21,7 @@ pub mod flow;
 pub mod http;
 pub mod kinds;
 pub mod members;
+pub mod metrics;
 pub mod options;
 pub mod outbound;
 pub mod registry;
@@ -29,7 +30,6 @@ mod storage;
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -38,6 +38,7 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
 use app::App;
+use http::health::Step;
 use options::{Backend, Options};
 use registry::resource::Catalogue;
 
@@ -74,6 +75,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     let started = Instant::now();
+    metrics::started();
     let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
     let egress = outbound::egress::Egress::load(&options)?;
     let storage = storage::Storage::load(&options, &egress)?;
@@ -84,7 +86,9 @@ where
     let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
     let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
-    let store = storage.open().await?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let store: Arc<dyn store::Store> =
+        Arc::new(metrics::storage::Measured::new(storage.open().await?, metrics.clone()));
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
@@ -95,7 +99,7 @@ where
         policies: admission::policy::Index::default(),
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
-        metrics: http::metrics::Metrics::default(),
+        metrics,
         health: http::health::Health::default(),
         flow: flow::Flow::default(),
         members: members::Members::default(),
@@ -113,7 +117,7 @@ where
         tokio::spawn(http::server::serve(listeners, tls, clients, http::route::Routes::new(app.clone()), stop.clone()));
     prepare(&app).await?;
     more(app.clone()).await?;
-    app.health.started.store(true, Ordering::Release);
+    app.health.started();
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
@@ -139,17 +143,26 @@ where
 
 /// What must be done before the server says that it is ready.
 async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
+    let done = |step| app.health.done(step);
     crd::load(app).await.context("load the custom resource definitions")?;
     registry::service::repair::follow(app).await.context("check the addresses and ports of Services")?;
+    done(Step::Services);
     bootstrap::run(app).await.context("create the system's own objects")?;
+    done(Step::Bootstrap);
     admission::webhook::follow(app).await.context("read the webhook configurations")?;
     admission::policy::follow(app).await.context("read the admission policies")?;
+    done(Step::Admission);
     aggregator::start(app).await.context("read the APIServices")?;
+    done(Step::Aggregation);
     access::policy::follow(app).await.context("read the access policy")?;
     access::oidc::start(app);
     access::authorizers::start(app);
+    done(Step::Access);
     access::legacy::track(app).await.context("follow the tracking of tokens in Secrets")?;
+    done(Step::Tokens);
     flow::follow(app).await.context("read the flow schemas")?;
+    done(Step::Flow);
     crd::follow(app).await.context("follow the custom resource definitions")?;
+    done(Step::Definitions);
     Ok(())
 }

@@ -199,7 +199,8 @@ async fn media_types(world: &World) {
                 or empty";
     assert_eq!((code, &status["message"]), (400, &json!(text)));
     let (code, status) = world.ask(Ask { accept: cbor, ..Ask::get(MAPS) }).await;
-    let message = format!("only the following media types are accepted: {MEDIA}");
+    let watches = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {MEDIA}, {watches}");
     assert_eq!((code, &status["reason"], &status["message"]), (406, &json!("NotAcceptable"), &json!(message)));
     // The refusal itself is YAML.
     let path = format!("{MAPS}?watch=1");

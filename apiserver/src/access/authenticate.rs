@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
 
 use super::legacy;
+use super::measured;
 use super::notes::Notes;
 use crate::app::{App, text};
 use crate::http::status::{ApiError, ApiResult};
@@ -205,6 +206,20 @@ async fn bootstrap(app: &App, id: &str, secret: &str, now: Timestamp) -> Result<
 /// # Errors
 /// 401.
 pub async fn authenticate(
+    app: &Arc<App>,
+    peer: &Peer,
+    path: &str,
+    headers: &HeaderMap,
+    notes: &mut Notes,
+) -> ApiResult<UserInfo> {
+    let started = std::time::Instant::now();
+    let outcome = identify(app, peer, path, headers, notes).await;
+    let shown = peer.presented.user.is_some() || headers.contains_key(AUTHORIZATION);
+    measured::authentication(&app.metrics, &outcome, shown, started.elapsed());
+    outcome
+}
+
+async fn identify(
     app: &Arc<App>,
     peer: &Peer,
     path: &str,

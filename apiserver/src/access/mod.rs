@@ -4,15 +4,18 @@ mod authenticate;
 pub mod authorizers;
 pub mod file;
 pub mod legacy;
+mod measured;
 mod notes;
 pub mod oidc;
 pub mod policy;
+mod reloads;
 pub mod review;
 pub mod token;
 mod token_webhook;
 mod tokens;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 pub use authorizers::{Asked, Outcome};
 
@@ -145,7 +148,10 @@ pub async fn authorize(
     let equal = selector.requirements.iter().filter(|r| r.equal);
     let fields: Vec<(&str, &str)> = equal.map(|r| (r.field.as_str(), r.value.as_str())).collect();
     let asked = Asked { version: &info.version, fields: &fields };
-    let Outcome { decision, error } = decide_asked(app, &attributes, &asked).await;
+    let started = Instant::now();
+    let outcome = decide_asked(app, &attributes, &asked).await;
+    measured::authorization(&app.metrics, &outcome, started.elapsed());
+    let Outcome { decision, error } = outcome;
     if let Some(error) = error.filter(|_| !decision.allowed()) {
         if let Some(trail) = trail {
             trail.annotate("authorization.k8s.io/reason", "internal error");

@@ -1,14 +1,23 @@
 //! What authenticators have to say besides who it is.
 
+use std::time::Duration;
+
 use crate::audit::Trail;
 
-/// Collected before the request has a line in the audit log, and handed on when it has one.
+/// Collected before the request has a line in the audit log, and handed on when it has one; what is to be counted of it comes
+/// later.
 #[derive(Default)]
 pub struct Notes {
     /// For the client.
     pub warnings: Vec<String>,
     /// For the audit log.
     pub annotations: Vec<(&'static str, String)>,
+    /// It was refused before it was known whose it is.
+    pub early: bool,
+    /// The request has reached what its path is about.
+    pub served: bool,
+    /// How long webhooks took of it.
+    pub webhooks: Duration,
 }
 
 impl Notes {

@@ -66,7 +66,8 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     }
     let now = Timestamp::now();
     let expires = now.checked_add(SignedDuration::from_secs(asked)).map_err(ApiError::internal)?;
-    let (token, _) = call.app.access.signer.issue(request, now).map_err(ApiError::internal)?;
+    let (token, claims) = call.app.access.signer.issue(request, now).map_err(ApiError::internal)?;
+    call.annotate("authentication.kubernetes.io/issued-credential-id", &format!("JTI={}", claims.jti));
     body["kind"] = "TokenRequest".into();
     body["apiVersion"] = "authentication.k8s.io/v1".into();
     body["metadata"] = json!({ "name": name, "namespace": namespace, "creationTimestamp": stamp(now) });

@@ -41,6 +41,9 @@ pub mod webhook;
 pub use attributes::{Attributes, Gvk, Operation};
 pub use priority::SYSTEM as SYSTEM_CLASSES;
 pub use resource_quota::Turns;
+
+use std::time::Instant;
+
 use serde_json::Value;
 
 use crate::http::status::ApiResult;
@@ -56,57 +59,119 @@ pub struct Reinvocation {
     webhooks: rounds::Rounds,
 }
 
+/// The phases, as upstream's series call them.
+#[derive(Clone, Copy)]
+enum Phase {
+    Admit,
+    Validate,
+}
+
+impl Phase {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Validate => "validate",
+        }
+    }
+
+    /// Runs the plugin of a name, and counts what it took; `name` empty: the whole phase.
+    async fn run<T>(self, a: &Attributes<'_>, name: &str, plugin: impl Future<Output = ApiResult<T>>) -> ApiResult<T> {
+        let started = Instant::now();
+        let result = plugin.await;
+        self.count(a, name, started, result.is_err());
+        result
+    }
+
+    /// The same with one that waits for nobody.
+    fn run_now<T>(self, a: &Attributes<'_>, name: &str, plugin: impl FnOnce() -> ApiResult<T>) -> ApiResult<T> {
+        let started = Instant::now();
+        let result = plugin();
+        self.count(a, name, started, result.is_err());
+        result
+    }
+
+    /// The same with one that refuses nothing, either.
+    fn let_run<T>(self, a: &Attributes<'_>, name: &str, plugin: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = plugin();
+        self.count(a, name, started, false);
+        result
+    }
+
+    fn count(self, a: &Attributes<'_>, name: &str, started: Instant, rejected: bool) {
+        let (took, rejected) = (started.elapsed().as_secs_f64(), if rejected { "true" } else { "false" });
+        let (metrics, operation) = (&a.app().metrics, a.operation.word());
+        match name {
+            "" => metrics.admission_steps.observe(&[operation, rejected, self.word()], took),
+            name => metrics.admission_controllers.observe(&[name, operation, rejected, self.word()], took),
+        }
+    }
+}
+
 /// Lets the plugins change `object`, which is null for a deletion; whether one of them changed an update.
 ///
 /// # Errors
 /// A plugin's refusal.
 pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
+    let changed = Phase::Admit.run(a, "", mutate_all(a, object)).await?;
+    // Upstream's storage of roles and bindings asks before it validates.
+    escalation::admit(a, object).await?;
+    Ok(changed)
+}
+
+async fn mutate_all(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
     let mut reinvocation = Reinvocation::default();
     let mut changed = mutate_once(a, object, &mut reinvocation).await?;
     if reinvocation.due {
         reinvocation.again = true;
         changed |= mutate_once(a, object, &mut reinvocation).await?;
     }
-    // Upstream's storage of roles and bindings asks before it validates.
-    escalation::admit(a, object).await?;
     Ok(changed)
 }
 
 async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<bool> {
-    namespace_lifecycle::admit(a, object).await?;
-    if a.operation == Operation::Create && a.subresource().is_empty() {
-        match (a.resource().group.as_str(), a.resource().plural.as_str()) {
-            ("", "pods") => {
-                limit_ranger::mutate(a, object).await?;
-                service_account::admit(a, object).await?;
-                priority::pod(a, object).await?;
-                toleration_seconds::admit(object);
-                topology_labels::pod(a, object).await?;
-                runtime_class::admit(a, object).await?;
-            }
-            ("", "nodes") => taint_nodes::admit(object),
-            ("scheduling.k8s.io", "priorityclasses") => priority::class(a, object).await?,
-            ("", "persistentvolumeclaims") => {
-                default_class::storage(a, object).await?;
-                storage::protect(a, object);
-            }
-            ("", "persistentvolumes") | ("storage.k8s.io", "volumeattributesclasses") => storage::protect(a, object),
-            ("networking.k8s.io", "ingresses") => default_class::ingress(a, object).await?,
-            _ => {}
-        }
-    }
+    let phase = Phase::Admit;
+    phase.run(a, "NamespaceLifecycle", namespace_lifecycle::admit(a, object)).await?;
     let mut changed = false;
     match (a.operation, a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource()) {
-        (Operation::Update, "", "pods", "") => {
-            changed |= a.old.is_some_and(|old| priority::keep(object, old));
-            changed |= toleration_seconds::admit(object);
+        (Operation::Create, "", "pods", "") => {
+            phase.run(a, "LimitRanger", limit_ranger::mutate(a, object)).await?;
+            phase.run(a, "ServiceAccount", service_account::admit(a, object)).await?;
+            phase.run(a, "Priority", priority::pod(a, object)).await?;
+            phase.let_run(a, "DefaultTolerationSeconds", || toleration_seconds::admit(object));
+            phase.run(a, "PodTopologyLabels", topology_labels::pod(a, object)).await?;
+            phase.run(a, "RuntimeClass", runtime_class::admit(a, object)).await?;
         }
-        (Operation::Update, "scheduling.k8s.io", "priorityclasses", "") => priority::class(a, object).await?,
-        (Operation::Create, "", "pods", "binding") => topology_labels::binding(a, object).await?,
+        (Operation::Create, "", "nodes", "") => {
+            phase.let_run(a, "TaintNodesByCondition", || taint_nodes::admit(object));
+        }
+        (Operation::Create | Operation::Update, "scheduling.k8s.io", "priorityclasses", "") => {
+            phase.run(a, "Priority", priority::class(a, object)).await?;
+        }
+        (Operation::Create, "", "persistentvolumeclaims", "") => {
+            phase.run(a, "DefaultStorageClass", default_class::storage(a, object)).await?;
+            phase.let_run(a, "StorageObjectInUseProtection", || storage::protect(a, object));
+        }
+        (Operation::Create, "", "persistentvolumes", "")
+        | (Operation::Create, "storage.k8s.io", "volumeattributesclasses", "") => {
+            phase.let_run(a, "StorageObjectInUseProtection", || storage::protect(a, object));
+        }
+        (Operation::Create, "networking.k8s.io", "ingresses", "") => {
+            phase.run(a, "DefaultIngressClass", default_class::ingress(a, object)).await?;
+        }
+        (Operation::Update, "", "pods", "") => {
+            changed |= phase.let_run(a, "Priority", || a.old.is_some_and(|old| priority::keep(object, old)));
+            changed |= phase.let_run(a, "DefaultTolerationSeconds", || toleration_seconds::admit(object));
+        }
+        (Operation::Create, "", "pods", "binding") => {
+            phase.run(a, "PodTopologyLabels", topology_labels::binding(a, object)).await?;
+        }
         _ => {}
     }
-    let by_policy = policy::mutate(a, object, &mut round.policies, round.again).await?;
-    let by_webhook = webhook::mutate(a, object, &mut round.webhooks, round.again).await?;
+    let policies = policy::mutate(a, object, &mut round.policies, round.again);
+    let by_policy = phase.run(a, "MutatingAdmissionPolicy", policies).await?;
+    let webhooks = webhook::mutate(a, object, &mut round.webhooks, round.again);
+    let by_webhook = phase.run(a, "MutatingAdmissionWebhook", webhooks).await?;
     round.due |= by_policy || by_webhook;
     Ok(changed || by_policy || by_webhook)
 }
@@ -116,24 +181,35 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
 /// # Errors
 /// A plugin's refusal.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
-    event_rate_limit::admit(a, object)?;
-    limit_ranger::validate(a, object).await?;
-    node_restriction::admit(a, object).await?;
-    image_policy::admit(a, object).await?;
-    pod_security::admit(a, object).await?;
-    if a.app().options.plugin("OwnerReferencesPermissionEnforcement", false) {
-        owner_references::admit(a, object).await?;
+    Phase::Validate.run(a, "", validate_all(a, object)).await
+}
+
+async fn validate_all(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
+    let phase = Phase::Validate;
+    let enabled = |name| a.app().options.plugin(name, false);
+    if enabled("EventRateLimit") {
+        phase.run_now(a, "EventRateLimit", || event_rate_limit::admit(a, object))?;
     }
-    if a.app().options.plugin("DenyServiceExternalIPs", false) {
-        external_ips::admit(a, object)?;
+    phase.run(a, "LimitRanger", limit_ranger::validate(a, object)).await?;
+    // Upstream's is asked with those that change objects, though it changes none.
+    Phase::Admit.run(a, "NodeRestriction", node_restriction::admit(a, object)).await?;
+    if enabled("ImagePolicyWebhook") {
+        phase.run(a, "ImagePolicyWebhook", image_policy::admit(a, object)).await?;
     }
-    service_account::validate(a, object)?;
-    storage::resize(a, object).await?;
+    phase.run(a, "PodSecurity", pod_security::admit(a, object)).await?;
+    if enabled("OwnerReferencesPermissionEnforcement") {
+        phase.run(a, "OwnerReferencesPermissionEnforcement", owner_references::admit(a, object)).await?;
+    }
+    if enabled("DenyServiceExternalIPs") {
+        phase.run_now(a, "DenyServiceExternalIPs", || external_ips::admit(a, object))?;
+    }
+    phase.run_now(a, "ServiceAccount", || service_account::validate(a, object))?;
+    phase.run(a, "PersistentVolumeClaimResize", storage::resize(a, object)).await?;
     certificates::admit(a, object).await?;
-    policy::validate(a, object).await?;
-    webhook::validate(a, object).await?;
+    phase.run(a, "ValidatingAdmissionPolicy", policy::validate(a, object)).await?;
+    phase.run(a, "ValidatingAdmissionWebhook", webhook::validate(a, object)).await?;
     // Last: what is charged must not be refused any more.
-    resource_quota::admit(a, object).await
+    phase.run(a, "ResourceQuota", resource_quota::admit(a, object)).await
 }
 
 /// Both phases, for what has no validation of its own between them.

@@ -16,7 +16,6 @@ mod policy;
 mod truncate;
 mod webhook;
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -28,6 +27,8 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 
 use crate::http::request_info::RequestInfo;
+use crate::metrics::Page;
+use crate::metrics::families::{AUDIT_ERRORS, AUDIT_EVENTS, AUDIT_LEVELS, AUDIT_REJECTED};
 use crate::options::Options;
 use crate::outbound::egress::{Egress, Network};
 
@@ -51,6 +52,8 @@ pub struct Log {
     /// Events made, and requests that were refused for want of one.
     events: AtomicU64,
     refused: AtomicU64,
+    /// Requests, by what of them is logged.
+    levels: [AtomicU64; Level::ALL.len()],
 }
 
 /// What is known of a request before it is looked at.
@@ -114,20 +117,20 @@ impl Log {
     }
 
     /// Upstream's series.
-    pub fn write_metrics(&self, text: &mut String) {
-        // Writing into a String cannot fail.
-        for (name, value) in
-            [("apiserver_audit_event_total", &self.events), ("apiserver_audit_requests_rejected_total", &self.refused)]
-        {
-            let _ = writeln!(text, "# TYPE {name} counter\n{name} {}", value.load(Ordering::Relaxed));
-        }
-        if !self.backends.is_empty() {
-            text.push_str("# TYPE apiserver_audit_error_total counter\n");
+    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+    pub fn write(&self, page: &mut Page) {
+        page.number(&AUDIT_EVENTS, &[], self.events.load(Ordering::Relaxed) as f64);
+        page.number(&AUDIT_REJECTED, &[], self.refused.load(Ordering::Relaxed) as f64);
+        for (level, count) in Level::ALL.iter().zip(&self.levels) {
+            let count = count.load(Ordering::Relaxed);
+            if count > 0 {
+                page.number(&AUDIT_LEVELS, &[level.name()], count as f64);
+            }
         }
         let too_large = self.backends.iter().filter_map(Backend::too_large).reduce(|a, b| a + b);
         let truncation = too_large.map(|events| ("truncate", events));
-        for (plugin, lost) in self.backends.iter().map(Backend::lost).chain(truncation) {
-            let _ = writeln!(text, "apiserver_audit_error_total{{plugin=\"{plugin}\"}} {lost}");
+        for (plugin, lost) in self.backends.iter().map(Backend::lost).chain(truncation).filter(|(_, lost)| *lost > 0) {
+            page.number(&AUDIT_ERRORS, &[plugin], lost as f64);
         }
     }
 
@@ -136,6 +139,7 @@ impl Log {
     pub fn begin(self: &Arc<Self>, beginning: &Beginning<'_>) -> Option<Arc<Trail>> {
         let policy = self.policy.as_ref().filter(|_| !self.backends.is_empty())?;
         let verdict = policy.judge(beginning.user, beginning.info);
+        self.levels[verdict.level as usize].fetch_add(1, Ordering::Relaxed);
         if verdict.level == Level::None {
             return None;
         }
@@ -183,6 +187,20 @@ fn first(beginning: &Beginning<'_>, level: Level) -> Value {
     event
 }
 
+/// Of an object, of those of a list, and of those in a Table's rows; a patch has none.
+fn without_managed_fields(object: &mut Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    if let Some(Value::Array(items)) = fields.get_mut("items") {
+        items.iter_mut().for_each(without_managed_fields);
+    }
+    if let Some(Value::Array(rows)) = fields.get_mut("rows") {
+        rows.iter_mut().filter_map(|row| row.get_mut("object")).for_each(without_managed_fields);
+    }
+}
+
 fn micro(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
@@ -211,7 +229,32 @@ impl Trail {
         }
     }
 
-    /// Notes the body of the request.
+    /// Notes the object in the body of the request, once it is read and has its defaults; none: it could not be read.
+    pub fn object(&self, object: Option<&Value>, with_defaults: impl FnOnce(&Value) -> Value) {
+        let mut event = self.event.lock();
+        let Some(object) = object else {
+            if let Some(event) = event.as_object_mut() {
+                event.remove("requestObject");
+            }
+            return;
+        };
+        for (field, own) in [
+            ("namespace", "/metadata/namespace"),
+            ("name", "/metadata/name"),
+            ("uid", "/metadata/uid"),
+            ("resourceVersion", "/metadata/resourceVersion"),
+        ] {
+            let own = object.pointer(own).and_then(Value::as_str).filter(|own| !own.is_empty());
+            if let (None, Some(own)) = (event["objectRef"].get(field), own) {
+                event["objectRef"][field] = own.into();
+            }
+        }
+        if self.wants(Level::Request) {
+            event["requestObject"] = self.trimmed(with_defaults(object));
+        }
+    }
+
+    /// Notes the body of the request as it came.
     pub fn request(&self, media: &str, bytes: &[u8]) {
         if self.wants(Level::Request)
             && !bytes.is_empty()
@@ -223,6 +266,8 @@ impl Trail {
 
     /// Notes the answer; `body`, where it has been kept, with its media type.
     pub fn response(&self, code: u16, body: Option<(&str, &[u8])>) {
+        // Who accepts nothing that there is is not told in a form that could be logged.
+        let body = body.filter(|_| code != 406);
         let object = body.and_then(|(media, bytes)| body::object(media, bytes));
         let mut event = self.event.lock();
         let mut status = json!({ "metadata": {}, "code": code });
@@ -236,32 +281,13 @@ impl Trail {
         }
         event["responseStatus"] = status;
         if let Some(object) = object.filter(|_| self.wants(Level::RequestResponse)) {
-            for (field, own) in [("name", "/metadata/name"), ("uid", "/metadata/uid")] {
-                let known = event["objectRef"][field].is_string() || !event["objectRef"].is_object();
-                if let (false, Some(value)) = (known, object.pointer(own)) {
-                    event["objectRef"][field] = value.clone();
-                }
-            }
             event["responseObject"] = self.trimmed(object);
         }
     }
 
     fn trimmed(&self, mut object: Value) -> Value {
         if self.verdict.omit_managed_fields {
-            let one = |object: &mut Value| {
-                if let Some(metadata) = object["metadata"].as_object_mut() {
-                    metadata.remove("managedFields");
-                }
-            };
-            if object["metadata"].is_object() {
-                one(&mut object);
-            }
-            object["items"].as_array_mut().into_iter().flatten().for_each(one);
-            if object["items"].is_null()
-                && let Some(fields) = object.as_object_mut()
-            {
-                fields.remove("items");
-            }
+            without_managed_fields(&mut object);
         }
         object
     }
@@ -307,6 +333,33 @@ impl Trail {
         if !self.owed.lock().events.is_empty() {
             let this = self.clone();
             tokio::spawn(async move { this.settle().await });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn managed_fields_are_left_out_wherever_they_are() {
+        let own = || json!({ "metadata": { "name": "a", "managedFields": [{}] } });
+        let bare = || json!({ "metadata": { "name": "a" } });
+        for (mut object, expected) in [
+            (own(), bare()),
+            (json!({ "items": [own(), own()] }), json!({ "items": [bare(), bare()] })),
+            (
+                json!({ "rows": [{ "cells": [], "object": own() }] }),
+                json!({ "rows": [{ "cells": [], "object": bare() }] }),
+            ),
+            (
+                json!([{ "op": "add", "path": "/data/a", "value": "b" }]),
+                json!([{ "op": "add", "path": "/data/a", "value": "b" }]),
+            ),
+            (json!("text"), json!("text")),
+        ] {
+            without_managed_fields(&mut object);
+            assert_eq!(object, expected);
         }
     }
 }

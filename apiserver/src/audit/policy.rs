@@ -21,6 +21,8 @@ pub enum Level {
 }
 
 impl Level {
+    pub const ALL: [Self; 4] = [Self::None, Self::Metadata, Self::Request, Self::RequestResponse];
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

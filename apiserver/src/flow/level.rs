@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::lending::{Demand, Share, Stats};
 use crate::app::text;
+use crate::metrics::{About, families};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -44,6 +45,11 @@ struct Queues {
 }
 
 impl Settings {
+    /// Whether who finds no seat may wait.
+    pub fn queues(&self) -> bool {
+        self.queues.is_some()
+    }
+
     /// The level's shares of all seats.
     pub fn shares(object: &Value) -> u64 {
         let (field, default) = if text(object, "/spec/type") == "Limited" { ("limited", 30) } else { ("exempt", 0) };
@@ -104,11 +110,40 @@ struct Waiting {
     width: u64,
 }
 
+/// Why there is no seat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There are no queues to wait in.
+    NoQueues,
+    /// There is no room in the queue.
+    QueueFull,
+    /// It waited in vain.
+    TimedOut,
+}
+
+impl Refusal {
+    /// As upstream's series call it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoQueues => "concurrency-limit",
+            Self::QueueFull => "queue-full",
+            Self::TimedOut => "time-out",
+        }
+    }
+}
+
 /// Held while a request is served; who is next in turn gets what is free then.
 pub struct Seat {
     /// None where the level is exempt.
     _hold: Option<Hold>,
-    _wish: Wish,
+    wish: Wish,
+}
+
+impl Seat {
+    /// How many they are.
+    pub fn width(&self) -> u64 {
+        self.wish.width
+    }
 }
 
 /// Seats that are taken.
@@ -163,35 +198,37 @@ impl Level {
         Self { settings, state: Mutex::new(state) }
     }
 
-    /// `width` seats for a request of `flow`; `None` when there is no room to wait, or it waited in vain for as long as
-    /// `patience`.
-    pub async fn seat(this: &Arc<Self>, flow: impl Hash, width: u64, patience: Duration) -> Option<Seat> {
+    /// `width` seats for a request of `flow`, which waits no longer than `patience`.
+    ///
+    /// # Errors
+    /// There is no room to wait, or it waited in vain.
+    pub async fn seat(this: &Arc<Self>, flow: impl Hash, width: u64, patience: Duration) -> Result<Seat, Refusal> {
         let width = width.clamp(1, this.settings.widest);
         let wish = Wish::new(this, width);
         if this.settings.exempt {
-            return Some(Seat { _hold: None, _wish: wish });
+            return Ok(Seat { _hold: None, wish });
         }
         let turn = {
             let mut state = this.state.lock();
             if state.waiting == 0 && state.fits(width) {
                 state.taken += width;
-                return Some(Seat { _hold: Some(Hold { level: Some(this.clone()), width }), _wish: wish });
+                return Ok(Seat { _hold: Some(Hold { level: Some(this.clone()), width }), wish });
             }
-            let queues = this.settings.queues?;
-            let queue = hand(flow, queues).min_by_key(|at| state.queues[*at].len())?;
+            let queues = this.settings.queues.ok_or(Refusal::NoQueues)?;
+            let queue = hand(flow, queues).min_by_key(|at| state.queues[*at].len()).ok_or(Refusal::NoQueues)?;
             let queue = &mut state.queues[queue];
             // Those who went away make room.
             queue.retain(|waiting| !waiting.turn.is_closed());
             if queue.len() >= queues.length {
-                return None;
+                return Err(Refusal::QueueFull);
             }
             let (seat, turn) = oneshot::channel();
             queue.push_back(Waiting { turn: seat, width });
             state.waiting = state.queues.iter().map(VecDeque::len).sum();
             turn
         };
-        let hold = tokio::time::timeout(patience, turn).await.ok()?.ok()?;
-        Some(Seat { _hold: Some(hold), _wish: wish })
+        let hold = tokio::time::timeout(patience, turn).await.ok().and_then(Result::ok).ok_or(Refusal::TimedOut)?;
+        Ok(Seat { _hold: Some(hold), wish })
     }
 
     /// What decides how many seats it is to have; a period of its demand ends.
@@ -203,16 +240,15 @@ impl Level {
         Share { exempt, nominal: seats, least, most, stats: state.stats }
     }
 
-    /// Upstream's series about seats, of this moment: name and value.
-    pub fn gauges(&self) -> [(&'static str, u64); 6] {
+    /// Upstream's series about seats, of this moment.
+    pub fn gauges(&self) -> [(&'static About, u64); 5] {
         let (state, settings) = (self.state.lock(), &self.settings);
         [
-            ("nominal_limit_seats", settings.seats),
-            ("lower_limit_seats", settings.least),
-            ("upper_limit_seats", settings.most),
-            ("current_limit_seats", state.limit),
-            ("current_executing_seats", state.taken),
-            ("demand_seats_high_watermark", state.stats.high),
+            (&families::FLOW_NOMINAL, settings.seats),
+            (&families::FLOW_LOWER, settings.least),
+            (&families::FLOW_UPPER, settings.most),
+            (&families::FLOW_CURRENT, state.limit),
+            (&families::FLOW_WATERMARK, state.stats.high),
         ]
     }
 
@@ -314,10 +350,10 @@ mod tests {
     async fn without_queues_who_finds_no_seat_is_refused() {
         let level = level(2, None);
         let (_one, two) =
-            (Level::seat(&level, 1, 1, LONG).await.unwrap(), Level::seat(&level, 1, 1, LONG).await.unwrap());
-        assert!(Level::seat(&level, 2, 1, LONG).await.is_none());
+            (Level::seat(&level, 1, 1, LONG).await.ok().unwrap(), Level::seat(&level, 1, 1, LONG).await.ok().unwrap());
+        assert_eq!(Level::seat(&level, 2, 1, LONG).await.err(), Some(Refusal::NoQueues));
         drop(two);
-        assert!(Level::seat(&level, 2, 1, LONG).await.is_some());
+        assert!(Level::seat(&level, 2, 1, LONG).await.is_ok());
     }
 
     #[tokio::test]
@@ -326,45 +362,46 @@ mod tests {
         // Two flows that were dealt different queues.
         let at = |flow: u32| hand(flow, Queues { count: 2, hand: 1, length: 3 }).next().unwrap();
         let (greedy, modest) = ((0..).find(|f| at(*f) == 0).unwrap(), (0..).find(|f| at(*f) == 1).unwrap());
-        let seat = Level::seat(&level, 9, 1, LONG).await.unwrap();
+        let seat = Level::seat(&level, 9, 1, LONG).await.ok().unwrap();
         let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(Level::seat(&level, greedy, 1, LONG))).collect();
         waiting.push(Box::pin(Level::seat(&level, modest, 1, LONG)));
         for turn in &mut waiting {
             assert!(turn.as_mut().now_or_never().is_none());
         }
-        assert!(Level::seat(&level, greedy, 1, LONG).await.is_none(), "its queue is full");
+        assert_eq!(Level::seat(&level, greedy, 1, LONG).await.err(), Some(Refusal::QueueFull));
         drop(seat);
-        let first = waiting[0].as_mut().now_or_never().flatten().unwrap();
+        let first = waiting[0].as_mut().now_or_never().unwrap().ok().unwrap();
         drop(first);
         assert!(waiting[1].as_mut().now_or_never().is_none(), "it is the other's turn");
-        let second = waiting[3].as_mut().now_or_never().flatten().unwrap();
+        let second = waiting[3].as_mut().now_or_never().unwrap().ok().unwrap();
         // Who went away is passed over.
         drop(waiting.remove(1));
         drop(second);
-        let third = waiting[1].as_mut().now_or_never().flatten().unwrap();
+        let third = waiting[1].as_mut().now_or_never().unwrap().ok().unwrap();
         drop(third);
         assert_eq!(level.state.lock().taken, 0);
         // Who waits too long is refused.
-        let _seat = Level::seat(&level, 9, 1, LONG).await.unwrap();
-        assert!(Level::seat(&level, modest, 1, Duration::from_millis(1)).await.is_none());
+        let _seat = Level::seat(&level, 9, 1, LONG).await.ok().unwrap();
+        let late = Level::seat(&level, modest, 1, Duration::from_millis(1)).await;
+        assert_eq!(late.err(), Some(Refusal::TimedOut));
     }
     #[tokio::test]
     async fn a_wide_request_waits_for_as_many_seats_and_keeps_its_turn() {
         let level = level(3, Some(Queues { count: 1, hand: 1, length: 5 }));
         let seat = |width| Box::pin(Level::seat(&level, 1, width, LONG));
-        let (one, two) = (seat(1).await.unwrap(), seat(1).await.unwrap());
+        let (one, two) = (seat(1).await.ok().unwrap(), seat(1).await.ok().unwrap());
         let (mut wide, mut narrow) = (seat(2), seat(1));
         assert!(wide.as_mut().now_or_never().is_none(), "one is free, and it needs two");
         assert!(narrow.as_mut().now_or_never().is_none(), "it is not its turn");
         drop(one);
-        let held = wide.as_mut().now_or_never().flatten().unwrap();
+        let held = wide.as_mut().now_or_never().unwrap().ok().unwrap();
         assert!(narrow.as_mut().now_or_never().is_none());
         level.limit(4);
-        let borrowed = narrow.as_mut().now_or_never().flatten().expect("another seat");
+        let borrowed = narrow.as_mut().now_or_never().expect("another seat").ok();
         assert_eq!(level.state.lock().taken, 4);
         drop((two, held, borrowed));
         // More than there are, and more than a request may take.
-        let alone = seat(50).await.unwrap();
+        let alone = seat(50).await.ok().unwrap();
         assert_eq!(level.state.lock().taken, 10);
         let mut next = seat(1);
         assert!(next.as_mut().now_or_never().is_none());
@@ -373,7 +410,7 @@ mod tests {
         // Who had its turn and went away leaves it to the others.
         drop(next);
         drop(alone);
-        let last = wider.as_mut().now_or_never().flatten().unwrap();
+        let last = wider.as_mut().now_or_never().unwrap().ok().unwrap();
         assert_eq!(level.state.lock().taken, 4);
         assert_eq!(level.share(Instant::now()).stats.high, 15);
         drop(last);

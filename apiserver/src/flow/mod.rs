@@ -14,7 +14,6 @@ mod level;
 pub mod work;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +29,7 @@ use crate::app::{App, text};
 use crate::http::answer::value_of;
 use crate::http::request_info::RequestInfo;
 use crate::http::status::{ApiError, ApiResult};
+use crate::metrics::{Metrics, Page};
 use classify::Schema;
 use level::{Level, Seat, Settings};
 
@@ -56,7 +56,9 @@ struct Plan {
 /// What was decided about a request; while it is held the request counts as being served.
 pub struct Admitted {
     ids: [String; 2],
-    _seat: Option<Seat>,
+    /// How long it waited for its turn.
+    pub waited: Duration,
+    _seat: Option<(Seat, Counted)>,
 }
 
 impl Admitted {
@@ -105,20 +107,13 @@ impl Plan {
 }
 
 impl Flow {
-    /// Upstream's series about seats.
-    pub fn write_metrics(&self, text: &mut String) {
+    /// Upstream's series about the levels' seats.
+    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+    pub fn write(&self, page: &mut Page) {
         let plan = self.0.load();
-        let mut series: BTreeMap<&str, Vec<(&str, u64)>> = BTreeMap::new();
-        for (level, (name, value)) in
-            plan.levels.iter().flat_map(|(name, level)| level.gauges().map(|gauge| (name, gauge)))
-        {
-            series.entry(name).or_default().push((level, value));
-        }
-        for (name, values) in series {
-            // Writing into a String cannot fail.
-            let _ = writeln!(text, "# TYPE apiserver_flowcontrol_{name} gauge");
-            for (level, value) in values {
-                let _ = writeln!(text, "apiserver_flowcontrol_{name}{{priority_level=\"{level}\"}} {value}");
+        for (name, level) in &plan.levels {
+            for (about, seats) in level.gauges() {
+                page.number(about, &[name], seats as f64);
             }
         }
     }
@@ -133,7 +128,12 @@ impl Flow {
         info: &RequestInfo,
         long: bool,
         width: u64,
+        metrics: &Arc<Metrics>,
     ) -> (ApiResult<()>, Option<Admitted>) {
+        // Of those that go on for long only watches are somebody's turn, for the time they take to begin.
+        if long && info.verb != "watch" {
+            return (Ok(()), None);
+        }
         let plan = self.0.load_full();
         let found =
             plan.schemas.iter().find(|schema| schema.matches(user, info) && plan.levels.contains_key(&schema.level));
@@ -141,16 +141,75 @@ impl Flow {
         let Some(schema) = found else { return (Ok(()), None) };
         let level = &plan.levels[&schema.level];
         let ids = [schema.uid.clone(), level.settings.uid.clone()];
+        let names = [schema.name.as_str(), schema.level.as_str()];
         if long {
-            return (Ok(()), Some(Admitted { ids, _seat: None }));
+            metrics.flow_dispatched.increase(&names);
+            return (Ok(()), Some(Admitted { ids, waited: Duration::ZERO, _seat: None }));
         }
-        match Level::seat(level, schema.flow(user, info), width, WAIT).await {
-            Some(seat) => (Ok(()), Some(Admitted { ids, _seat: Some(seat) })),
-            None => {
+        let since = Instant::now();
+        let queues = level.settings.queues();
+        let waiting = queues.then(|| Counted::new(metrics, names, Counting::Waiting));
+        let found = Level::seat(level, schema.flow(user, info), width, WAIT).await;
+        drop(waiting);
+        let waited = since.elapsed();
+        if queues {
+            let executes = if found.is_ok() { "true" } else { "false" };
+            metrics.flow_wait.observe(&[executes, names[0], names[1]], waited.as_secs_f64());
+        }
+        match found {
+            Ok(seat) => {
+                #[allow(clippy::cast_precision_loss)] // A hundred at most.
+                let seats = seat.width() as f64;
+                metrics.flow_dispatched.increase(&names);
+                metrics.flow_width.observe(&names, seats);
+                let running = Counted::new(metrics, names, Counting::Executing(seats));
+                (Ok(()), Some(Admitted { ids, waited, _seat: Some((seat, running)) }))
+            }
+            Err(refusal) => {
+                metrics.flow_rejected.increase(&[names[0], names[1], refusal.reason()]);
                 let full = ApiError::too_many_requests("Too many requests, please try again later.", 1);
-                (Err(full), Some(Admitted { ids, _seat: None }))
+                (Err(full), Some(Admitted { ids, waited, _seat: None }))
             }
         }
+    }
+}
+
+/// A request in the gauges of its schema and level, until it is dropped.
+struct Counted {
+    metrics: Arc<Metrics>,
+    names: [Box<str>; 2],
+    stage: Counting,
+}
+
+#[derive(Clone, Copy)]
+enum Counting {
+    Waiting,
+    /// With so many seats.
+    Executing(f64),
+}
+
+impl Counted {
+    fn new(metrics: &Arc<Metrics>, names: [&str; 2], stage: Counting) -> Self {
+        let this = Self { metrics: metrics.clone(), names: names.map(Box::from), stage };
+        this.add(1.0);
+        this
+    }
+
+    fn add(&self, one: f64) {
+        let (metrics, names) = (&self.metrics, &[&*self.names[0], &*self.names[1]]);
+        match self.stage {
+            Counting::Waiting => metrics.flow_waiting.add(names, one),
+            Counting::Executing(seats) => {
+                metrics.flow_executing.add(names, one);
+                metrics.flow_executing_seats.add(names, one * seats);
+            }
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.add(-1.0);
     }
 }
 

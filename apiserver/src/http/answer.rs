@@ -1,7 +1,7 @@
 //! Answers: what a handler hands back, and how it becomes an HTTP response in the representation the client asked for.
 
 use axum::body::Body;
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use flate2::{Compression, write::GzEncoder};
 use http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS,
@@ -77,6 +77,18 @@ pub fn to_json(value: &Value) -> Bytes {
     schema::json::to_vec(value).into()
 }
 
+/// JSON that is ended by a line's end, as Go's encoder ends it.
+#[must_use]
+pub fn line(json: Bytes) -> Bytes {
+    let mut text = BytesMut::with_capacity(json.len() + 1);
+    text.extend_from_slice(&json);
+    text.put_u8(b'\n');
+    text.freeze()
+}
+
+/// The end of a list, and of a Table.
+const END: &[u8] = b"]}\n";
+
 /// The error's Status in the client's media type.
 #[must_use]
 pub fn error(error: &ApiError, media: Media) -> Response<Body> {
@@ -106,7 +118,11 @@ pub fn warn(response: &mut Response<Body>, warnings: &[String]) {
 /// A value that is no view, in a media type.
 pub fn encode(accept: Accept, api_version: &str, kind: &str, value: &Value) -> ApiResult<Bytes> {
     match accept.media {
-        Media::Json => Ok(to_json(value)),
+        Media::Json => {
+            let mut text = schema::json::to_vec(value);
+            text.push(b'\n');
+            Ok(text.into())
+        }
         Media::Yaml => serde_saphyr::to_string(value).map(Bytes::from).map_err(ApiError::internal),
         Media::Protobuf => {
             schema::protobuf::encode(api_version, kind, value).map(Bytes::from).map_err(ApiError::internal)
@@ -156,7 +172,7 @@ pub fn message_of(resource: &Resource, object: &Object) -> ApiResult<Bytes> {
 /// A Table written as JSON, in the media type asked for; protobuf has none.
 fn table_in(accept: Accept, json: Vec<u8>) -> ApiResult<Bytes> {
     if accept.media == Media::Json {
-        return Ok(json.into());
+        return Ok(line(json.into()));
     }
     let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
     encode(accept, "meta.k8s.io/v1", "Table", &value)
@@ -188,7 +204,7 @@ pub async fn list(
                 Ok(())
             };
             let head = list_head(&resource.list_kind, &version, metadata);
-            pieces::body(kind, gzip, head, items.into_iter(), append, b"]}")
+            pieces::body(kind, gzip, head, items.into_iter(), append, END)
         }
         (Shape::Object, Media::Protobuf) => {
             let items = list.items.iter().map(|item| message_of(resource, item)).collect::<ApiResult<Vec<_>>>()?;
@@ -212,14 +228,14 @@ pub async fn list(
                     comma(out, first);
                     Ok(table.row_of_bytes(out, item.bytes())?)
                 };
-                return pieces::body(kind, gzip, head, list.items.into_iter(), append, table::TAIL);
+                return pieces::body(kind, gzip, head, list.items.into_iter(), append, END);
             }
             let append = move |out: &mut Vec<u8>, item: Value, first| {
                 comma(out, first);
                 Ok(table.row(out, &item)?)
             };
             let items = values(app, resource, &list).await?;
-            pieces::body(kind, gzip, head, items.into_iter(), append, table::TAIL)
+            pieces::body(kind, gzip, head, items.into_iter(), append, END)
         }
         (Shape::Table, _) => {
             let values = values(app, resource, &list).await?;
@@ -232,7 +248,7 @@ pub async fn list(
                 Ok(table::partial_of_bytes(out, item.bytes())?)
             };
             let head = list_head(PARTIAL_LIST.1, PARTIAL_LIST.0, metadata);
-            pieces::body(kind, gzip, head, list.items.into_iter(), append, b"]}")
+            pieces::body(kind, gzip, head, list.items.into_iter(), append, END)
         }
         (shape, _) => {
             let mut items = values(app, resource, &list).await?;

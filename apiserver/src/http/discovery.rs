@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 use super::answer;
+use super::health;
 use super::negotiate::{self, Accept};
 use super::status::{ApiError, ApiResult};
 use crate::aggregator;
@@ -19,14 +20,14 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
     let catalogue = app.catalogue.load_full();
     let parts = parts(path);
     let value = match parts.as_slice() {
-        [""] => root(app, &catalogue),
+        ["" | "index.html"] => root(app, &catalogue),
         ["version"] => version(),
         [which @ ("api" | "apis")] => {
             if is_aggregated(headers) {
                 let groups = groups(app, &catalogue).into_iter().filter(|g| g.name.is_empty() == (*which == "api"));
                 let items: Vec<Value> = groups.map(|g| group_discovery(app, &catalogue, &g)).collect();
                 let list = json!({ "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items });
-                return Ok(kept(headers, answer::to_json(&list)));
+                return Ok(kept(headers, answer::line(answer::to_json(&list))));
             }
             if *which == "api" {
                 let address = format!("{}:{}", app.options.advertised(), app.options.secure_port);
@@ -58,29 +59,33 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
     let protobuf = schema::protobuf::supports("v1", kind);
     let known = names_a_form(headers);
     let accept = match parts.as_slice() {
-        [""] => Accept::JSON,
+        ["" | "index.html"] => Accept::JSON,
         // Here the parameters of a form do not count.
         ["version"] if known => Accept::JSON,
-        _ => Accept::parse(headers, protobuf, false)
-            .map_err(|error| if restful && !known { no_representation(kind) } else { error })?,
+        _ => Accept::parse(headers, protobuf, false).map_err(|error| {
+            if restful && !known {
+                no_representation(if kind.is_empty() { "application/json" } else { FORMS })
+            } else {
+                error
+            }
+        })?,
     };
     let body = answer::encode(accept, "v1", kind, &value)?;
     Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
 }
 
 /// Whether the client names a form that there is, whatever it wants to see in it.
-fn names_a_form(headers: &HeaderMap) -> bool {
+pub fn names_a_form(headers: &HeaderMap) -> bool {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     let forms = ["*/*", "", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
     accept.split(',').any(|range| forms.contains(&range.split(';').next().unwrap_or_default().trim()))
 }
 
+/// The forms that most is offered in.
+pub const FORMS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
 /// What upstream's REST library says where no wish can be granted.
-fn no_representation(kind: &str) -> ApiError {
-    let offers = match kind {
-        "" => "application/json",
-        _ => "application/json, application/yaml, application/vnd.kubernetes.protobuf",
-    };
+pub fn no_representation(offers: &str) -> ApiError {
     let text = format!("406: Not Acceptable\n\nAvailable representations: {offers}");
     ApiError { details: json!({}), ..ApiError::new(406, "NotAcceptable", text) }
 }
@@ -138,7 +143,7 @@ fn is_aggregated(headers: &HeaderMap) -> bool {
     wishes.next().unwrap_or(false)
 }
 
-fn version() -> Value {
+pub fn version() -> Value {
     json!({
         "major": "1", "minor": "35", "emulationMajor": "1", "emulationMinor": "35", "minCompatibilityMajor": "1",
         "minCompatibilityMinor": "34", "gitVersion": "v1.35.0", "gitCommit": "", "gitTreeState": "clean",
@@ -157,9 +162,18 @@ fn root(app: &App, catalogue: &Catalogue) -> Value {
         paths.push(format!("/apis/{}", group.name));
         paths.extend(group.versions.iter().map(|version| format!("/apis/{}/{}", group.name, version.name)));
     }
-    let rest =
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version"];
+    let rest = [
+        "/apis/",
+        "/metrics",
+        "/metrics/slis",
+        "/openapi/v2",
+        "/openapi/v3",
+        "/openapi/v3/",
+        "/openid/v1/jwks",
+        "/version",
+    ];
     paths.extend(rest.map(str::to_owned));
+    paths.extend(health::paths());
     paths.sort();
     json!({ "paths": paths })
 }

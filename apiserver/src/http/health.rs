@@ -1,53 +1,266 @@
-//! /healthz, /livez and /readyz, with `?verbose` and `?exclude=`, and each check alone below them.
+//! /healthz, /livez and /readyz, with `?verbose` and `?exclude=`, each check alone below them, and what came of them at
+//! /metrics/slis.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
 use http::Response;
+use http::header::X_CONTENT_TYPE_OPTIONS;
+use parking_lot::Mutex;
 
 use super::answer;
 use super::request_info::Query;
 use crate::app::App;
+use crate::metrics::families::{HEALTH, HEALTH_TOTAL, STARTED};
+use crate::metrics::{self, Page};
 
 /// How long the store may take to answer (`--etcd-healthcheck-timeout`).
 const STORE: std::time::Duration = std::time::Duration::from_secs(2);
 
-/// What has to happen before the server is ready.
+/// What the server does before it is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Custom resources are known, and followed.
+    Definitions,
+    /// Addresses and ports of Services have been looked at.
+    Services,
+    /// The system's own objects are there.
+    Bootstrap,
+    /// Webhooks and admission policies are known, and followed.
+    Admission,
+    /// APIServices are known, and followed.
+    Aggregation,
+    /// Roles and bindings are known, and followed.
+    Access,
+    /// Tokens in Secrets are looked after.
+    Tokens,
+    /// Flow schemas and priority levels are known, and followed.
+    Flow,
+}
+
+/// What a check looks at.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// The server answers, which is enough.
+    Answers,
+    Store,
+    Done(Step),
+    /// All of them.
+    Everything,
+    NotStopping,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    Everywhere,
+    Readiness,
+}
+
+/// Upstream's checks in its order: its hooks are known by name to whoever excludes one or asks for it alone.
+const CHECKS: &[(&str, Look, Where)] = {
+    use Look::{Answers, Done, Everything, NotStopping, Store};
+    use Where::{Everywhere, Readiness};
+    &[
+        ("ping", Answers, Everywhere),
+        ("log", Answers, Everywhere),
+        ("etcd", Store, Everywhere),
+        ("etcd-readiness", Store, Readiness),
+        ("informer-sync", Everything, Readiness),
+        ("poststarthook/start-apiserver-admission-initializer", Done(Step::Admission), Everywhere),
+        ("poststarthook/generic-apiserver-start-informers", Done(Step::Access), Everywhere),
+        ("poststarthook/priority-and-fairness-config-consumer", Done(Step::Flow), Everywhere),
+        ("poststarthook/priority-and-fairness-filter", Done(Step::Flow), Everywhere),
+        ("poststarthook/storage-object-count-tracker-hook", Answers, Everywhere),
+        ("poststarthook/start-apiextensions-informers", Done(Step::Definitions), Everywhere),
+        ("poststarthook/start-apiextensions-controllers", Done(Step::Definitions), Everywhere),
+        ("poststarthook/crd-informer-synced", Done(Step::Definitions), Everywhere),
+        ("poststarthook/start-system-namespaces-controller", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/start-cluster-authentication-info-controller", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/start-kube-apiserver-identity-lease-controller", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/start-kube-apiserver-identity-lease-garbage-collector", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/start-legacy-token-tracking-controller", Done(Step::Tokens), Everywhere),
+        ("poststarthook/start-service-ip-repair-controllers", Done(Step::Services), Everywhere),
+        ("poststarthook/rbac/bootstrap-roles", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/scheduling/bootstrap-system-priority-classes", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/priority-and-fairness-config-producer", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/bootstrap-controller", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/start-kubernetes-service-cidr-controller", Done(Step::Bootstrap), Everywhere),
+        ("poststarthook/aggregator-reload-proxy-client-cert", Answers, Everywhere),
+        ("poststarthook/start-kube-aggregator-informers", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-status-local-available-controller", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-status-remote-available-controller", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-registration-controller", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-discovery-controller", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/kube-apiserver-autoregistration", Done(Step::Aggregation), Everywhere),
+        ("autoregister-completion", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-openapi-controller", Done(Step::Aggregation), Everywhere),
+        ("poststarthook/apiservice-openapiv3-controller", Done(Step::Aggregation), Everywhere),
+        ("shutdown", NotStopping, Readiness),
+    ]
+};
+
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
+
+/// The checks of an endpoint.
+fn checks(endpoint: &str) -> impl Iterator<Item = (&'static str, Look)> {
+    let ready = endpoint == "readyz";
+    CHECKS.iter().filter(move |(_, _, at)| ready || *at == Where::Everywhere).map(|(name, look, _)| (*name, *look))
+}
+
+/// The paths of all checks, as `/` lists them.
+pub fn paths() -> impl Iterator<Item = String> {
+    ENDPOINTS.iter().flat_map(|endpoint| {
+        let own = std::iter::once(format!("/{endpoint}"));
+        own.chain(checks(endpoint).map(move |(name, _)| format!("/{endpoint}/{name}")))
+    })
+}
+
+/// How far the server is, and what came of checks.
 #[derive(Default)]
 pub struct Health {
-    /// Bootstrap objects are written, definitions are loaded.
-    pub started: AtomicBool,
+    /// A bit for each [`Step`] that is done.
+    done: AtomicU32,
+    /// Set when all is done that the server is started for.
+    ready: std::sync::atomic::AtomicBool,
+    results: Mutex<BTreeMap<(&'static str, &'static str), Result>>,
+}
+
+/// What came of a check at an endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+struct Result {
+    well: bool,
+    /// How often it failed, and how often it did not.
+    counts: [u64; 2],
+}
+
+impl Health {
+    pub fn done(&self, step: Step) {
+        self.done.fetch_or(1 << step as u8, Ordering::Release);
+    }
+
+    /// The server has started.
+    pub fn started(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    fn is_done(&self, step: Step) -> bool {
+        self.done.load(Ordering::Acquire) & (1 << step as u8) != 0
+    }
+
+    /// The page of /metrics/slis.
+    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+    pub fn write(&self, page: &mut Page) {
+        for ((endpoint, name), result) in self.results.lock().iter() {
+            page.number(&HEALTH, &[name, endpoint], f64::from(u8::from(result.well)));
+            for (status, count) in ["error", "success"].into_iter().zip(result.counts).filter(|(_, count)| *count > 0) {
+                page.number(&HEALTH_TOTAL, &[name, status, endpoint], count as f64);
+            }
+        }
+        page.number(&STARTED, &[], metrics::started());
+    }
+
+    pub fn reset(&self) {
+        self.results.lock().clear();
+    }
+}
+
+/// What is wrong, if something is.
+async fn look(app: &App, look: Look) -> Option<&'static str> {
+    let health = &app.health;
+    match look {
+        Look::Answers => None,
+        Look::Store => match tokio::time::timeout(STORE, app.store.revision()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(_)) => Some("error getting data from etcd"),
+            Err(_) => Some("etcd client connection not yet established"),
+        },
+        Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
+        Look::Everything => (!health.ready.load(Ordering::Acquire)).then_some("informers not started yet"),
+        Look::NotStopping => app.stop.is_cancelled().then_some("process is shutting down"),
+    }
 }
 
 /// The answer, `None` when the path is none of these.
 pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Body>> {
-    let path = path.trim_start_matches('/');
+    let path = path.strip_prefix('/')?;
     let (endpoint, only) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
-    if !matches!(endpoint, "healthz" | "livez" | "readyz") {
-        return None;
-    }
-    let started = app.health.started.load(Ordering::Acquire);
-    let stopping = app.stop.is_cancelled();
-    let store = tokio::time::timeout(STORE, app.store.revision()).await.is_ok_and(|answer| answer.is_ok());
-    let mut checks = vec![("ping", true), ("log", true), ("etcd", store), ("poststarthook/bootstrap", started)];
-    if endpoint == "readyz" {
-        checks.extend([("etcd-readiness", store), ("informer-sync", started), ("shutdown", !stopping)]);
-    }
+    let endpoint = *ENDPOINTS.iter().find(|known| **known == endpoint)?;
     if let Some(only) = only {
-        checks.retain(|(name, _)| *name == only);
-        if checks.is_empty() {
-            return Some(answer::text(404, "404 page not found\n"));
+        let (_, check) = checks(endpoint).find(|(name, _)| *name == only)?;
+        return Some(match look(app, check).await {
+            None => {
+                let mut well = answer::text(200, "ok");
+                well.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
+                well
+            }
+            Some(why) => answer::text(500, format!("internal server error: {why}\n")),
+        });
+    }
+    Some(all(app, endpoint, query).await)
+}
+
+async fn all(app: &App, endpoint: &'static str, query: &Query) -> Response<Body> {
+    let mut excluded: Vec<&str> = query.all("exclude").collect();
+    excluded.sort_unstable();
+    excluded.dedup();
+    let (mut text, mut well) = (String::new(), true);
+    for (name, check) in checks(endpoint) {
+        if let Some(at) = excluded.iter().position(|other| *other == name) {
+            excluded.remove(at);
+            text.push_str(&format!("[+]{name} excluded: ok\n"));
+            continue;
         }
+        let ok = match look(app, check).await {
+            None => true,
+            Some(why) => {
+                tracing::info!(check = name, why, "{endpoint} check failed");
+                false
+            }
+        };
+        // Why it failed is for the log: everybody may see this.
+        text.push_str(&if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") });
+        well &= ok;
+        let mut results = app.health.results.lock();
+        let result = results.entry((endpoint, name)).or_default();
+        result.well = ok;
+        result.counts[usize::from(ok)] += 1;
     }
-    checks.retain(|(name, _)| !query.all("exclude").any(|excluded| excluded == *name));
-    let well = checks.iter().all(|(_, ok)| *ok);
-    if well && !query.flag("verbose") {
-        return Some(answer::text(200, "ok"));
+    if !excluded.is_empty() {
+        let names: Vec<String> = excluded.iter().map(|name| schema::go::quote(name)).collect();
+        let names = names.join(",");
+        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
     }
-    let mut text = String::new();
-    for (name, ok) in &checks {
-        text.push_str(&if *ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") });
+    if !well {
+        return answer::text(500, format!("{text}{endpoint} check failed\n"));
     }
-    text.push_str(&format!("{endpoint} check {}\n", if well { "passed" } else { "failed" }));
-    Some(answer::text(if well { 200 } else { 500 }, text))
+    if query.get("verbose").is_some() {
+        text.push_str(&format!("{endpoint} check passed\n"));
+    } else {
+        text = "ok".to_owned();
+    }
+    answer::text(200, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_told_apart() {
+        let health = Health::default();
+        health.done(Step::Flow);
+        health.done(Step::Definitions);
+        assert!(health.is_done(Step::Flow) && health.is_done(Step::Definitions) && !health.is_done(Step::Access));
+    }
+
+    #[test]
+    fn readiness_has_checks_of_its_own() {
+        let names = |endpoint| checks(endpoint).map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names("livez"), names("healthz"));
+        let more: Vec<_> = names("readyz").into_iter().filter(|name| !names("livez").contains(name)).collect();
+        assert_eq!(more, ["etcd-readiness", "informer-sync", "shutdown"]);
+        assert!(paths().any(|path| path == "/livez/poststarthook/rbac/bootstrap-roles"));
+    }
 }

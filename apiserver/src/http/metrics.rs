@@ -1,71 +1,117 @@
-//! /metrics: a few of upstream's series, in the text format of Prometheus.
-
-use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::time::Duration;
+//! /metrics and /metrics/slis, in the text format of Prometheus. DELETE begins anew.
 
 use axum::body::Body;
-use http::Response;
-use parking_lot::Mutex;
+use http::header::HeaderValue;
+use http::{Method, Response};
 
-use super::answer;
+use super::{answer, discovery};
 use crate::app::App;
+use crate::metrics::families::{
+    BUILD, DECLARATIVE_MISMATCHES, DECLARATIVE_PANICS, DISABLED, HIDDEN, INFLIGHT, REGISTERED, RESOURCE_OBJECTS,
+    STORAGE_SIZE, STORED_OBJECTS, stabilities,
+};
+use crate::metrics::{self, Page, Process, Stability, storage};
 
-/// Verb, resource, code.
-type Series = (&'static str, String, u16);
-
-/// Requests by verb, resource and code: how many, and how long they took together. Bounded, for resources are: only names
-/// of served resources are counted.
-#[derive(Default)]
-pub struct Metrics {
-    requests: Mutex<BTreeMap<Series, (u64, f64)>>,
-}
-
-/// So many different series are kept.
-const SERIES: usize = 4096;
-
-impl Metrics {
-    pub fn observe(&self, verb: &'static str, resource: &str, code: u16, took: Duration) {
-        let mut requests = self.requests.lock();
-        let key = (verb, resource.to_owned(), code);
-        if requests.len() >= SERIES && !requests.contains_key(&key) {
-            return;
+/// The page of a path; `None`: there is none.
+pub async fn answer(app: &App, method: &Method, path: &str) -> Option<Response<Body>> {
+    let delete = *method == Method::DELETE;
+    let page = match path {
+        "/metrics" if delete => {
+            app.metrics.families().for_each(metrics::Family::reset);
+            return Some(answer::text(200, "metrics reset\n"));
         }
-        let entry = requests.entry(key).or_default();
-        entry.0 += 1;
-        entry.1 += took.as_secs_f64();
+        "/metrics/slis" if delete => {
+            app.health.reset();
+            return Some(answer::text(200, "metrics reset\n"));
+        }
+        "/metrics" => page(app).await,
+        "/metrics/slis" => {
+            let mut page = Page::default();
+            app.health.write(&mut page);
+            page
+        }
+        _ => return None,
+    };
+    const FORM: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    let mut response = answer::bytes(200, FORM, page.text().into(), false);
+    if let Ok(started) = HeaderValue::from_str(&format!("{:.0}", metrics::started().floor())) {
+        response.headers_mut().insert("process-start-time-unix", started);
     }
+    Some(response)
 }
 
-pub fn answer(app: &App) -> Response<Body> {
-    let mut text = String::from("# TYPE apiserver_request_total counter\n");
-    let requests = app.metrics.requests.lock().clone();
-    // Writing into a String cannot fail.
-    for ((verb, resource, code), (count, _)) in &requests {
-        let verb = verb.to_uppercase();
-        let _ = writeln!(
-            text,
-            "apiserver_request_total{{verb=\"{verb}\",resource=\"{resource}\",code=\"{code}\"}} {count}"
-        );
+#[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+async fn page(app: &App) -> Page {
+    let mut page = Page::default();
+    app.metrics.families().for_each(|family| family.write(&mut page));
+    app.audit.write(&mut page);
+    app.flow.write(&mut page);
+    for (kind, count) in app.metrics.inflight.told() {
+        page.number(&INFLIGHT, &[kind], count as f64);
     }
-    text.push_str("# TYPE apiserver_request_duration_seconds summary\n");
-    for ((verb, resource, code), (count, seconds)) in &requests {
-        let labels = format!("verb=\"{}\",resource=\"{resource}\",code=\"{code}\"", verb.to_uppercase());
-        let _ = writeln!(text, "apiserver_request_duration_seconds_sum{{{labels}}} {seconds}");
-        let _ = writeln!(text, "apiserver_request_duration_seconds_count{{{labels}}} {count}");
+    for (prefix, count) in counts(app).await {
+        let (group, resource) = storage::resource_at(&prefix);
+        let qualified = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let count = count.map_or(-1.0, |count| count as f64);
+        page.number(&STORED_OBJECTS, &[&qualified], count);
+        page.number(&RESOURCE_OBJECTS, &[group, resource], count);
     }
-    app.webhooks.metrics.write(&mut text);
-    app.audit.write_metrics(&mut text);
-    app.flow.write_metrics(&mut text);
-    text.push_str("# TYPE apiserver_storage_objects gauge\n");
-    for (prefix, count) in app.caches.sizes() {
-        let resource = prefix.trim_start_matches("/registry/").trim_end_matches('/');
-        let _ = writeln!(text, "apiserver_storage_objects{{resource=\"{resource}\"}} {count}");
+    if let Some(bytes) = size(app) {
+        page.number(&STORAGE_SIZE, &["etcd-0"], bytes as f64);
     }
-    let _ = writeln!(
-        text,
-        "# TYPE process_start_time_seconds gauge\napiserver_uptime_seconds {}",
-        app.started.elapsed().as_secs()
-    );
-    answer::bytes(200, "text/plain; version=0.0.4; charset=utf-8", text.into(), false)
+    build(&mut page);
+    match Process::read() {
+        Ok(process) => process.write(&mut page),
+        Err(error) => tracing::warn!(%error, "the process cannot be looked at"),
+    }
+    registered(&mut page);
+    page
+}
+
+/// How many objects there are at each prefix; `None`: the store does not say.
+async fn counts(app: &App) -> Vec<(String, Option<u64>)> {
+    let catalogue = app.catalogue.load_full();
+    let all = catalogue.groups.iter().flat_map(|group| group.versions.iter().map(move |version| (group, version)));
+    let resources = all.flat_map(|(group, version)| catalogue.of(&group.name, version));
+    let mut prefixes: Vec<String> = resources.map(|r| r.prefix.clone()).filter(|prefix| !prefix.is_empty()).collect();
+    prefixes.sort_unstable();
+    prefixes.dedup();
+    let count = |prefix: String| async move {
+        // What nobody has read yet is counted by the store, which need not hand it out for that.
+        let count = match app.caches.size(&prefix) {
+            Some((count, _)) => Some(count as u64),
+            None => app.store.range(&prefix, None, 1, None).await.ok().map(|range| range.count),
+        };
+        (prefix, count)
+    };
+    futures::future::join_all(prefixes.into_iter().map(count)).await
+}
+
+/// The bytes of the embedded store's files; etcd tells those of its own itself.
+fn size(app: &App) -> Option<u64> {
+    let files = std::fs::read_dir(app.options.store_dir.as_ref()?).ok()?;
+    Some(files.filter_map(|file| file.ok()?.metadata().ok()).map(|file| file.len()).sum())
+}
+
+fn build(page: &mut Page) {
+    let version = discovery::version();
+    let fields =
+        ["buildDate", "compiler", "gitCommit", "gitTreeState", "gitVersion", "goVersion", "major", "minor", "platform"];
+    let values = fields.map(|field| version[field].as_str().unwrap_or_default());
+    page.number(&BUILD, &values, 1.0);
+}
+
+/// What there is to say about the page itself.
+#[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+fn registered(page: &mut Page) {
+    for (stability, label) in [(Stability::Alpha, "ALPHA"), (Stability::Beta, "BETA"), (Stability::Stable, "STABLE")] {
+        let count = stabilities().filter(|other| *other == stability).count();
+        page.number(&REGISTERED, &["", label], count as f64);
+    }
+    // There is one validation here, so that nothing can differ.
+    for about in [&DECLARATIVE_MISMATCHES, &DECLARATIVE_PANICS] {
+        page.number(about, &[], 0.0);
+    }
+    page.number(&DISABLED, &[], 0.0);
+    page.number(&HIDDEN, &[], 0.0);
 }

@@ -6,21 +6,27 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, ETAG, HeaderValue, IF_NONE_MATCH};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
+    LOCATION, VARY,
+};
 use http::{HeaderMap, Response};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use parking_lot::Mutex;
 use schema::openapi::{self, Resource as Row, Subresource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use super::answer;
-use super::status::{ApiError, ApiResult};
+use super::request_info::Query;
+use super::{answer, negotiate};
 use crate::aggregator;
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource};
 
-/// As it is answered; clients ask for it with an `@`, which no media type may contain.
+/// As it is answered; old clients ask for it with an `@`, which no media type may contain.
 const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const OLD_PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
@@ -89,43 +95,87 @@ impl Documents {
     }
 }
 
-pub async fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<Body>> {
+/// The first of the forms on offer that the client wishes for.
+fn form(headers: &HeaderMap, offers: &[&'static str]) -> Option<&'static str> {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).filter(|text| !text.is_empty()).unwrap_or("*/*");
+    negotiate::ranges(accept).into_iter().find_map(|range| {
+        let (kind, form) = range.split(';').next()?.trim().split_once('/')?;
+        offers.iter().copied().find(|offer| {
+            let (offered, offer) = offer.split_once('/').unwrap_or((offer, ""));
+            (kind == "*" || kind == offered) && (form == "*" || form == offer)
+        })
+    })
+}
+
+pub async fn answer(app: &App, path: &str, query: &Query, headers: &HeaderMap) -> Response<Body> {
     let generation = app.documents.generation();
     let catalogue = app.catalogue.load_full();
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
-    let gzip =
-        headers.get(http::header::ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
-    let json_wanted = accept.split(',').any(|range| {
-        matches!(range.split(';').next().unwrap_or_default().trim(), "application/json" | "*/*" | "application/*" | "")
-    });
-    if path == "/openapi/v2" {
-        // Old clients name the form differently; the first wish decides.
-        let protobuf = accept.split(',').next().is_some_and(|range| range.trim().starts_with("application/com.github"));
-        let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", "application/json") };
-        if let Some(document) = app.documents.peek(name) {
-            return Ok(respond(&document, kind, headers, gzip, false));
+    let mut response = match path.strip_prefix("/openapi/v3") {
+        Some("") => answer::text(200, index(app, &catalogue)),
+        Some(name) => v3_document(app, generation, &catalogue, name.trim_start_matches('/'), query, headers),
+        None if path == "/openapi/v2" => v2_document(app, generation, &catalogue, headers).await,
+        None => return answer::page_not_found(),
+    };
+    if path != "/openapi/v3" {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    }
+    response
+}
+
+async fn v2_document(app: &App, generation: u64, catalogue: &Catalogue, headers: &HeaderMap) -> Response<Body> {
+    // Old clients name the other form differently.
+    let Some(wish) = form(headers, &["application/json", OLD_PROTOBUF_V2, PROTOBUF_V2]) else { return empty(406) };
+    let protobuf = wish != "application/json";
+    let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", wish) };
+    let document = match app.documents.peek(name) {
+        Some(document) => document,
+        None => {
+            let remote = aggregator::openapi::v2(app).await;
+            app.documents.get(name, generation, || {
+                let mut document = openapi::v2(&rows(catalogue));
+                remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
+                if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
+            })
         }
-        let remote = aggregator::openapi::v2(app).await;
-        let document = app.documents.get(name, generation, || {
-            let mut document = openapi::v2(&rows(&catalogue));
-            remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
-            if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
-        });
-        return Ok(respond(&document, kind, headers, gzip, false));
+    };
+    respond(&document, &document.hash, kind, headers)
+}
+
+fn v3_document(
+    app: &App,
+    generation: u64,
+    catalogue: &Catalogue,
+    name: &str,
+    query: &Query,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let Some(hash) = hash(catalogue, name) else { return empty(404) };
+    let Some(kind) = form(headers, &["application/json"]) else { return empty(406) };
+    let asked = query.text("hash");
+    if asked.is_some_and(|asked| asked != hash) {
+        let mut response = empty(301);
+        if let Ok(there) = HeaderValue::from_str(&address(name, &hash)) {
+            response.headers_mut().insert(LOCATION, there);
+        }
+        return response;
     }
-    let name = path.trim_start_matches("/openapi/v3").trim_matches('/');
-    if name.is_empty() {
-        return Ok(answer::json(200, &index(app, &catalogue)));
+    let mut response = respond(&v3(app, generation, catalogue, name), &hash, kind, headers);
+    if asked.is_some() {
+        // The address carries the hash, so the answer never changes.
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        let year = Timestamp::now().to_zoned(TimeZone::UTC).saturating_add(Span::new().years(1));
+        if let Ok(value) = HeaderValue::from_str(&year.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()) {
+            headers.insert(EXPIRES, value);
+        }
     }
-    if !json_wanted {
-        return Err(ApiError::not_acceptable());
-    }
-    let (group, version) = group_version(name).ok_or_else(ApiError::no_route)?;
-    if catalogue.of(group, version).is_empty() {
-        return Err(ApiError::no_route());
-    }
-    let document = v3(app, generation, &catalogue, group, version);
-    Ok(respond(&document, "application/json", headers, gzip, true))
+    response
+}
+
+fn empty(code: u16) -> Response<Body> {
+    let mut response = answer::bytes(code, "", Bytes::new(), false);
+    response.headers_mut().remove(CONTENT_TYPE);
+    response
 }
 
 fn group_version(name: &str) -> Option<(&str, &str)> {
@@ -136,12 +186,12 @@ fn group_version(name: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, immutable: bool) -> Response<Body> {
-    let tag = format!("\"{}\"", document.hash);
-    let known = headers.get(IF_NONE_MATCH).and_then(|v| v.to_str().ok()).is_some_and(|have| have == tag);
-    let mut response = if known {
-        answer::bytes(304, kind, Bytes::new(), false)
-    } else if gzip {
+fn respond(document: &Document, hash: &str, kind: &str, headers: &HeaderMap) -> Response<Body> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let tag = format!("\"{hash}\"");
+    let mut response = if text(IF_NONE_MATCH) == tag {
+        empty(304)
+    } else if text(ACCEPT_ENCODING).contains("gzip") {
         let mut response = answer::bytes(200, kind, document.packed.clone(), false);
         response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         response
@@ -151,17 +201,22 @@ fn respond(document: &Document, kind: &str, headers: &HeaderMap, gzip: bool, imm
     if let Ok(value) = HeaderValue::from_str(&tag) {
         response.headers_mut().insert(ETAG, value);
     }
-    if immutable {
-        // The address carries the hash, so the answer never changes.
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
-    }
     response
 }
 
-fn v3(app: &App, generation: u64, catalogue: &Catalogue, group: &str, version: &str) -> Document {
-    app.documents.get(&format!("v3/{group}/{version}"), generation, || {
-        let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
-        answer::to_json(&openapi::v3(group, version, &rows))
+/// The document of a name that has a hash.
+fn v3(app: &App, generation: u64, catalogue: &Catalogue, name: &str) -> Document {
+    app.documents.get(&format!("v3/{name}"), generation, || {
+        let document = match (group_version(name), name.strip_prefix("apis/")) {
+            (Some((group, version)), _) => {
+                let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
+                Some(openapi::v3(group, version, &rows))
+            }
+            (None, Some(group)) => Some(openapi::v3_group(group)),
+            (None, None) if name == "api" => Some(openapi::v3_group("")),
+            (None, None) => openapi::v3_other(name),
+        };
+        answer::to_json(&document.unwrap_or_default())
     })
 }
 
@@ -172,31 +227,53 @@ pub fn schemas(app: &App, group: &str, version: &str) -> Value {
     if catalogue.of(group, version).is_empty() {
         return Value::Null;
     }
-    let document = v3(app, generation, &catalogue, group, version);
+    let name = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
+    let document = v3(app, generation, &catalogue, &name);
     let mut document: Value = serde_json::from_slice(&document.unpacked()).unwrap_or_default();
     document["components"]["schemas"].take()
 }
 
-/// The addresses of all documents, each with a hash of what is behind it. The documents are not made for this: the hash is
-/// of the rows they follow from.
-fn index(app: &App, catalogue: &Catalogue) -> Value {
-    let mut paths = Map::new();
-    for group in &catalogue.groups {
-        for version in &group.versions {
-            let mut hash = Sha256::new();
-            hash.update(env!("CARGO_PKG_VERSION"));
-            for resource in catalogue.of(&group.name, version) {
-                hash.update(format!("{:?}", row(resource)));
+/// The hash of a document, where there is one of that name. Documents are not made for this: it is of the rows they follow
+/// from.
+fn hash(catalogue: &Catalogue, name: &str) -> Option<String> {
+    let mut hash = Sha256::new();
+    hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(name);
+    match (group_version(name), name.strip_prefix("apis/")) {
+        (Some((group, version)), _) => {
+            let rows = catalogue.of(group, version);
+            if rows.is_empty() {
+                return None;
             }
-            let hash: String = hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
-            let name =
-                if group.name.is_empty() { format!("api/{version}") } else { format!("apis/{}/{version}", group.name) };
-            let address = format!("/openapi/v3/{name}?hash={hash}");
-            paths.insert(name, json!({ "serverRelativeURL": address }));
+            rows.into_iter().for_each(|resource| hash.update(format!("{:?}", row(resource))));
         }
+        // Custom resources have no document about their group.
+        (None, Some(group)) if catalogue.is_built_in(group) => {}
+        (None, None) if name == "api" || openapi::OTHERS.contains(&name) => {}
+        _ => return None,
     }
+    Some(hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect())
+}
+
+fn address(name: &str, hash: &str) -> String {
+    format!("/openapi/v3/{name}?hash={hash}")
+}
+
+/// The addresses of all documents, each with the hash of what is behind it.
+fn index(app: &App, catalogue: &Catalogue) -> Bytes {
+    let groups = catalogue.groups.iter().flat_map(|group| {
+        let root = if group.name.is_empty() { "api".to_owned() } else { format!("apis/{}", group.name) };
+        let versions = group.versions.iter().map(|version| format!("{root}/{version}")).collect::<Vec<_>>();
+        std::iter::once(root).chain(versions)
+    });
+    let names = groups.chain(openapi::OTHERS.map(str::to_owned));
+    let path = |name: String| {
+        let address = address(&name, &hash(catalogue, &name)?);
+        Some((name, json!({ "serverRelativeURL": address })))
+    };
+    let mut paths: Map<String, Value> = names.filter_map(path).collect();
     aggregator::openapi::index(app, &mut paths);
-    json!({ "paths": paths })
+    answer::to_json(&json!({ "paths": paths }))
 }
 
 fn rows(catalogue: &Catalogue) -> Vec<Row> {

@@ -1,8 +1,9 @@
 //! The one handler behind every path: authenticate, impersonate, authorize, then hand over to what the path is about.
 
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -24,6 +25,7 @@ use crate::aggregator;
 use crate::app::{App, Call};
 use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::flow::{self, Admitted};
+use crate::metrics::requests::{self, Labels};
 use crate::registry::delete::Deleted;
 use crate::registry::resource::{Resource, Sub};
 use crate::registry::table::Include;
@@ -44,6 +46,11 @@ impl Routes {
         Self { app }
     }
 
+    /// A client and we could not agree on TLS.
+    pub fn no_handshake(&self) {
+        self.app.metrics.tls_handshake_errors.increase(&[]);
+    }
+
     /// Answers a request of `peer`.
     pub async fn handle(&self, peer: &Peer, request: Request) -> Response<Body> {
         handle(self, peer, request).await
@@ -52,6 +59,7 @@ impl Routes {
 
 async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body> {
     let started = Instant::now();
+    let _inflight = shared.app.metrics.inflight.begin(request.method());
     let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
     let query = Query::parse(request.uri().query());
     let pretty = pretty::is_wanted(&query, request.headers());
@@ -62,6 +70,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let mut trail = None;
     let verb = info.verb;
     let long = is_long(&info);
+    let labels = Labels::new(request.method(), &info, &query, request.headers());
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let mut admitted = None;
@@ -92,9 +101,12 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         response.headers_mut().insert(audit::ID_HEADER, id);
     }
     if let Some(trail) = trail {
-        response = logged(response, trail, long).await;
+        response = logged(response, trail, long, notes.early).await;
     }
-    app.metrics.observe(verb, &resource, response.status().as_u16(), started.elapsed());
+    if notes.served {
+        let aside = notes.webhooks.saturating_add(admitted.map_or(Duration::ZERO, |admitted| admitted.waited));
+        response = requests::measured(app, labels, started, aside, long, response);
+    }
     response
 }
 
@@ -109,6 +121,14 @@ fn is_long(info: &RequestInfo) -> bool {
     info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log")
 }
 
+/// Where a request comes from: proxies on the way say whom they speak for; the last address is the one the connection comes from.
+fn sources(forwarded: &str, real: &str, peer: Option<IpAddr>) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = forwarded.split(',').filter_map(|address| address.trim().parse().ok()).collect();
+    all.extend(real.trim().parse().ok().filter(|address| !all.contains(address)));
+    all.extend(peer.filter(|address| all.last() != Some(address)));
+    all
+}
+
 /// Begins the request's line in the audit log; it travels with the request.
 fn begin(
     app: &App,
@@ -120,11 +140,8 @@ fn begin(
 ) -> Option<Arc<Trail>> {
     let headers = request.headers();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Proxies on the way say whom they speak for; the last address is the one the connection comes from.
-    let mut addresses: Vec<String> =
-        text("x-forwarded-for").split(',').map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect();
-    addresses.extend(Some(text("x-real-ip")).filter(|a| !a.is_empty() && addresses.is_empty()).map(str::to_owned));
-    addresses.extend(peer.address.map(|address| address.to_string()).filter(|a| !addresses.contains(a)));
+    let addresses = sources(text("x-forwarded-for"), text("x-real-ip"), peer.address);
+    let addresses = addresses.iter().map(ToString::to_string).collect();
     let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
     let beginning = Beginning { id, user, info, uri, agent: text("user-agent"), addresses };
     let trail = app.audit.begin(&beginning)?;
@@ -132,16 +149,16 @@ fn begin(
     Some(trail)
 }
 
-/// Notes the answer; where it goes on for long, when it ends.
-async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Response<Body> {
+/// Notes the answer; where it goes on for long, when it ends. `early`: nobody had looked at the request yet.
+async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool, early: bool) -> Response<Body> {
     let code = response.status().as_u16();
-    if long {
+    if long && code < 400 {
         trail.response(code, None);
         trail.stage(Stage::ResponseStarted);
         trail.settle().await;
         return response.map(|body| audit::watched(body, trail));
     }
-    if !trail.wants(Level::RequestResponse) && code < 400 {
+    if !trail.wants(Level::RequestResponse) && code < 400 && !early {
         trail.response(code, None);
         trail.stage(Stage::ResponseComplete);
         trail.settle().await;
@@ -152,7 +169,12 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool) -> Resp
     // Our own answers are whole already, or lists made from the cache: reading them cannot fail.
     let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     trail.response(code, Some((media, &bytes)));
-    trail.stage(Stage::ResponseComplete);
+    if long || early {
+        trail.stage(Stage::ResponseStarted);
+    }
+    if !early {
+        trail.stage(Stage::ResponseComplete);
+    }
     trail.settle().await;
     Response::from_parts(head, Body::from(bytes))
 }
@@ -167,9 +189,12 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
-    if let Some(text) = query.text("timeout").filter(|_| !is_long(&info)) {
-        schema::time::parse_duration(text)
-            .map_err(|why| ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")))?;
+    if let Some(text) = query.text("timeout").filter(|_| !is_long(&info))
+        && let Err(why) = schema::time::parse_duration(text)
+    {
+        *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+        notes.early = true;
+        return Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")));
     }
     let known = match websocket::take_token(request.headers_mut()) {
         Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
@@ -180,6 +205,7 @@ async fn admit(
         Err(error) => {
             *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
             notes.tell(trail.as_deref());
+            notes.early = true;
             return Err(error);
         }
     };
@@ -195,7 +221,7 @@ async fn admit(
     }
     let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
     let width = flow::work::width(app, &info, &query);
-    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info), width).await;
+    let (seat, decision) = app.flow.admit(&user, &info, is_long(&info), width, &app.metrics).await;
     *admitted = decision;
     seat?;
     access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
@@ -206,9 +232,9 @@ async fn admit(
         return Ok(Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await);
     }
     if info.is_resource {
-        resource(app, user, request, info, query, &mut notes.warnings).await
+        resource(app, user, request, info, query, notes).await
     } else {
-        Box::pin(other(app, &user, request, &info, &query)).await
+        Box::pin(other(app, &user, request, &info, &query, notes)).await
     }
 }
 
@@ -219,6 +245,7 @@ async fn other(
     request: Request,
     info: &RequestInfo,
     query: &Query,
+    notes: &mut Notes,
 ) -> ApiResult<Response<Body>> {
     let headers = request.headers();
     // Of these paths some are upstream's REST services, which take GET alone; to the others every method is the same.
@@ -230,24 +257,28 @@ async fn other(
         return Err(ApiError::no_method());
     }
     if let Some(answer) = health::answer(app, &info.path, query).await {
+        notes.served = matches!(info.path.as_str(), "/healthz" | "/livez" | "/readyz");
+        return Ok(answer);
+    }
+    if let Some(answer) = metrics::answer(app, request.method(), &info.path).await {
         return Ok(answer);
     }
     match info.path.as_str() {
-        "/metrics" => return Ok(metrics::answer(app)),
         "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => return Ok(access::openid(app)),
         "/openid/v1/jwks" | "/openid/v1/jwks/" => return access::jwks(app),
         path if path.starts_with("/openapi/") => {
             let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
             return match document {
                 Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
-                None => openapi::answer(app, path, headers).await,
+                None => Ok(openapi::answer(app, path, query, headers).await),
             };
         }
         _ => {}
     }
     let response = discovery::answer(app, &info.path, headers)?;
     // Two of these are always written for people.
-    let human = matches!(info.path.trim_end_matches('/'), "" | "/version") || pretty::is_wanted(query, headers);
+    let human =
+        matches!(info.path.trim_end_matches('/'), "" | "/index.html" | "/version") || pretty::is_wanted(query, headers);
     Ok(if human { pretty::print(response).await } else { response })
 }
 
@@ -258,7 +289,7 @@ async fn resource(
     request: Request,
     info: RequestInfo,
     query: Query,
-    warnings: &mut Vec<String>,
+    notes: &mut Notes,
 ) -> ApiResult<Response<Body>> {
     let catalogue = app.catalogue.load_full();
     let resource = match catalogue.get(&info.group, &info.version, &info.resource).cloned() {
@@ -273,6 +304,16 @@ async fn resource(
     let views = !resource.prefix.is_empty() && (info.subresource.is_empty() || info.subresource == "status");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
+    if !streams && !resource.is_custom() && !discovery::names_a_form(request.headers()) {
+        let watches = matches!(info.verb, "list" | "watch") && resource.has_verb("watch");
+        let watches = if watches {
+            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
+        } else {
+            ""
+        };
+        return Err(discovery::no_representation(&format!("{}{watches}", discovery::FORMS)));
+    }
+    notes.served = true;
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
     suits(accept, &resource, &info, &query)?;
     let mut call = Call::new(app.clone(), user, resource, info);
@@ -288,10 +329,15 @@ async fn resource(
     call.accept.gzip &= !pretty;
     if let Some(text) = call.resource.deprecation() {
         call.warn(text);
+        call.annotate("k8s.io/deprecated", "true");
+        let info = &call.info;
+        // No deprecated version of those there are is to go in a known release.
+        app.metrics.deprecated.set(&[&info.group, "", &info.resource, &info.subresource, &info.version], 1.0);
     }
     let result = dispatch(&call, request).await;
     // What is refused is warned of, too.
-    warnings.extend(call.take_warnings());
+    notes.warnings.extend(call.take_warnings());
+    notes.webhooks = call.webhooks();
     let response = result?;
     Ok(if pretty { Box::pin(pretty::print(response)).await } else { response })
 }
@@ -484,7 +530,7 @@ pub async fn updated(call: &Call, change: &update::Change) -> ApiResult<Response
 fn written(call: &Call, code: u16, object: &Written) -> ApiResult<Response<Body>> {
     match (&object.json, call.accept) {
         (Some(json), accept @ Accept { shape: Shape::Object, media: Media::Json, .. }) => {
-            Ok(answer::bytes(code, accept.content_type(false), json.clone(), accept.gzip))
+            Ok(answer::bytes(code, accept.content_type(false), answer::line(json.clone()), accept.gzip))
         }
         _ => one(call, code, &object.value),
     }
@@ -505,4 +551,24 @@ pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>>
     }
     let body = answer::encode(accept, version, kind, value)?;
     Ok(answer::bytes(code, accept.content_type(false), body, accept.gzip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_come_from_proxies_and_from_their_peer() {
+        let peer = Some(IpAddr::from([10, 0, 0, 1]));
+        for (forwarded, real, expected) in [
+            ("", "", "10.0.0.1"),
+            ("1.2.3.4, 5.6.7.8", "9.9.9.9", "1.2.3.4 5.6.7.8 9.9.9.9 10.0.0.1"),
+            ("1.2.3.4,nonsense", "1.2.3.4", "1.2.3.4 10.0.0.1"),
+            ("1.2.3.4, 10.0.0.1", "", "1.2.3.4 10.0.0.1"),
+            ("10.0.0.1, 1.2.3.4", "", "10.0.0.1 1.2.3.4 10.0.0.1"),
+        ] {
+            let found: Vec<String> = sources(forwarded, real, peer).iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), expected, "{forwarded} {real}");
+        }
+    }
 }

@@ -99,7 +99,9 @@ async fn connection(
 ) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else {
+        return routes.no_handshake();
+    };
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
     let peer = clients.judge(chain, address, UnixTime::now());

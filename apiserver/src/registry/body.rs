@@ -8,7 +8,7 @@ use schema::go::quote;
 use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
-use super::options;
+use super::{create, options};
 use crate::app::Call;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -35,13 +35,26 @@ pub fn object(
     kind: &str,
 ) -> ApiResult<Value> {
     let wanted = Wanted { media, body, api_version, kind, custom: schema.is_some_and(Schema::is_custom) };
-    let decoded = wanted.decode(schema, options::validation(call))?.or_else(|error| wanted.instead(error))?;
-    let mut value = decoded.value;
-    wanted.identify(&mut value)?;
-    for warning in decoded.warnings {
-        call.warn(warning);
+    let read = || {
+        let decoded = wanted.decode(schema, options::validation(call))?.or_else(|error| wanted.instead(error))?;
+        let mut value = decoded.value;
+        wanted.identify(&mut value)?;
+        for warning in decoded.warnings {
+            call.warn(warning);
+        }
+        Ok(value)
+    };
+    let value = read();
+    if let Some(trail) = &call.trail {
+        trail.object(value.as_ref().ok(), |value| {
+            let mut value = value.clone();
+            if kind == call.resource.kind {
+                create::fill(call, &mut value);
+            }
+            value
+        });
     }
-    Ok(value)
+    value
 }
 
 /// A body, and what it should be.

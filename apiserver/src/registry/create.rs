@@ -1,5 +1,7 @@
 //! CREATE: decode, default, admit, validate, write.
 
+use std::time::Instant;
+
 use schema::apply::{Manager, Operation};
 use schema::field::ErrorList;
 use serde_json::Value;
@@ -222,7 +224,12 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
 /// A custom resource's `x-kubernetes-validations`; what they say of an object that is wrong in its very shape helps nobody.
 fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
     let custom = call.resource.custom().and_then(|custom| custom.version(&call.resource.version));
-    let Some(rules) = custom.and_then(super::custom::Version::rules) else { return };
+    let Some(version) = custom else { return };
+    let (metrics, fresh, started) = (&call.app.metrics, !version.has_compiled(), Instant::now());
+    let Some(rules) = version.rules() else { return };
+    if fresh {
+        metrics.cel_compilation.observe(&[], started.elapsed().as_secs_f64());
+    }
     use schema::field::{Error, ErrorType};
     let blocks = |error: &Error| {
         use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
@@ -234,7 +241,9 @@ fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) 
         errors.push(Error::invalid(&schema::field::Path::default(), Value::Null, detail));
         return;
     }
+    let started = Instant::now();
     let outcome = rules.validate(new, old);
+    metrics.cel_evaluation.observe(&[], started.elapsed().as_secs_f64());
     errors.extend(outcome.errors);
     for warning in outcome.warnings {
         call.warn(warning);

@@ -169,6 +169,12 @@ impl Custom {
 }
 
 impl Version {
+    /// Whether somebody has asked for the rules, which are compiled then.
+    #[must_use]
+    pub fn has_compiled(&self) -> bool {
+        self.rules.get().is_some()
+    }
+
     /// The rules of the schema, if there are any.
     #[must_use]
     pub fn rules(&self) -> Option<&cel::rules::Rules> {

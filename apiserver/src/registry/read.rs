@@ -42,7 +42,7 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let object = found.ok_or_else(|| call.not_found(&call.info.name))?;
     let accept = call.accept;
     let body = match (accept.shape, accept.media) {
-        (Shape::Object, Media::Json) => conversion::bytes(&call.app, resource, &object).await?,
+        (Shape::Object, Media::Json) => answer::line(conversion::bytes(&call.app, resource, &object).await?),
         (Shape::Object, Media::Protobuf) => {
             let message = answer::message_of(resource, &object)?;
             schema::protobuf::envelope(&resource.api_version(), &resource.kind, &message).into()

@@ -47,7 +47,7 @@ pub struct Table {
 }
 
 /// What ends a Table behind its rows.
-pub const TAIL: &[u8] = b"]}";
+const TAIL: &[u8] = b"]}";
 
 impl Table {
     /// Ages are those of this moment.

@@ -171,7 +171,9 @@ impl Frames {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if !self.first.is_empty() {
-                return Some(self.first.split().freeze());
+                let bytes = self.first.split().freeze();
+                self.encoder.count(&bytes);
+                return Some(bytes);
             }
             if self.over {
                 return None;
@@ -180,7 +182,10 @@ impl Frames {
             tokio::select! {
                 news = news(watch, self.alike.as_deref(), &self.encoder, &self.prefix) => match news {
                     Ok(News::Joined(bytes)) if bytes.is_empty() => {}
-                    Ok(News::Joined(bytes)) => return Some(bytes),
+                    Ok(News::Joined(bytes)) => {
+                        self.encoder.count(&bytes);
+                        return Some(bytes);
+                    }
                     Ok(News::Events(events)) => {
                         for event in events {
                             self.event(&event).await;
@@ -278,7 +283,28 @@ fn json_frame(out: &mut BytesMut, kind: &str, object: &[u8]) {
     out.put_slice(b"}\n");
 }
 
+/// The sizes of the frames that a piece consists of.
+fn sizes(media: Media, mut piece: &[u8]) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let size = match media {
+            Media::Protobuf => 4 + u32::from_be_bytes(piece.get(..4)?.try_into().ok()?) as usize,
+            _ => piece.iter().position(|byte| *byte == b'\n')? + 1,
+        };
+        piece = piece.get(size..)?;
+        Some(size)
+    })
+}
+
 impl Encoder {
+    /// Counts the events of a piece that is sent.
+    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+    fn count(&self, piece: &[u8]) {
+        let (metrics, resource) = (&self.app.metrics, &self.resource);
+        let labels = [&*resource.group, &resource.plural, &resource.version];
+        metrics.watch_events.add(&labels, sizes(self.accept.media, piece).count() as f64);
+        metrics.watch_event_sizes.observe_all(&labels, sizes(self.accept.media, piece).map(|size| size as f64));
+    }
+
     /// Events are made of the bytes the cache has.
     fn is_plain(&self) -> bool {
         self.accept.media != Media::Yaml && self.accept.shape == Shape::Object && self.resource.stored_as_served
@@ -369,5 +395,21 @@ impl Encoder {
             object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
         }
         self.value(out, "BOOKMARK", &object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_consist_of_frames() {
+        let mut json = BytesMut::new();
+        json_frame(&mut json, "ADDED", b"{}");
+        json_frame(&mut json, "DELETED", b"{\"a\":1}");
+        assert_eq!(sizes(Media::Json, &json).collect::<Vec<_>>(), [29, 36]);
+        let frames = [schema::protobuf::watch_frame("ADDED", b"abc"), schema::protobuf::watch_frame("ERROR", b"")];
+        let expected: Vec<usize> = frames.iter().map(|frame| frame.len()).collect();
+        assert_eq!(sizes(Media::Protobuf, &frames.concat()).collect::<Vec<_>>(), expected);
     }
 }

@@ -21,6 +21,7 @@ use auth::{Attributes, Decision, UserInfo, user};
 use serde_json::{Value, json};
 
 use super::file::{Changes, aggregate};
+use super::reloads;
 use crate::app::App;
 use crate::options::Options;
 use crate::outbound::egress::Egress;
@@ -56,6 +57,20 @@ enum Authorizer {
     AlwaysAllow,
     AlwaysDeny,
     Webhook(Box<Webhook>),
+}
+
+impl Authorizer {
+    /// Type and name, as upstream's series have them.
+    fn label(&self) -> (&'static str, &str) {
+        match self {
+            Self::Node => ("Node", "node"),
+            Self::Rbac => ("RBAC", "rbac"),
+            Self::Abac(_) => ("ABAC", "abac"),
+            Self::AlwaysAllow => ("AlwaysAllow", "alwaysallow"),
+            Self::AlwaysDeny => ("AlwaysDeny", "alwaysdeny"),
+            Self::Webhook(webhook) => ("Webhook", &webhook.name),
+        }
+    }
 }
 
 /// The authorizers in their order.
@@ -152,7 +167,12 @@ impl Authorizers {
             errors.extend(outcome.error);
             match outcome.decision {
                 Decision::NoOpinion(reason) => reasons.extend(Some(reason).filter(|reason| !reason.is_empty())),
-                decided => return Outcome { decision: decided, error: together(&errors) },
+                decided => {
+                    let (kind, name) = authorizer.label();
+                    let word = if decided.allowed() { "allowed" } else { "denied" };
+                    app.metrics.authorization_decisions.increase(&[word, name, kind]);
+                    return Outcome { decision: decided, error: together(&errors) };
+                }
             }
         }
         Outcome { decision: Decision::NoOpinion(reasons.join("\n")), error: together(&errors) }
@@ -260,9 +280,11 @@ async fn reload(app: &App, path: &Path, seen: &mut String) {
     {
         Ok(chain) => {
             authorizers.chain.store(Arc::new(chain));
+            reloads::note(app, &app.metrics.reloads_authorization, &app.metrics.reloaded_authorization, true);
             tracing::info!("reloaded authorization config");
         }
         Err(error) => {
+            reloads::note(app, &app.metrics.reloads_authorization, &app.metrics.reloaded_authorization, false);
             tracing::error!(error = format!("{error:#}"), "the authorization config is not valid; the one before stays")
         }
     }

@@ -30,6 +30,8 @@ struct Status {
 }
 
 pub struct Webhook {
+    /// The configuration's.
+    pub name: String,
     connection: Connection,
     configuration: Configuration,
     conditions: Vec<Condition>,
@@ -48,7 +50,7 @@ impl Webhook {
         let conditions = validate::compile(&configuration.match_conditions, &Path::default())
             .map_err(|errors| anyhow::anyhow!(aggregate(&errors)))?;
         let connection = Connection::load(file, &egress.dialer(Some(Network::ControlPlane)))?;
-        Ok(Self { connection, configuration, conditions, answers: Answers::new(KEPT) })
+        Ok(Self { name: authorizer.name.clone(), connection, configuration, conditions, answers: Answers::new(KEPT) })
     }
 
     /// What the server says; or, where it cannot be asked, what the failure policy does.

@@ -28,6 +28,7 @@ use schema::field;
 use tokio_util::sync::CancellationToken;
 
 use super::file::{Changes, aggregate};
+use super::reloads;
 use crate::app::App;
 use crate::options::Options;
 use crate::outbound::egress::{Egress, Network};
@@ -175,6 +176,7 @@ async fn reload(app: &Arc<App>, path: &Path, settled: &mut String) {
         Ok(set) => set,
         Err(error) => {
             tracing::error!(error, "the authentication config is not valid; the one before stays");
+            reloads::note(app, &app.metrics.reloads_authentication, &app.metrics.reloaded_authentication, false);
             *settled = text;
             return;
         }
@@ -185,11 +187,13 @@ async fn reload(app: &Arc<App>, path: &Path, settled: &mut String) {
         for trouble in set.issuers.iter().filter_map(|issuer| issuer.trouble()) {
             tracing::error!(trouble, "failed to update authentication config; the one before stays");
         }
+        reloads::note(app, &app.metrics.reloads_authentication, &app.metrics.reloaded_authentication, false);
         return;
     }
     issuers.current.store(Arc::new(set));
     // Tokens of issuers that are gone must not live on.
     app.access.tokens.forget();
     *settled = text;
+    reloads::note(app, &app.metrics.reloads_authentication, &app.metrics.reloaded_authentication, true);
     tracing::info!("reloaded authentication config");
 }

@@ -1,6 +1,7 @@
 //! ValidatingAdmissionPolicy: may a request be (`policy/validating/{dispatcher,validator}.go`).
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use cel::Value as CelValue;
 use cel::admission::{MatchResult, PolicyError};
@@ -154,8 +155,17 @@ fn publish(
         message: failure.message,
         reason: failure.reason,
     };
+    let count = |action: &str, error: &str, took: Duration| {
+        let (metrics, labels) = (&a.app().metrics, [action, error, &*definition.name, &*binding.name]);
+        metrics.policy_checks.increase(&labels);
+        metrics.policy_check_duration.observe(&labels, took.as_secs_f64());
+    };
+    for (error, took) in verdict.ignored {
+        count("allow", error, took);
+    }
     for failure in verdict.failures {
         for action in &binding.actions {
+            count(&action.to_lowercase(), failure.error, failure.took);
             match action.as_str() {
                 "Deny" => denials.push(denial(failure.clone())),
                 "Warn" => a.call.warn(format!(
@@ -172,7 +182,10 @@ fn publish(
             }
         }
     }
-    denials.extend(verdict.annotation_errors.into_iter().map(denial));
+    for failure in verdict.annotation_errors {
+        count("deny", failure.error, failure.took);
+        denials.push(denial(failure));
+    }
 }
 
 #[derive(Clone)]
@@ -181,17 +194,32 @@ struct Failure {
     reason: String,
     /// Of the validation that does not hold.
     index: usize,
+    /// What upstream's series call it, and how long it took to find out.
+    error: &'static str,
+    took: Duration,
 }
 
 impl Failure {
     fn of(message: impl ToString) -> Self {
-        Self { message: message.to_string(), reason: String::new(), index: 0 }
+        let error = "invalid_error";
+        Self { message: message.to_string(), reason: String::new(), index: 0, error, took: Duration::ZERO }
+    }
+}
+
+/// What upstream's series call an error.
+fn word(error: &PolicyError) -> &'static str {
+    match error {
+        PolicyError::Evaluation { .. } => "invalid_error",
+        PolicyError::Compilation(_) => "compile_error",
+        PolicyError::OutOfBudget => "out_of_budget",
     }
 }
 
 #[derive(Default)]
 struct Verdict {
     failures: Vec<Failure>,
+    /// Errors that the policy does not mind, and what they took.
+    ignored: Vec<(&'static str, Duration)>,
     /// Key and value.
     annotations: Vec<(String, String)>,
     /// These deny whatever the binding's actions are.
@@ -214,24 +242,28 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
     let mut evaluation = Evaluation::new(definition, &input);
     let mut results = Vec::with_capacity(validations.len());
     for validation in validations {
+        let started = Instant::now();
         match evaluation.run(&validation.expression) {
             Err(PolicyError::OutOfBudget) => return failing(PolicyError::OutOfBudget.to_string()),
-            result => results.push(result),
+            result => results.push((result, started.elapsed())),
         }
     }
     let mut verdict = Verdict::default();
-    for (index, (validation, result)) in validations.iter().zip(results).enumerate() {
+    for (index, (validation, (result, took))) in validations.iter().zip(results).enumerate() {
         let failure = match result {
             Ok(CelValue::Bool(true)) => continue,
-            Err(_) if definition.ignores_failures => continue,
-            Err(error) => Failure::of(error),
+            Err(error) if definition.ignores_failures => {
+                verdict.ignored.push((word(&error), took));
+                continue;
+            }
+            Err(error) => Failure { error: word(&error), ..Failure::of(error) },
             Ok(_) => match message(&mut evaluation, validation) {
-                Ok(message) => Failure { message, reason: validation.reason.clone(), index },
+                Ok(message) => Failure { reason: validation.reason.clone(), error: "no_error", ..Failure::of(message) },
                 Err(_) if definition.ignores_failures => continue,
                 Err(error) => Failure::of(format!("failed messageExpression: {error}")),
             },
         };
-        verdict.failures.push(Failure { index, ..failure });
+        verdict.failures.push(Failure { index, took, ..failure });
     }
     evaluation.refill();
     for annotation in annotations {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use cel::admission::{Input, MatchConditions, MatchResult};
 use serde_json::Value;
 
+use super::metrics;
 use super::review::Failure;
 use super::versioned;
 use crate::admission::Attributes;
@@ -141,7 +142,7 @@ impl Hook {
     /// Counts a call and what came of it.
     pub fn observe(&self, a: &Attributes<'_>, mutating: bool, took: Duration, failure: Option<&Failure>) {
         let ignored = self.ignore_failures && matches!(failure, Some(Failure::Calling(_)));
-        a.app().webhooks.metrics.observe(&self.name, mutating, a.operation, took, failure, ignored);
+        metrics::observe(&a.app().metrics, &self.name, mutating, a.operation, took, failure, ignored);
     }
 
     /// A failure as the hook's policy sees it.

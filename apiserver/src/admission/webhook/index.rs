@@ -7,7 +7,6 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::hook::Hook;
-use super::metrics::Metrics;
 use crate::app::App;
 use crate::http::status::ApiResult;
 use crate::registry::follow::{self, Step};
@@ -21,7 +20,6 @@ type Hooks = Arc<Vec<Arc<Hook>>>;
 pub struct Index {
     mutating: Half,
     validating: Half,
-    pub metrics: Metrics,
 }
 
 #[derive(Default)]

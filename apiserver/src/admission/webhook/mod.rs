@@ -49,7 +49,9 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
         }
         let started = Instant::now();
         let asked = ask(a, hook, &seen, object).await;
-        hook.observe(a, true, started.elapsed(), asked.as_ref().err());
+        let took = started.elapsed();
+        a.call.waited(took);
+        hook.observe(a, true, took, asked.as_ref().err());
         let changed = matches!(asked, Ok(Some(_)));
         if changed {
             rounds.changed();
@@ -160,8 +162,11 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         })
         .collect();
     let mut result = Ok(());
+    let started = Instant::now();
     while let Some(verdict) = asked.next().await {
         result = result.and(verdict);
     }
+    // They are asked all at once.
+    a.call.waited(started.elapsed());
     result
 }

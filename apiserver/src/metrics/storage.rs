@@ -1,0 +1,141 @@
+//! A store whose requests are counted, under etcd's names: it stands where etcd stands.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use store::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
+
+use super::Metrics;
+
+pub struct Measured {
+    store: Arc<dyn Store>,
+    metrics: Arc<Metrics>,
+}
+
+impl Measured {
+    pub fn new(store: Arc<dyn Store>, metrics: Arc<Metrics>) -> Self {
+        Self { store, metrics }
+    }
+
+    fn note<T>(
+        &self,
+        operation: &str,
+        key: &str,
+        since: Instant,
+        outcome: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (group, resource) = resource_at(key);
+        let labels = [group, operation, resource];
+        self.metrics.store_requests.increase(&labels);
+        if outcome.is_err() {
+            self.metrics.store_errors.increase(&labels);
+        }
+        self.metrics.store_duration.observe(&labels, since.elapsed().as_secs_f64());
+        outcome
+    }
+}
+
+/// The group and the resource that are stored at a key: those of the built-in kinds are kept under names of their own, custom
+/// ones under both.
+#[must_use]
+pub fn resource_at(key: &str) -> (&str, &str) {
+    let rest = key.strip_prefix("/registry/").unwrap_or(key);
+    let built_in = crate::kinds::all().iter().find(|kind| {
+        kind.is_stored()
+            && rest.strip_prefix(kind.registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if let Some(kind) = built_in {
+        return (kind.group, kind.plural);
+    }
+    let mut parts = rest.split('/');
+    let first = parts.next().unwrap_or_default();
+    match parts.next() {
+        Some(second) if first.contains('.') => (first, second),
+        _ => ("", first),
+    }
+}
+
+#[async_trait]
+impl Store for Measured {
+    async fn get(&self, key: &str, revision: Option<Revision>) -> Result<(Option<KeyValue>, Revision), StoreError> {
+        let since = Instant::now();
+        self.note("get", key, since, self.store.get(key, revision).await)
+    }
+
+    async fn range(
+        &self,
+        prefix: &str,
+        start: Option<&str>,
+        limit: usize,
+        revision: Option<Revision>,
+    ) -> Result<RangeResult, StoreError> {
+        let since = Instant::now();
+        self.note("list", prefix, since, self.store.range(prefix, start, limit, revision).await)
+    }
+
+    async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError> {
+        let since = Instant::now();
+        let operation = if expected == 0 { "create" } else { "update" };
+        self.note(operation, key, since, self.store.put(key, value, expected).await)
+    }
+
+    async fn put_for(
+        &self,
+        key: &str,
+        value: Bytes,
+        expected: Revision,
+        life: Duration,
+    ) -> Result<WriteOutcome, StoreError> {
+        let since = Instant::now();
+        let operation = if expected == 0 { "create" } else { "update" };
+        self.note(operation, key, since, self.store.put_for(key, value, expected, life).await)
+    }
+
+    async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {
+        let since = Instant::now();
+        self.note("delete", key, since, self.store.delete(key, expected).await)
+    }
+
+    async fn watch(
+        &self,
+        prefix: &str,
+        after: Revision,
+    ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
+        self.store.watch(prefix, after).await
+    }
+
+    fn request_progress(&self, prefix: &str, revision: Revision) {
+        self.store.request_progress(prefix, revision);
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), StoreError> {
+        self.store.compact(revision).await
+    }
+
+    async fn revision(&self) -> Result<Revision, StoreError> {
+        self.store.revision().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_of_resources() {
+        for (key, expected) in [
+            ("/registry/pods/a/b", ("", "pods")),
+            ("/registry/pods/", ("", "pods")),
+            ("/registry/deployments/a/b", ("apps", "deployments")),
+            ("/registry/services/specs/a/b", ("", "services")),
+            ("/registry/minions/a", ("", "nodes")),
+            ("/registry/stable.example.com/crontabs/a/b", ("stable.example.com", "crontabs")),
+            ("/registry/masterleases/10.0.0.1", ("", "masterleases")),
+        ] {
+            assert_eq!(resource_at(key), expected, "{key}");
+        }
+    }
+}
