@@ -132,7 +132,11 @@ pub fn compile(env: &Env, text: &str, returns: &[Type]) -> Result<Program, Strin
     if returns.contains(program.output()) {
         return Ok(program);
     }
-    let got = program.output();
+    // As a result, nothing goes by the name of its type.
+    let got = match program.output() {
+        Type::Null => Type::Null.runtime_name().to_owned(),
+        other => other.to_string(),
+    };
     Err(match returns {
         [one] => format!("must evaluate to {one} but got {got}"),
         several => {
@@ -347,6 +351,8 @@ mod tests {
         let conditions = MatchConditions::new([("a", "object.spec"), ("b", "nope")]);
         let errors: Vec<_> = conditions.errors().collect();
         assert_eq!(errors[0], (0, "must evaluate to bool but got dyn"));
+        let nothing = compile(&env(Options::default()), "null", &[Type::Bool]).unwrap_err();
+        assert_eq!(nothing, "must evaluate to bool but got null_type");
         assert_eq!(
             errors[1],
             (

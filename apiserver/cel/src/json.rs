@@ -1,5 +1,6 @@
 //! JSON as CEL sees it: with the schema that describes it, or without any (`apiserver/pkg/cel/common/values*.go`).
 
+use schema::time::layout;
 use serde_json::Value as Json;
 
 use crate::{
@@ -108,17 +109,17 @@ pub fn typed<'a>(json: &'a Json, schema: &'a Schema) -> EvalResult<'a> {
 
 fn string<'a>(text: &'a str, format: &str) -> EvalResult<'a> {
     match format {
-        "duration" => match schema::time::parse_duration(text) {
+        "duration" => match schema::crd::format::parse_duration(text) {
             Ok(nanos) => Ok(Value::Duration(nanos)),
             Err(error) => failed(format!("Invalid duration {text}: {error}")),
         },
-        "date" => match crate::time::parse_date(text) {
-            Some(at) => Ok(Value::Timestamp(at)),
-            None => failed(format!("Invalid date formatted string {text}")),
+        "date" => match layout::parse(text, layout::DATE) {
+            Ok(at) => Ok(Value::Timestamp(at)),
+            Err(error) => failed(format!("Invalid date formatted string {text}: {error}")),
         },
-        "date-time" => match crate::time::parse_timestamp(text) {
-            Some(at) => Ok(Value::Timestamp(at)),
-            None => failed(format!("Invalid date-time formatted string {text}")),
+        "date-time" => match crate::time::parse_date_time(text) {
+            Ok(at) => Ok(Value::Timestamp(at)),
+            Err(error) => failed(format!("Invalid date-time formatted string {text}: {error}")),
         },
         "byte" => {
             use base64::Engine as _;

@@ -120,6 +120,13 @@ fn holds() {
         "timestamp(x.t).getHours() == 12",
         "timestamp(x.t).getMilliseconds() == 500",
         "timestamp(x.t).getHours('-02:00') == 10",
+        "timestamp('2024-02-29T01:30:00+05:30').getHours() == 1",
+        "timestamp('2024-02-29T01:30:00+05:30').getDate('UTC') == 28",
+        "string(timestamp('2024-02-29T01:30:00+05:30') + duration('1h')) == '2024-02-29T02:30:00+05:30'",
+        "timestamp('2024-02-29T01:30:00+05:30') == timestamp('2024-02-28T20:00:00Z')",
+        "timestamp('9999-12-31T23:59:59.999Z').getFullYear() == 9999",
+        "timestamp('9999-12-31T23:59:59Z').getFullYear('Asia/Tokyo') == 10000",
+        "timestamp('0001-01-01T00:00:00Z') - duration('0s') < timestamp(0)",
         "duration('1h30m').getMinutes() == 90",
         "duration('90m') == duration('1h30m')",
         "timestamp(x.t) + duration('1h') > timestamp(x.t)",
@@ -380,6 +387,7 @@ fn values_follow_their_schema() {
     let schema = Schema::new(
         &json!({"type": "object", "properties": {
             "when": {"type": "string", "format": "date-time"}, "wait": {"type": "string", "format": "duration"},
+            "long": {"type": "string", "format": "duration"},
             "raw": {"type": "string", "format": "byte"}, "ios": {"x-kubernetes-int-or-string": true}, "ratio": {"type": "number"},
             "a-b": {"type": "integer"}, "namespace": {"type": "string"}, "opt": {"type": "string", "nullable": true},
             "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
@@ -391,7 +399,7 @@ fn values_follow_their_schema() {
         true,
     );
     let object = json!({
-        "apiVersion": "v1", "kind": "K", "metadata": {"name": "n"}, "when": "2024-01-01T00:00:00Z", "wait": "1h", "raw": "YWJj", "ios": "50%",
+        "apiVersion": "v1", "kind": "K", "metadata": {"name": "n"}, "when": "2024-01-01T00:00:00Z", "wait": "1h", "long": "2 days 3 hours", "raw": "YWJj", "ios": "50%",
         "ratio": 1, "a-b": 1, "namespace": "ns", "opt": null, "set": ["a", "b"], "by": [{"k": "x", "v": 1}, {"k": "y", "v": 2}],
         "map": {"a-b": 1}, "any": {"x": 1},
     });
@@ -400,6 +408,7 @@ fn values_follow_their_schema() {
     for text in [
         "self.when < timestamp('2024-01-02T00:00:00Z')",
         "self.wait == duration('60m')",
+        "self.long == duration('51h')",
         "self.raw == b'abc'",
         "type(self.ios) == string",
         "self.ratio == 1.0",

@@ -1,6 +1,9 @@
 //! Timestamps and durations: text forms, arithmetic, and the accessor functions (cel-go `types/timestamp.go`).
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use std::ops::RangeInclusive;
+
+use jiff::{Timestamp, tz::TimeZone};
+use schema::time::{Instant, layout};
 
 use crate::{
     decl::{Call, Row},
@@ -8,18 +11,18 @@ use crate::{
 };
 
 /// From year 1 to year 9999.
-pub(crate) fn in_range(at: Timestamp) -> bool {
-    (-62_135_596_800..=253_402_300_799).contains(&at.as_second())
+const SECONDS: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+pub(crate) fn in_range(at: Instant) -> bool {
+    SECONDS.contains(&at.second)
 }
 
-pub(crate) fn offset(at: Timestamp, nanos: i64) -> Option<Timestamp> {
-    let moved = Timestamp::from_nanosecond(at.as_nanosecond() + i128::from(nanos)).ok()?;
-    in_range(moved).then_some(moved)
-}
-
-/// RFC 3339 in UTC, with as many digits of the second as needed.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
-    at.to_string()
+/// So much later, on the same clock.
+pub(crate) fn later(at: Instant, nanos: i64) -> Option<Instant> {
+    let moved = at.nanoseconds() + i128::from(nanos);
+    let second = i64::try_from(moved.div_euclid(1_000_000_000)).ok()?;
+    let nanosecond = u32::try_from(moved.rem_euclid(1_000_000_000)).ok()?;
+    Some(Instant { second, nanosecond, offset: at.offset }).filter(|at| in_range(*at))
 }
 
 /// `1.5s`, as cel-go's `duration` to string.
@@ -28,16 +31,14 @@ pub(crate) fn seconds(nanos: i64) -> String {
     format!("{}s", nanos as f64 / 1e9)
 }
 
-pub(crate) fn parse_timestamp(text: &str) -> Option<Timestamp> {
-    // jiff takes more forms than RFC 3339; those are told apart by the separator and the zone.
-    let shaped = text.len() >= 20 && matches!(text.as_bytes()[10], b'T' | b't');
-    let zoned = text.ends_with(['Z', 'z']) || text.len() >= 6 && matches!(text.as_bytes()[text.len() - 6], b'+' | b'-');
-    (shaped && zoned).then(|| text.parse().ok()).flatten()
-}
-
-pub(crate) fn parse_date(text: &str) -> Option<Timestamp> {
-    let date = (text.len() == 10).then(|| jiff::civil::Date::strptime("%Y-%m-%d", text).ok()).flatten()?;
-    TimeZone::UTC.to_timestamp(date.to_datetime(jiff::civil::Time::midnight())).ok()
+/// What the library that checks formats takes for `date-time` (`strfmt.ParseDateTime`).
+pub(crate) fn parse_date_time(text: &str) -> Result<Instant, String> {
+    if text.is_empty() {
+        return Ok(Instant::new(0, 0));
+    }
+    let layouts = [layout::RFC3339_MICRO, layout::RFC3339_MILLI, layout::RFC3339];
+    let known = layouts.iter().find_map(|layout| layout::parse(text, layout).ok());
+    known.map_or_else(|| layout::parse(text, layout::LOCAL), Ok)
 }
 
 /// Go's `time.ParseDuration`, in nanoseconds.
@@ -86,63 +87,71 @@ pub(crate) const ROWS: &[Row] = &[
     ),
 ];
 
-/// The local time an accessor is about.
-fn local(args: &[Value<'_>]) -> Result<Zoned, EvalError> {
+/// The time an accessor is about: on its own clock, or on that of a zone.
+fn local(args: &[Value<'_>]) -> Result<Instant, EvalError> {
     let Value::Timestamp(at) = &args[0] else { return no_overload() };
-    let zone = match args.get(1) {
-        None => TimeZone::UTC,
-        Some(Value::String(name)) => zone(name)?,
-        Some(_) => return no_overload(),
-    };
-    Ok(at.to_zoned(zone))
+    match args.get(1) {
+        None => Ok(*at),
+        Some(Value::String(name)) => Ok(at.to_offset(offset(name, *at)?)),
+        Some(_) => no_overload(),
+    }
 }
 
-/// An IANA name, or a fixed offset such as `-02:30`.
-fn zone(name: &str) -> Result<TimeZone, EvalError> {
+/// The offset at a time of an IANA zone, or of one such as `-02:30`.
+fn offset(name: &str, at: Instant) -> Result<i32, EvalError> {
     if name == "UTC" || name.is_empty() {
-        return Ok(TimeZone::UTC);
+        return Ok(0);
     }
     let Some((hours, minutes)) = name.split_once(':') else {
-        return TimeZone::get(name).or_else(|_| failed(format!("unknown time zone {name}")));
+        if name.contains("..") || name.starts_with('/') || name.contains('\\') {
+            return failed("time: invalid location name");
+        }
+        let zone = TimeZone::get(name).or_else(|_| failed(format!("unknown time zone {name}")))?;
+        // Zones are known within narrower bounds than times are.
+        let second = at.second.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
+        let at = Timestamp::from_second(second).map_err(|error| EvalError::Failed(error.to_string()))?;
+        return Ok(zone.to_offset(at).seconds());
     };
-    let wrong = |part: &str| EvalError::Failed(format!("strconv.Atoi: parsing {part:?}: invalid syntax"));
-    let number: i32 = hours.trim_start_matches('+').parse().map_err(|_| wrong(hours))?;
-    let minute: i32 = minutes.parse().map_err(|_| wrong(minutes))?;
-    let seconds = number * 3600 + if hours.starts_with('-') { -minute * 60 } else { minute * 60 };
-    let offset = jiff::tz::Offset::from_seconds(seconds).map_err(|_| wrong(name))?;
-    Ok(TimeZone::fixed(offset))
+    let number = |part: &str| -> Result<i32, EvalError> {
+        let digits = part.strip_prefix('+').filter(|rest| !rest.starts_with(['+', '-'])).unwrap_or(part);
+        let wrong = |_| EvalError::Failed(format!("strconv.Atoi: parsing {part:?}: invalid syntax"));
+        digits.parse().map_err(wrong)
+    };
+    let (hours, minutes) = (number(hours)?, number(minutes)?);
+    let minutes = if name.starts_with('-') { minutes.saturating_neg() } else { minutes };
+    Ok(hours.saturating_mul(60).saturating_add(minutes).saturating_mul(60))
 }
 
-fn part<'a>(args: &[Value<'a>], pick: impl Fn(&Zoned) -> i64) -> EvalResult<'a> {
-    local(args).map(|at| Value::Int(pick(&at)))
+fn part<'a>(args: &[Value<'a>], pick: impl Fn(Instant) -> i64) -> EvalResult<'a> {
+    local(args).map(|at| Value::Int(pick(at)))
 }
 
 fn full_year<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.year()))
+    part(args, |at| at.civil().year)
 }
 
 fn month<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.month()) - 1)
+    part(args, |at| i64::from(at.civil().month) - 1)
 }
 
 fn day_of_year<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.day_of_year()) - 1)
+    part(args, |at| at.year_day())
 }
 
 fn day_of_month<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.day()) - 1)
+    part(args, |at| i64::from(at.civil().day) - 1)
 }
 
 fn date<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.day()))
+    part(args, |at| i64::from(at.civil().day))
 }
 
 fn day_of_week<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    part(args, |at| i64::from(at.weekday().to_sunday_zero_offset()))
+    part(args, |at| i64::from(at.weekday()))
 }
 
 /// Of a duration, the whole of it in that unit; of a timestamp, that part.
-fn unit<'a>(args: &[Value<'a>], nanos: i64, pick: impl Fn(&Zoned) -> i64) -> EvalResult<'a> {
+fn unit<'a>(args: &[Value<'a>], nanos: i64, pick: impl Fn(Instant) -> i64) -> EvalResult<'a> {
     match &args[0] {
         Value::Duration(value) => Ok(Value::Int(value / nanos)),
         _ => part(args, pick),
@@ -150,17 +159,17 @@ fn unit<'a>(args: &[Value<'a>], nanos: i64, pick: impl Fn(&Zoned) -> i64) -> Eva
 }
 
 fn hours<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    unit(args, 3_600_000_000_000, |at| i64::from(at.hour()))
+    unit(args, 3_600_000_000_000, |at| i64::from(at.civil().hour))
 }
 
 fn minutes<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    unit(args, 60_000_000_000, |at| i64::from(at.minute()))
+    unit(args, 60_000_000_000, |at| i64::from(at.civil().minute))
 }
 
 fn seconds_of<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    unit(args, 1_000_000_000, |at| i64::from(at.second()))
+    unit(args, 1_000_000_000, |at| i64::from(at.civil().second))
 }
 
 fn milliseconds<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
-    unit(args, 1_000_000, |at| i64::from(at.millisecond()))
+    unit(args, 1_000_000, |at| i64::from(at.nanosecond / 1_000_000))
 }

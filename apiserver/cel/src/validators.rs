@@ -1,5 +1,7 @@
 //! Checks of literals after type checking (cel-go `cel/validator.go`): durations, timestamps and patterns that cannot be read.
 
+use schema::time::layout;
+
 use crate::{
     ast::{Ast, Expr, Id, Kind, Literal},
     checker::Checked,
@@ -25,7 +27,7 @@ pub(crate) fn validate(checked: &Checked, ast: &Ast, source: &Source) -> Vec<Iss
         let (wrong, name) = match &**function {
             "duration" => (literal(0).filter(|(text, _)| time::parse_duration(text).is_err()), "duration"),
             "timestamp" => {
-                let unreadable = |text: &str| !time::parse_timestamp(text).is_some_and(time::in_range);
+                let unreadable = |text: &str| !layout::parse(text, layout::RFC3339).is_ok_and(time::in_range);
                 (literal(0).filter(|(text, _)| unreadable(text)), "timestamp")
             }
             "matches" => (literal(last).filter(|(text, _)| library::compile_regex(text).is_err()), "matches"),

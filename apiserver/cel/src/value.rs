@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-use jiff::Timestamp;
+use schema::time::Instant;
 
 use crate::{
     json::{JsonList, JsonMap},
@@ -43,7 +43,8 @@ pub enum Value<'a> {
     Bytes(Arc<[u8]>),
     /// Nanoseconds.
     Duration(i64),
-    Timestamp(Timestamp),
+    /// Remembers the offset it was written with.
+    Timestamp(Instant),
     List(List<'a>),
     Map(Map<'a>),
     Type(Type),
@@ -448,7 +449,7 @@ impl fmt::Display for Value<'_> {
             Self::String(text) => f.write_str(text),
             Self::Bytes(bytes) => write!(f, "{}", String::from_utf8_lossy(bytes)),
             Self::Duration(nanos) => f.write_str(&crate::time::seconds(*nanos)),
-            Self::Timestamp(at) => f.write_str(&crate::time::rfc3339(*at)),
+            Self::Timestamp(at) => at.fmt(f),
             Self::List(list) => {
                 f.write_str("[")?;
                 for (at, value) in list.iter().flatten().enumerate() {

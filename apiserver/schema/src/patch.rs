@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::decode::unfit;
 
-pub use self::{json::json_patch, strategic::strategic_merge};
+pub use self::{json::apply as apply_operations, json::json_patch, strategic::strategic_merge};
 
 /// Display is upstream's text; `code` the HTTP status (400, 413, 422, 500).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -35,7 +35,7 @@ pub(crate) fn add<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
         (Value::List(a), Value::List(b)) => add_lists(a, &b),
         (Value::Duration(a), Value::Duration(b)) => overflow(a.checked_add(b).map(Value::Duration), "duration"),
         (Value::Duration(by), Value::Timestamp(at)) | (Value::Timestamp(at), Value::Duration(by)) => {
-            overflow(time::offset(at, by).map(Value::Timestamp), "timestamp")
+            overflow(time::later(at, by).map(Value::Timestamp), "timestamp")
         }
         _ => no_overload(),
     }
@@ -81,10 +81,10 @@ pub(super) fn subtract<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'
         (Value::Double(a), Value::Double(b)) => Ok(Value::Double(a - b)),
         (Value::Duration(a), Value::Duration(b)) => overflow(a.checked_sub(*b).map(Value::Duration), "duration"),
         (Value::Timestamp(at), Value::Duration(by)) => {
-            overflow(by.checked_neg().and_then(|by| time::offset(*at, by)).map(Value::Timestamp), "timestamp")
+            overflow(by.checked_neg().and_then(|by| time::later(*at, by)).map(Value::Timestamp), "timestamp")
         }
         (Value::Timestamp(a), Value::Timestamp(b)) => {
-            let nanos = a.as_nanosecond() - b.as_nanosecond();
+            let nanos = a.nanoseconds() - b.nanoseconds();
             overflow(i64::try_from(nanos).ok().map(Value::Duration), "duration")
         }
         _ => no_overload(),

@@ -1,5 +1,7 @@
 //! From one type to another: `int("1")`, `string(true)` …
 
+use schema::time::{Instant, layout};
+
 use super::arithmetic::overflow;
 use crate::{
     decl::Call,
@@ -65,7 +67,7 @@ pub(super) fn to_int<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a>
         Value::Uint(value) => overflow(i64::try_from(*value).ok().map(Value::Int), "integer"),
         Value::Double(value) => overflow(crate::value::whole(value.trunc()).map(Value::Int), "integer"),
         Value::Duration(nanos) => Ok(Value::Int(*nanos)),
-        Value::Timestamp(at) => Ok(Value::Int(at.as_second())),
+        Value::Timestamp(at) => Ok(Value::Int(at.second)),
         Value::String(text) => match text.parse() {
             Ok(value) => Ok(Value::Int(value)),
             Err(_) => no_conversion(&args[0], &Type::Int),
@@ -99,16 +101,13 @@ pub(super) fn to_timestamp<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResu
     match &args[0] {
         Value::Timestamp(at) => Ok(Value::Timestamp(*at)),
         Value::Int(seconds) => {
-            let at = jiff::Timestamp::from_second(*seconds).ok().filter(|at| time::in_range(*at));
+            let at = Some(Instant::new(*seconds, 0)).filter(|at| time::in_range(*at));
             overflow(at.map(Value::Timestamp), "timestamp")
         }
-        Value::String(text) => match time::parse_timestamp(text) {
-            Some(at) if time::in_range(at) => Ok(Value::Timestamp(at)),
-            Some(_) => failed("timestamp overflow"),
-            None => failed(format!(
-                "parsing time {:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {:?} as \"2006\"",
-                &**text, &**text
-            )),
+        Value::String(text) => match layout::parse(text, layout::RFC3339) {
+            Ok(at) if time::in_range(at) => Ok(Value::Timestamp(at)),
+            Ok(_) => failed("timestamp overflow"),
+            Err(_) => no_conversion(&args[0], &Type::Timestamp),
         },
         other => no_conversion(other, &Type::Timestamp),
     }

@@ -53,7 +53,7 @@ pub fn matches(format: &str, text: &str) -> bool {
     match format {
         "date-time" | "datetime" => date_time(text),
         "date" => date(text),
-        "duration" => time::parse_duration(text).is_ok() || has_time_unit(text),
+        "duration" => parse_duration(text).is_ok(),
         "ipv4" => text.contains('.') && ip_sloppy(text),
         "ipv6" => text.contains(':') && ip_sloppy(text),
         "cidr" => text.parse::<ipnet::IpNet>().is_ok(),
@@ -109,29 +109,44 @@ fn shaped(text: &str, shape: &str) -> bool {
             .all(|(c, wanted)| if wanted == b'0' { c.is_ascii_digit() } else { c == wanted })
 }
 
-/// Somewhere a number with a unit of time, of which long ones are known by their beginning.
-fn has_time_unit(text: &str) -> bool {
-    const UNITS: &[(&[&str], &str)] = &[
-        (&["ns"], "nano"),
-        (&["us", "µs"], "micro"),
-        (&["ms"], "milli"),
-        (&["s"], "sec"),
-        (&["m"], "min"),
-        (&["h", "hr"], "hour"),
-        (&["d"], "day"),
-        (&["w", "wk"], "week"),
+/// A duration as Go writes it, or else whatever numbers with units of time there are, put together; of units the long ones are
+/// known by their beginning (`strfmt.ParseDuration`).
+///
+/// # Errors
+/// Upstream's text.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    const UNITS: &[(&[&str], &str, i64)] = &[
+        (&["ns"], "nano", 1),
+        (&["us", "µs"], "micro", 1_000),
+        (&["ms"], "milli", 1_000_000),
+        (&["s"], "sec", 1_000_000_000),
+        (&["m"], "min", 60_000_000_000),
+        (&["h", "hr"], "hour", 3_600_000_000_000),
+        (&["d"], "day", 86_400_000_000_000),
+        (&["w", "wk"], "week", 604_800_000_000_000),
     ];
-    let mut rest = text;
+    if let Ok(nanos) = time::parse_duration(text) {
+        return Ok(nanos);
+    }
+    let (mut total, mut rest) = (None, text);
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
-        rest = rest[at..].trim_start_matches(|c: char| c.is_ascii_digit());
+        let digits = rest[at..].find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len() - at);
+        let number = &rest[at..at + digits];
+        rest = &rest[at + digits..];
         let word = rest.trim_start();
         let end = word.find(|c: char| !c.is_ascii_alphabetic() && c != 'µ').unwrap_or(word.len());
+        if end == 0 {
+            continue;
+        }
+        let number: i64 =
+            number.parse().map_err(|_| format!("strconv.Atoi: parsing {number:?}: value out of range"))?;
         let unit = word[..end].to_lowercase();
-        if UNITS.iter().any(|(short, long)| short.contains(&unit.as_str()) || unit.starts_with(long)) {
-            return true;
+        let fits = |short: &[&str], long: &str| short.contains(&unit.as_str()) || unit.starts_with(long);
+        for (.., nanos) in UNITS.iter().filter(|(short, long, _)| fits(short, long)) {
+            total = Some(total.unwrap_or(0i64).wrapping_add(number.wrapping_mul(*nanos)));
         }
     }
-    false
+    total.ok_or_else(|| format!("unable to parse {text} as duration"))
 }
 
 /// Zeros may lead the numbers of an address, as Go once had it.

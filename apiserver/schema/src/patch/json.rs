@@ -20,6 +20,11 @@ pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> 
         _ => return Err(PatchError::shape(patch, "[]handlers.jsonPatchOp")),
     };
     operations.iter().try_for_each(well_formed)?;
+    apply(original, operations)
+}
+
+/// Operations that need not be well formed: one that is not fails when its turn comes.
+pub fn apply(original: &Value, operations: &[Value]) -> Result<Value, PatchError> {
     if operations.len() > MAX_OPERATIONS {
         let message =
             format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
@@ -82,7 +87,10 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
                     *target.ok_or_else(|| missing("replace", &path))? = value;
                     Ok(())
                 }
-                None => Err(missing("replace", &path)),
+                None => Err(PatchError::unprocessable(format!(
+                    "replace operation does not apply: doc is missing path: {}: missing value",
+                    text(&path)
+                ))),
             }
         }
         "move" => {
@@ -118,7 +126,7 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
         }
         _ => Err(PatchError::unprocessable(format!(
             "Unexpected kind: {}",
-            if name.is_empty() { "unknown" } else { name }
+            operation.get("op").and_then(Value::as_str).unwrap_or("unknown")
         ))),
     }
 }
@@ -152,10 +160,13 @@ fn text(path: &[String]) -> String {
 }
 
 fn missing(operation: &str, path: &[String]) -> PatchError {
-    PatchError::unprocessable(format!(
-        "{operation} operation does not apply: doc is missing key: {}: missing value",
-        text(path)
-    ))
+    let place = text(path);
+    let what = match operation {
+        "remove" => format!("path: {place:?}"),
+        "move" | "copy" => format!("from path: {place}"),
+        _ => format!("key: {place}"),
+    };
+    PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing {what}: missing value"))
 }
 
 /// A place in a list of so many items, counted from its end where it is negative (Go's `strconv.Atoi` reads it).
@@ -232,12 +243,21 @@ fn remove(document: &mut Value, path: &[String], operation: &str) -> Result<Valu
             "{operation} operation does not apply: doc is missing path: \"\": missing value"
         )));
     };
-    let removed = match find_mut(document, parents) {
-        Some(Value::Object(map)) => map.remove(last),
-        Some(Value::Array(list)) => index(last, list.len()).map(|at| list.remove(at)),
-        _ => None,
+    let why = match find_mut(document, parents) {
+        Some(Value::Object(map)) => match map.remove(last) {
+            Some(removed) => return Ok(removed),
+            None => format!("Unable to remove nonexistent key: {last}: missing value"),
+        },
+        Some(Value::Array(list)) => match (index(last, list.len()), last.parse::<i64>()) {
+            (Some(at), _) => return Ok(list.remove(at)),
+            (None, Ok(number)) => format!("Unable to access invalid index: {number}: invalid index referenced"),
+            (None, Err(_)) => format!("strconv.Atoi: parsing {last:?}: invalid syntax"),
+        },
+        _ => return Err(missing(operation, path)),
     };
-    removed.ok_or_else(|| missing(operation, path))
+    // What is moved is named by its last part alone.
+    let place = if operation == "move" { last.clone() } else { text(path) };
+    Err(PatchError::unprocessable(format!("error in {operation} for path: '{place}': {why}")))
 }
 
 #[cfg(test)]

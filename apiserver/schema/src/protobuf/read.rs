@@ -2,7 +2,6 @@
 //! where its JSON leaves them out.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{
@@ -187,12 +186,10 @@ fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
             match (seconds, nanos) {
                 // The zero time has no fields at all.
                 (None, None) => Value::Null,
-                _ if scalar == Scalar::Time => time::format_seconds(seconds.unwrap_or_default()).into(),
                 _ => {
-                    let nanos = i32::try_from(nanos.unwrap_or_default()).unwrap_or_default();
-                    let time = Timestamp::new(seconds.unwrap_or_default(), nanos)
-                        .map_err(|_| malformed("time out of range"))?;
-                    time::format_micros(time).into()
+                    let nanos = u32::try_from(nanos.unwrap_or_default()).map_err(|_| malformed("time out of range"))?;
+                    let time = time::Instant::new(seconds.unwrap_or_default(), nanos);
+                    if scalar == Scalar::Time { time.rfc3339().into() } else { time.rfc3339_micro().into() }
                 }
             }
         }

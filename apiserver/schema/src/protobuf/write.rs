@@ -115,11 +115,11 @@ fn scalar(out: &mut Writer, number: u32, scalar: Scalar, value: &Value) -> Done 
             Done::Ok(())
         })?,
         (Scalar::Time | Scalar::MicroTime, Value::String(text)) => {
-            let time = time::parse(text, "").map_err(|error| malformed(&error))?;
+            let time = time::layout::parse(text, time::layout::RFC3339).map_err(|error| malformed(&error))?;
             out.message(number, |out| {
-                out.integer(1, time.as_second());
+                out.integer(1, time.second);
                 // Time is in whole seconds in JSON; MicroTime keeps its fraction.
-                let nanos = if scalar == Scalar::MicroTime { time.subsec_nanosecond() } else { 0 };
+                let nanos = if scalar == Scalar::MicroTime { time.nanosecond } else { 0 };
                 out.integer(2, i64::from(nanos));
                 Done::Ok(())
             })?;
