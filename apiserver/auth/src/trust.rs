@@ -7,7 +7,9 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, InvalidMessage, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -168,7 +170,14 @@ fn in_time(certificate: &[u8], now: UnixTime) -> Result<(), Error> {
 /// A failed handshake in Go's words, which users know from upstream.
 #[must_use]
 pub fn explain(error: &Error) -> String {
-    let Error::InvalidCertificate(why) = error else { return format!("tls: {error}") };
+    let why = match error {
+        Error::InvalidCertificate(why) => why,
+        // Somebody who speaks plainly there.
+        Error::InvalidMessage(InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion) => {
+            return "tls: first record does not look like a TLS handshake".to_owned();
+        }
+        _ => return format!("tls: {error}"),
+    };
     let why = match why {
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "certificate signed by unknown authority".to_owned()
@@ -177,9 +186,13 @@ pub fn explain(error: &Error) -> String {
             "certificate has expired or is not yet valid".to_owned()
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            let presented = presented.iter().map(|name| name_of(name)).collect::<Vec<_>>().join(", ");
+            let address = matches!(expected, ServerName::IpAddress(_));
+            let of = if address { "IpAddress(" } else { "DnsName(" };
+            let presented = presented.iter().filter_map(|name| name_of(name, of)).collect::<Vec<_>>().join(", ");
             let expected = expected.to_str();
-            if presented.is_empty() {
+            if presented.is_empty() && address {
+                format!("cannot validate certificate for {expected} because it doesn't contain any IP SANs")
+            } else if presented.is_empty() {
                 format!("certificate is not valid for any names, but wanted to match {expected}")
             } else {
                 format!("certificate is valid for {presented}, not {expected}")
@@ -190,9 +203,9 @@ pub fn explain(error: &Error) -> String {
     format!("tls: failed to verify certificate: x509: {why}")
 }
 
-/// `DnsName("a.b")` as `a.b`, which is how rustls tells presented names.
-fn name_of(presented: &str) -> &str {
-    presented.split('"').nth(1).unwrap_or(presented)
+/// `DnsName("a.b")` as `a.b`, which is how rustls tells presented names; none for names of other kinds.
+fn name_of<'a>(presented: &'a str, of: &str) -> Option<&'a str> {
+    presented.strip_prefix(of)?.strip_suffix(')').map(|name| name.trim_matches('"'))
 }
 
 #[cfg(test)]
@@ -230,6 +243,12 @@ mod tests {
             verify(&config, own.as_bytes(), "other.n.svc").unwrap_err(),
             "tls: failed to verify certificate: x509: certificate is valid for s.n.svc, not other.n.svc"
         );
+        assert_eq!(
+            verify(&config, own.as_bytes(), "127.0.0.1").unwrap_err(),
+            "tls: failed to verify certificate: x509: cannot validate certificate for 127.0.0.1 because it doesn't contain any IP SANs"
+        );
+        let plain = explain(&Error::InvalidMessage(InvalidMessage::InvalidContentType));
+        assert_eq!(plain, "tls: first record does not look like a TLS handshake");
         let stranger = rcgen::generate_simple_self_signed(vec!["s.n.svc".to_owned()]).unwrap().cert.pem();
         let config = client_config(Trust::Bundle(stranger.as_bytes()), None).unwrap();
         assert_eq!(

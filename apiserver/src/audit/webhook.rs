@@ -61,6 +61,10 @@ impl Webhook {
 
     async fn attempt(&self, body: bytes::Bytes) -> Result<(), String> {
         let (head, body) = self.server.post(body).await?;
-        if head.status.is_success() { Ok(()) } else { Err(outbound::refusal(head.status, &body)) }
+        if head.status.is_success() {
+            Ok(())
+        } else {
+            Err(outbound::Answer { status: head.status, headers: &head.headers, body: &body }.refusal())
+        }
     }
 }

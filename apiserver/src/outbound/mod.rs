@@ -6,6 +6,7 @@
 //!                                                                                                  egress <──┘
 //! ```
 
+pub mod answer;
 pub mod answers;
 mod config;
 pub mod egress;
@@ -13,6 +14,7 @@ pub mod kubeconfig;
 pub mod resolve;
 pub mod reviews;
 
+pub use answer::Answer;
 pub use config::ClientConfig;
 
 use std::collections::HashMap;
@@ -49,6 +51,8 @@ const ANSWER: usize = 32 * 1024 * 1024;
 const DOCUMENT: usize = 1024 * 1024;
 /// As Go's client.
 const REDIRECTIONS: usize = 10;
+/// So often a server that says when to come back is asked again (client-go's `maxRetries`).
+const RETRIES: u32 = 10;
 
 /// A client with its pool of connections; cloning it shares them.
 pub type Http = Client<HttpsConnector<Connector>, Body>;
@@ -184,8 +188,16 @@ pub async fn post(app: &App, config: &ClientConfig, review: &Value, timeout: Dur
     let url = config.url(seconds);
     let transport = |why: String| CallError::Transport { url: url.clone(), why };
     let call = async {
-        let (status, body) = exchange(app, config, review, seconds).await.map_err(transport)?;
-        answer(status, &body)
+        let mut attempts = 0;
+        loop {
+            let (status, headers, body) = exchange(app, config, review, seconds).await.map_err(transport)?;
+            let answer = Answer { status, headers: &headers, body: &body };
+            match answer.again_after() {
+                Some(delay) if attempts < RETRIES => tokio::time::sleep(delay).await,
+                _ => break answer.review(review),
+            }
+            attempts += 1;
+        }
     };
     match tokio::time::timeout(timeout, call).await {
         Ok(answered) => answered,
@@ -198,7 +210,7 @@ async fn exchange(
     config: &ClientConfig,
     review: &Value,
     seconds: u64,
-) -> Result<(StatusCode, Bytes), String> {
+) -> Result<(StatusCode, HeaderMap, Bytes), String> {
     let client = app.clients.of(&config.peer()).map_err(|error| format!("{error:#}"))?;
     let address = config.resolve(app).await?;
     let mut request = Request::builder()
@@ -215,7 +227,7 @@ async fn exchange(
     let response = client.request(request).await.map_err(|error| explain(&error, &address))?;
     let (head, body) = response.into_parts();
     let body = Limited::new(body, ANSWER).collect().await.map_err(|error| error.to_string())?;
-    Ok((head.status, body.to_bytes()))
+    Ok((head.status, head.headers, body.to_bytes()))
 }
 
 /// Asks a peer for something small, naming a user of the server's own to it.
@@ -352,47 +364,6 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     inner.downcast_ref().or_else(|| tls_error(inner.downcast_ref()?))
 }
 
-/// What client-go says of a bad answer.
-pub fn refusal(status: StatusCode, body: &[u8]) -> String {
-    answer(status, body).err().map_or_else(String::new, |error| error.to_string())
-}
-
-/// The body of a good answer; what client-go says of a bad one (`api/errors.NewGenericServerResponse`).
-fn answer(status: StatusCode, body: &[u8]) -> Result<Value, CallError> {
-    if status.is_success() {
-        return serde_json::from_slice(body)
-            .map_err(|error| CallError::Answer(format!("couldn't get version/kind; json parse error: {error}")));
-    }
-    if let Ok(told) = serde_json::from_slice::<Value>(body)
-        && told["kind"] == "Status"
-        && let Some(message) = told["message"].as_str()
-    {
-        return Err(CallError::Answer(message.to_owned()));
-    }
-    let text = String::from_utf8_lossy(&body[..body.len().min(2048)]);
-    let text = if text.trim().is_empty() { "unknown".into() } else { text };
-    let message = match status.as_u16() {
-        400 => "the server rejected our request for an unknown reason".to_owned(),
-        401 => "the server has asked for the client to provide credentials".to_owned(),
-        403 => text.trim().to_owned(),
-        404 => "the server could not find the requested resource".to_owned(),
-        405 => "the server does not allow this method on the requested resource".to_owned(),
-        409 => "the server reported a conflict".to_owned(),
-        410 => "the server responded with the status code 410 but did not return more information".to_owned(),
-        415 => "the media type sent is not supported by the server".to_owned(),
-        422 => "the server rejected our request due to an error in our request".to_owned(),
-        429 => "the server has received too many requests and has asked us to try again later".to_owned(),
-        503 => "the server is currently unable to handle the request".to_owned(),
-        504 => {
-            "the server was unable to return a response in the time allotted, but may still be processing the request"
-                .to_owned()
-        }
-        500.. => format!("an error on the server ({:?}) has prevented the request from succeeding", text.trim()),
-        code => format!("the server responded with the status code {code} but did not return more information"),
-    };
-    Err(CallError::Answer(message))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,17 +382,5 @@ mod tests {
             assert_eq!(within(host, domain), expected, "{host} {domain}");
         }
         assert!(credentials("a\nb").unwrap_err().contains("invalid header field value"));
-    }
-
-    #[test]
-    fn bad_answers_are_told_as_client_go_tells_them() {
-        let of = |code: u16, body: &str| answer(StatusCode::from_u16(code).unwrap(), body.as_bytes());
-        assert_eq!(of(200, "{}").unwrap(), serde_json::json!({}));
-        assert_eq!(of(404, "no").unwrap_err().to_string(), "the server could not find the requested resource");
-        assert_eq!(
-            of(500, "boom\n").unwrap_err().to_string(),
-            "an error on the server (\"boom\") has prevented the request from succeeding"
-        );
-        assert_eq!(of(400, r#"{"kind":"Status","message":"m"}"#).unwrap_err().to_string(), "m");
     }
 }

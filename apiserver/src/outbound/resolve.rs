@@ -28,7 +28,8 @@ pub async fn service(app: &App, namespace: &str, name: &str, port: u16) -> ApiRe
         return endpoint(app, namespace, name, text(own, "/name")).await;
     }
     match text(&service, "/spec/clusterIP") {
-        "" | "None" => Err(ApiError::internal(format!(
+        "None" => Err(ApiError::new(500, "", "cannot route to service with ClusterIP \"None\"")),
+        "" => Err(ApiError::internal(format!(
             "no cluster IP: service {namespace}/{name} is of type {:?}, ClusterIP {:?}",
             text(&service, "/spec/type"),
             text(&service, "/spec/clusterIP")
