@@ -136,6 +136,7 @@ impl Call {
         one.agent.clone_from(&self.agent);
         one.internal = self.internal;
         one.dry_run = AtomicBool::new(self.dry_run());
+        one.trail.clone_from(&self.trail);
         one
     }
 

@@ -194,6 +194,32 @@ fn mutating_policies() {
         false,
         "policy 'mesh' with binding 'mesh' denied request: type mismatch: unexpected type name \"Object.nope\", expected \"Object.spec\", which matches field name path from root Object type",
     );
+    // What a mutation fails to do does not keep the others from being done, where failures do not count.
+    let label = |n: u8| {
+        format!(
+            "  - patchType: JSONPatch\n    jsonPatch: {{expression: \"[JSONPatch{{op: 'add', path: '/metadata/labels', value: Object.metadata.labels{{n{n}: 'x'}}}}]\"}}\n"
+        )
+    };
+    let broken =
+        "  - patchType: JSONPatch\n    jsonPatch: {expression: \"[JSONPatch{op: 'remove', path: '/nope'}]\"}\n";
+    let three = policy("mesh", &format!("{}{broken}{}", label(1), label(3)));
+    server.ok(
+        APPLY,
+        &three.replacen("reinvocationPolicy: Never", "reinvocationPolicy: Never\n  failurePolicy: Ignore", 1),
+    );
+    server.soon(&["create", "--dry-run=server", "-o", "yaml", "-f", "-"], &deployment("four", 4), true, "n3: x");
+    server.ok(APPLY, &three);
+    server.soon(
+        &["create", "--dry-run=server", "-f", "-"],
+        &deployment("four", 4),
+        false,
+        "JSON Patch: error in remove for path: '/nope': Unable to remove nonexistent key: nope: missing value",
+    );
+    // Who is asked again is asked again for its own change, too.
+    let longer = "  - patchType: JSONPatch\n    jsonPatch: {expression: \"[JSONPatch{op: 'add', path: '/metadata/annotations', value: {'seen': (has(object.metadata.annotations) ? object.metadata.annotations['seen'] : '') + 'x'}}]\"}\n";
+    let again = policy("mesh", longer).replacen("reinvocationPolicy: Never", "reinvocationPolicy: IfNeeded", 1);
+    server.ok(APPLY, &again);
+    server.soon(&["create", "--dry-run=server", "-o", "yaml", "-f", "-"], &deployment("four", 4), true, "seen: xx\n");
     let atomic = "  - patchType: ApplyConfiguration\n    applyConfiguration: {expression: \"Object{spec: Object.spec{selector: Object.spec.selector{matchLabels: {'a': 'b'}}}}\"}\n";
     server.ok(APPLY, &policy("mesh", atomic));
     server.soon(

@@ -142,6 +142,18 @@ fn objects_are_changed_and_refused() {
         (&update["oldObject"]["metadata"]["labels"]["mutate"], &update["options"]["kind"]),
         (&json!("1"), &json!("UpdateOptions"))
     );
+    // An object that is put is shown as it was sent, and a conflict is none before it was.
+    let sent = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "a" }, "data": { "k": "w" } });
+    let put = |object: &Value| {
+        server.kubectl(&["replace", "--raw", "/api/v1/namespaces/default/configmaps/a", "-f", "-"], &object.to_string())
+    };
+    assert!(put(&sent).0);
+    let shown = hook.seen("/mutate").pop().unwrap()["request"]["object"]["metadata"].clone();
+    assert_eq!((&shown["uid"], &shown["creationTimestamp"]), (&Value::Null, &Value::Null), "{shown}");
+    let mut old = sent.clone();
+    old["metadata"]["resourceVersion"] = "1".into();
+    assert!(put(&old).1.contains("the object has been modified"));
+    assert_eq!(hook.seen("/mutate").len(), 1);
     server.fails(&["delete", "configmap", "a"], "", r#"admission webhook "m.example.com" attempted to modify the object, which is not supported for this operation"#);
     world.remove("mutating", "m");
 
@@ -170,6 +182,19 @@ fn objects_are_changed_and_refused() {
     world.remove("validating", "mute");
     world.configure("validating", "warn", hook.url("/warn"), json!({}));
     assert!(server.ok(&["create", "configmap", "b"], "").contains("Warning: mind the gap"));
+    // A generated name is known by now; who deletes a collection names nobody.
+    hook.seen("/warn");
+    let many = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "generateName": "many-", "labels": { "m": "y" } } });
+    server.ok(&["create", "-f", "-"], &many.to_string());
+    let name = hook.seen("/warn").pop().unwrap()["request"]["name"].clone();
+    assert!(name.as_str().is_some_and(|name| name.starts_with("many-")), "{name}");
+    server.ok(
+        &["delete", "--raw", "/api/v1/namespaces/default/configmaps?labelSelector=m%3Dy&orphanDependents=true"],
+        "",
+    );
+    let request = hook.seen("/warn").pop().unwrap()["request"].clone();
+    assert_eq!((&request["name"], &request["oldObject"]["metadata"]["name"]), (&Value::Null, &name));
+    assert_eq!(request["options"]["orphanDependents"], true);
     world.remove("validating", "warn");
 }
 
@@ -216,7 +241,7 @@ fn what_fails_and_whom_it_concerns() {
     world.configure("validating", "wrong", hook.url("/wrong"), json!({}));
     refused(
         "a",
-        "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /v1, Kind=AdmissionReview",
+        r#"failed to call webhook: no kind "AdmissionReview" is registered for version "v1" in scheme "k8s.io/apiserver/pkg/util/webhook/client.go:71""#,
     );
     world.remove("validating", "wrong");
 

@@ -10,7 +10,7 @@ use crate::http::status::{ApiError, ApiResult};
 use crate::kinds::validate;
 
 /// An object whose namespace is not that of the request.
-pub(super) const OTHER_NAMESPACE: &str =
+pub const OTHER_NAMESPACE: &str =
     "the namespace of the provided object does not match the namespace sent on the request";
 
 /// Answers the review in `body`.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
-use crate::registry::object::stamp;
+use crate::registry::object::{self, stamp};
 
 const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
@@ -15,19 +15,49 @@ const MAX_SECONDS: i64 = 1 << 32;
 const EXTENDABLE: i64 = 3607;
 const YEAR: i64 = 365 * 24 * 3600;
 
-/// Issues a token for the call's ServiceAccount; `body` is a TokenRequest.
-pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
-    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
-    let given = |field: &str| text(&body["metadata"], field).to_owned();
-    let named = given("/name");
+/// Defaults of a TokenRequest.
+pub fn prepare(request: &mut Value) {
+    if !request["spec"].is_object() {
+        request["spec"] = json!({});
+    }
+    if request["spec"]["expirationSeconds"].is_null() {
+        request["spec"]["expirationSeconds"] = DEFAULT_SECONDS.into();
+    }
+}
+
+/// What Go shows of a TokenRequest that nothing is said of.
+pub fn show(request: &mut Value) {
+    for field in ["audiences", "boundObjectRef"] {
+        // Indexing makes it a null where it is not there.
+        request["spec"][field] = request["spec"][field].take();
+    }
+    request["status"] = json!({ "token": "", "expirationTimestamp": null });
+}
+
+/// Whose token it is to be, and for whom.
+///
+/// # Errors
+/// 422 when it is somebody else's.
+pub fn fill(call: &Call, request: &mut Value) -> ApiResult<()> {
+    let name = &call.info.name;
+    let named = text(request, "/metadata/name");
     if !named.is_empty() && named != name {
         let at = schema::field::Path::new("metadata").child("name");
         let wrong = schema::field::Error::invalid(&at, named, "must match the service account name if specified");
-        return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", &name, &vec![wrong]));
+        return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, &vec![wrong]));
     }
-    if !given("/namespace").is_empty() && given("/namespace") != namespace {
-        return Err(ApiError::bad_request(super::review::OTHER_NAMESPACE));
+    object::set(request, "name", name.as_str().into());
+    object::set(request, "uid", uuid::Uuid::new_v4().to_string().into());
+    object::set(request, "creationTimestamp", object::now().into());
+    if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
+        request["spec"]["audiences"] = json!(call.app.access.audiences());
     }
+    Ok(())
+}
+
+/// Issues a token for the call's ServiceAccount; `body` is a TokenRequest.
+pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
+    let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let account = load(call, "serviceaccounts", &namespace, &name).await?;
     let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", &name))?;
     let spec = &body["spec"];
@@ -47,11 +77,8 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     if asked > MAX_SECONDS {
         return Err(wrong("may not specify a duration larger than 2^32 seconds"));
     }
-    let mut audiences: Vec<String> =
+    let audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
-    if audiences.is_empty() {
-        audiences.extend_from_slice(call.app.access.audiences());
-    }
     let mut request = TokenRequest {
         serviceaccount: BoundRef { name: name.clone(), uid: text(&account, "/metadata/uid").to_owned() },
         namespace: namespace.clone(),
@@ -68,14 +95,6 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let expires = now.checked_add(SignedDuration::from_secs(asked)).map_err(ApiError::internal)?;
     let (token, claims) = call.app.access.signer.issue(request, now).map_err(ApiError::internal)?;
     call.annotate("authentication.kubernetes.io/issued-credential-id", &format!("JTI={}", claims.jti));
-    body["kind"] = "TokenRequest".into();
-    body["apiVersion"] = "authentication.k8s.io/v1".into();
-    body["metadata"] = json!({ "name": name, "namespace": namespace, "creationTimestamp": stamp(now) });
-    body["spec"]["audiences"] = json!(audiences);
-    body["spec"]["expirationSeconds"] = asked.into();
-    if body["spec"]["boundObjectRef"].is_null() {
-        body["spec"]["boundObjectRef"] = Value::Null;
-    }
     body["status"] = json!({ "token": token, "expirationTimestamp": stamp(expires) });
     Ok(body)
 }

@@ -1,11 +1,15 @@
 //! What an admission plugin is told about a request: upstream's `admission.Attributes`
 //! (`apiserver/pkg/admission/attributes.go`).
 
+use std::fmt;
+
 use auth::UserInfo;
+use schema::names;
 use serde_json::{Map, Value, json};
 use store::cache::{At, ListQuery};
 
 use crate::app::{App, Call, text};
+use crate::audit::Level;
 use crate::http::answer::value_of;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::resource::Resource;
@@ -62,6 +66,13 @@ impl Gvk {
     }
 }
 
+impl fmt::Display for Gvk {
+    /// As Go shows one: `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}, Kind={}", self.group, self.version, self.kind)
+    }
+}
+
 /// One request as the plugins see it. The object itself travels beside it, because mutating plugins change it; it is null
 /// for [`Operation::Delete`].
 pub struct Attributes<'a> {
@@ -101,8 +112,9 @@ impl<'a> Attributes<'a> {
     /// The deletion of `old`.
     #[must_use]
     pub fn delete(call: &'a Call, old: &'a Value, options: Value) -> Self {
-        let (kind, name) = (Gvk::of(old), call.info.name.clone());
-        Self { call, operation: Operation::Delete, kind, name, old: Some(old), options }
+        // Who deletes a collection names nobody.
+        let name = if call.info.verb == "deletecollection" { String::new() } else { call.info.name.clone() };
+        Self { call, operation: Operation::Delete, kind: Gvk::of(old), name, old: Some(old), options }
     }
 
     /// A connection through the call's subresource; `object` holds its options.
@@ -147,6 +159,21 @@ impl<'a> Attributes<'a> {
     #[must_use]
     pub fn is(&self, operation: Operation, group: &str, plural: &str) -> bool {
         self.operation == operation && self.subresource().is_empty() && self.resource().is(group, plural)
+    }
+
+    /// Notes something in the audit log: under a qualified name with a prefix, where the first note stays.
+    pub fn annotate(&self, key: &str, value: &str) {
+        self.annotate_from(Level::Metadata, key, value);
+    }
+
+    /// The same, for logs that say at least so much.
+    pub fn annotate_from(&self, level: Level, key: &str, value: &str) {
+        let Some(trail) = self.call.trail.as_ref().filter(|trail| trail.wants(level)) else { return };
+        if key.contains('/') && names::qualified_name(key).is_empty() {
+            trail.annotate(key, value);
+        } else {
+            tracing::warn!(key, "what a plugin has to say is not logged: the annotation's key is no qualified name");
+        }
     }
 
     /// A refusal: `pods "x" is forbidden: …` (upstream's `admission.NewForbidden`).

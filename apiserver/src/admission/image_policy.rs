@@ -152,7 +152,7 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
             Err(why) => {
                 tracing::info!(why, allowed = policy.default_allow, "error contacting webhook backend");
                 if policy.default_allow {
-                    a.call.annotate(&format!("{NOTES}failed-open"), "true");
+                    a.annotate(&format!("{NOTES}failed-open"), "true");
                     return Ok(());
                 }
                 return Err(a.forbidden(object, &why));
@@ -160,7 +160,7 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         },
     };
     for (key, value) in &status.audit_annotations {
-        a.call.annotate(&format!("{NOTES}{key}"), value);
+        a.annotate(&format!("{NOTES}{key}"), value);
     }
     match (status.allowed, status.reason.as_str()) {
         (true, _) => Ok(()),

@@ -46,6 +46,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use crate::app::Call;
 use crate::http::status::ApiResult;
 
 /// Mutating plugins run again when a later one changed the object behind their back (upstream's `ReinvocationContext`).
@@ -127,6 +128,14 @@ async fn mutate_all(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
         changed |= mutate_once(a, object, &mut reinvocation).await?;
     }
     Ok(changed)
+}
+
+/// Whether somebody outside may change objects, who is then shown them as they were sent.
+#[must_use]
+pub fn shows_outside(call: &Call) -> bool {
+    let app = &call.app;
+    let nobody = app.webhooks.mutating().is_empty() && app.policies.mutating().is_empty();
+    !call.internal && !nobody
 }
 
 async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<bool> {

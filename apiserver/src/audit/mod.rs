@@ -12,6 +12,7 @@ mod body;
 mod file;
 mod flags;
 mod legacy;
+pub mod note;
 mod policy;
 mod truncate;
 mod webhook;

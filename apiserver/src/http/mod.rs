@@ -22,4 +22,5 @@ pub mod server;
 pub mod socket;
 pub mod status;
 pub mod subresource;
+mod warnings;
 pub mod websocket;

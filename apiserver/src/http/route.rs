@@ -18,7 +18,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, Shape, content_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, websocket};
+use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -93,7 +93,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
             if pretty { pretty::print(response).await } else { response }
         }
     };
-    answer::warn(&mut response, &notes.warnings);
+    warnings::add(response.headers_mut(), &notes.warnings);
     if let Some(admitted) = &admitted {
         admitted.stamp(response.headers_mut());
     }
@@ -472,6 +472,9 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
                 &resource.api_version(),
                 &resource.kind,
             )?;
+            if resource.kind == "Binding" {
+                subresource::receive(call, &mut body)?;
+            }
             admission::admit(&Attributes::create(call, &body), &mut body).await?;
             let value = if resource.kind == "Binding" {
                 subresource::bind(call, &body).await?

@@ -11,12 +11,14 @@ use super::kubelet;
 use super::negotiate::content_type;
 use super::route::{collect, one, plain, updated};
 use super::status::{ApiError, ApiResult};
+use crate::access::review::OTHER_NAMESPACE;
 use crate::access::token;
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
-use crate::registry::{body, object, read, scale, update, write};
+use crate::registry::{body, create, object, read, scale, update, write};
+use schema::apply::{Manager, Operation};
 
 pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Response<Body>> {
     let media = content_type(request.headers());
@@ -40,6 +42,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             let bytes = collect(request).await?;
             let schema = schema::builtin("v1", "Binding");
             let mut binding = body::object(call, &media, &bytes, schema.as_ref(), "v1", "Binding")?;
+            receive(call, &mut binding)?;
             admission::admit(&Attributes::create(call, &binding), &mut binding).await?;
             plain(call, 201, &bind(call, &binding).await?)
         }
@@ -49,7 +52,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             let said = serde_json::from_slice::<Value>(&bytes).unwrap_or_default();
             let version = if text(&said, "/apiVersion") == OLD_EVICTION { OLD_EVICTION } else { "policy/v1" };
             let mut eviction = body::object(call, &media, &bytes, schema.as_ref(), version, "Eviction")?;
-            update::namespace_of_url(call, &eviction)?;
+            receive(call, &mut eviction)?;
             admission::admit(&Attributes::create(call, &eviction), &mut eviction).await?;
             plain(call, 201, &eviction::evict(call, &eviction).await?)
         }
@@ -58,7 +61,13 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             let version = "authentication.k8s.io/v1";
             let schema = schema::builtin(version, "TokenRequest");
             let mut request = body::object(call, &media, &bytes, schema.as_ref(), version, "TokenRequest")?;
-            admission::admit(&Attributes::create(call, &request), &mut request).await?;
+            token::prepare(&mut request);
+            receive(call, &mut request)?;
+            token::show(&mut request);
+            let attributes = Attributes::create(call, &request);
+            admission::mutate(&attributes, &mut request).await?;
+            token::fill(call, &mut request)?;
+            admission::validate(&attributes, &request).await?;
             plain(call, 201, &token::issue(call, request).await?)
         }
         (_, "update") => {
@@ -77,6 +86,26 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
 
 /// Evictions of old are the same, and still sent.
 const OLD_EVICTION: &str = "policy/v1beta1";
+/// What is created below an object is of its namespace, and somebody's.
+///
+/// # Errors
+/// 400 where it says that it is of another namespace.
+pub fn receive(call: &Call, body: &mut Value) -> ApiResult<()> {
+    match text(body, "/metadata/namespace") {
+        "" => object::set(body, "namespace", call.info.namespace.clone().into()),
+        own if own != call.info.namespace => return Err(ApiError::bad_request(OTHER_NAMESPACE)),
+        _ => {}
+    }
+    let Some(schema) = schema::builtin(text(body, "/apiVersion"), text(body, "/kind")) else { return Ok(()) };
+    let manager = Manager {
+        api_version: text(body, "/apiVersion").to_owned(),
+        subresource: call.info.subresource.clone(),
+        ..create::manager(call, Operation::Update)
+    };
+    object::set(body, "managedFields", Value::Null);
+    schema::apply::track_update(&schema, None, body, &manager);
+    Ok(())
+}
 
 /// A Status that says so.
 pub fn success() -> Value {

@@ -235,7 +235,12 @@ pub fn set_kind(value: &mut Value, api_version: &str, kind: &str) {
 /// The error of a body that does not fit the schema.
 fn undecodable(error: &DecodeError, api_version: &str, kind: &str) -> ApiError {
     let version = api_version.rsplit('/').next().unwrap_or_default();
-    ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {error}"))
+    let mut why = error.to_string();
+    if schema::builtin(api_version, kind).is_none() {
+        // The metadata of a custom resource is read by itself.
+        why = why.replace(" ObjectMeta.metadata.", " ObjectMeta.");
+    }
+    ApiError::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: {why}"))
 }
 
 #[cfg(test)]
@@ -252,6 +257,17 @@ mod tests {
             Ok(decoded.value.to_string())
         });
         read.unwrap_or_else(|error| format!("{} {}", error.code, error.message))
+    }
+
+    #[test]
+    fn metadata_of_custom_resources_is_read_by_itself() {
+        let of = |place: &str| {
+            format!("json: cannot unmarshal string into Go struct field {place} of type map[string]string")
+        };
+        let error = DecodeError::Type(of("ObjectMeta.metadata.labels"));
+        let told = |version: &str, kind: &str| undecodable(&error, version, kind).message;
+        assert!(told("v1", "ConfigMap").ends_with(&of("ObjectMeta.metadata.labels")));
+        assert!(told("x.io/v1", "Foo").ends_with(&of("ObjectMeta.labels")));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written
     let resource = &call.resource;
     let schema = resource.schema();
     let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
-    if !text(&value, "/metadata/resourceVersion").is_empty() {
+    if !text(&value, "/metadata/resourceVersion").is_empty() && !call.dry_run() {
         return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
     object::set(&mut value, "managedFields", Value::Null);
@@ -33,23 +33,35 @@ pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written
 pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiResult<Written> {
     let resource = &call.resource;
     place(call, &mut value)?;
-    let prefix = text(&value, "/metadata/generateName").to_owned();
-    let generated = text(&value, "/metadata/name").is_empty() && !prefix.is_empty();
-    wipe(call, &mut value);
+    wipe_system_fields(&mut value);
+    let sent = admission::shows_outside(call).then(|| {
+        let mut sent = value.clone();
+        fill(call, &mut sent);
+        sent
+    });
+    drop_status(call, &mut value);
     fill(call, &mut value);
     // What admission adds belongs to no manager.
     if !managed {
         track(call, None, &mut value);
     }
     dedup_owners(call, &mut value, false);
-    let attributes = Attributes::create(call, &value);
+    if let Some(mut sent) = sent {
+        sent["metadata"] = std::mem::take(&mut value["metadata"]);
+        value = sent;
+    }
+    let mut attributes = Attributes::create(call, &value);
     if admission::mutate(&attributes, &mut value).await? {
         dedup_owners(call, &mut value, true);
+        place(call, &mut value)?;
     }
+    let prefix = text(&value, "/metadata/generateName").to_owned();
+    let generated = text(&value, "/metadata/name").is_empty() && !prefix.is_empty();
     for attempt in 1.. {
         let mut object = if generated { value.clone() } else { std::mem::take(&mut value) };
         if generated {
-            object::set(&mut object, "name", object::generate(&prefix).into());
+            attributes.name = object::generate(&prefix);
+            object::set(&mut object, "name", attributes.name.clone().into());
         }
         prepare(call, &mut object);
         let errors = check(call, &object, None);
@@ -104,6 +116,11 @@ fn place(call: &Call, value: &mut Value) -> ApiResult<()> {
 
 /// Takes away what only the server may say.
 fn wipe(call: &Call, object: &mut Value) {
+    wipe_system_fields(object);
+    drop_status(call, object);
+}
+
+fn wipe_system_fields(object: &mut Value) {
     for field in [
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
@@ -115,6 +132,9 @@ fn wipe(call: &Call, object: &mut Value) {
     ] {
         object::set(object, field, Value::Null);
     }
+}
+
+fn drop_status(call: &Call, object: &mut Value) {
     let strategy = &call.resource.strategy;
     if strategy.has_status
         && !strategy.status_on_create

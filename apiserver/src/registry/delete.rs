@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use schema::decode;
 use schema::field::{Error, ErrorList, Path};
 use schema::{FieldValidation, Schema};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use store::cache::{List, ListQuery};
 
 use super::write::{ATTEMPTS, Written, commit, load, remove};
@@ -31,6 +31,8 @@ pub struct Options {
     pub revision: Option<String>,
     pub propagation: Option<String>,
     pub dry_run: bool,
+    /// All that was said.
+    given: Value,
 }
 
 impl Options {
@@ -76,25 +78,24 @@ impl Options {
             revision: words("/preconditions/resourceVersion"),
             propagation: propagation.or_else(|| orphan.map(|yes| if yes { "Orphan" } else { "Background" }.to_owned())),
             dry_run: !dry_run.is_empty(),
+            given: value.clone(),
         })
     }
 
-    /// As admission sees it.
-    fn to_value(&self, dry_run: bool) -> Value {
-        let mut value = json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1" });
-        let mut put = |field: &str, what: Value| {
-            if !what.is_null() {
-                value[field] = what;
-            }
-        };
-        put("gracePeriodSeconds", json!(self.grace));
-        put("propagationPolicy", json!(self.propagation));
-        let preconditions = json!({ "uid": self.uid, "resourceVersion": self.revision });
-        let given = preconditions.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
-        let given: Map<String, Value> = given.map(|(field, value)| (field.clone(), value.clone())).collect();
-        put("preconditions", if given.is_empty() { Value::Null } else { Value::Object(given) });
-        put("dryRun", if dry_run { json!(["All"]) } else { Value::Null });
-        value
+    /// As admission sees them: with the grace of what ends gracefully, and a namespace's identity.
+    fn shown(&self, call: &Call, live: &Value) -> Value {
+        let mut shown = self.given.as_object().cloned().unwrap_or_default();
+        shown.retain(|_, value| !value.is_null());
+        shown.insert("kind".to_owned(), "DeleteOptions".into());
+        shown.insert("apiVersion".to_owned(), "meta.k8s.io/v1".into());
+        if call.resource.strategy.graceful && !object::is_deleting(live) {
+            shown.insert("gracePeriodSeconds".to_owned(), grace(call, live, self).into());
+        }
+        if call.resource.is("", "namespaces") {
+            let preconditions = shown.entry("preconditions").or_insert_with(|| json!({}));
+            preconditions["uid"] = live["metadata"]["uid"].clone();
+        }
+        Value::Object(shown)
     }
 }
 
@@ -164,12 +165,15 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
     for _ in 0..ATTEMPTS {
         let live = load(call, &key).await?.ok_or_else(|| call.not_found(&name))?;
         preconditions(call, &name, options, &live.value)?;
+        let fate = doomed(call, &live.value, options);
+        // What is ending already ends as it was told to.
+        let pending = call.resource.strategy.graceful && matches!(fate, Fate::Unchanged);
         // An eviction is a deletion that has been judged already.
-        if call.info.subresource.is_empty() {
-            let attributes = Attributes::delete(call, &live.value, options.to_value(call.dry_run()));
+        if call.info.subresource.is_empty() && !pending {
+            let attributes = Attributes::delete(call, &live.value, options.shown(call, &live.value));
             admission::admit(&attributes, &mut Value::Null).await?;
         }
-        match doomed(call, &live.value, options) {
+        match fate {
             Fate::Unchanged => return Ok(Deleted::Object(live.value)),
             Fate::Marked(marked) => {
                 if let Some(Written { value, .. }) = commit(call, &key, marked, live.revision).await? {

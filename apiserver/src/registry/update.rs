@@ -97,27 +97,6 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             return create_instead(call, change).await;
         };
         let mut new = changed(call, change, &live)?;
-        let asked = match text(&new, "/metadata/resourceVersion") {
-            // What was never stored asks for no version in particular.
-            "0" => String::new(),
-            asked => asked.to_owned(),
-        };
-        if asked.is_empty() {
-            let free = resource.strategy.unconditional_update || !matches!(change, Change::Put(_));
-            if !free && !matches!(call.info.subresource.as_str(), "scale") {
-                let error = Error::invalid(
-                    &Path::new("metadata").child("resourceVersion"),
-                    0,
-                    "must be specified for an update",
-                );
-                // Upstream speaks of the resource here, where it speaks of the kind elsewhere.
-                return Err(ApiError::invalid(&resource.group, &resource.plural, name, &vec![error]));
-            }
-        } else if integer::<u64>("ParseUint", &asked).map_err(|why| ApiError::new(500, "", why))?
-            != live.revision.unsigned_abs()
-        {
-            return Err(call.modified(name));
-        }
         if let (Change::Put(_), uid, own) = (change, text(&new, "/metadata/uid"), text(&live.value, "/metadata/uid"))
             && !uid.is_empty()
             && uid != own
@@ -125,25 +104,45 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             return Err(call.failed_precondition(&key, "UID", (uid, own)));
         }
         identity(call, &new)?;
+        // To admission a Scale is a Scale, whatever stands behind it.
+        let scaling = call.info.subresource == "scale";
+        let sent = (!scaling && admission::shows_outside(call)).then(|| new.clone());
+        let mut asked = revision_asked(&new);
         settle(call, &mut new, &live.value)?;
         create::dedup_owners(call, &mut new, false);
         if !matches!(change, Change::Apply { .. }) {
             create::track(call, Some(&live.value), &mut new);
         }
-        // To admission a Scale is a Scale, whatever stands behind it.
-        let scaling = call.info.subresource == "scale";
         let view = if scaling { Some(scale::view(call, &live.value)?) } else { None };
         let attributes = Attributes::update(call, view.as_ref().unwrap_or(&live.value));
         if scaling {
-            let mut asked = scale::view(call, &new)?;
-            admission::mutate(&attributes, &mut asked).await?;
-            scale::write(call, &mut new, &asked);
+            let mut shown = scale::view(call, &new)?;
+            admission::mutate(&attributes, &mut shown).await?;
+            scale::write(call, &mut new, &shown);
             settle(call, &mut new, &live.value)?;
-        } else if admission::mutate(&attributes, &mut new).await? {
-            // What no update may change, no plugin may change either.
-            settle(call, &mut new, &live.value)?;
-            create::dedup_owners(call, &mut new, true);
+        } else {
+            let sent = sent.map(|sent| as_sent(call, sent, &new));
+            let before = sent.clone();
+            let mut shown = sent.unwrap_or_else(|| std::mem::take(&mut new));
+            let reported = admission::mutate(&attributes, &mut shown).await?;
+            // Not all of the server's own plugins say that they changed something.
+            let changed = reported || before.as_ref().is_some_and(|before| *before != shown);
+            if changed && before.is_some() {
+                // What is settled bears the live object's version, and says nothing of the writer's.
+                asked = revision_asked(&shown);
+            }
+            if changed || new.is_null() {
+                new = shown;
+            }
+            if changed {
+                namespace_of_url(call, &new)?;
+                renamed(call, &new)?;
+                // What no update may change, no plugin may change either.
+                settle(call, &mut new, &live.value)?;
+                create::dedup_owners(call, &mut new, true);
+            }
         }
+        check_revision(call, change, &asked, live.revision)?;
         let errors = create::check(call, &new, Some(&live.value));
         if !errors.is_empty() {
             return Err(call.invalid(name, &errors));
@@ -171,6 +170,54 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
     }
     Err(call.modified(name))
+}
+
+/// The version a writer means; what was never stored asks for none in particular.
+fn revision_asked(object: &Value) -> String {
+    let asked = text(object, "/metadata/resourceVersion");
+    if asked == "0" { String::new() } else { asked.to_owned() }
+}
+
+/// Whether the object is still the one that is meant.
+fn check_revision(call: &Call, change: &Change, asked: &str, have: i64) -> ApiResult<()> {
+    let name = &call.info.name;
+    if asked.is_empty() {
+        let free = call.resource.strategy.unconditional_update || !matches!(change, Change::Put(_));
+        if free || call.info.subresource == "scale" {
+            return Ok(());
+        }
+        let at = Path::new("metadata").child("resourceVersion");
+        let wrong = vec![Error::invalid(&at, 0, "must be specified for an update")];
+        // Upstream names the resource here.
+        return Err(ApiError::invalid(&call.resource.group, &call.resource.plural, name, &wrong));
+    }
+    let asked = integer::<u64>("ParseUint", asked).map_err(|why| ApiError::new(500, "", why))?;
+    if asked == have.unsigned_abs() { Ok(()) } else { Err(call.modified(name)) }
+}
+
+/// Whether a plugin has given the object another name.
+fn renamed(call: &Call, object: &Value) -> ApiResult<()> {
+    let (at, name) = (Path::new("metadata").child("name"), text(object, "/metadata/name"));
+    if name == call.info.name {
+        return Ok(());
+    }
+    let mut errors = Vec::new();
+    if name.is_empty() {
+        errors.push(Error::required(&at, "name or generateName is required"));
+    }
+    errors.push(Error::invalid(&at, name, "field is immutable"));
+    Err(call.invalid(name, &errors))
+}
+
+/// An object as it was sent, with defaults, and with the managers it gets.
+fn as_sent(call: &Call, mut sent: Value, settled: &Value) -> Value {
+    if call.resource.namespaced {
+        object::set(&mut sent, "namespace", call.info.namespace.as_str().into());
+    }
+    create::fill(call, &mut sent);
+    object::set(&mut sent, "managedFields", settled["metadata"]["managedFields"].clone());
+    create::dedup_owners(call, &mut sent, false);
+    sent
 }
 
 fn grace_is_over(object: &Value) -> bool {

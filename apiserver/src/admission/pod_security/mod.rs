@@ -98,22 +98,22 @@ fn matters(new: &Value, old: &Value) -> bool {
 async fn pod(a: &Attributes<'_>, metadata: &Value, spec: &Value, enforced: Option<&Value>) -> ApiResult<()> {
     let configuration = &a.app().admission;
     if let Some(exempt) = configuration.exemptions.of(a.namespace(), &a.call.user.username, spec) {
-        a.call.annotate(&format!("{ANNOTATION}exempt"), exempt);
+        a.annotate(&format!("{ANNOTATION}exempt"), exempt);
         return Ok(());
     }
     let Some(namespace) = write::namespace(a.app(), a.namespace()).await? else { return Ok(()) };
     let (policy, wrong) = Policy::of(&namespace["metadata"]["labels"], configuration.defaults);
     if !wrong.is_empty() {
         let text = wrong.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        a.call.annotate(&format!("{ANNOTATION}error"), &format!("Failed to parse policy: {text}"));
+        a.annotate(&format!("{ANNOTATION}error"), &format!("Failed to parse policy: {text}"));
     }
     let audited = violations(policy.audit, metadata, spec);
     if !audited.is_empty() {
         let text = format!("would violate PodSecurity \"{}\": {}", policy.audit, detail(&audited));
-        a.call.annotate(&format!("{ANNOTATION}audit-violations"), &text);
+        a.annotate(&format!("{ANNOTATION}audit-violations"), &text);
     }
     if let Some(pod) = enforced {
-        a.call.annotate(&format!("{ANNOTATION}enforce-policy"), &policy.enforce.to_string());
+        a.annotate(&format!("{ANNOTATION}enforce-policy"), &policy.enforce.to_string());
         let found = violations(policy.enforce, metadata, spec);
         if !found.is_empty() {
             let why = format!("violates PodSecurity \"{}\": {}", policy.enforce, detail(&found));

@@ -101,6 +101,9 @@ fn expression(env: &Env, name: &str, text: &str, returns: &[Type]) -> Expression
 pub(super) fn variables(mut env: Env, list: &Value) -> (Env, Vec<Expression>) {
     let mut compiled = Vec::new();
     let mut fields = Vec::new();
+    if list.as_array().is_some_and(|list| !list.is_empty()) {
+        env = env.variable("variables", Type::object("kubernetes.variables", []));
+    }
     for variable in list.as_array().into_iter().flatten() {
         let (name, text) = (text(variable, "/name"), text(variable, "/expression"));
         let program = env.compile(text);

@@ -18,3 +18,11 @@ pub use definition::{Binding, Body, Definition};
 pub use index::{Index, follow};
 pub use mutating::mutate;
 pub use validating::validate;
+
+/// Several errors as upstream's aggregate shows them.
+fn aggregate(errors: &[String]) -> String {
+    match errors {
+        [one] => one.clone(),
+        several => format!("[{}]", several.join(", ")),
+    }
+}

@@ -2,19 +2,62 @@
 
 use cel::Value as CelValue;
 use cel::admission::MatchResult;
+use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
-use super::Binding;
 use super::definition::{Body, Definition, Expression, Mutation};
-use super::params;
+use super::index::Bound;
 use super::request::{Evaluation, Request};
+use super::{Binding, aggregate, params};
 use crate::admission::matching::{Seen, is_exempt};
 use crate::admission::rounds::Rounds;
 use crate::admission::{Attributes, webhook};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::conversion;
 
-/// Lets the policies change `object`; whether one did.
+/// A policy that a request is for, under one of its bindings and with one of that one's parameters.
+struct Invocation<'b> {
+    definition: &'b Definition,
+    binding: &'b Binding,
+    seen: Seen,
+    param: Option<Value>,
+}
+
+/// Why a policy denies a request.
+struct Denial {
+    message: String,
+    /// That of the answer, if this is the first one.
+    reason: &'static str,
+}
+
+impl Denial {
+    fn of(definition: &Definition, binding: Option<&Binding>, why: &str, reason: &'static str) -> Self {
+        let message = match binding {
+            Some(binding) => {
+                format!("policy '{}' with binding '{}' denied request: {why}", definition.name, binding.name)
+            }
+            None => format!("policy {:?} denied request: {why}", definition.name),
+        };
+        Self { message, reason }
+    }
+}
+
+/// What is wrong with one mutation.
+enum Failure {
+    /// The failure policy decides.
+    Counted(String),
+    /// The request is over.
+    Final(ApiError),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Counted(why)
+    }
+}
+
+/// Lets the policies change `object`; whether one did. All are chosen by the object as it came, and then called one after the
+/// other.
 ///
 /// # Errors
 /// A policy that fails and whose failures count; the namespace of the request does not exist.
@@ -23,130 +66,145 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
     if policies.is_empty() || is_exempt(a) || object.is_null() {
         return Ok(false);
     }
-    rounds.begin(object, again);
-    let mut any = false;
-    let mut errors: Vec<String> = Vec::new();
+    let mut denials = Vec::new();
+    let mut invocations = Vec::new();
     for bound in policies.iter() {
-        let definition = &bound.definition;
-        let mut fail = |binding: Option<&Binding>, error: String| {
+        invocations.append(&mut chosen(a, object, bound, &mut denials).await?);
+    }
+    rounds.begin(object, again);
+    let (mut any, mut patched) = (false, false);
+    for Invocation { definition, binding, seen, param } in &invocations {
+        let Body::Mutating { mutations, reinvoke } = &definition.body else { continue };
+        let mut request = Request::new(a, seen, object).await?;
+        let mut deny = |why: &str| {
             if !definition.ignores_failures {
-                errors.push(match binding {
-                    Some(binding) => {
-                        format!("policy '{}' with binding '{}' denied request: {error}", definition.name, binding.name)
-                    }
-                    None => format!("policy {:?} denied request: {error}", definition.name),
-                });
+                denials.push(Denial::of(definition, Some(binding), why, "Invalid"));
             }
         };
-        let seen = match definition.choose(a, object).await {
-            Ok(Some(seen)) => seen,
-            Ok(None) => continue,
-            Err(error) => {
-                fail(None, format!("failed to configure policy: {error}"));
+        match definition.conditions.evaluate(&request.input(param.as_ref())) {
+            MatchResult::Matches => {}
+            MatchResult::No { .. } => continue,
+            MatchResult::Errors(errors) => {
+                deny(&aggregate(&errors));
                 continue;
             }
-        };
-        for binding in &bound.bindings {
-            let params = match binding.chooses(a, object).await {
-                Ok(true) => params::collect(a, definition, binding).await,
-                Ok(false) => continue,
-                Err(error) => Err(error),
-            };
-            let params = match params {
-                Ok(params) => params,
-                Err(error) => {
-                    fail(Some(binding), format!("failed to configure binding: {error}"));
-                    continue;
-                }
-            };
-            for param in &params {
-                let name =
-                    |field: &str| param.as_ref().and_then(|param| param["metadata"][field].as_str()).unwrap_or("");
-                let key = format!("{}/{}/{}/{}", definition.name, binding.name, name("namespace"), name("name"));
-                let mut invoked = false;
-                match invoke(a, &seen, definition, param.as_ref(), object, || {
-                    invoked = true;
-                    rounds.asks(&key, again)
-                })
-                .await?
-                {
-                    Ok(None) => {}
-                    Ok(Some(new)) => {
-                        *object = new;
-                        rounds.changed();
-                        any = true;
-                    }
-                    Err(error) => fail(Some(binding), error),
-                }
-                if invoked && matches!(definition.body, Body::Mutating { reinvoke: true, .. }) {
-                    rounds.asked(key);
-                }
+        }
+        let key = key(definition, binding, param.as_ref());
+        if !rounds.asks(&key, again) {
+            continue;
+        }
+        let before = request.object.clone();
+        // One that fails does not keep the others from being made.
+        for mutation in mutations {
+            match mutated(definition, mutation, &request, param.as_ref(), seen) {
+                Ok(new) => (request.object, patched) = (new, true),
+                Err(Failure::Counted(why)) => deny(&why),
+                Err(Failure::Final(error)) => return Err(error),
             }
         }
-    }
-    rounds.end(object);
-    match errors.first() {
-        None => Ok(any),
-        Some(first) => {
-            let mut error = a.forbidden(object, "admission request denied by policy");
-            error.message.clone_from(first);
-            error.reason = "Invalid".into();
-            error.details["causes"] = errors.iter().map(|message| json!({ "message": message })).collect();
-            Err(error)
+        if request.object != before {
+            *object = request.object;
+            if seen.kind != a.kind {
+                let new = std::mem::take(object);
+                *object = conversion::convert(a.app(), &seen.resource, new, &a.kind.api_version()).await?;
+            }
+            rounds.changed();
+            any = true;
+        }
+        if *reinvoke {
+            rounds.asked(key);
         }
     }
+    if patched {
+        // Upstream asks again whoever was asked before the last patch, be it by that one itself.
+        rounds.changed();
+    }
+    rounds.end(object);
+    let Some(first) = denials.first() else { return Ok(any || patched) };
+    let mut error = a.forbidden(object, "admission request denied by policy");
+    error.message.clone_from(&first.message);
+    error.reason = first.reason.into();
+    error.details["causes"] = denials.iter().map(|denial| json!({ "message": denial.message })).collect();
+    Err(error)
 }
 
-/// All mutations of a policy with one parameter, one after the other: the object, if it changed; or what failed.
-async fn invoke(
+/// The invocations of a policy that a request is for.
+async fn chosen<'b>(
     a: &Attributes<'_>,
-    seen: &Seen,
-    definition: &Definition,
-    param: Option<&Value>,
     object: &Value,
-    due: impl FnOnce() -> bool,
-) -> ApiResult<Result<Option<Value>, String>> {
-    let Body::Mutating { mutations, .. } = &definition.body else { return Ok(Ok(None)) };
-    let mut request = Request::new(a, seen, object).await?;
-    match definition.conditions.evaluate(&request.input(param)) {
-        MatchResult::Matches => {}
-        MatchResult::No { .. } => return Ok(Ok(None)),
-        MatchResult::Errors(errors) => return Ok(Err(errors.join(", "))),
+    bound: &'b Bound,
+    denials: &mut Vec<Denial>,
+) -> ApiResult<Vec<Invocation<'b>>> {
+    let definition = bound.definition.as_ref();
+    let mut misconfigured = |binding: Option<&Binding>, error: &str| {
+        if !definition.ignores_failures {
+            let what = if binding.is_some() { "binding" } else { "policy" };
+            denials.push(Denial::of(definition, binding, &format!("failed to configure {what}: {error}"), "Forbidden"));
+        }
+    };
+    let mut found = Vec::new();
+    let seen = match definition.choose(a, object).await {
+        Ok(Some(seen)) => seen,
+        Ok(None) => return Ok(found),
+        Err(error) => {
+            misconfigured(None, &error);
+            return Ok(found);
+        }
+    };
+    if let Err(error) = params::known(a, definition) {
+        misconfigured(None, &error);
+        return Ok(found);
     }
-    // Who was not asked in the first round is not asked in the second either.
-    if !due() {
-        return Ok(Ok(None));
-    }
-    let before = request.object.clone();
-    for mutation in mutations {
-        let patched = match patched(definition, mutation, &request, param, seen) {
-            Ok(patched) => patched,
-            Err(error) => return Ok(Err(error)),
+    for binding in &bound.bindings {
+        let params = match binding.chooses(a, object).await {
+            Ok(true) => params::collect(a, definition, binding).await,
+            Ok(false) => continue,
+            Err(error) => Err(error),
         };
-        request.object = webhook::decoded(seen, patched).map_err(ApiError::internal)?;
+        match params {
+            Ok(params) => found.extend(params.into_iter().map(|param| Invocation {
+                definition,
+                binding,
+                seen: seen.clone(),
+                param,
+            })),
+            Err(error) => misconfigured(Some(binding), &error),
+        }
     }
-    if request.object == before {
-        return Ok(Ok(None));
-    }
-    let mut new = request.object;
-    if seen.kind != a.kind {
-        new = conversion::convert(a.app(), &seen.resource, new, &a.kind.api_version()).await?;
-    }
-    Ok(Ok(Some(new)))
+    Ok(found)
 }
 
-fn patched(
+/// What tells one invocation from another.
+fn key(definition: &Definition, binding: &Binding, param: Option<&Value>) -> String {
+    let own = |field: &str| param.and_then(|param| param["metadata"][field].as_str()).unwrap_or("");
+    format!("{}/{}/{}/{}", definition.name, binding.name, own("namespace"), own("name"))
+}
+
+/// The object after one mutation.
+fn mutated(
     definition: &Definition,
     mutation: &Mutation,
     request: &Request<'_>,
     param: Option<&Value>,
     seen: &Seen,
-) -> Result<Value, String> {
+) -> Result<Value, Failure> {
     let input = request.input(param);
     let mut evaluation = Evaluation::new(definition, &input);
+    let internal = |why: String| Failure::Final(ApiError::internal(why));
+    let Some(schema) = webhook::schema_of(seen) else {
+        let why =
+            "There can be a delay between when CustomResourceDefinitions are created and when they are available.";
+        return Err(Failure::Final(ApiError::unavailable(format!("Resource kind {} not found. {why}", seen.kind))));
+    };
     match mutation {
-        Mutation::Apply(expression) => applied(&mut evaluation, expression, &request.object, seen),
-        Mutation::Patch(expression) => json_patched(&mut evaluation, expression, &request.object),
+        Mutation::Apply(expression) => {
+            let new = applied(&mut evaluation, expression, &request.object, seen, &schema)?;
+            webhook::decoded(seen, new, FieldValidation::Ignore).map_err(internal)
+        }
+        Mutation::Patch(expression) => {
+            let new = json_patched(&mut evaluation, expression, &request.object)?;
+            webhook::decoded(seen, new, FieldValidation::Strict).map_err(internal)
+        }
     }
 }
 
@@ -155,6 +213,7 @@ fn applied(
     expression: &Expression,
     object: &Value,
     seen: &Seen,
+    schema: &Schema,
 ) -> Result<Value, String> {
     let value = evaluation.run(expression).map_err(|error| error.to_string())?;
     let CelValue::Object(made) = &value else {
@@ -164,12 +223,7 @@ fn applied(
     let mut configuration = value.to_json()?;
     configuration["apiVersion"] = seen.kind.api_version().into();
     configuration["kind"] = seen.kind.kind.as_str().into();
-    let schema = webhook::schema_of(seen).ok_or_else(|| {
-        let why =
-            "There can be a delay between when CustomResourceDefinitions are created and when they are available.";
-        format!("Resource kind {} not found. {why}", seen.kind.kind)
-    })?;
-    schema::apply::overlay(&schema, object, &configuration).map_err(|error| format!("error applying patch: {error}"))
+    schema::apply::overlay(schema, object, &configuration).map_err(|error| format!("error applying patch: {error}"))
 }
 
 fn json_patched(evaluation: &mut Evaluation<'_>, expression: &Expression, object: &Value) -> Result<Value, String> {
@@ -187,6 +241,11 @@ fn json_patched(evaluation: &mut Evaluation<'_>, expression: &Expression, object
         let mut json = CelValue::Object(operation).to_json().map_err(|error| {
             format!("JSONPath valueExpression evaluated to a type that could not marshal to JSON: {error}")
         })?;
+        for field in ["op", "path"] {
+            if json[field].is_null() {
+                json[field] = "".into();
+            }
+        }
         if json["from"] == ""
             && let Some(map) = json.as_object_mut()
         {

@@ -8,7 +8,7 @@ use store::cache::{At, ListQuery};
 
 use super::Binding;
 use super::definition::{Definition, ParamKind};
-use crate::admission::Attributes;
+use crate::admission::{Attributes, Gvk};
 use crate::app::text;
 use crate::http::answer::value_of;
 use crate::registry::resource::Resource;
@@ -23,9 +23,7 @@ pub async fn collect(
     binding: &Binding,
 ) -> Result<Vec<Option<Value>>, String> {
     let (Some(kind), Some(reference)) = (&definition.param_kind, &binding.param_ref) else { return Ok(vec![None]) };
-    let resource = resource(a, kind).ok_or_else(|| {
-        format!("paramKind kind `&ParamKind{{APIVersion:{},Kind:{},}}` not known", kind.api_version, kind.kind)
-    })?;
+    let resource = resource(a, kind).ok_or_else(|| unknown(kind))?;
     let own = text(reference, "/namespace");
     let namespace = match (resource.namespaced, own) {
         (true, "") if a.namespace().is_empty() => {
@@ -52,6 +50,22 @@ pub async fn collect(
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
     Ok(found.into_iter().map(Some).collect())
+}
+
+/// Whether the policy's parameters are of a kind that there is; no binding needs to ask for one.
+///
+/// # Errors
+/// Upstream's text of what is wrong with the policy.
+pub fn known(a: &Attributes<'_>, definition: &Definition) -> Result<(), String> {
+    match &definition.param_kind {
+        Some(kind) if resource(a, kind).is_none() => Err(unknown(kind)),
+        _ => Ok(()),
+    }
+}
+
+fn unknown(kind: &ParamKind) -> String {
+    let (group, version) = kind.api_version.split_once('/').unwrap_or(("", &kind.api_version));
+    format!("failed to find resource referenced by paramKind: '{}'", Gvk::new(group, version, &kind.kind))
 }
 
 fn resource(a: &Attributes<'_>, kind: &ParamKind) -> Option<Arc<Resource>> {

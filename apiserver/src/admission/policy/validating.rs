@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use cel::Value as CelValue;
 use cel::admission::{MatchResult, PolicyError};
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Binding;
 use super::definition::{Body, Definition, Validation};
 use super::index::Bound;
 use super::params;
 use super::request::{Evaluation, Request};
+use super::{Binding, aggregate};
 use crate::admission::Attributes;
 use crate::admission::matching::is_exempt;
+use crate::audit::note;
 use crate::http::status::{ApiError, ApiResult};
 
 /// The longest message an expression may give, in bytes (`MaxEvaluatedMessageExpressionSizeBytes`).
@@ -23,6 +25,17 @@ const MAX_MESSAGE: usize = 5 * 1024;
 const MAX_ANNOTATION: usize = 10 * 1024;
 /// Where the audit log is told of failures under a binding that has the action Audit.
 const FAILURE_ANNOTATION: &str = "validation.policy.admission.k8s.io/validation_failure";
+
+/// A failure as the audit log is told of it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Told<'a> {
+    message: &'a str,
+    policy: &'a str,
+    binding: &'a str,
+    expression_index: usize,
+    validation_actions: &'a [String],
+}
 
 /// Audit annotations: `policy/key`, and what the bindings made of it, each value once.
 type Notes = BTreeMap<String, Vec<String>>;
@@ -50,7 +63,7 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         judge(a, object, bound, &mut denials, &mut notes).await?;
     }
     for (key, values) in &notes {
-        a.call.annotate(key, &values.join(", "));
+        a.annotate(key, &values.join(", "));
     }
     match denials.into_iter().next() {
         Some(first) => Err(refusal(a, object, first)),
@@ -105,6 +118,10 @@ async fn judge(
             return Ok(());
         }
     };
+    if let Err(error) = params::known(a, definition) {
+        misconfigured(None, error, denials);
+        return Ok(());
+    }
     let mut request: Option<Request<'_>> = None;
     for binding in &bound.bindings {
         match binding.chooses(a, object).await {
@@ -173,11 +190,14 @@ fn publish(
                     definition.name, binding.name, failure.message
                 )),
                 _ => {
-                    let told = json!([{
-                        "message": failure.message, "policy": definition.name, "binding": binding.name,
-                        "expressionIndex": failure.index, "validationActions": binding.actions,
-                    }]);
-                    a.call.annotate(FAILURE_ANNOTATION, &told.to_string());
+                    let told = Told {
+                        message: &failure.message,
+                        policy: &definition.name,
+                        binding: &binding.name,
+                        expression_index: failure.index,
+                        validation_actions: &binding.actions,
+                    };
+                    a.annotate(FAILURE_ANNOTATION, &note::json(&[told]));
                 }
             }
         }
@@ -288,14 +308,6 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
         verdict.annotation_errors.push(Failure::of(wrong));
     }
     verdict
-}
-
-/// Several errors as upstream's aggregate shows them.
-fn aggregate(errors: &[String]) -> String {
-    match errors {
-        [one] => one.clone(),
-        several => format!("[{}]", several.join(", ")),
-    }
 }
 
 /// What a validation that does not hold says: its message expression, its message, or itself.

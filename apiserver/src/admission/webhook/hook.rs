@@ -5,6 +5,7 @@ use std::time::Duration;
 use cel::admission::{Input, MatchConditions, MatchResult};
 use serde_json::Value;
 
+use super::annotate::Turn;
 use super::metrics;
 use super::review::Failure;
 use super::versioned;
@@ -39,6 +40,7 @@ impl Review {
 pub struct Hook {
     /// Configuration, name and number among those of the same name.
     pub uid: String,
+    pub configuration: String,
     pub name: String,
     pub review: Option<Review>,
     pub client: Result<ClientConfig, String>,
@@ -62,12 +64,12 @@ impl Hook {
         let number = |at: usize| list[..at].iter().filter(|other| other["name"] == list[at]["name"]).count();
         let parse = |(at, hook): (usize, &Value)| {
             let uid = format!("{own}/{}/{}", text(hook, "/name"), number(at));
-            Self::parse(hook, uid)
+            Self::parse(hook, own, uid)
         };
         list.iter().enumerate().map(parse).collect()
     }
 
-    fn parse(hook: &Value, uid: String) -> Self {
+    fn parse(hook: &Value, configuration: &str, uid: String) -> Self {
         let versions = hook["admissionReviewVersions"].as_array().into_iter().flatten();
         let review = versions.filter_map(Value::as_str).find_map(|version| match version {
             "v1" => Some(Review::V1),
@@ -76,6 +78,7 @@ impl Hook {
         });
         Self {
             uid,
+            configuration: configuration.to_owned(),
             name: text(hook, "/name").to_owned(),
             review,
             client: ClientConfig::parse(&hook["clientConfig"]),
@@ -149,13 +152,14 @@ impl Hook {
     ///
     /// # Errors
     /// The request is to be refused.
-    pub fn judge(&self, failure: Failure) -> ApiResult<()> {
+    pub fn judge(&self, a: &Attributes<'_>, turn: Turn, mutating: bool, failure: Failure) -> ApiResult<()> {
         match failure {
             Failure::Refused(error) => Err(error),
             Failure::Calling(why) => {
                 let text = format!("failed calling webhook {:?}: {why}", self.name);
                 if self.ignore_failures {
                     tracing::warn!(error = text, "a webhook failed, and the request goes on without it");
+                    turn.failed_open(a, self, mutating);
                     return Ok(());
                 }
                 Err(ApiError::internal(text))

@@ -9,6 +9,7 @@
 //! Mutating hooks are asked one after the other, each seeing what those before it made of the object; validating ones all at
 //! once. Without any configuration a request costs one load of a pointer.
 
+mod annotate;
 mod hook;
 mod index;
 mod metrics;
@@ -21,8 +22,10 @@ use std::time::Instant;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use schema::FieldValidation;
 use serde_json::Value;
 
+use self::annotate::Turn;
 use self::hook::Hook;
 use self::review::Failure;
 use super::matching::{Seen, is_exempt};
@@ -42,17 +45,18 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
     }
     rounds.begin(object, again);
     let mut any = false;
-    for hook in hooks.iter() {
+    for (index, hook) in hooks.iter().enumerate() {
         let Some(seen) = hook.choose(a, object).await? else { continue };
         if !rounds.asks(&hook.uid, again) {
             continue;
         }
-        let started = Instant::now();
-        let asked = ask(a, hook, &seen, object).await;
+        let (started, turn) = (Instant::now(), Turn { round: u8::from(again), index });
+        let asked = ask(a, hook, turn, &seen, object).await;
         let took = started.elapsed();
         a.call.waited(took);
         hook.observe(a, true, took, asked.as_ref().err());
         let changed = matches!(asked, Ok(Some(_)));
+        turn.mutation(a, hook, changed);
         if changed {
             rounds.changed();
             any = true;
@@ -63,7 +67,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
         match asked {
             Ok(None) => {}
             Ok(Some(new)) => *object = new,
-            Err(failure) => hook.judge(failure)?,
+            Err(failure) => hook.judge(a, turn, true, failure)?,
         }
     }
     rounds.end(object);
@@ -71,7 +75,13 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
 }
 
 /// One mutating hook: the object as it would have it, `None` when it leaves it as it is.
-async fn ask(a: &Attributes<'_>, hook: &Hook, seen: &Seen, object: &Value) -> Result<Option<Value>, Failure> {
+async fn ask(
+    a: &Attributes<'_>,
+    hook: &Hook,
+    turn: Turn,
+    seen: &Seen,
+    object: &Value,
+) -> Result<Option<Value>, Failure> {
     let (shown, old) = versioned(a, seen, object).await?;
     let verdict = review::ask(a, hook, seen, &shown, &old, true).await?;
     let Some(patch) = verdict.patch else { return Ok(None) };
@@ -83,8 +93,10 @@ async fn ask(a: &Attributes<'_>, hook: &Hook, seen: &Seen, object: &Value) -> Re
         return Err(Failure::Refused(ApiError::internal(text)));
     }
     let broken = |error: String| Failure::Refused(ApiError::internal(error));
-    let patched = schema::patch::json_patch(&shown, &patch).map_err(|error| broken(error.to_string()))?;
-    let mut patched = decoded(seen, patched).map_err(broken)?;
+    let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
+    let patched = schema::patch::apply_operations(&shown, operations).map_err(|error| broken(error.to_string()))?;
+    let mut patched = decoded(seen, patched, FieldValidation::Ignore).map_err(broken)?;
+    turn.patch(a, hook, &patch);
     if patched == shown {
         return Ok(None);
     }
@@ -94,17 +106,32 @@ async fn ask(a: &Attributes<'_>, hook: &Hook, seen: &Seen, object: &Value) -> Re
     Ok(Some(patched))
 }
 
-/// What a patch made, read as the kind it is: unknown fields go, defaults come.
-pub(super) fn decoded(seen: &Seen, value: Value) -> Result<Value, String> {
+/// What a patch made, read as the kind it is: unknown fields go, or are an error; defaults come.
+pub(super) fn decoded(seen: &Seen, value: Value, validation: FieldValidation) -> Result<Value, String> {
     let Gvk { kind, .. } = &seen.kind;
     let api_version = seen.kind.api_version();
     let own = is_own(seen);
     let Some(schema) = schema_of(seen) else { return Ok(value) };
-    let decoded = schema::decode::value(value, &schema, schema::FieldValidation::Ignore).map_err(|e| e.to_string())?;
-    let mut value = decoded.value;
-    if Gvk::of(&value) != seen.kind {
-        return Err(format!("the patched object is no {kind} of {api_version}"));
+    let mut value = value;
+    // Where it does not say what it is, it is what it was.
+    for (field, word) in [("apiVersion", api_version.as_str()), ("kind", kind.as_str())] {
+        if let Some(map) = value.as_object_mut().filter(|map| map.get(field).is_none_or(|said| said == "")) {
+            map.insert(field.to_owned(), word.into());
+        }
     }
+    let said = Gvk::of(&value);
+    if said != seen.kind {
+        let known = schema::builtin(&said.api_version(), &said.kind).is_some();
+        let (kind, version) = (&said.kind, said.api_version());
+        return Err(if known {
+            format!("the patched object is {said} and no longer {}", seen.kind)
+        } else {
+            format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+            )
+        });
+    }
+    let mut value = schema::decode::value(value, &schema, validation).map_err(|e| e.to_string())?.value;
     schema::apply_defaults(&schema, &mut value);
     if own {
         create::fill_as(&seen.resource, &mut value);
@@ -150,7 +177,8 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     }
     let mut asked: FuturesUnordered<_> = chosen
         .iter()
-        .map(|(hook, seen)| async move {
+        .enumerate()
+        .map(|(index, (hook, seen))| async move {
             let asked = async {
                 let (shown, old) = versioned(a, seen, object).await?;
                 review::ask(a, hook, seen, &shown, &old, false).await
@@ -158,7 +186,8 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
             let started = Instant::now();
             let asked = asked.await;
             hook.observe(a, false, started.elapsed(), asked.as_ref().err());
-            asked.map(|_| ()).or_else(|failure| hook.judge(failure))
+            let turn = Turn { round: 0, index };
+            asked.map(|_| ()).or_else(|failure| hook.judge(a, turn, false, failure))
         })
         .collect();
     let mut result = Ok(());

@@ -1,7 +1,8 @@
 //! The AdmissionReview a hook is sent, and what its answer means (`webhook/request/admissionreview.go`).
 
-use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use base64::{DecodeError, Engine};
+use schema::{FieldValidation, decode};
 use serde_json::{Value, json};
 
 use super::hook::{Hook, Review};
@@ -60,6 +61,7 @@ pub async fn ask(
     }
     let review = json!({ "kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request });
     let answer = outbound::post(a.app(), client, &review, hook.timeout).await;
+    let answer = answer.map_err(|error| error.to_string()).and_then(|answer| typed(version, &answer).map(|()| answer));
     let answer = answer.map_err(|error| Failure::Calling(format!("failed to call webhook: {error}")))?;
     let verdict = read(version, &uid, &answer, mutating);
     let response = verdict.map_err(|why| Failure::Calling(format!("received invalid webhook response: {why}")))?;
@@ -67,10 +69,13 @@ pub async fn ask(
         a.call.warn(warning);
     }
     for (key, value) in response["auditAnnotations"].as_object().into_iter().flatten() {
-        a.call.annotate(&format!("{}/{key}", hook.name), value.as_str().unwrap_or_default());
+        a.annotate(&format!("{}/{key}", hook.name), value.as_str().unwrap_or_default());
     }
     if response["allowed"] != true {
         return Err(Failure::Refused(refusal(&hook.name, &response["status"])));
+    }
+    if !mutating {
+        return Ok(Verdict { patch: None });
     }
     let patch = patch(response)
         .map_err(|why| Failure::Calling(format!("received undecodable patch in webhook response: {why}")))?;
@@ -114,18 +119,88 @@ fn read<'a>(version: Review, uid: &str, answer: &'a Value, mutating: bool) -> Re
     }
 }
 
+/// Whether the fields of an answer are of their types; the error is that of Go's decoder.
+fn typed(version: Review, answer: &Value) -> Result<(), String> {
+    let unfit = |value: &Value, place: &str, wanted: &str| {
+        let kind = decode::go_kind(value);
+        Err(format!("json: cannot unmarshal {kind} into Go struct field {place} of type {wanted}"))
+    };
+    let Some(response) = answer.get("response").filter(|value| !value.is_null()) else { return Ok(()) };
+    let Some(fields) = response.as_object() else {
+        let wanted = match version {
+            Review::V1 => "v1.AdmissionResponse",
+            Review::V1Beta1 => "v1beta1.AdmissionResponse",
+        };
+        return unfit(response, "AdmissionReview.response", wanted);
+    };
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        let place = format!("AdmissionResponse.response.{name}");
+        let patch_type = if version == Review::V1 { "v1.PatchType" } else { "v1beta1.PatchType" };
+        match name.as_str() {
+            "uid" if !value.is_string() => return unfit(value, &place, "types.UID"),
+            "allowed" if !value.is_boolean() => return unfit(value, &place, "bool"),
+            "patchType" if !value.is_string() => return unfit(value, &place, patch_type),
+            "status" if !value.is_object() => return unfit(value, &place, "v1.Status"),
+            "status" => {
+                let schema = schema::builtin("v1", "Status");
+                let decoded = schema.map(|schema| decode::value(value.clone(), &schema, FieldValidation::Ignore));
+                if let Some(Err(error)) = decoded {
+                    // To Go the fields are those of the whole document.
+                    let error = error.to_string();
+                    let (front, place) = error.split_once("Go struct field ").unwrap_or((&error, ""));
+                    let place = place.replacen('.', ".response.status.", 1);
+                    return Err(format!("{front}Go struct field {place}"));
+                }
+            }
+            "auditAnnotations" => match value.as_object() {
+                None => return unfit(value, &place, "map[string]string"),
+                Some(map) => {
+                    if let Some(wrong) = map.values().find(|value| !value.is_string() && !value.is_null()) {
+                        return unfit(wrong, &place, "string");
+                    }
+                }
+            },
+            "warnings" => match value.as_array() {
+                None => return unfit(value, &place, "[]string"),
+                Some(list) => {
+                    if let Some(wrong) = list.iter().find(|value| !value.is_string() && !value.is_null()) {
+                        return unfit(wrong, &place, "string");
+                    }
+                }
+            },
+            "patch" => match value.as_str() {
+                None => return unfit(value, &place, "[]uint8"),
+                Some(text) => {
+                    if let Err(error) = BASE64_STANDARD.decode(text) {
+                        let at = match error {
+                            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+                            DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
+                        };
+                        return Err(format!("illegal base64 data at input byte {at}"));
+                    }
+                }
+            },
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn patch(response: &Value) -> Result<Option<Value>, String> {
     let text = text(response, "/patch");
     if text.is_empty() {
         return Ok(None);
     }
     let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string())?;
-    let patch: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+    let patch = decode::json(&bytes, None, FieldValidation::Ignore).map_err(|error| error.to_string())?.value;
     match &patch {
-        Value::Array(list) if list.is_empty() => Ok(None),
-        Value::Array(_) => Ok(Some(patch)),
         Value::Null => Ok(None),
-        _ => Err("json: cannot unmarshal object into Go value of type jsonpatch.Patch".to_owned()),
+        Value::Array(list) if list.is_empty() => Ok(None),
+        Value::Array(list) => match list.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
+            Some(wrong) => Err(decode::unfit(wrong, "jsonpatch.Operation")),
+            None => Ok(Some(patch)),
+        },
+        _ => Err(decode::unfit(&patch, "jsonpatch.Patch")),
     }
 }
 
@@ -172,6 +247,51 @@ mod tests {
     }
 
     #[test]
+    fn fields_are_of_their_types() {
+        for (response, said) in [
+            (
+                json!("x"),
+                "json: cannot unmarshal string into Go struct field AdmissionReview.response of type v1.AdmissionResponse",
+            ),
+            (
+                json!({ "uid": 5 }),
+                "json: cannot unmarshal number into Go struct field AdmissionResponse.response.uid of type types.UID",
+            ),
+            (
+                json!({ "allowed": "yes" }),
+                "json: cannot unmarshal string into Go struct field AdmissionResponse.response.allowed of type bool",
+            ),
+            (
+                json!({ "warnings": "x" }),
+                "json: cannot unmarshal string into Go struct field AdmissionResponse.response.warnings of type []string",
+            ),
+            (
+                json!({ "warnings": [1] }),
+                "json: cannot unmarshal number into Go struct field AdmissionResponse.response.warnings of type string",
+            ),
+            (
+                json!({ "auditAnnotations": { "a": 1 } }),
+                "json: cannot unmarshal number into Go struct field AdmissionResponse.response.auditAnnotations of type string",
+            ),
+            (
+                json!({ "status": "x" }),
+                "json: cannot unmarshal string into Go struct field AdmissionResponse.response.status of type v1.Status",
+            ),
+            (
+                json!({ "status": { "code": "x" } }),
+                "json: cannot unmarshal string into Go struct field Status.response.status.code of type int32",
+            ),
+            (json!({ "patch": "***" }), "illegal base64 data at input byte 0"),
+        ] {
+            assert_eq!(typed(Review::V1, &json!({ "response": response })), Err(said.to_owned()));
+        }
+        assert_eq!(
+            typed(Review::V1, &json!({ "response": { "status": { "code": 403 }, "foo": 1, "patch": "W10=" } })),
+            Ok(())
+        );
+    }
+
+    #[test]
     fn refusals() {
         let told = |status: Value| {
             let error = refusal("a.b.c", &status);
@@ -190,6 +310,9 @@ mod tests {
         let of = |text: &str| patch(&json!({ "patch": BASE64_STANDARD.encode(text) }));
         assert_eq!(of("[]"), Ok(None));
         assert!(of("[{\"op\":\"remove\",\"path\":\"/a\"}]").unwrap().is_some());
-        assert!(of("{}").is_err() && of("x").is_err());
+        let said = |text: &str| of(text).unwrap_err();
+        assert_eq!(said("{}"), "json: cannot unmarshal object into Go value of type jsonpatch.Patch");
+        assert_eq!(said("[1]"), "json: cannot unmarshal number into Go value of type jsonpatch.Operation");
+        assert_eq!(said("junk"), "invalid character 'j' looking for beginning of value");
     }
 }

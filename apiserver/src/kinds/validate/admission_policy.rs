@@ -158,7 +158,7 @@ fn validation(errors: &mut ErrorList, path: &Path, value: &Value) {
         errors.push(Error::invalid(&path.child("message"), message, "message must not contain line breaks"));
     }
     if !value.at("reason").is_null() {
-        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+        let reasons = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
         one_of(errors, &path.child("reason"), value.text("reason"), &reasons);
     }
 }
