@@ -1,6 +1,7 @@
 //! A store whose requests are counted, under etcd's names: it stands where etcd stands.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -38,24 +39,23 @@ impl Measured {
     }
 }
 
-/// The group and the resource that are stored at a key: those of the built-in kinds are kept under names of their own, custom
-/// ones under both.
+/// The group and the resource that are stored at a key: those of the built-in kinds are kept under names of their own, of one
+/// part or two, custom ones under both.
 #[must_use]
 pub fn resource_at(key: &str) -> (&str, &str) {
-    let rest = key.strip_prefix("/registry/").unwrap_or(key);
-    let built_in = crate::kinds::all().iter().find(|kind| {
-        kind.is_stored()
-            && rest.strip_prefix(kind.registry).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    static BUILT_IN: LazyLock<HashMap<&str, (&str, &str)>> = LazyLock::new(|| {
+        let stored = crate::kinds::all().iter().filter(|kind| kind.is_stored());
+        // Of two groups' events the first ones are those that are stored.
+        stored.rev().map(|kind| (kind.registry, (kind.group, kind.plural))).collect()
     });
-    if let Some(kind) = built_in {
-        return (kind.group, kind.plural);
+    let rest = key.strip_prefix("/registry/").unwrap_or(key);
+    let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let second = below.split('/').next().unwrap_or_default();
+    let both = &rest[..rest.len().min(first.len() + 1 + second.len())];
+    if let Some(known) = BUILT_IN.get(first).or_else(|| BUILT_IN.get(both)) {
+        return *known;
     }
-    let mut parts = rest.split('/');
-    let first = parts.next().unwrap_or_default();
-    match parts.next() {
-        Some(second) if first.contains('.') => (first, second),
-        _ => ("", first),
-    }
+    if first.contains('.') && !second.is_empty() { (first, second) } else { ("", first) }
 }
 
 #[async_trait]
@@ -131,8 +131,14 @@ mod tests {
             ("/registry/pods/", ("", "pods")),
             ("/registry/deployments/a/b", ("apps", "deployments")),
             ("/registry/services/specs/a/b", ("", "services")),
+            ("/registry/events/a/b", ("", "events")),
             ("/registry/minions/a", ("", "nodes")),
             ("/registry/stable.example.com/crontabs/a/b", ("stable.example.com", "crontabs")),
+            ("/registry/services/endpoints/a/b", ("", "endpoints")),
+            (
+                "/registry/apiextensions.k8s.io/customresourcedefinitions/",
+                ("apiextensions.k8s.io", "customresourcedefinitions"),
+            ),
             ("/registry/masterleases/10.0.0.1", ("", "masterleases")),
         ] {
             assert_eq!(resource_at(key), expected, "{key}");

@@ -15,7 +15,7 @@ use futures::StreamExt;
 use futures::stream;
 use http::Response;
 use serde_json::{Value, json};
-use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Watch, WatchCache};
+use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Piece, Watch, WatchCache};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::resource::Resource;
@@ -172,7 +172,7 @@ impl Frames {
         loop {
             if !self.first.is_empty() {
                 let bytes = self.first.split().freeze();
-                self.encoder.count(&bytes);
+                self.encoder.count(sizes(self.encoder.accept.media, &bytes));
                 return Some(bytes);
             }
             if self.over {
@@ -181,10 +181,10 @@ impl Frames {
             let watch = self.watch.as_mut()?;
             tokio::select! {
                 news = news(watch, self.alike.as_deref(), &self.encoder, &self.prefix) => match news {
-                    Ok(News::Joined(bytes)) if bytes.is_empty() => {}
-                    Ok(News::Joined(bytes)) => {
-                        self.encoder.count(&bytes);
-                        return Some(bytes);
+                    Ok(News::Joined(piece)) if piece.bytes.is_empty() => {}
+                    Ok(News::Joined(piece)) => {
+                        self.encoder.count(piece.sizes.iter().copied());
+                        return Some(piece.bytes);
                     }
                     Ok(News::Events(events)) => {
                         for event in events {
@@ -240,7 +240,7 @@ impl Frames {
 }
 
 enum News {
-    Joined(Bytes),
+    Joined(Piece),
     Events(Vec<Arc<CacheEvent>>),
 }
 
@@ -250,8 +250,13 @@ async fn news(watch: &mut Watch, alike: Option<&str>, encoder: &Encoder, prefix:
     let join = |events: &[Arc<CacheEvent>]| {
         let events = events.iter().filter(|event| event.object.key.starts_with(prefix));
         let mut out = BytesMut::with_capacity(events.clone().map(|event| event.object.bytes().len() + 40).sum());
-        events.for_each(|event| encoder.plain(&mut out, event));
-        out.freeze()
+        let mut begin = 0;
+        let size = |event| {
+            encoder.plain(&mut out, event);
+            out.len() - std::mem::replace(&mut begin, out.len())
+        };
+        let sizes = events.map(size).collect();
+        Piece { bytes: out.freeze(), sizes }
     };
     watch.next_joined(form, join).await.map(News::Joined)
 }
@@ -296,13 +301,18 @@ fn sizes(media: Media, mut piece: &[u8]) -> impl Iterator<Item = usize> {
 }
 
 impl Encoder {
-    /// Counts the events of a piece that is sent.
+    /// Counts events that are sent, by the sizes of their frames.
     #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
-    fn count(&self, piece: &[u8]) {
+    fn count(&self, sizes: impl Iterator<Item = usize>) {
         let (metrics, resource) = (&self.app.metrics, &self.resource);
         let labels = [&*resource.group, &resource.plural, &resource.version];
-        metrics.watch_events.add(&labels, sizes(self.accept.media, piece).count() as f64);
-        metrics.watch_event_sizes.observe_all(&labels, sizes(self.accept.media, piece).map(|size| size as f64));
+        let mut count = 0.0;
+        let counted = sizes.map(|size| {
+            count += 1.0;
+            size as f64
+        });
+        metrics.watch_event_sizes.observe_all(&labels, counted);
+        metrics.watch_events.add(&labels, count);
     }
 
     /// Events are made of the bytes the cache has.

@@ -3,7 +3,9 @@
 mod contract;
 
 use contract::{delete, put};
-use knetsim_store::cache::{At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Watch, WatchCache};
+use knetsim_store::cache::{
+    At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Piece, Watch, WatchCache,
+};
 use knetsim_store::embedded::{Embedded, Options};
 use knetsim_store::{KeyValue, Revision, Store, StoreError, splice};
 use std::sync::Arc;
@@ -236,12 +238,14 @@ async fn watchers_of_one_form_share_what_one_of_them_made() {
     for (watch, form) in watches.iter_mut().zip(["names", "names", "names", "others"]) {
         let join = |events: &[Arc<CacheEvent>]| {
             made += 1;
-            events.iter().map(|event| event.object.name()).collect::<String>().into()
+            let bytes = events.iter().map(|event| event.object.name()).collect::<String>().into();
+            Piece { bytes, sizes: events.iter().map(|event| event.object.name().len()).collect() }
         };
-        let bytes = watch.next_joined(form, join).await.unwrap();
-        assert_eq!(bytes, "p1p2", "each event once and in order");
+        let piece = watch.next_joined(form, join).await.unwrap();
+        assert_eq!(piece.bytes, "p1p2", "each event once and in order");
+        assert_eq!(piece.sizes[..], [2, 2]);
         assert_eq!(watch.revision(), before + 2);
-        places.push(bytes.as_ptr());
+        places.push(piece.bytes.as_ptr());
     }
     let shared: Vec<bool> = places.iter().map(|place| *place == places[0]).collect();
     assert_eq!((shared, made), (vec![true, true, true, false], 2), "made once for each form");

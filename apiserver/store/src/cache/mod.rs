@@ -24,7 +24,7 @@ mod watch;
 
 pub use object::{CacheEvent, Change, Extract, Indexed, Object};
 pub use state::Limits;
-pub use watch::Watch;
+pub use watch::{Piece, Watch};
 
 use crate::{Revision, Store, StoreError};
 use parking_lot::RwLock;

@@ -11,13 +11,21 @@ const BATCH: u64 = 256;
 /// What is joined is kept for the others up to this size.
 const KEPT: usize = 256 * 1024;
 
+/// Events in one piece.
+#[derive(Clone, Debug, Default)]
+pub struct Piece {
+    pub bytes: Bytes,
+    /// How many of the bytes are each event's.
+    pub sizes: Arc<[usize]>,
+}
+
 /// The events between two cursors in one piece; see [`Watch::next_joined`].
 pub(super) struct Joined {
     at: (u64, u64),
     form: String,
     /// Of the last event.
     revision: Revision,
-    bytes: Bytes,
+    piece: Piece,
 }
 
 /// The events of a cache from some revision on.
@@ -60,25 +68,25 @@ impl Watch {
     pub async fn next_joined(
         &mut self,
         form: &str,
-        join: impl FnOnce(&[Arc<CacheEvent>]) -> Bytes,
-    ) -> Result<Bytes, CacheError> {
+        join: impl FnOnce(&[Arc<CacheEvent>]) -> Piece,
+    ) -> Result<Piece, CacheError> {
         let end = self.turn().await?;
         let shared = self.cache.shared.clone();
         // While one makes it the others wait: they need the same.
         let mut kept = shared.joined.lock();
         if let Some(joined) = kept.as_ref().filter(|have| have.at == (self.cursor, end) && have.form == form) {
-            let (bytes, revision) = (joined.bytes.clone(), joined.revision);
+            let (piece, revision) = (joined.piece.clone(), joined.revision);
             self.advance(end, Some(revision));
-            return Ok(bytes);
+            return Ok(piece);
         }
         let events = self.events(end)?;
-        let bytes = join(&events);
+        let piece = join(&events);
         let at = (self.cursor, end);
         self.advance(end, events.last().map(|event| event.revision));
-        if bytes.len() <= KEPT {
-            *kept = Some(Joined { at, form: form.to_owned(), revision: self.revision, bytes: bytes.clone() });
+        if piece.bytes.len() <= KEPT {
+            *kept = Some(Joined { at, form: form.to_owned(), revision: self.revision, piece: piece.clone() });
         }
-        Ok(bytes)
+        Ok(piece)
     }
 
     /// Waits until there are events for this watcher: the cursor behind those it is to have now.
