@@ -251,7 +251,7 @@ async fn news(watch: &mut Watch, alike: Option<&str>, encoder: &Encoder, prefix:
         let events = events.iter().filter(|event| event.object.key.starts_with(prefix));
         let mut out = BytesMut::with_capacity(events.clone().map(|event| event.object.bytes().len() + 40).sum());
         let mut begin = 0;
-        let size = |event| {
+        let size = |event: &Arc<CacheEvent>| {
             encoder.plain(&mut out, event);
             out.len() - std::mem::replace(&mut begin, out.len())
         };
