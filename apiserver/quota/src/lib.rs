@@ -19,7 +19,7 @@ mod services;
 pub use amounts::Amounts;
 pub use check::{Limited, Operation, Quota, Request, check};
 pub use evaluator::{Evaluator, total};
-pub use pods::is_charged;
+pub use pods::{is_charged, is_native};
 pub use scope::Selector;
 
 use serde_json::Value;

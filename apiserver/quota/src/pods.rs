@@ -27,7 +27,8 @@ const MANDATORY: [&str; 6] = ["cpu", "memory", "requests.cpu", "requests.memory"
 const NATIVE: &str = "kubernetes.io/";
 
 /// A resource without a domain, or with kubernetes.io's, is Kubernetes' own.
-fn is_native(name: &str) -> bool {
+#[must_use]
+pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains(NATIVE)
 }
 

@@ -1,5 +1,6 @@
 //! The names of resources (`validateResourceName` and its kin): what Kubernetes itself counts, or something with a domain.
 
+pub use quota::is_native;
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 
@@ -31,12 +32,6 @@ const COUNTED: [&str; 17] = [
     "services.nodeports",
     "services.loadbalancers",
 ];
-
-/// Resources of Kubernetes itself.
-#[must_use]
-pub fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
 
 /// Of anything.
 pub fn any(errors: &mut ErrorList, path: &Path, name: &str) {
