@@ -45,6 +45,9 @@ use registry::resource::Catalogue;
 /// How long a stopping server may take to tell the others; [`run`] promises to end within a second.
 const LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
 
+/// Threads that serve.
+const WORKERS: u8 = 2;
+
 /// Runs the API server until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -52,8 +55,8 @@ const LEAVING: std::time::Duration = std::time::Duration::from_millis(500);
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let options = Options::parse_from(args);
     runtime::log::init("apiserver");
-    kernel::memory::share_heap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    kernel::memory::share_heaps(WORKERS);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS.into()).enable_all().build()?;
     runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
 }
 

@@ -1,5 +1,7 @@
 //! Attribute-based access control: a file of policies, one JSON object a line (`pkg/auth/authorizer/abac`).
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -53,7 +55,7 @@ impl Policies {
 
     pub fn decide(&self, attributes: &Attributes<'_>) -> Decision {
         match self.0.iter().any(|policy| policy.matches(attributes)) {
-            true => Decision::Allow(String::new()),
+            true => Decision::Allow(Arc::default()),
             false => Decision::NoOpinion("No policy matched.".to_owned()),
         }
     }

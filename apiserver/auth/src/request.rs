@@ -1,5 +1,7 @@
 //! What a request wants to do, as authorizers see it, and what they say.
 
+use std::sync::Arc;
+
 use crate::user::UserInfo;
 
 /// A request: upstream's `authorizer.Attributes`.
@@ -45,7 +47,7 @@ impl Resource<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Yes; the reason is for the audit log.
-    Allow(String),
+    Allow(Arc<str>),
     /// No, whatever the others say.
     Deny(String),
     /// Ask the next one; if there is none it is a no. The reason is shown to the user.
@@ -59,7 +61,8 @@ impl Decision {
 
     pub fn reason(&self) -> &str {
         match self {
-            Self::Allow(reason) | Self::Deny(reason) | Self::NoOpinion(reason) => reason,
+            Self::Allow(reason) => reason,
+            Self::Deny(reason) | Self::NoOpinion(reason) => reason,
         }
     }
 }

@@ -36,6 +36,12 @@ impl Uses {
         Use(self.clone())
     }
 
+    /// Nobody uses the connection, or one request does, which may be about to begin.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.0.lock().under_way <= 1
+    }
+
     /// Waits until there has been no use for `patience`.
     pub async fn idle(&self, patience: Duration) {
         loop {

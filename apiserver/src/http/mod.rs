@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod backend;
 pub mod discovery;
+mod drive;
 mod eviction;
 pub mod forward;
 pub mod health;

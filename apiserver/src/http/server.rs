@@ -1,6 +1,7 @@
 //! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::body::Body;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::pki_types::UnixTime;
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::drive::{Drive, Requests};
 use super::idle::{Held, Uses};
 use super::route::Routes;
 use crate::access::Clients;
@@ -114,19 +116,20 @@ async fn connection(
             Ok::<_, Infallible>(response.map(|body| Held::new(body, used)))
         }
     });
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let requests = Requests::of(&uses);
+    let mut builder = auto::Builder::new(requests.clone());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Some(Duration::from_secs(30)));
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
+    let connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection = Drive::new(connection, &requests);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = async { tokio::select! { () = stop.cancelled() => {}, () = uses.idle(IDLE) => {} } } => {
-            connection.as_mut().graceful_shutdown();
+            connection.connection().as_mut().graceful_shutdown();
             connection.await
         }
     };

@@ -3,8 +3,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::BuildHasher;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 
 /// How much a family may change from release to release (KEP-1209); a part of its help text.
@@ -88,10 +89,12 @@ impl About {
 pub struct Family {
     about: &'static About,
     /// By a hash of their labels' values: requests count in a dozen families, so finding a series makes nothing new.
-    series: Mutex<HashMap<u64, Vec<(Values, Series)>>>,
+    series: Mutex<HashMap<u64, Alike, RandomState>>,
+    hasher: RandomState,
 }
 
 type Values = Box<[Box<str>]>;
+type Alike = Vec<(Values, Series)>;
 
 #[derive(Clone, Debug, Default)]
 struct Series {
@@ -106,7 +109,7 @@ struct Series {
 impl Family {
     #[must_use]
     pub fn new(about: &'static About) -> Self {
-        let family = Self { about, series: Mutex::default() };
+        let family = Self { about, series: Mutex::default(), hasher: RandomState::default() };
         family.begin();
         family
     }
@@ -119,11 +122,10 @@ impl Family {
     }
 
     fn change(&self, values: &[&str], how: impl FnOnce(&mut Series)) {
-        let mut hasher = DefaultHasher::new();
-        values.hash(&mut hasher);
+        let hash = self.hasher.hash_one(values);
         let mut series = self.series.lock();
         let full = series.len() >= SERIES;
-        let alike = series.entry(hasher.finish());
+        let alike = series.entry(hash);
         if full && matches!(alike, Entry::Vacant(_)) {
             return;
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 
 use crate::app::App;
@@ -89,7 +89,7 @@ struct Request {
     /// What webhooks took of its time, and the wait for its turn.
     aside: Duration,
     long: bool,
-    code: u16,
+    code: StatusCode,
     bytes: usize,
 }
 
@@ -106,8 +106,8 @@ impl Drop for Request {
         let [component, group, resource, scope, subresource, verb, version] = wide;
         let dry_run = self.labels.dry_run;
         let took = self.started.elapsed();
-        let code = self.code.to_string();
-        metrics.requests.increase(&[&code, component, dry_run, group, resource, scope, subresource, verb, version]);
+        let code = self.code.as_str();
+        metrics.requests.increase(&[code, component, dry_run, group, resource, scope, subresource, verb, version]);
         let narrow = [component, dry_run, group, resource, scope, subresource, verb, version];
         metrics.request_duration.observe(&narrow, took.as_secs_f64());
         if dry_run.is_empty() {
@@ -132,7 +132,7 @@ pub fn measured(
     long: bool,
     response: Response<Body>,
 ) -> Response<Body> {
-    let code = response.status().as_u16();
+    let code = response.status();
     let mut request = Request { app: app.clone(), labels, started, aside, long, code, bytes: 0 };
     if long {
         app.metrics.longrunning.add(&request.wide(), 1.0);

@@ -10,6 +10,8 @@ mod restriction;
 pub use graph::{Graph, Referred, secrets};
 pub use restriction::{Operation, Write, restrict};
 
+use std::sync::Arc;
+
 use crate::rbac::PolicyRule;
 use crate::request::{Attributes, Decision, Resource, Target};
 
@@ -38,7 +40,7 @@ impl NodeAuthorizer {
             return decision;
         }
         match self.rules.iter().any(|rule| rule.allows(request)) {
-            true => Decision::Allow(String::new()),
+            true => Decision::Allow(Arc::default()),
             false => Decision::NoOpinion(String::new()),
         }
     }
@@ -138,7 +140,7 @@ impl NodeAuthorizer {
 fn decide(may: bool, own: bool, verbs: &str, reason: impl FnOnce() -> String) -> Decision {
     match (may, own) {
         (false, _) => Decision::NoOpinion(verbs.to_owned()),
-        (true, true) => Decision::Allow(String::new()),
+        (true, true) => Decision::Allow(Arc::default()),
         (true, false) => Decision::NoOpinion(reason()),
     }
 }

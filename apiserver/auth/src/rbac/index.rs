@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 /// By namespace (empty for the whole cluster) and name, so that reasons do not depend on the order of arrival.
 type ByName<T> = BTreeMap<String, BTreeMap<String, T>>;
-/// Bindings that name a subject, each with which of its subjects that is.
-type Bound = ByName<(Arc<Binding>, usize)>;
+/// Bindings that name a subject, each with why what it grants is allowed.
+type Bound = ByName<(Arc<Binding>, Arc<str>)>;
 
 /// Roles and bindings; empty at first, fed by the `apply_` and `remove_` functions.
 #[derive(Clone, Debug, Default)]
@@ -27,8 +27,7 @@ pub struct Index {
 
 /// Rules that apply to a user, and why.
 struct Grant<'a> {
-    binding: &'a Binding,
-    subject: &'a SubjectKey,
+    reason: &'a Arc<str>,
     rules: &'a [PolicyRule],
 }
 
@@ -60,8 +59,9 @@ impl Index {
     pub fn apply_binding(&mut self, binding: Binding) {
         self.remove_binding(&binding.namespace, &binding.name);
         let binding = Arc::new(binding);
-        for (at, subject) in binding.subjects.iter().enumerate() {
-            put(self.bound(subject), &binding.namespace, &binding.name, (binding.clone(), at));
+        for subject in &binding.subjects {
+            let reason = reason(&binding, subject).into();
+            put(self.bound(subject), &binding.namespace, &binding.name, (binding.clone(), reason));
         }
         put(&mut self.bindings, &binding.namespace, &binding.name, binding.clone());
     }
@@ -111,7 +111,7 @@ impl Index {
     /// Whether the request is permitted. Members of `system:masters` may do anything.
     pub fn authorize(&self, request: &Attributes<'_>) -> Decision {
         if request.user.in_group(MASTERS) {
-            return Decision::Allow(String::new());
+            return Decision::Allow(Arc::default());
         }
         let namespace = match request.target {
             Target::Resource(resource) => resource.namespace,
@@ -121,7 +121,7 @@ impl Index {
         for grant in self.grants(request.user, namespace) {
             match grant {
                 Ok(grant) if grant.rules.iter().any(|rule| rule.allows(request)) => {
-                    return Decision::Allow(grant.reason());
+                    return Decision::Allow(grant.reason.clone());
                 }
                 Ok(_) => {}
                 Err(message) => missing.push(message),
@@ -195,23 +195,22 @@ impl Index {
         let scopes = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
         scopes.into_iter().flatten().flat_map(move |scope| {
             let within: Vec<_> = bound.iter().filter_map(|bound| bound.get(scope)).collect();
-            within.into_iter().flat_map(BTreeMap::values).map(|(binding, subject)| {
-                let rules = self.referenced_rules(binding)?;
-                Ok(Grant { binding, subject: &binding.subjects[*subject], rules })
-            })
+            within
+                .into_iter()
+                .flat_map(BTreeMap::values)
+                .map(|(binding, reason)| Ok(Grant { reason, rules: self.referenced_rules(binding)? }))
         })
     }
 }
 
-impl Grant<'_> {
-    fn reason(&self) -> String {
-        let Binding { namespace, name, role, role_kind, .. } = self.binding;
-        let binding = match namespace.as_str() {
-            "" => format!("ClusterRoleBinding {name:?}"),
-            _ => format!("RoleBinding \"{name}/{namespace}\""),
-        };
-        format!("RBAC: allowed by {binding} of {} {role:?} to {}", role_kind.name(), self.subject)
-    }
+/// Why what a binding grants to one of its subjects is allowed.
+fn reason(binding: &Binding, subject: &SubjectKey) -> String {
+    let Binding { namespace, name, role, role_kind, .. } = binding;
+    let binding = match namespace.as_str() {
+        "" => format!("ClusterRoleBinding {name:?}"),
+        _ => format!("RoleBinding \"{name}/{namespace}\""),
+    };
+    format!("RBAC: allowed by {binding} of {} {role:?} to {subject}", role_kind.name())
 }
 
 fn not_found(binding: &Binding) -> String {

@@ -150,7 +150,7 @@ impl Authorizers {
     pub async fn decide(&self, app: &Arc<App>, attributes: &Attributes<'_>, asked: &Asked<'_>) -> Outcome {
         // Whatever the others say, and whether or not they can be asked.
         if attributes.user.in_group(user::MASTERS) {
-            return Decision::Allow(String::new()).into();
+            return Decision::Allow(Arc::default()).into();
         }
         let policy = &app.access.policy;
         let chain = self.chain.load_full();
@@ -160,7 +160,7 @@ impl Authorizers {
                 Authorizer::Node => policy.node(app, attributes, asked.fields).await.into(),
                 Authorizer::Rbac => policy.rbac(attributes).into(),
                 Authorizer::Abac(policies) => policies.decide(attributes).into(),
-                Authorizer::AlwaysAllow => Decision::Allow(String::new()).into(),
+                Authorizer::AlwaysAllow => Decision::Allow(Arc::default()).into(),
                 Authorizer::AlwaysDeny => Decision::NoOpinion("Everything is forbidden.".to_owned()).into(),
                 Authorizer::Webhook(webhook) => Box::pin(webhook.decide(attributes, asked)).await,
             };
@@ -181,7 +181,7 @@ impl Authorizers {
     /// The same without waiting for anybody: of a webhook nothing is known then.
     pub fn decide_now(&self, app: &App, attributes: &Attributes<'_>) -> Decision {
         if attributes.user.in_group(user::MASTERS) {
-            return Decision::Allow(String::new());
+            return Decision::Allow(Arc::default());
         }
         let policy = &app.access.policy;
         let mut reasons = Vec::new();
@@ -190,7 +190,7 @@ impl Authorizers {
                 Authorizer::Node => policy.node_now(attributes),
                 Authorizer::Rbac => policy.rbac(attributes),
                 Authorizer::Abac(policies) => policies.decide(attributes),
-                Authorizer::AlwaysAllow => Decision::Allow(String::new()),
+                Authorizer::AlwaysAllow => Decision::Allow(Arc::default()),
                 Authorizer::AlwaysDeny | Authorizer::Webhook(_) => Decision::NoOpinion(String::new()),
             };
             match decision {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use auth::{Attributes, Decision, Resource, Target, UserInfo};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -172,5 +174,5 @@ fn what_webhooks_and_conditions_see() {
     let sent = spec(&attributes, &Asked::default());
     assert_eq!(sent["nonResourceAttributes"], json!({ "path": "/x", "verb": "get" }));
     assert!(shown(&sent)["resourceAttributes"].is_null());
-    assert_eq!(super::Outcome::from(Decision::Allow(String::new())).error, None);
+    assert_eq!(super::Outcome::from(Decision::Allow(Arc::default())).error, None);
 }

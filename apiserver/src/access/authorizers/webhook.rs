@@ -82,7 +82,7 @@ impl Webhook {
                 error: Some("webhook subject access review returned both allow and deny response".to_owned()),
             },
             (true, false) => Outcome::from(Decision::Deny(reason)),
-            (false, true) => Outcome::from(Decision::Allow(reason)),
+            (false, true) => Outcome::from(Decision::Allow(reason.into())),
             (false, false) => Outcome::from(Decision::NoOpinion(reason)),
         }
     }
