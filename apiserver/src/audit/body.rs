@@ -1,15 +1,12 @@
 //! Bodies as the log sees them: objects, whatever they were encoded in; and the end of answers that go on for long.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
 use serde_json::Value;
 
 use super::{Stage, Trail};
+use crate::http::witness::{Witness, Witnessed};
 
 /// The object in a body; `None` where it is none that is known.
 pub fn object(media: &str, bytes: &[u8]) -> Option<Value> {
@@ -33,12 +30,7 @@ pub fn object(media: &str, bytes: &[u8]) -> Option<Value> {
 
 /// An answer's body that tells the log when it has ended, however it ends.
 pub fn watched(body: Body, trail: Arc<Trail>) -> Body {
-    Body::new(Watched { body, _end: End(trail) })
-}
-
-struct Watched {
-    body: Body,
-    _end: End,
+    Body::new(Witnessed::new(body, End(trail)))
 }
 
 struct End(Arc<Trail>);
@@ -50,22 +42,4 @@ impl Drop for End {
     }
 }
 
-impl http_body::Body for Watched {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+impl Witness for End {}

@@ -1,14 +1,13 @@
 //! Which connections nobody uses: a connection is in use from the head of a request to the end of its answer's body, so a
 //! watch keeps it alive.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use super::witness::Witness;
 
 /// How many requests of a connection are under way, and when the last one ended. Nobody is woken by either: a request costs a
 /// count, and who waits for the end of all looks again when it could have come.
@@ -65,37 +64,7 @@ impl Drop for Use {
     }
 }
 
-/// A body and the use of the connection that it is.
-pub struct Held<B> {
-    body: B,
-    _use: Use,
-}
-
-impl<B> Held<B> {
-    pub fn new(body: B, of: Use) -> Self {
-        Self { body, _use: of }
-    }
-}
-
-impl<B: Body + Unpin> Body for Held<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+impl Witness for Use {}
 
 #[cfg(test)]
 mod tests {
@@ -107,12 +76,11 @@ mod tests {
         let (uses, short) = (Uses::default(), Duration::from_millis(5));
         uses.idle(short).await;
         let one = uses.begin();
-        let body = Held::new(axum::body::Body::from("x"), uses.begin());
-        assert_eq!(body.size_hint().exact(), Some(1));
+        let another = uses.begin();
         assert!(tokio::time::timeout(10 * short, uses.idle(short)).await.is_err());
         drop(one);
         assert!(uses.idle(short).now_or_never().is_none());
-        drop(body);
+        drop(another);
         uses.idle(short).await;
     }
 }

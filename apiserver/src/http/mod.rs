@@ -25,3 +25,4 @@ pub mod status;
 pub mod subresource;
 mod warnings;
 pub mod websocket;
+pub mod witness;

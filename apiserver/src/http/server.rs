@@ -19,8 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::drive::{Drive, Requests};
-use super::idle::{Held, Uses};
+use super::idle::Uses;
 use super::route::Routes;
+use super::witness::Witnessed;
 use crate::access::Clients;
 
 /// How long a client may take for the TLS handshake.
@@ -113,7 +114,7 @@ async fn connection(
         let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
         async move {
             let response = routes.handle(&peer, request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|body| Held::new(body, used)))
+            Ok::<_, Infallible>(response.map(|body| Witnessed::new(body, used)))
         }
     });
     let requests = Requests::of(&uses);

@@ -1,19 +1,17 @@
 //! What is counted of each request that reached its handler (`apiserver/pkg/endpoints/metrics`): those that are refused before
 //! are none.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response, StatusCode};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 
 use crate::app::App;
 use crate::http::request_info::{Query, RequestInfo};
+use crate::http::witness::{Witness, Witnessed};
 
 /// The subresources that are connections.
 const CONNECTIONS: [&str; 5] = ["log", "exec", "portforward", "attach", "proxy"];
@@ -123,6 +121,12 @@ impl Drop for Request {
     }
 }
 
+impl Witness for Request {
+    fn sent(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+}
+
 /// Counts a request when its answer has been sent.
 pub fn measured(
     app: &Arc<App>,
@@ -142,37 +146,7 @@ pub fn measured(
             request.bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             response
         }
-        _ => response.map(|body| Body::new(Measured { body, request })),
-    }
-}
-
-/// The body of an answer that takes a while.
-struct Measured {
-    body: Body,
-    request: Request,
-}
-
-impl http_body::Body for Measured {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
-        if let Poll::Ready(Some(Ok(frame))) = &polled {
-            self.request.bytes += frame.data_ref().map_or(0, Bytes::len);
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        _ => response.map(|body| Body::new(Witnessed::new(body, request))),
     }
 }
 

@@ -122,12 +122,10 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             settle(call, &mut new, &live.value)?;
         } else {
             let sent = sent.map(|sent| as_sent(call, sent, &new));
-            let before = sent.clone();
+            let outside = sent.is_some();
             let mut shown = sent.unwrap_or_else(|| std::mem::take(&mut new));
-            let reported = admission::mutate(&attributes, &mut shown).await?;
-            // Not all of the server's own plugins say that they changed something.
-            let changed = reported || before.as_ref().is_some_and(|before| *before != shown);
-            if changed && before.is_some() {
+            let changed = admission::mutate(&attributes, &mut shown).await?;
+            if changed && outside {
                 // What is settled bears the live object's version, and says nothing of the writer's.
                 asked = revision_asked(&shown);
             }

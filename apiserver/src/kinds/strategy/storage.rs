@@ -14,8 +14,8 @@ pub const VOLUME: Strategy = Strategy {
         volume.put("status", json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
     }),
     warnings: Some(validate::volume_warnings::persistent_volume),
-    validate: Some(validate::storage::volume),
-    validate_update: Some(validate::storage::volume_update),
+    validate: Some(validate::persistent_volume::volume),
+    validate_update: Some(validate::persistent_volume::volume_update),
     ..WITH_STATUS
 };
 
@@ -26,9 +26,9 @@ pub const CLAIM: Strategy = Strategy {
         data_sources(claim, &Value::Null);
     }),
     prepare_update: Some(data_sources),
-    validate: Some(validate::storage::claim),
+    validate: Some(validate::persistent_volume::claim),
     warnings: Some(validate::volume_warnings::claim),
-    validate_update: Some(validate::storage::claim_update),
+    validate_update: Some(validate::persistent_volume::claim_update),
     ..WITH_STATUS
 };
 

@@ -19,6 +19,7 @@ pub mod job_policy;
 pub mod limit_range;
 pub mod meta;
 pub mod network;
+pub mod persistent_volume;
 pub mod pod;
 pub mod pod_annotations;
 pub mod pod_field;

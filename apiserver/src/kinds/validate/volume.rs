@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::super::json::Json;
 use super::volume_source::{self, Owner};
-use super::{meta, named, one_of, pod_field, required, required_name, required_one_of, storage};
+use super::{meta, named, one_of, persistent_volume, pod_field, required, required_name, required_one_of};
 
 /// Checks the volumes and returns the names of the good ones, for mounts to refer to.
 pub fn volumes<'a>(errors: &mut ErrorList, path: &Path, volumes: &'a [Value]) -> BTreeSet<&'a str> {
@@ -71,7 +71,7 @@ fn source(errors: &mut ErrorList, path: &Path, volume: &Value) {
                 if body.has("volumeClaimTemplate") {
                     let template = body.at("volumeClaimTemplate");
                     meta::embedded(errors, &at.child("metadata"), template.at("metadata"));
-                    storage::claim_spec(errors, &at.child("spec"), template.at("spec"));
+                    persistent_volume::claim_spec(errors, &at.child("spec"), template.at("spec"));
                 } else {
                     errors.push(Error::required(&at, ""));
                 }

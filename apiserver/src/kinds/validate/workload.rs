@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, pod, same, spec,
-    storage,
+    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, persistent_volume, pod,
+    same, spec,
 };
 
 #[must_use]
@@ -167,7 +167,11 @@ pub fn stateful_set(object: &Value) -> ErrorList {
     not_negative(&mut errors, body, "minReadySeconds", &path);
     not_negative(&mut errors, body.at("ordinals"), "start", &path.child("ordinals"));
     for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate() {
-        storage::claim_spec(&mut errors, &path.child("volumeClaimTemplates").index(i).child("spec"), claim.at("spec"));
+        persistent_volume::claim_spec(
+            &mut errors,
+            &path.child("volumeClaimTemplates").index(i).child("spec"),
+            claim.at("spec"),
+        );
     }
     if selector(&mut errors, &path, body, "statefulset") {
         template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
