@@ -107,7 +107,7 @@ async fn serve(flags: Flags) -> anyhow::Result<()> {
     tokio::select! {
         outcome = follow(client, &server, &ready) => outcome,
         outcome = server.clone().serve_udp(udp) => Ok(outcome?),
-        outcome = server.clone().serve_tcp(tcp) => Ok(outcome?),
+        never = server.clone().serve_tcp(tcp) => match never {},
         outcome = probes::serve(flags.health_address, "/health", || ok("OK".to_owned())) => outcome,
         outcome = probes::serve(flags.ready_address, "/ready", move || {
             let ready = is_ready.clone();

@@ -1,5 +1,6 @@
 //! The sockets: UDP and TCP on port 53.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +11,6 @@ use hickory_proto::rr::{Name, Record, RecordType};
 use parking_lot::RwLock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::forward::Forwarder;
@@ -91,22 +91,16 @@ impl Server {
     }
 
     /// Serves TCP.
-    ///
-    /// # Errors
-    /// When the listener breaks.
-    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener) -> std::io::Result<()> {
-        let slots = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let slot = slots.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-            let (stream, from) = listener.accept().await?;
+    pub async fn serve_tcp(self: Arc<Self>, listener: TcpListener) -> Infallible {
+        let serve = move |stream, from| {
             let server = self.clone();
-            tokio::spawn(async move {
+            async move {
                 if let Err(error) = server.converse(stream).await {
                     tracing::debug!(%error, %from, "TCP client");
                 }
-                drop(slot);
-            });
-        }
+            }
+        };
+        runtime::listen::connections(listener, Some(CONNECTIONS), serve).await
     }
 
     async fn converse(&self, mut stream: TcpStream) -> std::io::Result<()> {

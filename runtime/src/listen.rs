@@ -12,8 +12,7 @@ use tokio::sync::Semaphore;
 /// After an accept that failed for want of something: others have to give it back first.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Hands every connection to `serve`, `at_most` so many at a time where a number is given, for as long as it is polled. An
-/// accept that fails is the peer's or a moment's: it never ends the listener.
+/// Hands every connection to `serve`, `at_most` so many at a time where a number is given, for as long as it is polled.
 pub async fn connections<F>(
     listener: TcpListener,
     at_most: Option<usize>,
@@ -25,14 +24,20 @@ where
     let room = Arc::new(Semaphore::new(at_most.unwrap_or(Semaphore::MAX_PERMITS)));
     loop {
         let place = room.clone().acquire_owned().await.expect("nobody closes this semaphore");
+        let (stream, peer) = accept(&listener).await;
+        let served = serve(stream, peer);
+        tokio::spawn(async move {
+            served.await;
+            drop(place);
+        });
+    }
+}
+
+/// The next connection. An accept that fails is the peer's or a moment's.
+pub async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
-                let served = serve(stream, peer);
-                tokio::spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
+            Ok(accepted) => return accepted,
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "a connection is not accepted");

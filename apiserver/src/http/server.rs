@@ -68,22 +68,11 @@ pub async fn serve(
         let (clients, connections) = (clients.clone(), connections.clone());
         loops.spawn(async move {
             loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
+                let stream = tokio::select! {
+                    (stream, _) = runtime::listen::accept(&listener) => stream,
                     () = stop.cancelled() => return,
                 };
-                match accepted {
-                    Ok((stream, _)) => {
-                        let connection =
-                            connection(stream, acceptor.clone(), clients.clone(), routes.clone(), stop.clone());
-                        connections.spawn(connection);
-                    }
-                    Err(error) => {
-                        // Out of descriptors, most likely: the next connection to end frees one.
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::task::yield_now().await;
-                    }
-                }
+                connections.spawn(connection(stream, acceptor.clone(), clients.clone(), routes.clone(), stop.clone()));
             }
         });
     }

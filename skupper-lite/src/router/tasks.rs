@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use runtime::listen::accept;
 use rustls::pki_types::ServerName;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -93,25 +94,12 @@ async fn bind(host: &str, port: &str) -> TcpListener {
     }
 }
 
-/// Accepts; an error of one connection (or of too many open files) must not end the listener.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((connection, _)) => return connection,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(RETRY.0).await;
-            }
-        }
-    }
-}
-
 async fn incoming(core: Arc<Core>, listener: Listener, profile: SslProfile) {
     let socket = bind(&listener.host, &listener.port.to_string()).await;
     // The links end with the listener that let them in.
     let mut links = tokio::task::JoinSet::new();
     loop {
-        let connection = accept(&socket).await;
+        let (connection, _) = accept(&socket).await;
         while links.try_join_next().is_some() {}
         let server = match tls::server(&profile) {
             Ok(server) => server,
@@ -194,7 +182,7 @@ async fn clients(core: Arc<Core>, endpoint: TcpEndpoint) {
         let socket = bind(&endpoint.host, &endpoint.port).await;
         while core.reachable(&endpoint.address) {
             let connection = tokio::select! {
-                connection = accept(&socket) => connection,
+                (connection, _) = accept(&socket) => connection,
                 _ = changed.changed() => continue,
             };
             while connections.try_join_next().is_some() {}
