@@ -4,17 +4,21 @@
 //! All of it happens within the request that writes the definition, except for the deletion of its objects, which a task
 //! does. At start, [`load`] reads what is in the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use store::cache::Change;
 
+use self::conditions::Removal;
 use crate::app::{App, Call, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::custom::Custom;
 use crate::registry::object;
 use crate::registry::resource::Catalogue;
-use crate::registry::{delete, write};
+use crate::registry::{create, delete, write};
+
+pub mod conditions;
 
 pub const GROUP: &str = "apiextensions.k8s.io";
 pub const PLURAL: &str = "customresourcedefinitions";
@@ -54,19 +58,10 @@ async fn definitions(app: &App) -> ApiResult<BTreeMap<String, Value>> {
     Ok(found)
 }
 
-fn established(definition: &Value) -> bool {
-    condition(definition, "Established") == Some("True")
-}
-
-fn condition<'a>(definition: &'a Value, name: &str) -> Option<&'a str> {
-    let list = definition["status"]["conditions"].as_array()?;
-    list.iter().find(|c| c["type"] == name)?["status"].as_str()
-}
-
 /// Replaces the catalogue by the built-in kinds and the established definitions.
 fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
     let mut customs = Vec::new();
-    for definition in definitions.values().filter(|d| established(d)) {
+    for definition in definitions.values().filter(|d| conditions::is_established(d)) {
         match Custom::parse(definition) {
             Ok(custom) => customs.push(Arc::new(custom)),
             Err(errors) => {
@@ -118,70 +113,55 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
 
 /// A definition was created or updated: sets its conditions if they are due, and serves it.
 pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
-    let name = text(definition, "/metadata/name").to_owned();
-    let all = definitions(app).await?;
-    let call = Call::internal(app, GROUP, PLURAL, "", &name)?;
-    let key = call.resource.key("", &name);
-    for _ in 0..write::ATTEMPTS {
-        let Some(live) = write::load(&call, &key).await? else { return Ok(()) };
-        let mut new = live.value.clone();
-        settle(&mut new, &all);
-        if new == live.value {
-            break;
-        }
-        if write::commit(&call, &key, new, live.revision).await?.is_some() {
-            break;
+    settle(app, text(definition, "/spec/group"), [text(definition, "/metadata/name").to_owned()].into()).await
+}
+
+/// Brings the status of those `due` up to date, and of others of their group who wait for names they have let go.
+async fn settle(app: &Arc<App>, group: &str, mut due: BTreeSet<String>) -> ApiResult<()> {
+    while let Some(name) = due.pop_first() {
+        let all = definitions(app).await?;
+        let mut renamed = false;
+        write_status(app, &name, |definition| {
+            let before = definition["status"]["acceptedNames"].clone();
+            conditions::settle(definition, &all);
+            renamed = definition["status"]["acceptedNames"] != before;
+        })
+        .await?;
+        if renamed {
+            due.extend(waiting(&all, group).filter(|other| *other != name));
         }
     }
     app.publisher.run(app).await.map(drop)
 }
 
-/// What the naming and establishing controllers would write.
-fn settle(definition: &mut Value, all: &BTreeMap<String, Value>) {
-    let own = text(definition, "/metadata/name").to_owned();
-    let group = text(definition, "/spec/group").to_owned();
-    let spec = definition["spec"].clone();
-    let taken: Vec<(String, String)> = all
-        .iter()
-        .filter(|(name, other)| **name != own && text(other, "/spec/group") == group)
-        .flat_map(|(_, other)| names(&other["status"]["acceptedNames"]))
-        .collect();
-    let clash = names(&spec["names"]).into_iter().find(|name| taken.contains(name));
-    let mut conditions: Vec<Value> = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let accepted = clash.is_none();
-    match &clash {
-        None => {
-            definition["status"]["acceptedNames"] = spec["names"].clone();
-            set(&mut conditions, "NamesAccepted", true, "NoConflicts", "no conflicts found");
+/// Those of a group that some name is missing.
+fn waiting(all: &BTreeMap<String, Value>, group: &str) -> impl Iterator<Item = String> {
+    let waits = move |definition: &Value| {
+        text(definition, "/spec/group") == group
+            && conditions::wants_names(definition)
+            && !object::is_deleting(definition)
+    };
+    all.iter().filter(move |(_, definition)| waits(definition)).map(|(name, _)| name.clone())
+}
+
+/// Writes what `change` makes of a definition's status, as its controllers would; nothing where that is nothing.
+async fn write_status(app: &Arc<App>, name: &str, mut change: impl FnMut(&mut Value)) -> ApiResult<()> {
+    let mut call = Call::internal(app, GROUP, PLURAL, "", name)?;
+    "status".clone_into(&mut call.info.subresource);
+    let key = call.resource.key("", name);
+    for _ in 0..write::ATTEMPTS {
+        let Some(live) = write::load(&call, &key).await? else { return Ok(()) };
+        let mut new = live.value.clone();
+        change(&mut new);
+        if new == live.value {
+            return Ok(());
         }
-        Some((kind, word)) => {
-            if definition["status"]["acceptedNames"].is_null() {
-                definition["status"]["acceptedNames"] = json!({ "plural": "", "kind": "" });
-            }
-            let reason = match kind.as_str() {
-                "kind" => "KindConflict",
-                "listKind" => "ListKindConflict",
-                "plural" => "PluralConflict",
-                "singular" => "SingularConflict",
-                _ => "ShortNamesConflict",
-            };
-            set(&mut conditions, "NamesAccepted", false, reason, &format!("{word:?} is already in use"));
+        create::track(&call, Some(&live.value), &mut new);
+        if write::commit(&call, &key, new, live.revision).await?.is_some() {
+            return Ok(());
         }
     }
-    let was = conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True");
-    if accepted || was {
-        set(&mut conditions, "Established", true, "InitialNamesAccepted", "the initial names have been accepted");
-    } else {
-        set(&mut conditions, "Established", false, "NotAccepted", "not all names are accepted");
-    }
-    definition["status"]["conditions"] = Value::Array(conditions);
-    let mut stored = definition["status"]["storedVersions"].as_array().cloned().unwrap_or_default();
-    for version in spec["versions"].as_array().into_iter().flatten().filter(|v| v["storage"] == true) {
-        if !stored.contains(&version["name"]) {
-            stored.push(version["name"].clone());
-        }
-    }
-    definition["status"]["storedVersions"] = Value::Array(stored);
+    Err(call.modified(name))
 }
 
 /// The first deletion of a definition, however it is asked for: its objects go before it does.
@@ -192,46 +172,18 @@ pub fn terminate(definition: &mut Value) {
         finalizers.push(FINALIZER.to_owned());
         object::set(definition, "finalizers", json!(finalizers));
     }
-    let mut conditions = definition["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let why = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
-    set(&mut conditions, "Terminating", true, "InstanceDeletionPending", why);
-    definition["status"]["conditions"] = Value::Array(conditions);
+    conditions::terminating(definition, Removal::Pending);
 }
 
-/// Every name a definition takes: (what it is, the word).
-fn names(names: &Value) -> Vec<(String, String)> {
-    let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let mut found: Vec<(String, String)> = ["plural", "singular", "kind", "listKind"]
-        .iter()
-        .map(|field| ((*field).to_owned(), word(&names[field])))
-        .collect();
-    let short = names["shortNames"].as_array().into_iter().flatten();
-    found.extend(short.map(|name| ("shortNames".to_owned(), word(name))));
-    found.retain(|(_, word)| !word.is_empty());
-    found
-}
-
-fn set(conditions: &mut Vec<Value>, name: &str, yes: bool, reason: &str, message: &str) {
-    let status = if yes { "True" } else { "False" };
-    match conditions.iter_mut().find(|c| c["type"] == name) {
-        Some(condition) if condition["status"] == status && condition["reason"] == reason => {}
-        Some(condition) => {
-            condition["status"] = status.into();
-            condition["reason"] = reason.into();
-            condition["message"] = message.into();
-            condition["lastTransitionTime"] = object::now().into();
-        }
-        None => conditions.push(json!({
-            "type": name, "status": status, "reason": reason, "message": message, "lastTransitionTime": object::now(),
-        })),
-    }
-}
-
-/// A definition is gone: it is served no longer.
-pub fn removed(app: &Arc<App>) {
-    let app = app.clone();
+/// A definition is gone: it is served no longer, and its names are free.
+pub fn removed(app: &Arc<App>, definition: &Value) {
+    let (app, group) = (app.clone(), text(definition, "/spec/group").to_owned());
     tokio::spawn(async move {
-        if let Err(error) = app.publisher.run(&app).await {
+        let free = async {
+            let due = waiting(&definitions(&app).await?, &group).collect();
+            settle(&app, &group, due).await
+        };
+        if let Err(error) = free.await {
             tracing::error!(%error, "the catalogue could not be read anew");
         }
     });
@@ -251,6 +203,9 @@ pub fn finalize(app: &Arc<App>, definition: &Value) {
 }
 
 async fn clean(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
+    let name = text(definition, "/metadata/name");
+    write_status(app, name, |definition| conditions::terminating(definition, Removal::InProgress)).await?;
+    app.publisher.run(app).await?;
     let (group, plural) = (text(definition, "/spec/group"), text(definition, "/spec/names/plural"));
     // In the version they are stored in, where that is served: a broken webhook must not keep them alive.
     let catalogue = app.catalogue.load_full();
@@ -260,17 +215,20 @@ async fn clean(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
         let mut call = Call::internal(app, group, plural, "", "")?;
         call.resource = resource.clone();
         let cache = app.caches.of(&resource);
+        let mut watch = cache.watch(cache.sync().await?).await?;
         delete::collection(&call, &delete::Options::default()).await?;
         // Objects with finalizers of their own leave one by one: follow the events until the last is gone.
-        let mut watch = cache.watch(cache.sync().await?).await?;
         while !cache.is_empty() {
-            tokio::select! {
-                events = watch.next() => { events?; }
+            let events = tokio::select! {
+                events = watch.next() => events?,
                 () = app.stop.cancelled() => return Ok(()),
+            };
+            // Their creation was under way when the definition's deletion began.
+            if events.iter().any(|event| event.change == Change::Added) {
+                delete::collection(&call, &delete::Options::default()).await?;
             }
         }
     }
-    let name = text(definition, "/metadata/name");
     let call = Call::internal(app, GROUP, PLURAL, "", name)?;
     let patch = {
         let key = call.resource.key("", name);

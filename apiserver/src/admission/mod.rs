@@ -114,6 +114,9 @@ impl Phase {
 /// # Errors
 /// A plugin's refusal.
 pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
+    if a.operation == Operation::Create && a.resource().custom().is_some_and(|custom| custom.terminating) {
+        return Err(a.forbidden(object, "create not allowed while custom resource definition is terminating"));
+    }
     let changed = Phase::Admit.run(a, "", mutate_all(a, object)).await?;
     // Upstream's storage of roles and bindings asks before it validates.
     escalation::admit(a, object).await?;

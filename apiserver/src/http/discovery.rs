@@ -195,7 +195,7 @@ fn resources(catalogue: &Catalogue, group: &str, version: &str) -> ApiResult<Val
     for resource in rows {
         let mut row = json!({
             "name": resource.plural, "singularName": resource.singular, "namespaced": resource.namespaced,
-            "kind": resource.kind, "verbs": resource.verbs,
+            "kind": resource.kind, "verbs": resource.offered_verbs(),
         });
         if !resource.short_names.is_empty() {
             row["shortNames"] = json!(resource.short_names);
@@ -255,7 +255,7 @@ fn resource_discovery(resource: &Resource) -> Value {
     // Upstream leaves out what is the group's own.
     let own = kind("", "", &resource.kind);
     let mut row = json!({
-        "resource": resource.plural, "responseKind": own, "verbs": resource.verbs,
+        "resource": resource.plural, "responseKind": own, "verbs": resource.offered_verbs(),
         "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": resource.singular,
     });

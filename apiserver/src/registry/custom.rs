@@ -11,6 +11,8 @@ use super::conversion;
 use super::resource::{Resource, Source, Sub};
 use crate::kinds::{NameRule, Strategy};
 
+const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
+
 /// One definition.
 pub struct Custom {
     /// `plural.group`
@@ -21,6 +23,8 @@ pub struct Custom {
     pub conversion: conversion::Strategy,
     storage: String,
     namespaced: bool,
+    /// Its objects are being removed, for it will be: there are to be no new ones.
+    pub terminating: bool,
     /// `status.acceptedNames`, else `spec.names`.
     names: Value,
     /// The spec has never changed: what is stored has been pruned and defaulted by these very schemas.
@@ -101,6 +105,7 @@ impl Custom {
             conversion: conversion::Strategy::parse(&spec["conversion"]),
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
+            terminating: crate::crd::conditions::is_terminating(definition),
             names: names.clone(),
             settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
         })
@@ -146,9 +151,7 @@ impl Custom {
                 short_names: list("shortNames"),
                 categories: list("categories"),
                 namespaced: this.namespaced,
-                verbs: ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
-                    .map(str::to_owned)
-                    .to_vec(),
+                verbs: VERBS.map(str::to_owned).to_vec(),
                 subresources,
                 prefix: format!("/registry/{}/{plural}/", this.group),
                 storage_api_version: format!("{}/{}", this.group, this.storage),

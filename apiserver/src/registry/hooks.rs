@@ -77,7 +77,7 @@ pub async fn after_delete(call: &Call, object: &Value) -> ApiResult<()> {
         service::release(&call.app, object).await;
     }
     if call.resource.is(crd::GROUP, crd::PLURAL) {
-        crd::removed(&call.app);
+        crd::removed(&call.app, object);
     }
     let own = call.resource.is("", "services")
         || call.resource.is("", "endpoints")

@@ -141,6 +141,15 @@ impl Resource {
         }
     }
 
+    /// What discovery tells of it. Of a definition that is terminating nothing is to be written, though objects may still be
+    /// updated: their finalizers must go.
+    #[must_use]
+    pub fn offered_verbs(&self) -> Vec<&str> {
+        let closing = self.custom().is_some_and(|custom| custom.terminating);
+        let offered = |verb: &&str| !(closing && matches!(*verb, "patch" | "create" | "update"));
+        self.verbs.iter().map(String::as_str).filter(offered).collect()
+    }
+
     #[must_use]
     pub fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
