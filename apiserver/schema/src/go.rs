@@ -46,6 +46,20 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// The type of a decoded JSON value (`%T`).
+#[must_use]
+pub fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_i64() => "int64",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
 /// A decoded JSON value as `%v` shows it: `map[a:1 b:[x y]]`.
 #[must_use]
 pub fn plain(value: &Value) -> String {

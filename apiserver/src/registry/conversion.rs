@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use schema::names;
+use schema::field::Path;
+use schema::go;
 use serde_json::{Map, Value, json};
 use store::cache::Object;
 
 use super::resource::{Resource, Source};
+use crate::access::file::aggregate;
 use crate::admission::Gvk;
 use crate::app::{App, text};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::validate;
 use crate::outbound::{self, ClientConfig};
 
 /// What a webhook may take for one review.
@@ -211,13 +214,13 @@ impl Webhook {
         if converted.len() != asked.len() {
             return Err(failed(format!("returned {} objects, expected {}", converted.len(), asked.len())));
         }
-        let mut converted = converted.into_iter().enumerate();
+        let mut converted = converted.into_iter();
         let mut one = |original: Value| {
             if original["apiVersion"] == to {
                 return Ok(original);
             }
-            let Some((index, new)) = converted.next() else { return Ok(original) };
-            checked(&original, new, to, index).map_err(|why| failed(format!("returned {why}")))
+            let Some(new) = converted.next() else { return Ok(original) };
+            checked(&original, new, to).map_err(|why| failed(format!("returned {why}")))
         };
         tracing::debug!(kind = resource.kind, to, "objects were converted by a webhook");
         objects.into_iter().map(&mut one).collect()
@@ -260,30 +263,34 @@ fn converted(review: &str, uid: &str, answer: &mut Value) -> Result<Vec<Value>, 
 }
 
 /// What the webhook may not have changed is held against the original, and its metadata restored but for labels and
-/// annotations.
-fn checked(original: &Value, mut new: Value, to: &str, index: usize) -> Result<Value, String> {
-    let at = format!("at index {index}");
+/// annotations. Upstream asks for one object at a time, and says so in what it says.
+fn checked(original: &Value, mut new: Value, to: &str) -> Result<Value, String> {
     let (have, wanted) = (Gvk::of(&new), Gvk::of(original));
     if have.api_version() != to {
         let why = format!("invalid groupVersion (expected {to}, received {})", have.api_version());
-        return Err(format!("invalid converted object {at}: {why}"));
+        return Err(format!("invalid object at index 0: {why}"));
     }
     if have.kind != wanted.kind {
         let why = format!("invalid kind (expected {}, received {})", wanted.kind, have.kind);
-        return Err(format!("invalid converted object {at}: {why}"));
+        return Err(format!("invalid object at index 0: {why}"));
     }
     for (field, what) in [("name", "name"), ("namespace", "namespace"), ("uid", "UID")] {
         let pointer = format!("/metadata/{field}");
         let (was, is) = (text(original, &pointer), text(&new, &pointer));
         if was != is {
-            return Err(format!("invalid converted object {at}: must have the same {what}: {was} != {is}"));
+            return Err(format!("invalid object: must have the same {what}: {was} != {is}"));
         }
     }
-    let invalid = |why: String| format!("invalid metadata in object {at}: {why}");
+    new["metadata"] = metadata(original, &new).map_err(|why| format!("invalid metadata: {why}"))?;
+    Ok(new)
+}
+
+/// The original's metadata with the converted object's labels and annotations.
+fn metadata(original: &Value, new: &Value) -> Result<Value, String> {
     let told = match new.get("metadata") {
-        None => return Err(invalid("missing metadata in converted object".to_owned())),
-        Some(Value::Object(told)) => told.clone(),
-        Some(_) => return Err(invalid("invalid metadata in converted object".to_owned())),
+        None => return Err("missing metadata in converted object".to_owned()),
+        Some(Value::Object(told)) => told,
+        Some(other) => return Err(format!("invalid metadata of type {} in converted object", go::type_name(other))),
     };
     let mut metadata = original["metadata"].as_object().cloned().unwrap_or_default();
     for field in ["labels", "annotations"] {
@@ -291,33 +298,39 @@ fn checked(original: &Value, mut new: Value, to: &str, index: usize) -> Result<V
             None | Some(Value::Null) => {
                 metadata.remove(field);
             }
-            Some(Value::Object(map)) => {
-                strings(field, map).map_err(invalid)?;
-                metadata.insert(field.to_owned(), Value::Object(map.clone()));
+            Some(new @ Value::Object(map)) => {
+                strings(field, map)?;
+                if metadata.get(field) != Some(new) {
+                    valid(field, new)?;
+                }
+                metadata.insert(field.to_owned(), new.clone());
             }
-            Some(_) => return Err(invalid(format!("invalid metadata.{field} in converted object"))),
+            Some(other) => {
+                let of = go::type_name(other);
+                return Err(format!("invalid metadata.{field} of type {of} in converted object"));
+            }
         }
     }
-    new["metadata"] = Value::Object(metadata);
-    Ok(new)
+    Ok(Value::Object(metadata))
 }
 
 fn strings(field: &str, map: &Map<String, Value>) -> Result<(), String> {
-    for (key, value) in map {
-        let Some(value) = value.as_str() else {
-            return Err(format!("metadata.{field}[{key}] must be a string in converted object"));
-        };
-        let lower = key.to_lowercase();
-        let mut wrong = names::qualified_name(if field == "labels" { key } else { &lower });
-        if field == "labels" {
-            wrong.extend(names::label_value(value));
-        }
-        if let Some(wrong) = wrong.first() {
-            let value = to_json(&value.into());
-            return Err(format!("metadata.{field}: Invalid value: {}: {wrong}", String::from_utf8_lossy(&value)));
+    match map.iter().find(|(_, value)| !value.is_string()) {
+        None => Ok(()),
+        Some((key, value)) => {
+            let is = go::type_name(value);
+            Err(format!("metadata.{field}[{key}] must be a string, but is {is} in converted object"))
         }
     }
-    Ok(())
+}
+
+fn valid(field: &str, map: &Value) -> Result<(), String> {
+    let (mut errors, path) = (Vec::new(), Path::new("metadata"));
+    match field {
+        "labels" => validate::meta::labels(&mut errors, &path.child("labels"), map),
+        _ => validate::meta::annotations(&mut errors, &path.child("annotation"), map),
+    }
+    if errors.is_empty() { Ok(()) } else { Err(aggregate(&errors)) }
 }
 
 #[cfg(test)]
@@ -335,25 +348,36 @@ mod tests {
         new["apiVersion"] = "g.io/v2".into();
         new["metadata"] =
             json!({ "name": "a", "namespace": "n", "uid": "u", "labels": { "z": "1" }, "finalizers": ["f"] });
-        let got = checked(&original(), new.clone(), "g.io/v2", 0).unwrap();
+        let got = checked(&original(), new.clone(), "g.io/v2").unwrap();
         assert_eq!(got["metadata"]["labels"], json!({ "z": "1" }));
         assert_eq!((got["metadata"]["resourceVersion"].clone(), got["metadata"].get("finalizers")), ("7".into(), None));
         let wrong = |change: &dyn Fn(&mut Value)| {
             let mut new = new.clone();
             change(&mut new);
-            checked(&original(), new, "g.io/v2", 0).unwrap_err()
+            checked(&original(), new, "g.io/v2").unwrap_err()
         };
-        assert_eq!(
-            wrong(&|o| o["apiVersion"] = "g.io/v3".into()),
-            "invalid converted object at index 0: invalid groupVersion (expected g.io/v2, received g.io/v3)"
-        );
-        assert_eq!(
-            wrong(&|o| o["metadata"]["uid"] = "w".into()),
-            "invalid converted object at index 0: must have the same UID: u != w"
-        );
-        assert_eq!(
-            wrong(&|o| o["metadata"]["labels"] = json!({ "z": 1 })),
-            "invalid metadata in object at index 0: metadata.labels[z] must be a string in converted object"
+        for (change, expected) in [
+            (
+                json!({ "apiVersion": "g.io/v3" }),
+                "invalid object at index 0: invalid groupVersion (expected g.io/v2, received g.io/v3)",
+            ),
+            (json!({ "kind": "Bar" }), "invalid object at index 0: invalid kind (expected Foo, received Bar)"),
+            (json!({ "metadata": { "uid": "w" } }), "invalid object: must have the same UID: u != w"),
+            (
+                json!({ "metadata": { "labels": { "z": 1 } } }),
+                "invalid metadata: metadata.labels[z] must be a string, but is int64 in converted object",
+            ),
+            (
+                json!({ "metadata": { "labels": [] } }),
+                "invalid metadata: invalid metadata.labels of type []interface {} in converted object",
+            ),
+        ] {
+            assert_eq!(wrong(&|object| *object = schema::patch::merge_patch(object, &change).unwrap()), expected);
+        }
+        let told = wrong(&|object| object["metadata"]["annotations"] = json!({ "A B": "" }));
+        assert!(
+            told.starts_with("invalid metadata: metadata.annotation: Invalid value: \"A B\": name part must"),
+            "{told}"
         );
     }
 

@@ -1,6 +1,7 @@
 //! The `scale` subresource: an `autoscaling/v1 Scale` read from, and written to, another object.
 
 use schema::field::{Error, ErrorList, Path, go_number};
+use schema::go;
 use schema::patch;
 use serde_json::{Map, Value, json};
 
@@ -66,7 +67,7 @@ pub fn check(paths: &Scale, object: &Value) -> ErrorList {
                 let detail = format!(
                     "{path} accessor error: {} is of the type {}, expected int64",
                     go_text(value),
-                    go_type(value)
+                    go::type_name(value)
                 );
                 errors.push(Error::invalid(&at, 0, detail));
             }
@@ -78,17 +79,6 @@ pub fn check(paths: &Scale, object: &Value) -> ErrorList {
         }
     }
     errors
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "float64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
 }
 
 /// A value as Go's `%v` writes it.

@@ -52,6 +52,11 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
+        if conversion::is_foreign(&call.resource)
+            && let Some(stored) = stored(call, &value).await?
+        {
+            value = back(call, stored).await?;
+        }
         if revision != 0 {
             object::set(&mut value, "resourceVersion", revision.to_string().into());
         } else if call.app.store.get(key, None).await?.0.is_some() {
@@ -69,10 +74,7 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
         WriteOutcome::Done(revision) => {
             let json = if stored.is_none() { splice::stamp(&bytes, revision) } else { None };
             if let Some(stored) = stored.filter(|_| conversion::is_foreign(&call.resource)) {
-                // What was written is what a reader would get, which only the webhook knows.
-                let version = call.resource.api_version();
-                value = conversion::convert(&call.app, &call.resource, stored, &version).await?;
-                conversion::settle(&call.resource, &mut value);
+                value = back(call, stored).await?;
             }
             object::set(&mut value, "resourceVersion", revision.to_string().into());
             Ok(Some(Written { value, json }))
@@ -106,6 +108,14 @@ async fn stored(call: &Call, value: &Value) -> ApiResult<Option<Value>> {
         return Ok(None);
     }
     conversion::convert(&call.app, &call.resource, value.clone(), to).await.map(Some)
+}
+
+/// What was written is what a reader would get, which only the webhook knows.
+async fn back(call: &Call, stored: Value) -> ApiResult<Value> {
+    let version = call.resource.api_version();
+    let mut value = conversion::convert(&call.app, &call.resource, stored, &version).await?;
+    conversion::settle(&call.resource, &mut value);
+    Ok(value)
 }
 
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.
