@@ -191,7 +191,12 @@ pub async fn list(
                 told.item(out, &item);
                 Ok(())
             };
-            let head = list_head(&resource.list_kind, &version, metadata);
+            let mut metadata = metadata.clone();
+            if resource.is_custom() && metadata["continue"].is_null() {
+                // Lists without a type say this always.
+                metadata["continue"] = "".into();
+            }
+            let head = list_head(&resource.list_kind, &version, &metadata);
             pieces::body(kind, gzip, head, items.into_iter(), append, END)
         }
         (Shape::Object, Media::Protobuf) => {

@@ -11,11 +11,15 @@ use super::{
 const TYPES: &[&str] = &["array", "boolean", "integer", "number", "object", "string"];
 const UNSUPPORTED: &[&str] = &["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"];
 
+/// What is said of every resource, and why there are no defaults for it at the root.
+const TYPE_META: [(&str, &str); 3] =
+    [("metadata", "in top-level metadata"), ("apiVersion", "in top-level apiVersion"), ("kind", "in top-level kind")];
+
 /// Where a schema stands.
 #[derive(Clone, Copy, Default)]
 struct Place {
     root: bool,
-    /// Below the metadata of a resource.
+    /// Below the metadata, apiVersion or kind of a resource.
     in_metadata: bool,
     /// Why no defaults may stand here.
     forbids_defaults: Option<&'static str>,
@@ -53,10 +57,11 @@ fn level(path: &Path, schema: &Value, place: Place, errors: &mut ErrorList) {
     }
     for (name, property) in properties.into_iter().flatten() {
         let mut below = below;
-        if name == "metadata" && (place.root || flag(schema, "x-kubernetes-embedded-resource")) {
+        let of_resource = TYPE_META.iter().find(|(field, _)| field == name);
+        if let (Some((_, reason)), true) = (of_resource, place.root || flag(schema, "x-kubernetes-embedded-resource")) {
             below.in_metadata = true;
             if place.root {
-                below.forbids_defaults = Some("in top-level metadata");
+                below.forbids_defaults = Some(reason);
             }
         }
         level(&path.child("properties").key(name), property, below, errors);

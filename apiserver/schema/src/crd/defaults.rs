@@ -24,8 +24,15 @@ fn level(path: &Path, schema: &Value, root: bool, errors: &mut ErrorList) {
         let mut pruned = default.clone();
         let shape = Schema { root: std::sync::Arc::new(node(schema)), validator: None };
         prune(&shape, &mut pruned);
-        // Of metadata what is unknown is dropped without a word.
-        if pruned != *default && !root && !super::flag(schema, "x-kubernetes-embedded-resource") {
+        if root || super::flag(schema, "x-kubernetes-embedded-resource") {
+            // What is said of every resource is not pruned by the schema.
+            for name in ["apiVersion", "kind", "metadata"] {
+                if let (Some(kept), Some(pruned)) = (default.get(name), pruned.as_object_mut()) {
+                    pruned.insert(name.to_owned(), kept.clone());
+                }
+            }
+        }
+        if pruned != *default {
             errors.push(Error::invalid(&at, default.clone(), "must not have unknown fields"));
         }
         let found = embedded::check(&at, default, schema, root);

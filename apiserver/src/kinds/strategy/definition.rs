@@ -16,9 +16,10 @@ pub const DEFINITION: Strategy = Strategy {
         new.take_from("status", old);
         store(new);
     }),
-    validate: Some(validate::definition::definition),
+    validate_create: Some(validate::definition::definition),
     warnings: Some(warnings),
     validate_update: Some(validate::definition::definition_update),
+    validate_path: &[("status", validate::definition::definition_status)],
     ..SPEC_AND_STATUS
 };
 
@@ -39,6 +40,11 @@ fn default(definition: &mut Value) {
         definition.default_to("spec.names.listKind", format!("{kind}List"));
     }
     definition.default_to("spec.conversion", json!({"strategy": "None"}));
+    let webhook = definition.at("spec.conversion.webhook");
+    if webhook.is_object() && !webhook.has("clientConfig") && webhook.list("conversionReviewVersions").is_empty() {
+        // The internal type has no place for one that says nothing.
+        definition.remove("spec.conversion.webhook");
+    }
     webhook::default_port(definition, "spec.conversion.webhook.clientConfig.service");
 }
 
@@ -67,7 +73,7 @@ fn unrecognized<'a>(schema: &'a Value, formats: &mut std::collections::BTreeSet<
 fn prepare_create(definition: &mut Value) {
     drop_preserve(definition);
     let names = json!({"plural": "", "kind": ""});
-    definition.put("status", json!({"conditions": [], "acceptedNames": names, "storedVersions": []}));
+    definition.put("status", json!({"conditions": null, "acceptedNames": names, "storedVersions": []}));
     store(definition);
 }
 
