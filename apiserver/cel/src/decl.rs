@@ -10,7 +10,7 @@ use regex::Regex;
 use crate::{
     library, operators,
     types::{self, Type},
-    value::{EvalResult, Value},
+    value::{self, EvalError, EvalResult, Value, failed},
 };
 
 /// What a function knows besides its arguments.
@@ -90,6 +90,26 @@ impl Overload {
     }
 }
 
+/// Whether one function stands for all overloads of a name (cel-go's singleton bindings): operators and a few more. It finds out
+/// by itself that it does not fit, and says so without naming what it was given.
+pub(crate) fn judges_itself(function: &str) -> bool {
+    function.contains(['_', '@', '!'])
+        || matches!(function, "type" | "dyn" | "matches" | "startsWith" | "endsWith" | "contains")
+}
+
+/// What is said where no overload takes the arguments.
+pub(crate) fn no_overload<T>(function: &str, args: &[Value<'_>]) -> Result<T, EvalError> {
+    if judges_itself(function) {
+        return value::no_overload();
+    }
+    if function == "size" {
+        // It is asked of the value.
+        return failed("no such overload: size");
+    }
+    let given: Vec<_> = args.iter().map(|arg| arg.type_of().runtime_name().to_owned()).collect();
+    failed(format!("no such overload: {function}({})", given.join(", ")))
+}
+
 fn fits(ty: &Type, value: &Value<'_>) -> bool {
     match (ty, value) {
         (Type::Dyn | Type::Param(_), _)
@@ -108,6 +128,8 @@ fn fits(ty: &Type, value: &Value<'_>) -> bool {
             list.get(0).is_none_or(|first| first.is_ok_and(|first| fits(of, &first)))
         }
         (Type::Opaque(name), Value::Extension(extension)) => extension.type_name() == *name,
+        (Type::Opaque(_), Value::Opaque(_)) | (Type::Object(_), Value::Object(_) | Value::Map(_)) => true,
+        (Type::Null, Value::Null) => true,
         _ => false,
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    decl::Call,
+    decl::{self, Call},
     operators::{missing, no_such, qualify},
     plan::{Attr, CallNode, Fold, Node, Root, StepKey},
     price,
@@ -192,10 +192,10 @@ impl<'v, 'a> Evaluator<'v, 'a> {
             self.spend(cost)?;
         }
         let run = match call.overloads[..] {
-            [one] => one.run,
+            [one] if decl::judges_itself(call.function) => one.run,
             _ => match call.overloads.iter().find(|overload| overload.accepts(&args)) {
                 Some(overload) => overload.run,
-                None => return failed(format!("no such overload: {}", call.function)),
+                None => return decl::no_overload(call.function, &args),
             },
         };
         let result = run(&Call { regex: call.regex.as_ref() }, &mut args)?;
@@ -311,7 +311,7 @@ impl<'v, 'a> Evaluator<'v, 'a> {
                 }
             }
             other => {
-                return failed(format!("got '{}', expected iterable type", other.type_of().runtime_name()));
+                return failed(format!("got '{}', expected iterable type", go_type(other)));
             }
         }
         match pending {
@@ -369,5 +369,21 @@ impl<'v, 'a> Evaluator<'v, 'a> {
             }
             _ => Err(error.clone()),
         }
+    }
+}
+
+/// What Go calls the type of a value that cannot be iterated over.
+fn go_type(value: &Value<'_>) -> String {
+    match value {
+        Value::Null => "types.Null".to_owned(),
+        Value::Bool(_) => "types.Bool".to_owned(),
+        Value::Int(_) => "types.Int".to_owned(),
+        Value::Uint(_) => "types.Uint".to_owned(),
+        Value::Double(_) => "types.Double".to_owned(),
+        Value::String(_) => "types.String".to_owned(),
+        Value::Bytes(_) => "types.Bytes".to_owned(),
+        Value::Duration(_) => "types.Duration".to_owned(),
+        Value::Timestamp(_) => "types.Timestamp".to_owned(),
+        other => other.type_of().runtime_name().to_owned(),
     }
 }

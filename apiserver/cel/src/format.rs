@@ -72,7 +72,7 @@ pub(crate) fn format(text: &str, args: &List<'_>) -> Result<String, EvalError> {
         let Some(arg) = args.get(next) else { return failed(format!("index {next} out of range")) };
         let arg = arg?;
         if rest.is_empty() {
-            return failed("unexpected end of string");
+            return failed(CUT_SHORT);
         }
         let (clause, precision, after) =
             clause(rest).map_err(|why| EvalError::Failed(format!("could not parse formatting clause: {why}")))?;
@@ -89,6 +89,9 @@ pub(crate) fn format(text: &str, args: &List<'_>) -> Result<String, EvalError> {
     Ok(out)
 }
 
+/// A format string that ends with a `%`; this is seen before arguments are counted.
+pub(crate) const CUT_SHORT: &str = "unexpected end of string";
+
 /// The clauses of a format string in their order, up to the first that cannot be read.
 pub(crate) fn clauses(text: &str) -> Vec<Result<char, String>> {
     let mut out = Vec::new();
@@ -100,7 +103,7 @@ pub(crate) fn clauses(text: &str) -> Vec<Result<char, String>> {
             continue;
         }
         if rest.is_empty() {
-            out.push(Err("unexpected end of string".to_owned()));
+            out.push(Err(CUT_SHORT.to_owned()));
             break;
         }
         match clause(rest) {
@@ -119,7 +122,14 @@ pub(crate) fn clauses(text: &str) -> Vec<Result<char, String>> {
 
 /// Why no value of a type can stand for a clause.
 pub(crate) fn unfit(clause: char, ty: &Type) -> Option<String> {
+    if matches!(ty, Type::Dyn | Type::Error | Type::Param(_)) {
+        return None;
+    }
     let fits: &[Type] = match clause {
+        's' => {
+            let none = matches!(ty, Type::Optional(_) | Type::Object(_) | Type::Opaque(_));
+            return none.then(|| not_a_string(ty.runtime_name()));
+        }
         'd' => &[Type::Int, Type::Uint],
         'f' | 'e' => &[Type::Double, Type::String],
         'b' => &[Type::Int, Type::Uint, Type::Bool],
@@ -127,8 +137,7 @@ pub(crate) fn unfit(clause: char, ty: &Type) -> Option<String> {
         'x' | 'X' => &[Type::Int, Type::Uint, Type::String, Type::Bytes],
         _ => return None,
     };
-    let known = [Type::Int, Type::Uint, Type::Double, Type::String, Type::Bytes, Type::Bool];
-    (known.contains(ty) && !fits.contains(ty)).then(|| wrong_type(clause, ty.runtime_name()))
+    (!fits.contains(ty)).then(|| wrong_type(clause, ty.runtime_name()))
 }
 
 fn wrong_type(clause: char, given: &str) -> String {
@@ -245,9 +254,11 @@ fn string(value: &Value<'_>) -> Result<String, String> {
             let pairs: Vec<String> = pairs.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();
             format!("{{{}}}", pairs.join(", "))
         }
-        Value::Optional(_) | Value::Object(_) | Value::Opaque(_) => return Err(not_a_string(value)),
+        Value::Optional(_) | Value::Object(_) | Value::Opaque(_) => {
+            return Err(not_a_string(value.type_of().runtime_name()));
+        }
         Value::Extension(extension) if !matches!(extension, Extension::Ip(_) | Extension::Cidr(_)) => {
-            return Err(not_a_string(value));
+            return Err(not_a_string(value.type_of().runtime_name()));
         }
         Value::Bytes(bytes) => std::str::from_utf8(bytes)
             .map_err(|_| "invalid UTF-8 in bytes, cannot convert to string".to_owned())?
@@ -256,11 +267,10 @@ fn string(value: &Value<'_>) -> Result<String, String> {
     })
 }
 
-fn not_a_string(value: &Value<'_>) -> String {
+fn not_a_string(given: &str) -> String {
     format!(
         "string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and \
-         timestamps, was given {}",
-        value.type_of().runtime_name()
+         timestamps, was given {given}"
     )
 }
 
@@ -272,6 +282,8 @@ fn nested(value: &Value<'_>) -> Result<String, String> {
         Value::Double(number) if !number.is_finite() => format!("{:?}", apply('f', None, value)?),
         Value::Double(_) => apply('f', None, value)?.replace(',', ""),
         Value::Type(ty) => format!("type({})", ty.runtime_name()),
+        Value::Duration(_) => format!("duration({:?})", string(value)?),
+        Value::Timestamp(_) => format!("timestamp({:?})", string(value)?),
         other => string(other)?,
     })
 }

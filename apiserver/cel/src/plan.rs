@@ -12,7 +12,7 @@ use regex::Regex;
 use crate::{
     ast::{ACCUMULATOR, Comprehension, Expr, Kind, Literal},
     checker::Checked,
-    decl::{Call, Overload},
+    decl::{self, Call, Overload},
     env::Env,
     library,
     operators::is_conversion,
@@ -243,9 +243,12 @@ impl Planner<'_> {
             && is_conversion(name)
             && let [Node::Const(value)] = &nodes[..]
         {
-            let value = value.clone();
-            let run = overloads.first().ok_or_else(|| format!("no such overload: {name}"))?.run;
-            return run(&Call { regex: None }, &mut [value]).map(Node::Const).map_err(|error| error.to_string());
+            let mut args = [value.clone()];
+            let folded = match overloads.iter().find(|overload| overload.accepts(&args)) {
+                Some(overload) => (overload.run)(&Call { regex: None }, &mut args),
+                None => decl::no_overload(name, &args),
+            };
+            return folded.map(Node::Const).map_err(|error| error.to_string());
         }
         let mut regex = None;
         if matches!(name, "matches" | "find" | "findAll")

@@ -157,6 +157,7 @@ fn holds() {
         "'%s'.format([['a', 'b']]) == '[\"a\", \"b\"]'",
         "'%.2f'.format([1234.567]) == '1,234.57'",
         "'100%%'.format([]) == '100%'",
+        "'%s'.format([[duration('1m')]]) == '[duration(\"60s\")]'",
         // Lists, sets, regex.
         "[1, 2].isSorted() && ![2, 1].isSorted()",
         "[1, 2].sum() == 3",
@@ -254,6 +255,12 @@ fn fails_at_run_time() {
         ),
         ("x.s.charAt(5)", "index out of range: 5"),
         ("int(x.s)", "type conversion error from 'string' to 'int'"),
+        ("duration(x.s)", "type conversion error from 'string' to 'google.protobuf.Duration'"),
+        ("int(x.l)", "no such overload: int(list)"),
+        ("sets.contains(x.n, [1])", "no such overload: sets.contains(int, list)"),
+        ("size(x.n)", "no such overload: size"),
+        ("x.n.startsWith('a')", "no such overload"),
+        ("x.n.all(i, true)", "got 'types.Int', expected iterable type"),
         ("cidr('10.0.0.0/8').containsIP(x.s)", "no such overload"),
         (
             "ip('01.2.3.4')",
@@ -331,6 +338,12 @@ fn compile_errors() {
         ),
         ("'%z'.format([1])", "ERROR: <input>:1:12: could not parse formatting clause: unrecognized formatting clause \"z\"\n | '%z'.format([1])\n | ...........^".to_owned()),
         ("'%'.format([1])", "ERROR: <input>:1:11: unexpected end of string\n | '%'.format([1])\n | ..........^".to_owned()),
+        ("'%s%'.format([1])", "ERROR: <input>:1:13: unexpected end of string\n | '%s%'.format([1])\n | ............^".to_owned()),
+        (
+            "'%s'.format([[1, quantity('1')]])",
+            "ERROR: <input>:1:26: error during formatting: string clause can only be used on strings, bools, bytes, ints, doubles, maps, lists, types, durations, and timestamps, was given kubernetes.Quantity\n | '%s'.format([[1, quantity('1')]])\n | .........................^".to_owned(),
+        ),
+        ("'a'.matches('a{2000}')", "ERROR: <input>:1:13: invalid matches argument\n | 'a'.matches('a{2000}')\n | ............^".to_owned()),
         ("'%s %s'.format(['a'])", "ERROR: <input>:1:15: index 1 out of range\n | '%s %s'.format(['a'])\n | ..............^".to_owned()),
         (
             "'%s'.format(['a', 'b'])",
@@ -344,6 +357,7 @@ fn compile_errors() {
         assert_eq!(issues(text, &env), shown, "{text}");
     }
     assert_eq!(issues("int('abc') == 1", &env), "type conversion error from 'string' to 'int'");
+    assert_eq!(issues("string(dyn(null)) == ''", &env), "no such overload: string(null_type)");
     assert!(matches!(env.compile("int('abc')"), Err(CompileError::Instantiation(_))));
     let nested = format!("{}1{}", "(".repeat(300), ")".repeat(300));
     assert_eq!(issues(&nested, &env), "ERROR: <input>:-1:0: expression recursion limit exceeded: 250");

@@ -46,14 +46,16 @@ fn format_call(checked: &Checked, call: Id, target: &Expr, list: &Expr) -> Optio
     let Kind::List(args) = &list.kind else { return None };
     let mut given = 0;
     for clause in crate::format::clauses(text) {
+        if clause.as_ref().is_err_and(|why| why == crate::format::CUT_SHORT) {
+            return Some((call, crate::format::CUT_SHORT.to_owned()));
+        }
         let Some(arg) = args.get(given) else { return Some((call, format!("index {given} out of range"))) };
         let clause = match clause {
             Ok(clause) => clause,
             Err(why) => return Some((call, why)),
         };
-        let ty = checked.types.get(arg.value.id as usize)?;
-        if let Some(why) = crate::format::unfit(clause, ty) {
-            return Some((arg.value.id, format!("error during formatting: {why}")));
+        if let Some((id, why)) = unfit(checked, clause, &arg.value) {
+            return Some((id, format!("error during formatting: {why}")));
         }
         given += 1;
     }
@@ -61,6 +63,21 @@ fn format_call(checked: &Checked, call: Id, target: &Expr, list: &Expr) -> Optio
         let why = format!("too many arguments supplied to string.format (expected {given}, got {})", args.len());
         (call, why)
     })
+}
+
+/// The argument of a clause, or a part of it that is written out, whose type does not fit, and why.
+fn unfit(checked: &Checked, clause: char, arg: &Expr) -> Option<(Id, String)> {
+    if let Some(why) = crate::format::unfit(clause, checked.types.get(arg.id as usize)?) {
+        return Some((arg.id, why));
+    }
+    let part = |part: &Expr| unfit(checked, clause, part);
+    match &arg.kind {
+        Kind::List(elements) if clause == 's' => elements.iter().find_map(|element| part(&element.value)),
+        Kind::Map(entries) if clause == 's' => {
+            entries.iter().find_map(|entry| part(&entry.key).or_else(|| part(&entry.value)))
+        }
+        _ => None,
+    }
 }
 
 /// Visits a node and all below it.

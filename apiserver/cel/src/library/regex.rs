@@ -25,6 +25,9 @@ pub(crate) const ROWS: &[Row] = &[
 pub(crate) fn compile(pattern: &str) -> Result<Regex, String> {
     let build = |text: &str| RegexBuilder::new(text).size_limit(1 << 20).dfa_size_limit(1 << 20).build();
     // Unicode classes that this build has no tables for mean their ASCII part.
+    if let Some(why) = schema::crd::regexp::refused(pattern) {
+        return Err(why);
+    }
     build(pattern)
         .or_else(|error| build(&format!("(?-u:{pattern})")).map_err(|_| error))
         .map_err(|error| schema::crd::regexp::error(pattern, &error.to_string()))

@@ -55,7 +55,7 @@ pub(super) fn to_duration<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResul
         Value::Int(value) => Ok(Value::Duration(*value)),
         Value::String(text) => match time::parse_duration(text) {
             Ok(nanos) => Ok(Value::Duration(nanos)),
-            Err(error) => failed(error),
+            Err(_) => no_conversion(&args[0], &Type::Duration),
         },
         other => no_conversion(other, &Type::Duration),
     }

@@ -68,6 +68,9 @@ struct Pattern {
 pub(super) fn compile_pattern(pattern: &str) -> Result<Regex, String> {
     let limit = 1 << 20;
     let build = |text: &str| regex::RegexBuilder::new(text).size_limit(limit).build();
+    if let Some(why) = regexp::refused(pattern) {
+        return Err(why);
+    }
     build(pattern)
         .or_else(|error| build(&format!("(?-u:{pattern})")).map_err(|_| error))
         .map_err(|error| regexp::error(pattern, &error.to_string()))
