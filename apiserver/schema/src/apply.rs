@@ -11,6 +11,7 @@
 mod configuration;
 mod fields;
 mod managers;
+pub mod scale;
 mod set;
 mod typed;
 
@@ -188,11 +189,8 @@ fn merge_in(
     for entry in &mut others {
         entry.fields.subtract(&lost);
     }
-    // Nothing changed: the time stays, so that applying again is no write.
-    let time = match last {
-        Some((last, set)) if lost.is_empty() && set == applied && last.api_version == manager.api_version => last.time,
-        _ => manager.time.clone(),
-    };
+    // Nothing changed: the time stays, if there ever was one, so that applying again is no write.
+    let time = if lost.is_empty() { last.map(|(last, _)| last.time).unwrap_or_default() } else { manager.time.clone() };
     others.push(Managed { manager: Manager { time, ..manager.clone() }, fields: Fields::Set(applied) });
     write(&mut merged, others);
     Ok(merged)
@@ -231,6 +229,10 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
     let mut managed = read(sent);
     if managed.is_empty() && !reset {
         managed = read(entries(live).cloned());
+    }
+    // Of what nobody managed until now no update makes anybody the manager; the first who applies does.
+    if managed.is_empty() && live.is_some() && !reset {
+        return;
     }
     let empty;
     let base = match live {

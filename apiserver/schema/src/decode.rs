@@ -13,6 +13,7 @@ mod restore;
 mod spans;
 mod syntax;
 mod walk;
+pub use document::whole_numbers;
 pub use restore::restore_error;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
@@ -128,6 +129,25 @@ pub fn interpret(value: &Value) -> Result<(&str, &str), String> {
 pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let document = document::json(bytes)?;
     finish(document, Vec::new(), schema, validation, bytes)
+}
+
+/// A list of objects that have no other fields than these, which may hold anything: of what is unknown or given twice the
+/// warnings tell.
+///
+/// # Errors
+/// It is no JSON.
+pub fn list_of(bytes: &[u8], fields: &[&str]) -> Result<Decoded, DecodeError> {
+    let document::Document { value, mut duplicates } = document::json(bytes)?;
+    let items = value.as_array().into_iter().flatten().enumerate();
+    let unknown: Vec<String> = items
+        .flat_map(|(at, item)| {
+            item.as_object().into_iter().flat_map(move |item| item.keys().map(move |name| (at, name)))
+        })
+        .filter(|(_, name)| !fields.contains(&name.as_str()))
+        .map(|(at, name)| format!("[{at}].{name}"))
+        .collect();
+    duplicates.retain(|path| !unknown.iter().any(|above| path == above || within(path, above)));
+    Ok(Decoded { warnings: strict(duplicates, unknown, Some(bytes)), value })
 }
 
 pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
@@ -284,6 +304,15 @@ mod tests {
         assert_eq!(decoded.warnings.len(), 3);
         assert_eq!(decoded.value.pointer("/spec/replicas"), Some(&json!(2)));
         assert_eq!(decoded.value.pointer("/spec/foo"), None);
+    }
+
+    #[test]
+    fn lists_of_objects_with_few_fields() {
+        let text = br#"[{"a":1,"x":{"y":1,"y":2}},{"b":{"c":1,"c":2},"a":1,"a":2}]"#;
+        let decoded = list_of(text, &["a", "b"]).unwrap();
+        let told = ["unknown field \"[0].x\"", "duplicate field \"[1].b.c\"", "duplicate field \"[1].a\""];
+        assert_eq!(decoded.warnings, told);
+        assert_eq!(decoded.value[1]["a"], json!(2));
     }
 
     #[test]

@@ -60,6 +60,16 @@ pub fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// A decoded JSON value where Go was told to expect a text (`%s`).
+#[must_use]
+pub fn as_text(value: &Value) -> String {
+    match value {
+        Value::Null => "%!s(<nil>)".to_owned(),
+        Value::Bool(_) | Value::Number(_) => format!("%!s({}={value})", type_name(value)),
+        _ => plain(value),
+    }
+}
+
 /// A decoded JSON value as `%v` shows it: `map[a:1 b:[x y]]`.
 #[must_use]
 pub fn plain(value: &Value) -> String {

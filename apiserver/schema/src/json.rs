@@ -27,6 +27,79 @@ fn free(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+/// The JSON of what a patch made of `original`, as upstream's library for patches writes it (and as errors show it): objects
+/// in which something has changed by name, all others as they are written elsewhere.
+#[must_use]
+pub fn patched(value: &Value, original: &Value) -> String {
+    let node = original.as_object().and_then(kind_of);
+    let mut out = Vec::with_capacity(1024);
+    touched(&mut out, value, Some(original), node.map(Place::Kind));
+    String::from_utf8(out).expect("JSON is text")
+}
+
+/// What the model says of a value.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Kind(&'a Struct),
+    Node(&'a Node),
+}
+
+impl<'a> Place<'a> {
+    fn below(self, name: &str) -> Option<Self> {
+        let of = match self {
+            Self::Kind(of) => of,
+            Self::Node(node) => match &node.shape {
+                Shape::Struct { of, .. } => of,
+                Shape::Map { values, .. } => return Some(Self::Node(values)),
+                _ => return None,
+            },
+        };
+        of.field(name).map(|field| Self::Node(&field.node))
+    }
+
+    fn item(self) -> Option<Self> {
+        match self {
+            Self::Node(Node { shape: Shape::List { items, .. }, .. }) => Some(Self::Node(items)),
+            _ => None,
+        }
+    }
+}
+
+fn touched(out: &mut Vec<u8>, value: &Value, original: Option<&Value>, place: Option<Place<'_>>) {
+    match (value, original) {
+        (_, Some(original)) if value == original => match (place, value) {
+            (Some(Place::Kind(of)), Value::Object(members)) => object(out, of, members),
+            (Some(Place::Node(at)), _) => node(out, at, value),
+            _ => free(out, value),
+        },
+        (Value::Object(members), Some(Value::Object(before))) => {
+            out.push(b'{');
+            for (at, (name, value)) in members.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                string(out, name);
+                out.push(b':');
+                touched(out, value, before.get(name), place.and_then(|place| place.below(name)));
+            }
+            out.push(b'}');
+        }
+        (Value::Array(list), Some(Value::Array(before))) => {
+            out.push(b'[');
+            for (at, value) in list.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                // Items may have moved.
+                let same = before.iter().find(|item| *item == value).or_else(|| before.get(at));
+                touched(out, value, same, place.and_then(Place::item));
+            }
+            out.push(b']');
+        }
+        _ => plain(out, value),
+    }
+}
+
 fn kind_of(members: &Map<String, Value>) -> Option<&'static Struct> {
     let kind = facts::kind(members.get("apiVersion")?.as_str()?, members.get("kind")?.as_str()?)?;
     Some(facts::by_index(kind))
@@ -100,6 +173,19 @@ fn string(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_a_patch_changed_is_written_by_name() {
+        let pod = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "p", "labels": { "a": "b" } },
+            "spec": { "containers": [{ "name": "c", "image": "i" }], "nodeName": "n" } });
+        let mut changed = pod.clone();
+        changed["spec"]["nodeName"] = json!(1);
+        let expected = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}],"nodeName":1}}"#;
+        assert_eq!(patched(&changed, &pod), expected);
+        changed["metadata"]["labels"]["c"] = json!("d");
+        assert!(patched(&changed, &pod).contains(r#""metadata":{"labels":{"a":"b","c":"d"},"name":"p"}"#));
+        assert_eq!(patched(&json!([]), &pod), "[]");
+    }
 
     #[track_caller]
     fn check(value: &Value, expected: &str) {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::decode::unfit;
 
-pub use self::{json::apply as apply_operations, json::json_patch, strategic::strategic_merge};
+pub use self::{json::OPERATION, json::apply as apply_operations, json::json_patch, strategic::strategic_merge};
 
 /// Display is upstream's text; `code` the HTTP status (400, 413, 422, 500).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,13 +46,18 @@ impl PatchError {
     }
 }
 
-/// RFC 7386, objects only on the outside, as every Kubernetes object is one.
-pub fn merge_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
-    if patch.is_null() {
-        return Err(PatchError::bad("Invalid JSON Patch"));
-    }
-    if !patch.is_object() {
-        return Err(PatchError::shape(patch, "map[string]interface {}"));
+/// What upstream says of a merge patch that is none.
+pub const NO_MERGE_PATCH: &str = "Invalid JSON Patch";
+
+/// RFC 7386. `checked`: the patch has to be an object (upstream looks unless `fieldValidation` is `Ignore`); else a list
+/// takes the original's place, as the RFC has it.
+pub fn merge_patch(original: &Value, patch: &Value, checked: bool) -> Result<Value, PatchError> {
+    match patch {
+        Value::Object(_) => {}
+        Value::Null => return Err(PatchError::bad(NO_MERGE_PATCH)),
+        _ if checked => return Err(PatchError::shape(patch, "map[string]interface {}")),
+        Value::Array(_) => return Ok(patch.clone()),
+        _ => return Err(PatchError::bad(NO_MERGE_PATCH)),
     }
     let mut merged = original.clone();
     merge(&mut merged, patch);
@@ -86,14 +91,22 @@ mod tests {
 
     #[test]
     fn a_patch_of_another_shape_is_refused_in_gos_words() {
-        let wrong = merge_patch(&json!({}), &json!([])).unwrap_err();
+        let wrong = merge_patch(&json!({}), &json!([]), true).unwrap_err();
         let text = "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}";
         assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
-        let wrong = merge_patch(&json!({}), &Value::Null).unwrap_err();
+        let wrong = merge_patch(&json!({}), &Value::Null, true).unwrap_err();
         assert_eq!((wrong.code, wrong.message.as_str()), (400, "Invalid JSON Patch"));
-        let wrong = json_patch(&json!({}), &json!({})).unwrap_err();
+        let wrong = json_patch(&json!({}), &json!({}), true).unwrap_err();
         let text = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
         assert_eq!((wrong.code, wrong.message.as_str()), (400, text));
+    }
+
+    #[test]
+    fn nobody_looks_at_a_patch_beforehand() {
+        assert_eq!(merge_patch(&json!({"a":1}), &json!([1]), false).unwrap(), json!([1]));
+        for patch in [json!(1), json!("x"), Value::Null] {
+            assert_eq!(merge_patch(&json!({}), &patch, false).unwrap_err().message, NO_MERGE_PATCH);
+        }
     }
 
     /// The RFC's own appendix.
@@ -107,9 +120,9 @@ mod tests {
             (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
         ] {
-            assert_eq!(merge_patch(&original, &patch).unwrap(), result);
+            assert_eq!(merge_patch(&original, &patch, true).unwrap(), result);
         }
-        assert_eq!(merge_patch(&json!({}), &json!([1])).unwrap_err().code, 400);
+        assert_eq!(merge_patch(&json!({}), &json!([1]), true).unwrap_err().code, 400);
     }
 
     /// The smallest merge patch from one object to another (neither holding nulls).
@@ -152,7 +165,7 @@ mod tests {
         fn a_diff_applied_arrives(from in object(), to in object()) {
             let patch = Value::Object(diff(&from, &to));
             // An object replacing a scalar loses nothing, for these hold no nulls.
-            prop_assert_eq!(merge_patch(&from.into(), &patch).unwrap(), Value::Object(to));
+            prop_assert_eq!(merge_patch(&from.into(), &patch, true).unwrap(), Value::Object(to));
         }
     }
 }

@@ -175,8 +175,8 @@ proptest! {
         let schema = schema::builtin("v1", "Pod").unwrap();
         for original in [&original, &pod()] {
             for patch in [&patch, &damaged(&pod(), at, by.clone())] {
-                let _ = schema::patch::json_patch(original, patch);
-                let _ = schema::patch::merge_patch(original, patch);
+                let _ = schema::patch::json_patch(original, patch, true);
+                let _ = schema::patch::merge_patch(original, patch, true);
                 let _ = schema::patch::strategic_merge(&schema, original, patch);
                 let _ = schema::apply::apply(&schema, Some(original), patch, &manager(), false);
             }
@@ -192,7 +192,7 @@ proptest! {
     ) {
         let patch = paths.iter().zip(&operations)
             .map(|((path, from), op)| json!({ "op": op, "path": path, "from": from, "value": value }));
-        if let Ok(patched) = schema::patch::json_patch(&pod(), &patch.collect()) {
+        if let Ok(patched) = schema::patch::json_patch(&pod(), &patch.collect(), true) {
             prop_assert!(fits(&patched, MAX_DEPTH));
         }
     }

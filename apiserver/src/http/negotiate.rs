@@ -117,6 +117,13 @@ pub fn content_type(headers: &HeaderMap) -> String {
     if parts.all(|part| part.is_empty() || part.contains('=')) { media } else { text.to_owned() }
 }
 
+/// How a patch came: the type alone, and just as it is written.
+#[must_use]
+pub fn patch_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    text.split_once(';').map_or(text, |(media, _)| media).trim()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +138,11 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, text.parse().unwrap());
             assert_eq!(content_type(&headers), media);
+        }
+        for (text, media) in [("application/merge-patch+json;x", "application/merge-patch+json"), ("A/b; c=d", "A/b")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, text.parse().unwrap());
+            assert_eq!(patch_type(&headers), media);
         }
     }
 

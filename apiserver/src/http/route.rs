@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
 use super::answer;
-use super::negotiate::{Accept, Media, Shape, content_type};
+use super::negotiate::{Accept, Media, Shape, content_type, patch_type};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
@@ -27,6 +27,7 @@ use crate::audit::{self, Beginning, Level, Stage, Trail};
 use crate::flow::{self, Admitted};
 use crate::metrics::requests::{self, Labels};
 use crate::registry::delete::Deleted;
+use crate::registry::patch::Sent;
 use crate::registry::resource::{Resource, Sub};
 use crate::registry::table::Include;
 use crate::registry::write::Written;
@@ -453,7 +454,7 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
     let media = content_type(request.headers());
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     if matches!(info.verb, "create" | "update" | "patch") && !streams {
-        options::write(call, &media)?;
+        options::write(call, if info.verb == "patch" { patch_type(request.headers()) } else { &media })?;
     }
     if !info.subresource.is_empty() {
         let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
@@ -500,8 +501,9 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
             updated(call, &update::Change::Put(value)).await
         }
         "patch" => {
+            let media = patch_type(request.headers()).to_owned();
             let bytes = collect(request).await?;
-            updated(call, &update::Change::patch(call, &media, &bytes)?).await
+            updated(call, &Sent::new(call, &media, bytes)?.into()).await
         }
         "delete" => {
             let bytes = collect(request).await?;

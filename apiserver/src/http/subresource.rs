@@ -8,13 +8,14 @@ use serde_json::{Value, json};
 
 use super::eviction;
 use super::kubelet;
-use super::negotiate::content_type;
+use super::negotiate::{content_type, patch_type};
 use super::route::{collect, one, plain, updated};
 use super::status::{ApiError, ApiResult};
 use crate::access::review::OTHER_NAMESPACE;
 use crate::access::token;
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
+use crate::registry::patch::Sent;
 use crate::registry::resource::Sub;
 use crate::registry::update::Change;
 use crate::registry::{body, create, object, read, scale, update, write};
@@ -28,9 +29,10 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
         ("approval" | "status" | "resize" | "ephemeralcontainers", "get") => read::get(call).await,
         ("scale", "get") => plain(call, 200, &scale::get(call).await?),
         ("scale", "update" | "patch") => {
+            let patch = patch_type(request.headers()).to_owned();
             let bytes = collect(request).await?;
             let change = if call.info.verb == "patch" {
-                Change::patch(call, &media, &bytes)?
+                Sent::new(call, &patch, bytes)?.into()
             } else {
                 let schema = schema::builtin("autoscaling/v1", "Scale");
                 Change::Put(body::object(call, &media, &bytes, schema.as_ref(), "autoscaling/v1", "Scale")?)
@@ -77,8 +79,9 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             updated(call, &Change::Put(value)).await
         }
         (_, "patch") => {
+            let patch = patch_type(request.headers()).to_owned();
             let bytes = collect(request).await?;
-            updated(call, &Change::patch(call, &media, &bytes)?).await
+            updated(call, &Sent::new(call, &patch, bytes)?.into()).await
         }
         _ => one(call, 405, &Value::Null).and(Err(ApiError::no_method())),
     }

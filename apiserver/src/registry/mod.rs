@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod jsonpath;
 pub mod object;
 pub mod options;
+pub mod patch;
 pub mod pick;
 pub mod read;
 pub mod resource;

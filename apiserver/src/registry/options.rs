@@ -27,10 +27,10 @@ pub fn write(call: &Call, media: &str) -> ApiResult<()> {
         "update" => "UpdateOptions",
         _ => {
             match media {
-                APPLY | "application/apply-patch+json" if query.text("fieldManager").is_none() => {
+                APPLY if query.text("fieldManager").is_none() => {
                     errors.push(Error::required(&Path::new("fieldManager"), "is required for apply patch"));
                 }
-                APPLY | "application/apply-patch+json" => {}
+                APPLY => {}
                 "application/json-patch+json"
                 | "application/merge-patch+json"
                 | "application/strategic-merge-patch+json" => {

@@ -1,16 +1,21 @@
 //! The `scale` subresource: an `autoscaling/v1 Scale` read from, and written to, another object.
 
+use schema::apply::scale::steps;
+use schema::apply::{self, Manager, Operation};
 use schema::field::{Error, ErrorList, Path, go_number};
 use schema::go;
-use schema::patch;
 use serde_json::{Map, Value, json};
 
 use super::custom::Scale;
+use super::patch::{self, Model};
 use super::resource::Source;
 use super::update::{self, Change};
-use super::{jsonpath, read, write as storage};
+use super::{create, jsonpath, object, read, write as storage};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
+
+const VERSION: &str = "autoscaling/v1";
+const KIND: &str = "Scale";
 
 /// GET …/scale
 pub async fn get(call: &Call) -> ApiResult<Value> {
@@ -45,7 +50,8 @@ pub fn view(call: &Call, object: &Value) -> ApiResult<Value> {
             (number(&paths.spec_replicas), number(&paths.status_replicas), selector)
         }
     };
-    if let Some(replicas) = spec {
+    // As Go writes it: none are not worth mentioning.
+    if let Some(replicas) = spec.filter(|replicas| *replicas != 0) {
         scale["spec"]["replicas"] = replicas.into();
     }
     scale["status"]["replicas"] = status.unwrap_or(0).into();
@@ -122,45 +128,77 @@ fn selector_text(selector: &Value) -> String {
 
 /// The object with the replicas a change of its Scale asks for.
 pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
-    let before = view(call, live)?;
-    let patched = |result: Result<Value, patch::PatchError>| result.map_err(|error| update::patch_error(&error));
-    let scale = match change {
-        Change::Put(value) => value.clone(),
-        Change::Json(body) => patched(patch::json_patch(&before, body))?,
-        // A Scale has no lists: strategic merge and apply are merges.
-        Change::Merge(body) | Change::Strategic(body) => patched(patch::merge_patch(&before, body))?,
-        Change::Apply { config, .. } => {
-            update::same_kind(config, "autoscaling/v1", "Scale")?;
-            if let Some(schema) = schema::builtin("autoscaling/v1", "Scale") {
-                schema::apply::declared(&schema, config).map_err(|text| ApiError::new(500, "", text))?;
+    let uid = text(live, "/metadata/uid");
+    let another =
+        |scale: &Value| Some(text(scale, "/metadata/uid").to_owned()).filter(|asked| !asked.is_empty() && asked != uid);
+    let schema = schema::builtin(VERSION, KIND).ok_or_else(|| ApiError::internal("there is no model of a Scale"))?;
+    let places = |version: &str| path_in(call, version).map(steps);
+    let mut before = view(call, live)?;
+    object::set(&mut before, "managedFields", apply::scale::to_scale(live, &places));
+    let by = |operation| Manager { api_version: VERSION.to_owned(), ..create::manager(call, operation) };
+    let mut scale = match change {
+        Change::Put(value) => {
+            if let Some(asked) = another(value) {
+                let key = call.resource.key(&call.info.namespace, &call.info.name);
+                return Err(call.failed_precondition(&key, "UID", (&asked, uid)));
             }
-            patched(patch::merge_patch(&before, config))?
+            value.clone()
+        }
+        Change::Merge(body) => {
+            schema::patch::merge_patch(&before, body, true).map_err(|error| patch::refused(&error))?
+        }
+        Change::Patch(patch) => {
+            let model = Model { api_version: VERSION, kind: KIND, schema: Some(&schema), custom: false };
+            patch.apply(call, &before, &model)?
+        }
+        Change::Apply(configuration) => {
+            let config = &configuration.value;
+            update::applicable(&schema, config, VERSION, KIND)?;
+            let applied = update::apply(&schema, Some(&before), config, &by(Operation::Apply), configuration.force)?;
+            configuration.complain(call)?;
+            applied
         }
     };
+    schema::normalize(&schema, &mut scale);
+    if !matches!(change, Change::Apply(_)) {
+        apply::track_update(&schema, Some(&before), &mut scale, &by(Operation::Update));
+    }
     update::identity(call, &scale)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
-        let at = schema::field::Path::new("spec").child("replicas");
-        let error = schema::field::Error::invalid(&at, replicas, "must be greater than or equal to 0");
-        return Err(ApiError::invalid("autoscaling", "Scale", &call.info.name, &vec![error]));
+    // Those of custom resources are judged with the resource.
+    if replicas < 0 && !call.resource.is_custom() {
+        let error =
+            Error::invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
+        return Err(ApiError::invalid("autoscaling", KIND, &call.info.name, &vec![error]));
+    }
+    if let Some(asked) = another(&scale) {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
+        let resource = format!("{}/scale", call.resource.plural);
+        return Err(ApiError::conflict(&call.resource.group, &resource, &call.info.name, &why));
     }
     let mut new = live.clone();
     write(call, &mut new, &scale);
+    apply::scale::to_object(&mut new, &scale, &call.resource.api_version(), &places);
     // The Scale's resourceVersion is the object's: what the client sent is what it has seen.
     let seen = scale["metadata"]["resourceVersion"].clone();
-    super::object::set(&mut new, "resourceVersion", seen);
+    object::set(&mut new, "resourceVersion", seen);
     Ok(new)
+}
+
+/// Where an object has its replicas in a version of its API; `None` where it has none.
+fn path_in<'a>(call: &'a Call, api_version: &str) -> Option<&'a str> {
+    match &call.resource.source {
+        Source::BuiltIn(_) => Some(".spec.replicas"),
+        Source::Custom(custom) => {
+            let version = api_version.rsplit('/').next().unwrap_or_default();
+            custom.version(version)?.scale.as_ref().map(|scale| scale.spec_replicas.as_str())
+        }
+    }
 }
 
 /// Gives the object the replicas of its Scale.
 pub fn write(call: &Call, object: &mut Value, scale: &Value) {
-    let path = match &call.resource.source {
-        Source::BuiltIn(_) => ".spec.replicas",
-        Source::Custom(custom) => {
-            let scale = custom.version(&call.resource.version).and_then(|v| v.scale.as_ref());
-            scale.map_or(".spec.replicas", |scale| scale.spec_replicas.as_str())
-        }
-    };
+    let Some(path) = path_in(call, &call.resource.version) else { return };
     write_path(object, path, scale["spec"]["replicas"].as_i64().unwrap_or(0).into());
 }
 

@@ -1,14 +1,16 @@
 //! UPDATE and PATCH, of objects and of their `status` and `scale`: one loop that loads, changes, admits, validates and
 //! writes, and begins anew when somebody else was faster.
 
-use schema::apply::{self, ApplyError, Operation};
+use schema::Schema;
+use schema::apply::{self, ApplyError, Manager, Operation};
 use schema::field::{Error, Path};
-use schema::go::{self, quote};
-use schema::patch;
+use schema::go::quote;
 use serde_json::{Value, json};
 
+use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
+
 use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
-use super::{body, create, hooks, object, options, scale};
+use super::{create, hooks, object, options, scale};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::integer;
@@ -17,63 +19,17 @@ use crate::http::status::{ApiError, ApiResult};
 /// What a request wants to become of an object.
 pub enum Change {
     Put(Value),
-    Json(Value),
+    /// A merge patch of the server's own.
     Merge(Value),
-    Strategic(Value),
-    Apply { config: Value, force: bool },
+    Patch(Patch),
+    Apply(Configuration),
 }
 
-/// The kinds of a patch body.
-const CUSTOM_PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
-pub const PATCHES: &str = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml";
-
-impl Change {
-    /// Reads a PATCH body.
-    ///
-    /// # Errors
-    /// 400 and 415 as upstream.
-    pub fn patch(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Self> {
-        let parse = || -> ApiResult<Value> {
-            let prefix = if media == "application/strategic-merge-patch+json" { "" } else { "error decoding patch: " };
-            serde_json::from_slice(bytes).map_err(|error| {
-                let why = schema::decode::syntax_error(bytes).unwrap_or_else(|| error.to_string());
-                ApiError::bad_request(format!("{prefix}{why}"))
-            })
-        };
-        match media {
-            "application/json-patch+json" => Ok(Self::Json(parse()?)),
-            "application/merge-patch+json" => Ok(Self::Merge(parse()?)),
-            "application/strategic-merge-patch+json" if call.resource.is_custom() => {
-                Err(ApiError::unsupported_media(CUSTOM_PATCHES))
-            }
-            "application/strategic-merge-patch+json" => Ok(Self::Strategic(parse()?)),
-            "application/apply-patch+yaml" | "application/apply-patch+json" => {
-                let decoded =
-                    schema::decode::yaml(bytes, None, options::validation(call)).map_err(|error| match error {
-                        schema::decode::DecodeError::Strict(twice) => ApiError::bad_request(format!(
-                            "error strict decoding YAML: error converting YAML to JSON: {}",
-                            twice.join(", ")
-                        )),
-                        error => ApiError::bad_request(format!("error decoding YAML: {error}")),
-                    })?;
-                for twice in decoded.warnings {
-                    call.warn(twice);
-                }
-                let config = decoded.value;
-                if !config.is_object() && !config.is_null() {
-                    let why = schema::decode::unfit(&config, "map[string]interface {}");
-                    return Err(ApiError::bad_request(format!(
-                        "error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}"
-                    )));
-                }
-                Ok(Self::Apply { config, force: call.query.flag("force") })
-            }
-            _ if call.resource.is_custom() => Err(ApiError::unsupported_media(CUSTOM_PATCHES)),
-            // Upstream's REST library refuses what no route takes.
-            _ => Err(ApiError {
-                details: json!({}),
-                ..ApiError::new(415, "UnsupportedMediaType", "415: Unsupported Media Type")
-            }),
+impl From<Sent> for Change {
+    fn from(sent: Sent) -> Self {
+        match sent {
+            Sent::Patch(patch) => Self::Patch(patch),
+            Sent::Apply(configuration) => Self::Apply(configuration),
         }
     }
 }
@@ -110,7 +66,8 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         let mut asked = revision_asked(&new);
         settle(call, &mut new, &live.value)?;
         create::dedup_owners(call, &mut new, false);
-        if !matches!(change, Change::Apply { .. }) {
+        // Of a Scale the object's managers are told already.
+        if !scaling && !matches!(change, Change::Apply(_)) {
             create::track(call, Some(&live.value), &mut new);
         }
         let view = if scaling { Some(scale::view(call, &live.value)?) } else { None };
@@ -238,15 +195,14 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             object::set(&mut value, "managedFields", Value::Null);
             create::create_value(call, value, false).await?
         }
-        Change::Apply { config, force } => {
-            let uid = text(config, "/metadata/uid");
+        Change::Apply(configuration) => {
+            let uid = text(&configuration.value, "/metadata/uid");
             if !uid.is_empty() {
                 let why =
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why));
             }
-            let config = apply_config(call, config)?;
-            let value = applied(call, None, &config, *force)?;
+            let value = applied(call, None, configuration)?;
             create::create_value(call, value, true).await?
         }
         _ => return Err(missing()),
@@ -260,59 +216,19 @@ fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
         return scale::changed(call, change, &live.value);
     }
     let live = &live.value;
-    let (api_version, kind) = (call.resource.api_version(), &call.resource.kind);
-    let patched = || match change {
-        Change::Json(body) => patch::json_patch(live, body).map_err(|error| patch_error(&error)),
-        Change::Merge(body) => patch::merge_patch(live, body).map_err(|error| patch_error(&error)),
-        Change::Put(value) => Ok(value.clone()),
-        Change::Strategic(body) => {
-            let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
-            patch::strategic_merge(&schema, live, body).map_err(|error| patch_error(&error))
-        }
-        Change::Apply { config, force } => applied(call, Some(live), &apply_config(call, config)?, *force),
-    };
-    let mut value = patched()?;
+    let (api_version, kind, schema) = (call.resource.api_version(), &call.resource.kind, call.resource.schema());
     match change {
-        Change::Put(_) | Change::Apply { .. } => return Ok(value),
-        Change::Strategic(body) => {
-            // To upstream this patch is of the kind's fields; what the object says it is does not count.
-            body::set_kind(&mut value, &api_version, kind);
-            return decoded(call, value).map_err(|why| {
-                let value = patched().unwrap_or_default();
-                let restored = call.resource.schema().and_then(|schema| schema::decode::restore_error(&value, &schema));
-                unfit_patch(go::plain(body), restored.unwrap_or(why))
-            });
+        Change::Put(value) => Ok(value.clone()),
+        Change::Merge(body) => {
+            let patched = schema::patch::merge_patch(live, body, true).map_err(|error| patch::refused(&error))?;
+            decoded(call, patched).map_err(ApiError::internal)
         }
-        Change::Json(_) | Change::Merge(_) => {}
+        Change::Patch(patch) => {
+            let custom = call.resource.is_custom();
+            patch.apply(call, live, &Model { api_version: &api_version, kind, schema: schema.as_ref(), custom })
+        }
+        Change::Apply(configuration) => applied(call, Some(live), configuration),
     }
-    let unfit = |why: String| {
-        // Most patches are good ones: what was to be read is made again where it is to be shown.
-        unfit_patch(patched().unwrap_or_default().to_string(), why)
-    };
-    let said = (text(&value, "/apiVersion"), text(&value, "/kind"));
-    match call.resource.is_custom() {
-        // A status is taken from whatever it stands in.
-        true if call.info.subresource == "status" => {}
-        true if said.0 != api_version => {
-            let error = Error::invalid(&Path::new("apiVersion"), said.0, format!("must be {api_version}"));
-            return Err(call.invalid(&call.info.name, &vec![error]));
-        }
-        true => body::other_custom_kind(&value, said.1, &api_version, kind)?,
-        false => {
-            let version = if said.0.is_empty() { &api_version } else { said.0 };
-            let said = if said.1.is_empty() { kind } else { said.1 };
-            if let Some(why) = body::no_conversion((version, said), (&api_version, kind)) {
-                return Err(unfit(why));
-            }
-        }
-    }
-    body::set_kind(&mut value, &api_version, kind);
-    decoded(call, value).map_err(unfit)
-}
-
-/// A patch after which the object could not be read any more, with what was to be read.
-fn unfit_patch(shown: String, why: String) -> ApiError {
-    ApiError::invalid("", "", "", &vec![Error::invalid(&Path::new("patch"), shown, why)])
 }
 
 /// A patched value against the schema, as fieldValidation wants, or what is wrong with it.
@@ -328,13 +244,8 @@ fn decoded(call: &Call, value: Value) -> Result<Value, String> {
 
 fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
     let (api_version, kind) = (call.resource.api_version(), &call.resource.kind);
-    same_kind(config, &api_version, kind)?;
     if let Some(schema) = call.resource.schema() {
-        // What the model does not know cannot be applied, whatever fieldValidation says.
-        apply::declared(&schema, config).map_err(|text| ApiError::new(500, "", text))?;
-    }
-    if config["metadata"]["managedFields"].is_array() {
-        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        applicable(&schema, config, &api_version, kind)?;
     }
     let mut config = decoded(call, config.clone()).map_err(|why| {
         let version = quote(&call.resource.version);
@@ -353,11 +264,22 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
     Ok(config)
 }
 
-/// An applied configuration says what it is.
+/// Whether something can be applied to an object of a kind: it says that it is one, of fields that the kind has, and leaves to
+/// the server whose they are.
 ///
 /// # Errors
-/// 400 where that is something else, or nothing.
-pub fn same_kind(config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
+/// 400, and 500 for what the model does not know, whatever fieldValidation says.
+pub fn applicable(schema: &Schema, config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
+    same_kind(config, api_version, kind)?;
+    apply::declared(schema, config).map_err(|text| ApiError::new(500, "", text))?;
+    if config["metadata"]["managedFields"].is_array() {
+        return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+    }
+    Ok(())
+}
+
+/// An applied configuration says what it is.
+fn same_kind(config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
     let mut have = (text(config, "/apiVersion"), text(config, "/kind"));
     if have.0.matches('/').count() > 1 {
         have = ("", "");
@@ -383,10 +305,27 @@ fn reset(call: &Call, config: &mut Value) {
     }
 }
 
-fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> ApiResult<Value> {
+fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> ApiResult<Value> {
     let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
+    let config = apply_config(call, &configuration.value)?;
     let manager = create::manager(call, Operation::Apply);
-    apply::apply(&schema, live, config, &manager, force).map_err(|error| match &error {
+    let applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    configuration.complain(call)?;
+    Ok(applied)
+}
+
+/// Server-side apply.
+///
+/// # Errors
+/// 409 for conflicts, 500 for what cannot be merged.
+pub fn apply(
+    schema: &Schema,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &Manager,
+    force: bool,
+) -> ApiResult<Value> {
+    apply::apply(schema, live, config, manager, force).map_err(|error| match &error {
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Value> = conflicts
                 .iter()
@@ -397,20 +336,6 @@ fn applied(call: &Call, live: Option<&Value>, config: &Value, force: bool) -> Ap
         // Upstream's error has no code of its own, which makes it a 500 without a reason.
         ApplyError::Invalid(text) => ApiError::new(500, "", text.clone()),
     })
-}
-
-/// What is said of a patch that cannot be applied.
-pub fn patch_error(error: &patch::PatchError) -> ApiError {
-    match error.code {
-        // Upstream keeps the reason to itself.
-        422 => ApiError {
-            details: json!({}),
-            ..ApiError::new(422, "Invalid", "the server rejected our request due to an error in our request")
-        },
-        413 => ApiError::too_large(error),
-        500 => ApiError::new(500, "", error.to_string()),
-        _ => ApiError::bad_request(error.to_string()),
-    }
 }
 
 /// Whether an object that is to be written is the one of the URL.

@@ -39,10 +39,16 @@ impl Managed {
     }
 }
 
-/// What an object's metadata says. A single empty entry is upstream's way to reset everything.
+/// What an object's metadata says. A single empty entry is upstream's way to reset everything; of several entries of one
+/// manager the last counts.
 pub(super) fn read(entries: Option<Value>) -> Vec<Managed> {
     let Some(Value::Array(entries)) = entries else { return Vec::new() };
-    entries.into_iter().filter_map(entry).collect()
+    let mut managed: Vec<Managed> = Vec::with_capacity(entries.len());
+    for entry in entries.into_iter().filter_map(entry) {
+        managed.retain(|earlier| !earlier.is(&entry.manager));
+        managed.push(entry);
+    }
+    managed
 }
 
 /// Takes the managers' entries out of an object: they are no part of what is compared, and [`write()`] puts in new ones.
@@ -95,7 +101,8 @@ fn order(manager: &Manager) -> (&'static str, &str, &str, &str, &str) {
     (manager.operation.word(), &manager.time, &manager.name, &manager.api_version, &manager.subresource)
 }
 
-fn shown(managed: Managed) -> Value {
+/// An entry of the metadata.
+pub(super) fn shown(managed: Managed) -> Value {
     let Managed { manager, fields } = managed;
     let texts = [
         ("manager", manager.name),

@@ -33,6 +33,20 @@ impl Set {
         self.at(above).0.entry(step).or_default().member = true;
     }
 
+    /// The set of one path.
+    pub fn of(path: &[String]) -> Self {
+        let Some((first, rest)) = path.split_first() else { return Self::default() };
+        let entry = Entry { member: rest.is_empty(), below: Self::of(rest) };
+        Self(BTreeMap::from([(first.clone(), entry)]))
+    }
+
+    /// Whether a path is a member.
+    pub fn contains(&self, path: &[String]) -> bool {
+        let Some((first, rest)) = path.split_first() else { return false };
+        let entry = self.0.get(first);
+        entry.is_some_and(|entry| if rest.is_empty() { entry.member } else { entry.below.contains(rest) })
+    }
+
     /// What stands below a place.
     fn at(&mut self, trail: &Trail<'_>) -> &mut Self {
         match trail {

@@ -190,6 +190,18 @@ fn kubectl_takes_over_from_its_annotation() {
 }
 
 #[test]
+fn what_nobody_managed_is_managed_by_the_first_who_applies() {
+    let schema = deployment();
+    let live = config(1, json!({}), json!([]));
+    let mut new = config(2, json!({}), json!([]));
+    track_update(&schema, Some(&live), &mut new, &manager("updater", Operation::Update));
+    assert_eq!(new.pointer("/metadata/managedFields"), None);
+    let error = apply(&schema, Some(&new), &config(3, json!({}), json!([])), &manager("me", Operation::Apply), false);
+    let text = "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas";
+    assert_eq!(error.unwrap_err().to_string(), text);
+}
+
+#[test]
 fn updates_are_capped() {
     let schema = deployment();
     let mut live = config(0, json!({}), json!([]));
@@ -199,7 +211,7 @@ fn updates_are_capped() {
         let me =
             Manager { time: format!("2026-01-01T00:00:{at:02}Z"), ..manager(&format!("m{at:02}"), Operation::Update) };
         let before = live.clone();
-        track_update(&schema, Some(&before), &mut new, &me);
+        track_update(&schema, (at > 0).then_some(&before), &mut new, &me);
         live = new;
     }
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array).unwrap();

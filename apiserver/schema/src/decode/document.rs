@@ -39,7 +39,7 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
 }
 
 /// Go writes a float that is whole as an integer is written; so it is one when it is read next.
-pub(super) fn whole_numbers(value: &mut Value) {
+pub fn whole_numbers(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(whole_numbers),
         Value::Object(map) => map.values_mut().for_each(whole_numbers),

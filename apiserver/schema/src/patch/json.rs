@@ -3,23 +3,32 @@
 use serde_json::Value;
 
 use super::PatchError;
-use crate::decode::{MAX_DEPTH, fits, go_kind};
+use crate::decode::{MAX_DEPTH, fits, go_kind, unfit};
 
 /// Upstream's limit on operations (`maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
 /// A patch of copies can double a document with every operation; stop before it hurts. Upstream: 100 × request limit.
 const MAX_COPIED_NODES: usize = 1_000_000;
 
-/// `patch` is the parsed body. A result deeper than [`MAX_DEPTH`] is refused on the way there: copying a document into its own
+/// What an operation says; upstream warns of anything else.
+pub const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
+
+/// `patch` is the parsed body, and `checked` whether fields and their types are looked at before any operation is carried out
+/// (upstream does so unless `fieldValidation` is `Ignore`). A result deeper than [`MAX_DEPTH`] is refused on the way there: copying a document into its own
 /// leaf doubles its depth, and everything that walks values recurses.
-pub fn json_patch(original: &Value, patch: &Value) -> Result<Value, PatchError> {
+pub fn json_patch(original: &Value, patch: &Value, checked: bool) -> Result<Value, PatchError> {
     let operations = match patch {
         Value::Array(operations) => operations,
         // Go reads null as no operations.
         Value::Null => return Ok(original.clone()),
-        _ => return Err(PatchError::shape(patch, "[]handlers.jsonPatchOp")),
+        _ if checked => return Err(PatchError::shape(patch, "[]handlers.jsonPatchOp")),
+        _ => return Err(PatchError::bad(unfit(patch, "jsonpatch.Patch"))),
     };
-    operations.iter().try_for_each(well_formed)?;
+    if checked {
+        operations.iter().try_for_each(well_formed)?;
+    } else if let Some(wrong) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
+        return Err(PatchError::bad(unfit(wrong, "jsonpatch.Operation")));
+    }
     apply(original, operations)
 }
 
@@ -73,6 +82,9 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             let value = value();
             shallow(&path, &value)?;
             let Some((last, parents)) = path.split_last() else {
+                if !value.is_object() && !value.is_array() {
+                    return Err(PatchError::unprocessable("replace operation value must be object or array"));
+                }
                 *document = value;
                 return Ok(());
             };
@@ -118,6 +130,12 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             add(document, &path, value, "copy")
         }
         "test" => {
+            // What holds the value has to be there, even where none is expected.
+            let holder = path.split_last().map_or(Some(&*document), |(_, parents)| find(document, parents));
+            if !holder.is_some_and(|holder| holder.is_object() || holder.is_array()) {
+                let why = format!("test operation does not apply: is missing path: {}: missing value", text(&path));
+                return Err(PatchError::unprocessable(why));
+            }
             let found = find(document, &path);
             if found.unwrap_or(&Value::Null) == &value() {
                 return Ok(());
@@ -287,7 +305,7 @@ mod tests {
             (json!([{"op":"remove","path":"/a/b/01"}]), json!({"a":{"b":[1,3]},"c/d":1})),
             (json!([{"op":"add","path":"a/m","value":1}]), json!({"a":{"b":[1,2,3]},"c/d":1,"m":1})),
         ] {
-            assert_eq!(json_patch(&document, &patch).unwrap(), result, "{patch}");
+            assert_eq!(json_patch(&document, &patch, true).unwrap(), result, "{patch}");
         }
     }
 
@@ -308,19 +326,30 @@ mod tests {
             (json!([{"op":"add","path":"","value":{}}]), 422),
             (json!([{"op":"add","path":"/a/b/7","value":1}]), 422),
             (json!([{"op":"test","path":"/a","value":1}]), 422),
+            (json!([{"op":"test","path":"/nope/x","value":null}]), 422),
+            (json!([{"op":"replace","path":"","value":"x"}]), 422),
+            (json!([{"op":"replace","path":"","value":null}]), 422),
             (json!([{"op":"dance","path":"/a"}]), 422),
             (json!([{"op":"move","from":"/a","path":"/a/c"}]), 422),
             (json!([{"op":"add","value":1}]), 422),
             (Value::from(vec![json!({"op":"test","path":"/a","value":1}); 10_001]), 413),
         ] {
-            assert_eq!(json_patch(&document, &patch).unwrap_err().code, code);
+            assert_eq!(json_patch(&document, &patch, true).unwrap_err().code, code);
+        }
+        for (patch, code, message) in [
+            (json!({}), 400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
+            (json!([1]), 400, "json: cannot unmarshal number into Go value of type jsonpatch.Operation"),
+            (json!([{"op":1,"path":"/a"}]), 422, "Unexpected kind: unknown"),
+        ] {
+            let error = json_patch(&document, &patch, false).unwrap_err();
+            assert_eq!((error.code, error.message.as_str()), (code, message), "nobody looks beforehand");
         }
         let into = |depth: usize| format!("/a{}", "/a".repeat(depth));
         let chain = json!({"a":{"a":{"a":{}}}});
         let deepening: Vec<Value> =
             (0..60).map(|step| json!({"op":"copy","from":"","path":into(2 + 3 * step)})).collect();
-        assert_eq!(json_patch(&chain, &deepening.into()).unwrap_err().code, 422);
+        assert_eq!(json_patch(&chain, &deepening.into(), true).unwrap_err().code, 422);
         let doubling: Vec<Value> = (0..40).map(|_| json!({"op":"copy","from":"/a","path":"/a/b/0"})).collect();
-        assert_eq!(json_patch(&document, &doubling.into()).unwrap_err().code, 422);
+        assert_eq!(json_patch(&document, &doubling.into(), true).unwrap_err().code, 422);
     }
 }

@@ -76,48 +76,68 @@ fn merge_map(mut original: Object, patch: &Object, node: Option<&Node>) -> Resul
         }
         if let Some(name) = key.strip_prefix(DELETE_PRIMITIVES) {
             delete_primitives(&mut original, name, value)?;
-        } else if patch.contains_key(&format!("{ELEMENT_ORDER}{key}")) && value.is_array() {
+        } else if patch.contains_key(&format!("{ELEMENT_ORDER}{key}")) {
             // Merged above, with its order.
         } else if value.is_null() {
             original.remove(key);
         } else {
             let (field, facts) = below(node, key);
-            let merged = merge_value(original.remove(key), value, field, facts, key)?;
-            original.insert(key.clone(), merged);
+            if let Some(merged) = merge_value(original.remove(key), value, field, facts)? {
+                original.insert(key.clone(), merged);
+            }
         }
     }
     Ok(original)
 }
 
+/// `None`: nothing is left of it.
 fn merge_value(
     original: Option<Value>,
     patch: &Value,
     node: Option<&Node>,
     facts: PatchFacts,
-    name: &str,
-) -> Result<Value, PatchError> {
-    match patch {
-        Value::Object(patch) => {
-            let original = match original {
-                Some(Value::Object(original)) => original,
-                // Nothing to merge with: what the patch holds, without its nulls and directives.
-                _ => Object::new(),
-            };
-            merge_map(original, patch, node).map(Value::Object)
+) -> Result<Option<Value>, PatchError> {
+    match (original, patch) {
+        (Some(Value::Object(original)), Value::Object(patch)) => {
+            merge_map(original, patch, node).map(|merged| Some(merged.into()))
         }
-        Value::Array(patch) => {
-            let original = match original {
-                Some(Value::Array(original)) => original,
-                _ => Vec::new(),
-            };
-            if facts.merge {
-                merge_list(original, patch, items(node), facts, name).map(Value::Array)
-            } else {
-                Ok(patch.clone().into())
-            }
+        (Some(Value::Array(original)), Value::Array(patch)) if facts.merge => {
+            merge_list(original, patch, items(node), facts).map(|merged| Some(merged.into()))
         }
-        scalar => Ok(scalar.clone()),
+        (Some(Value::Array(_)), Value::Array(_)) => Ok(Some(patch.clone())),
+        _ => Ok(alone(patch)),
     }
+}
+
+/// A part of a patch that meets nothing to be merged with: without what it says of deletion, be it nulls or directives.
+/// `None` where that is all it says.
+fn alone(patch: &Value) -> Option<Value> {
+    match patch {
+        Value::Object(map) if map.contains_key(DIRECTIVE) => None,
+        Value::Object(map) => {
+            let kept = map.iter().filter(|(_, value)| !value.is_null());
+            Some(Value::Object(kept.filter_map(|(name, value)| Some((name.clone(), alone(value)?))).collect()))
+        }
+        Value::Array(list) => Some(list.iter().filter_map(alone).collect()),
+        scalar => Some(scalar.clone()),
+    }
+}
+
+/// What is merged item by item is of one type, and no lists.
+///
+/// # Errors
+/// In upstream's words, which show both lists.
+fn one_type(original: &[Value], patch: &[Value]) -> Result<(), PatchError> {
+    let mut items = original.iter().chain(patch);
+    let Some(first) = items.next() else { return Ok(()) };
+    if first.is_array() {
+        return Err(PatchError::failed("lists of lists are not supported"));
+    }
+    if items.all(|item| go::type_name(item) == go::type_name(first)) {
+        return Ok(());
+    }
+    let shown = go::plain(&Value::from(vec![Value::from(original), Value::from(patch)]));
+    Err(PatchError::failed(format!("list element types are not identical: {shown}")))
 }
 
 fn merge_list(
@@ -125,8 +145,8 @@ fn merge_list(
     patch: &[Value],
     node: Option<&Node>,
     facts: PatchFacts,
-    name: &str,
 ) -> Result<Vec<Value>, PatchError> {
+    one_type(&original, patch)?;
     let known = identities(&original, facts.merge_key);
     let mut merged = original;
     let Some(key) = facts.merge_key else {
@@ -140,9 +160,7 @@ fn merge_list(
     let mut plain_items = Vec::new();
     let mut replace = false;
     for item in patch {
-        let Value::Object(object) = item else {
-            return Err(PatchError::failed(format!("invalid object type in list {name:?}: expected a map")));
-        };
+        let Value::Object(object) = item else { continue };
         let directive = object.get(DIRECTIVE);
         match directive.map(|directive| directive.as_str().unwrap_or_default()) {
             None => plain_items.push(item.clone()),
@@ -169,7 +187,7 @@ fn merge_list(
                 };
                 merged[at] = Value::Object(merge_map(old, object, node)?);
             }
-            None => merged.push(Value::Object(merge_map(Object::new(), object, node)?)),
+            None => merged.push(item.clone()),
         }
     }
     Ok(arrange(merged, &plain_items, &known, Some(key)))
@@ -183,21 +201,23 @@ fn require_key(item: &Object, key: &str) -> Result<(), PatchError> {
     Err(PatchError::failed(format!("map: {shown} does not contain declared merge key: {key}")))
 }
 
-/// What is said of a list's directive that is no list.
-fn not_a_list(value: &Value) -> String {
-    let found = match value {
-        Value::Object(_) => "map[string]interface {}",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Null | Value::Array(_) => "<nil>",
+/// What is said of a value of another type than `wanted`.
+fn not_a(wanted: &str, found: &Value) -> PatchError {
+    let found = match go::type_name(found) {
+        "<nil>" => "%!s(<nil>)",
+        known => known,
     };
-    format!("expected a []interface {{}}, but received a {found}")
+    PatchError::failed(format!("expected a {wanted}, but received a {found}"))
+}
+
+const MAP: &str = "map[string]interface {}";
+
+fn list(value: &Value) -> Result<&Vec<Value>, PatchError> {
+    value.as_array().ok_or_else(|| not_a("[]interface {}", value))
 }
 
 fn unknown(directive: &Value, map: &Object) -> PatchError {
-    let (directive, map) = (go::plain(directive), go::plain(&Value::Object(map.clone())));
+    let (directive, map) = (go::as_text(directive), go::plain(&Value::Object(map.clone())));
     PatchError::failed(format!("unknown patch type: {directive} in map: {map}"))
 }
 
@@ -209,28 +229,24 @@ fn merge_ordered(
     order: &Value,
     node: Option<&Node>,
 ) -> Result<(), PatchError> {
+    let order = list(order)?;
+    let live = original.get(name).map(list).transpose()?;
+    let changes = patch.get(name).map(list).transpose()?;
+    if let Some(Shape::Struct { of, .. }) = node.map(|node| &node.shape)
+        && of.field(name).is_none()
+    {
+        let of = of.name.rsplit('.').next().unwrap_or_default();
+        return Err(PatchError::failed(format!("unable to find api field in struct {of} for the json field {name:?}")));
+    }
     let (field, facts) = below(node, name);
-    let Value::Array(order) = order else {
-        return Err(PatchError::failed(not_a_list(order)));
-    };
-    let changes = match patch.get(name) {
-        None => None,
-        Some(Value::Array(changes)) => Some(changes),
-        // The main loop deals with a patch that is no list.
-        Some(_) => return Ok(()),
-    };
-    let live = match original.get_mut(name) {
-        Some(Value::Array(list)) => std::mem::take(list),
-        _ if changes.is_none() => return Ok(()),
-        _ => Vec::new(),
-    };
-    let known = identities(&live, facts.merge_key);
-    let merged = match changes {
-        None => live,
-        Some(changes) => {
-            check_order(changes, order, facts.merge_key)?;
-            merge_list(live, changes, items(field), facts, name)?
-        }
+    check_order(changes.map_or(&[], Vec::as_slice), order, facts.merge_key)?;
+    let known = identities(live.map_or(&[], Vec::as_slice), facts.merge_key);
+    let merged = match (live, changes) {
+        (None, None) => return Ok(()),
+        (Some(live), None) => live.clone(),
+        (None, Some(changes)) => changes.iter().filter_map(alone).collect(),
+        (Some(live), Some(changes)) if facts.merge => merge_list(live.clone(), changes, items(field), facts)?,
+        (Some(_), Some(changes)) => changes.clone(),
     };
     let merged = arrange(merged, order, &known, facts.merge_key);
     original.insert(name.to_owned(), merged.into());
@@ -239,25 +255,46 @@ fn merge_ordered(
 
 /// The patch's items must stand in the order list, in the same order.
 fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<(), PatchError> {
-    let mut rest = order;
+    if changes.is_empty() || order.is_empty() {
+        return Ok(());
+    }
+    let mut rest = order.iter();
     for item in changes.iter().filter(|item| item.get(DIRECTIVE).is_none()) {
-        let Some(at) = position(rest, item, key) else {
-            let (changes, order) = (go::plain(&Value::from(changes)), go::plain(&Value::from(order)));
-            return Err(PatchError::failed(format!(
-                "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
-            )));
-        };
-        rest = &rest[at + 1..];
+        let wanted = told_apart(item, key)?;
+        loop {
+            let Some(next) = rest.next() else {
+                let (changes, order) = (go::plain(&Value::from(changes)), go::plain(&Value::from(order)));
+                return Err(PatchError::failed(format!(
+                    "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
+                )));
+            };
+            if told_apart(next, key)? == wanted {
+                break;
+            }
+        }
     }
     Ok(())
 }
 
+/// What an item is known by, which it has to have.
+fn told_apart<'a>(item: &'a Value, key: Option<&str>) -> Result<&'a Value, PatchError> {
+    let Some(key) = key else { return Ok(item) };
+    let object = item.as_object().ok_or_else(|| not_a(MAP, item))?;
+    require_key(object, key)?;
+    Ok(&object[key])
+}
+
 fn delete_primitives(original: &mut Object, name: &str, values: &Value) -> Result<(), PatchError> {
-    let Value::Array(values) = values else {
-        return Err(PatchError::bad("invalid patch format of primitive list"));
-    };
-    if let Some(Value::Array(list)) = original.get_mut(name) {
-        list.retain(|item| !values.contains(item));
+    match (original.get_mut(name), values) {
+        (Some(_), Value::Null) => {
+            original.remove(name);
+        }
+        (Some(Value::Array(list)), Value::Array(values)) => {
+            one_type(list, values)?;
+            list.retain(|item| !values.contains(item));
+        }
+        // What is no list, or is not there, loses nothing.
+        _ => {}
     }
     Ok(())
 }
@@ -369,6 +406,27 @@ mod tests {
                 json!({"spec":{"strategy":{"$retainKeys":["type"],"type":"Recreate"}}}),
                 json!({"spec":{"strategy":{"type":"Recreate"}}}),
             ),
+            // what meets nothing is taken as it is, but for what it deletes
+            (
+                POD,
+                json!({"spec":{}}),
+                json!({"metadata":{"labels":{"$patch":"replace","a":"1"}}}),
+                json!({"spec":{},"metadata":{}}),
+            ),
+            (
+                POD,
+                json!({"metadata":{}}),
+                json!({"metadata":{"ownerReferences":[{"name":"x"},{"uid":"1","$patch":"delete"}]}}),
+                json!({"metadata":{"ownerReferences":[{"name":"x"}]}}),
+            ),
+            // an order without items, and what deletes from no list
+            (
+                POD,
+                two.clone(),
+                json!({"spec":{"$setElementOrder/containers":[],"containers":[{"name":"b","image":"2"}]}}),
+                json!({"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"2"}]}}),
+            ),
+            (POD, two.clone(), json!({"spec":{"$deleteFromPrimitiveList/containers":"x"}}), two.clone()),
             // nulls delete, and leave no trace where nothing was
             (
                 DEPLOYMENT,
@@ -404,10 +462,37 @@ mod tests {
                 "The order in patch list:\n[map[name:b]]\n doesn't match $setElementOrder list:\n[map[name:a]]\n",
             ),
             (spec(json!({"$setElementOrder/containers":"x"})), 500, "expected a []interface {}, but received a string"),
+            (
+                spec(json!({"$setElementOrder/containers":null})),
+                500,
+                "expected a []interface {}, but received a %!s(<nil>)",
+            ),
+            (
+                spec(json!({"$setElementOrder/containers":["a"],"containers":[{"name":"a"}]})),
+                500,
+                "expected a map[string]interface {}, but received a string",
+            ),
+            (
+                spec(json!({"$setElementOrder/containers":[{"x":"a"}],"containers":[{"name":"a"}]})),
+                500,
+                "map: map[x:a] does not contain declared merge key: name",
+            ),
+            (
+                spec(json!({"$setElementOrder/nope":[]})),
+                500,
+                "unable to find api field in struct PodSpec for the json field \"nope\"",
+            ),
+            (spec(json!({"containers":["x"]})), 500, "list element types are not identical: [[map[name:a]] [x]]"),
+            (
+                spec(json!({"containers":[{"name":"a","$patch":1}]})),
+                500,
+                "unknown patch type: %!s(int64=1) in map: map[$patch:1 name:a]",
+            ),
             (spec(json!({"$retainKeys":"x"})), 400, "invalid patch format of retainKeys"),
             (spec(json!({"$retainKeys":["a"],"b":1})), 400, "invalid patch format of retainKeys"),
         ] {
-            let error = merge(POD, json!({"spec":{}}), patch).unwrap_err();
+            let error =
+                merge(POD, json!({"spec":{"containers":[{"name":"a"}]}}), patch.clone()).expect_err(&patch.to_string());
             assert_eq!((error.code, error.message.as_str()), (code, text));
         }
         assert_eq!(merge(POD, json!({"spec":{}}), Value::Null).unwrap(), json!({"spec":{}}));

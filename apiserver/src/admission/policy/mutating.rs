@@ -253,7 +253,7 @@ fn json_patched(evaluation: &mut Evaluation<'_>, expression: &Expression, object
         }
         operations.push(json);
     }
-    match schema::patch::json_patch(object, &Value::Array(operations)) {
+    match schema::patch::json_patch(object, &Value::Array(operations), true) {
         Ok(patched) => Ok(patched),
         // A failed test leaves the object as it is.
         Err(error) if error.is_failed_test() => Ok(object.clone()),
