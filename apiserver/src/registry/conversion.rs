@@ -372,7 +372,7 @@ mod tests {
                 "invalid metadata: invalid metadata.labels of type []interface {} in converted object",
             ),
         ] {
-            assert_eq!(wrong(&|object| *object = schema::patch::merge_patch(object, &change).unwrap()), expected);
+            assert_eq!(wrong(&|object| *object = schema::patch::merge_patch(object, &change, true).unwrap()), expected);
         }
         let told = wrong(&|object| object["metadata"]["annotations"] = json!({ "A B": "" }));
         assert!(
