@@ -371,7 +371,7 @@ fn users() {
         (
             with("roles", json!("r")),
             json!(
-                "oidc: error evaluating group claim expression: expression 'claims.roles.map(r, 'x:' + r)' resulted in error: got 'string', expected iterable type"
+                "oidc: error evaluating group claim expression: expression 'claims.roles.map(r, 'x:' + r)' resulted in error: got 'types.String', expected iterable type"
             ),
         ),
         (
