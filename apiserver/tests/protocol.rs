@@ -101,6 +101,8 @@ fn unusual_ways_to_speak() {
         for_people(&world).await;
         discovery_is_kept(&world).await;
         writes_are_answered_as_reads(&world).await;
+        patches_are_looked_at(&world).await;
+        scales(&world).await;
     });
 }
 
@@ -230,6 +232,101 @@ async fn media_types(world: &World) {
 }
 
 /// Requests that are refused, and the words of it.
+async fn patches_are_looked_at(world: &World) {
+    world.create("patched").await;
+    let strict = format!("{MAPS}/patched?fieldValidation=Strict");
+    for (content_type, body, complaint) in [
+        ("application/merge-patch+json", r#"{"data":{"a":"1","a":"2"}}"#, r#"duplicate field "data.a""#),
+        ("application/strategic-merge-patch+json", r#"{"x":1,"x":2}"#, r#"duplicate field "x", unknown field "x""#),
+        (
+            "application/json-patch+json",
+            r#"[{"op":"add","path":"/data","path":"/data","value":{},"x":1}]"#,
+            r#"json patch duplicate field "[0].path", json patch unknown field "[0].x""#,
+        ),
+    ] {
+        let ask = Ask { content_type, ..Ask::new(Method::PATCH, &strict, body) };
+        let (code, status) = world.ask(ask).await;
+        let message = status["message"].as_str().unwrap();
+        assert_eq!(code, 422, "{message}");
+        assert!(message.ends_with(&format!(": strict decoding error: {complaint}")), "{message}");
+    }
+    let (code, status) = world.ask(Ask::new(Method::PATCH, &strict, r#"{"data":1}"#)).await;
+    let message = status["message"].as_str().unwrap();
+    let shown = r#"Invalid value: "{\"apiVersion\":\"v1\",\"data\":1,\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"patched\",\"namespace\""#;
+    assert_eq!(code, 422);
+    assert!(message.contains(shown), "{message}");
+}
+
+async fn scales(world: &World) {
+    let sets = "/apis/apps/v1/namespaces/default/replicasets";
+    let set = json!({ "metadata": { "name": "scaled" }, "spec": { "selector": { "matchLabels": { "a": "b" } }, "replicas": 0,
+        "template": { "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } } });
+    assert_eq!(world.ask(Ask::new(Method::POST, sets, set.to_string())).await.0, 201);
+    let scale = format!("{sets}/scaled/scale");
+    let (code, none) = world.ask(Ask::get(&scale)).await;
+    assert_eq!((code, &none["spec"]), (200, &json!({})), "as Go writes a zero");
+    let path = |query: &str| format!("{scale}{query}");
+    let apply = "application/apply-patch+yaml";
+    let of = |replicas: i64| {
+        json!({ "apiVersion": "autoscaling/v1", "kind": "Scale", "spec": { "replicas": replicas } }).to_string()
+    };
+    let rows = [
+        (
+            "",
+            path(""),
+            r#"{"spec":{"replicas":"x"}}"#.to_owned(),
+            422,
+            "json: cannot unmarshal string into Go struct field ScaleSpec.spec.replicas of type int32",
+        ),
+        (
+            "",
+            path(""),
+            r#"{"kind":"X"}"#.to_owned(),
+            422,
+            r#"no kind "X" is registered for version "autoscaling/v1" in scheme "pkg/api/legacyscheme/scheme.go:30""#,
+        ),
+        ("", path("?fieldValidation=Strict"), r#"{"spec":{"x":1}}"#.to_owned(), 422, r#"unknown field "spec.x""#),
+        (
+            "",
+            path(""),
+            r#"{"metadata":{"uid":"x"}}"#.to_owned(),
+            409,
+            "Precondition failed: UID in precondition: x, UID in object meta: UID",
+        ),
+        (
+            apply,
+            path("?fieldManager=a"),
+            of(2),
+            409,
+            "Apply failed with 1 conflict: conflict with \"owner\" using autoscaling/v1: .spec.replicas",
+        ),
+        (apply, path("?fieldManager=a&force=true"), of(2), 200, ""),
+        (
+            apply,
+            path("?fieldManager=b"),
+            of(3),
+            409,
+            "Apply failed with 1 conflict: conflict with \"a\" with subresource \"scale\": .spec.replicas",
+        ),
+    ];
+    let uid = none["metadata"]["uid"].as_str().unwrap();
+    let owned = format!("{sets}/scaled?fieldManager=owner");
+    assert_eq!(world.ask(Ask::new(Method::PATCH, &owned, r#"{"spec":{"replicas":1}}"#)).await.0, 200);
+    for (content_type, path, body, code, text) in rows {
+        let ask = Ask::new(Method::PATCH, &path, body);
+        let ask = if content_type.is_empty() { ask } else { Ask { content_type, ..ask } };
+        let (got, answer) = world.ask(ask).await;
+        let message = answer["message"].as_str().unwrap_or_default().replace(uid, "UID");
+        assert_eq!(got, code, "{message}");
+        assert!(message.ends_with(text), "{message}");
+    }
+    let (_, set) = world.ask(Ask::get(&format!("{sets}/scaled"))).await;
+    let entries = set["metadata"]["managedFields"].as_array().unwrap();
+    let a = entries.iter().find(|entry| entry["manager"] == "a").unwrap();
+    assert_eq!((&a["apiVersion"], &a["subresource"]), (&json!("apps/v1"), &json!("scale")));
+    assert_eq!(a["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
+}
+
 async fn refusals(world: &World) {
     const NO_METHOD: &str = "the server does not allow this method on the requested resource";
     const NO_ROUTE: &str = "the server could not find the requested resource";
@@ -298,6 +395,13 @@ async fn refusals(world: &World) {
             invalid("CreateOptions", r#"dryRun: Unsupported value: ["all"]: supported values: "All""#),
         ),
         (&post, at("?dryRun=All"), "", named, 409, r#"configmaps "target" already exists"#.into()),
+        // Patches: what is not there is not found, whatever the patch is; media types are compared as they are written.
+        (&patch, of("-absent"), "", "{", 404, "configmaps \"target-absent\" not found".into()),
+        (&patch, one.clone(), "", "{", 400, "error decoding patch: unexpected end of JSON input".into()),
+        (&patch, of("?fieldValidation=Ignore"), "", "{", 400, "Invalid JSON Patch".into()),
+        (&patch, of("?fieldValidation=Ignore"), json_patch, "{}", 400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch".into()),
+        (&patch, one.clone(), "APPLICATION/MERGE-PATCH+JSON", "{}", 415, "415: Unsupported Media Type".into()),
+        (&patch, one.clone(), "application/apply-patch+json", "{}", 415, "415: Unsupported Media Type".into()),
         (&patch, of("?force=true"), "", "{}", 422, invalid("PatchOptions", "force: Forbidden: may not be specified for non-apply patch")),
         (
             &delete,

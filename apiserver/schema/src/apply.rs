@@ -161,7 +161,9 @@ fn merge_in(
     if let Some(live) = live
         && managed.is_empty()
     {
-        let mut set = typed::to_set(live, node);
+        // As if all of it had been set at once.
+        let Comparison { added: mut set, modified, .. } = typed::compare(&blank(schema, live), live, node);
+        set.unite(&modified);
         strip(&mut set);
         let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
         managed.push(Managed { manager: before, fields: Fields::Set(set) });
@@ -223,7 +225,8 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 /// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
 /// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
 pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
-    let sent = take(new);
+    // Below an object nobody says whose its fields are.
+    let sent = take(new).filter(|_| manager.subresource.is_empty());
     let reset = managers::is_reset(sent.as_ref());
     // A client may send managedFields it has edited; if it sends none, the live ones go on.
     let mut managed = read(sent);

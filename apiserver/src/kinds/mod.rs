@@ -195,8 +195,9 @@ pub struct Strategy {
     pub validate_path: &'static [(&'static str, UpdateRule)],
     /// What is made of an object's name, and no good where that is no DNS label; told when it is created.
     pub named_after: Option<&'static str>,
-    /// Warnings sent with the answer of a create or update.
+    /// Warnings sent with the answer of a create, and of such updates as [`Strategy::warned_again`] says.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
+    pub warned_again: WarnedAgain,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
     /// `autoscaling/v1`. Call it through [`Kind::convert`].
     pub convert: Option<fn(&mut Value, &str, &str)>,
@@ -213,6 +214,16 @@ pub enum NameRule {
     Label1035,
     /// Anything that is one path segment; RBAC.
     PathSegment,
+}
+
+/// Which updates are warned of what creates are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WarnedAgain {
+    Always,
+    /// Those that make a new generation.
+    NewGeneration,
+    /// None: programs make most of them.
+    Never,
 }
 
 /// What the server does to an object before an update: (new, old).
@@ -250,6 +261,7 @@ impl Strategy {
         validate_path: &[],
         named_after: None,
         warnings: None,
+        warned_again: WarnedAgain::Always,
         convert: None,
     };
 }

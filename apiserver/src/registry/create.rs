@@ -12,6 +12,7 @@ use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::WarnedAgain;
 use crate::kinds::validate::meta;
 
 /// So many names are tried for a `generateName` before the client is told that one exists (upstream: 8).
@@ -72,7 +73,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         let reserved = hooks::before_create(call, &mut object).await?;
         admission::validate(&attributes, &object).await?;
         warn_of_name(call, &name);
-        warn(call, &object);
+        warn(call, &object, None);
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), object, 0).await {
             Ok(Some(done)) => {
@@ -311,8 +312,16 @@ fn warn_of_name(call: &Call, name: &str) {
 }
 
 /// The strategy's warnings; whoever writes the status has not made the object.
-pub fn warn(call: &Call, object: &Value) {
-    if call.info.subresource == "status" {
+pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
+    let again = match call.resource.strategy.warned_again {
+        WarnedAgain::Always => true,
+        WarnedAgain::NewGeneration => {
+            let generation = |object: &Value| object["metadata"]["generation"].as_i64();
+            old.is_none_or(|old| generation(old) != generation(object))
+        }
+        WarnedAgain::Never => old.is_none(),
+    };
+    if call.info.subresource == "status" || !again {
         return;
     }
     for warning in call.resource.strategy.warnings.map(|f| f(object)).unwrap_or_default() {

@@ -134,7 +134,8 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let schema = schema::builtin(VERSION, KIND).ok_or_else(|| ApiError::internal("there is no model of a Scale"))?;
     let places = |version: &str| path_in(call, version).map(steps);
     let mut before = view(call, live)?;
-    object::set(&mut before, "managedFields", apply::scale::to_scale(live, &places));
+    let managers = apply::scale::to_scale(live, &places);
+    object::set(&mut before, "managedFields", if managers.is_empty() { Value::Null } else { managers.into() });
     let by = |operation| Manager { api_version: VERSION.to_owned(), ..create::manager(call, operation) };
     let mut scale = match change {
         Change::Put(value) => {

@@ -46,6 +46,8 @@ pub struct Table {
     now: i64,
 }
 
+/// What a row says of the object that nobody wants to see.
+const NO_OBJECT: &[u8] = b",\"object\":null";
 /// What ends a Table behind its rows.
 const TAIL: &[u8] = b"]}";
 
@@ -99,7 +101,7 @@ impl Table {
     pub fn row_of_bytes(&self, out: &mut Vec<u8>, object: &[u8]) -> serde_json::Result<()> {
         self.cells(out, &self.reads.read(object)?)?;
         match self.include {
-            Include::None => {}
+            Include::None => out.extend_from_slice(NO_OBJECT),
             Include::Metadata => {
                 out.extend_from_slice(b",\"object\":");
                 partial_of_bytes(out, object)?;
@@ -124,9 +126,12 @@ impl Table {
             Include::Metadata => Some(&partial(object)),
             Include::Object => Some(object),
         };
-        if let Some(shown) = shown {
-            out.extend_from_slice(b",\"object\":");
-            out.extend_from_slice(&schema::json::to_vec(shown));
+        match shown {
+            Some(shown) => {
+                out.extend_from_slice(b",\"object\":");
+                out.extend_from_slice(&schema::json::to_vec(shown));
+            }
+            None => out.extend_from_slice(NO_OBJECT),
         }
         out.push(b'}');
         Ok(())

@@ -108,7 +108,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         } else {
             admission::validate(&attributes, &new).await?;
         }
-        create::warn(call, &new);
+        create::warn(call, &new, Some(&live.value));
         if live.current && object::same(&new, &live.value) {
             return Ok(Updated { object: live.value.into(), created: false });
         }
@@ -377,11 +377,14 @@ fn name_mismatch(have: &str, wanted: &str) -> ApiError {
 fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
     let (resource, info) = (&call.resource, &call.info);
     let strategy = &resource.strategy;
-    object::keep_system_fields(new, old);
-    // An empty list sent as managedFields resets them; no field at all leaves them to be tracked.
-    if new["metadata"]["managedFields"].is_null() {
-        object::set(new, "managedFields", old["metadata"]["managedFields"].clone());
+    // An empty list sent as managedFields resets them, as a single empty entry does, which is not normalised away; no field at
+    // all leaves them to be tracked.
+    match &new["metadata"]["managedFields"] {
+        Value::Null => object::set(new, "managedFields", old["metadata"]["managedFields"].clone()),
+        Value::Array(list) if list.is_empty() => object::set(new, "managedFields", json!([{}])),
+        _ => {}
     }
+    object::keep_system_fields(new, old);
     match info.subresource.as_str() {
         "status" | "approval" => keep_spec(new, old, resource.is_custom(), strategy.status_keeps),
         "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => object::keep(new, old, "status"),

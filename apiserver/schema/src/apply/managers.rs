@@ -39,7 +39,7 @@ impl Managed {
     }
 }
 
-/// What an object's metadata says. A single empty entry is upstream's way to reset everything; of several entries of one
+/// What an object's metadata says; of several entries of one
 /// manager the last counts.
 pub(super) fn read(entries: Option<Value>) -> Vec<Managed> {
     let Some(Value::Array(entries)) = entries else { return Vec::new() };
@@ -56,9 +56,14 @@ pub(super) fn take(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
 }
 
+/// Whether everything is to be forgotten: an empty list, or a single empty entry, says so.
 pub(super) fn is_reset(entries: Option<&Value>) -> bool {
     let entries = entries.and_then(Value::as_array);
-    entries.is_some_and(|entries| matches!(entries.as_slice(), [Value::Object(only)] if only.is_empty()))
+    entries.is_some_and(|entries| match entries.as_slice() {
+        [] => true,
+        [Value::Object(only)] => only.is_empty(),
+        _ => false,
+    })
 }
 
 fn entry(mut value: Value) -> Option<Managed> {

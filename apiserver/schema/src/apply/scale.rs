@@ -29,7 +29,7 @@ pub fn steps(path: &str) -> Vec<String> {
 
 /// The `managedFields` of an object's Scale; `path` tells where the replicas are in an API version of the object.
 #[must_use]
-pub fn to_scale(object: &Value, path: Paths<'_>) -> Value {
+pub fn to_scale(object: &Value, path: Paths<'_>) -> Vec<Value> {
     let managed = read(super::entries(Some(object)).cloned());
     let of_scale = managed.into_iter().filter_map(|mut entry| {
         let path = path(&entry.manager.api_version)?;
@@ -101,7 +101,7 @@ mod tests {
         ] } });
         let of_scale = to_scale(&object, &path);
         let owner = entry("owner", "Apply", VERSION, "", "t", replicas.clone());
-        assert_eq!(of_scale, json!([owner, entry("other", "Update", VERSION, "", "t", replicas.clone())]));
+        assert_eq!(of_scale, [owner.clone(), entry("other", "Update", VERSION, "", "t", replicas.clone())]);
         let scaler = entry("scaler", "Update", VERSION, "scale", "now", replicas.clone());
         let scale = json!({ "metadata": { "managedFields": [owner, scaler] } });
         let mut scaled = object;

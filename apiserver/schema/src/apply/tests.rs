@@ -199,6 +199,32 @@ fn what_nobody_managed_is_managed_by_the_first_who_applies() {
     let error = apply(&schema, Some(&new), &config(3, json!({}), json!([])), &manager("me", Operation::Apply), false);
     let text = "Apply failed with 1 conflict: conflict with \"before-first-apply\" using apps/v1: .spec.replicas";
     assert_eq!(error.unwrap_err().to_string(), text);
+    let labelled = config(2, json!({"a":"b"}), json!([]));
+    let wanted = json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"web"},"spec":{"paused":true}});
+    let applied = apply(&schema, Some(&labelled), &wanted, &manager("me", Operation::Apply), false).unwrap();
+    assert_eq!(owners(&applied, BEFORE_FIRST_APPLY)["f:metadata"], json!({"f:labels":{".":{},"f:a":{}}}));
+    let again = apply(&schema, Some(&applied), &wanted, &manager("other", Operation::Apply), false).unwrap();
+    let entries = again.pointer("/metadata/managedFields").and_then(Value::as_array).unwrap();
+    let other = entries.iter().find(|entry| entry["manager"] == "other").unwrap();
+    assert_eq!(other.get("time"), None, "it changed nothing");
+}
+
+#[test]
+fn a_client_makes_managers_forgotten() {
+    let schema = deployment();
+    let mut live = config(1, json!({}), json!([]));
+    track_update(&schema, None, &mut live, &manager("first", Operation::Update));
+    let of_status = Manager { subresource: "status".into(), ..manager("second", Operation::Update) };
+    for (sent, by, kept) in [
+        (json!([]), manager("second", Operation::Update), false),
+        (json!([{}]), manager("second", Operation::Update), false),
+        (json!([]), of_status, true),
+    ] {
+        let mut new = live.clone();
+        new["metadata"]["managedFields"] = sent;
+        track_update(&schema, Some(&live), &mut new, &by);
+        assert_eq!(new.pointer("/metadata/managedFields").is_some(), kept);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! HorizontalPodAutoscalers. v1 knows one metric, CPU; the rest of a v2 object travels in annotations of its v1 view
 //! (`pkg/apis/autoscaling/v1/conversion.go`).
 
+use schema::field::ErrorList;
 use serde_json::{Map, Value, json};
 
 use super::super::Strategy;
@@ -12,10 +13,21 @@ pub const AUTOSCALER: Strategy = Strategy {
     unconditional_update: true,
     default: Some(default),
     validate_path: &[("status", validate::counts::autoscaler)],
-    validate: Some(validate::autoscaler::autoscaler),
+    validate: Some(check),
     convert: Some(convert),
     ..WITH_STATUS
 };
+
+/// Judged as v2, whichever version it came in; of a v1 object what it says in fields.
+fn check(object: &Value) -> ErrorList {
+    if object.text("apiVersion") != "autoscaling/v1" {
+        return validate::autoscaler::autoscaler(object);
+    }
+    let mut object = object.clone();
+    object.remove("metadata.annotations");
+    to_v2(&mut object);
+    validate::autoscaler::autoscaler(&object)
+}
 
 /// The utilisation aimed at where no metric is named.
 const CPU_PERCENT: i64 = 80;
@@ -25,6 +37,12 @@ fn default(object: &mut Value) {
     object.default_to("spec.minReplicas", 1);
     zero(object, if v1 { &["currentReplicas", "desiredReplicas"] } else { &["desiredReplicas"] });
     if v1 {
+        // A metric that an annotation carries is one, too.
+        let others = object.entries("metadata.annotations").get(CARRIED[0].0).and_then(parsed);
+        let alone = others.is_none_or(|others| others.as_array().is_none_or(Vec::is_empty));
+        if alone && object.at("spec").is_object() {
+            object.default_to("spec.targetCPUUtilizationPercentage", CPU_PERCENT);
+        }
         return;
     }
     default_metrics(object);
@@ -79,6 +97,11 @@ const CARRIED: [(&str, &str); 4] = [
     ("autoscaling.alpha.kubernetes.io/behavior", "spec.behavior"),
 ];
 
+/// What an annotation carries, if that can be read.
+fn parsed(annotation: &Value) -> Option<Value> {
+    serde_json::from_str(annotation.as_str()?).ok()
+}
+
 fn convert(object: &mut Value, _: &str, to: &str) {
     if to == "autoscaling/v1" { to_v1(object) } else { to_v2(object) }
 }
@@ -106,14 +129,15 @@ fn to_v1(object: &mut Value) {
         object.remove(path);
     }
     put_annotations(object, annotations);
+    if object.at("status").is_object() {
+        object.default_to("status.currentReplicas", 0);
+    }
 }
 
 fn to_v2(object: &mut Value) {
     let mut annotations = object.entries("metadata.annotations").clone();
     for (annotation, path) in CARRIED {
-        let carried = annotations.remove(annotation);
-        let parsed = carried.as_ref().and_then(Value::as_str).and_then(|text| serde_json::from_str::<Value>(text).ok());
-        if let Some(value) = parsed {
+        if let Some(value) = annotations.remove(annotation).as_ref().and_then(parsed) {
             object.put(path, value);
         }
     }
@@ -134,6 +158,13 @@ fn to_v2(object: &mut Value) {
     }
     object.remove("spec.targetCPUUtilizationPercentage");
     object.remove("status.currentCPUUtilizationPercentage");
+    // v2 has no zero here, and always a list.
+    if object.at("status.currentReplicas").as_i64() == Some(0) {
+        object.remove("status.currentReplicas");
+    }
+    if object.at("status").is_object() && !object.has("status.currentMetrics") {
+        object.put("status.currentMetrics", Value::Null);
+    }
 }
 
 fn put_annotations(object: &mut Value, annotations: Map<String, Value>) {
@@ -165,9 +196,22 @@ mod tests {
     fn v1_aims_at_the_default_too() {
         let mut object = json!({"apiVersion": "autoscaling/v1", "spec": {"maxReplicas": 3}});
         default(&mut object);
+        assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 80);
         convert(&mut object, "autoscaling/v1", "autoscaling/v2");
+        assert_eq!(object["status"], json!({"desiredReplicas": 0, "currentMetrics": null}));
         convert(&mut object, "autoscaling/v2", "autoscaling/v1");
         assert_eq!(object["spec"]["targetCPUUtilizationPercentage"], 80);
+        assert_eq!(object["status"], json!({"desiredReplicas": 0, "currentReplicas": 0}));
+        object["spec"]["targetCPUUtilizationPercentage"] = json!(0);
+        let wrong: Vec<String> = check(&object).iter().map(ToString::to_string).collect();
+        assert!(
+            wrong.iter().any(|wrong| wrong.starts_with("spec.metrics[0].resource.target.averageUtilization: ")),
+            "{wrong:?}"
+        );
+        let mut carrying = json!({"apiVersion": "autoscaling/v1", "spec": {"maxReplicas": 3},
+            "metadata": {"annotations": {"autoscaling.alpha.kubernetes.io/metrics": "[{}]"}}});
+        default(&mut carrying);
+        assert_eq!(carrying["spec"].get("targetCPUUtilizationPercentage"), None);
     }
 
     #[test]

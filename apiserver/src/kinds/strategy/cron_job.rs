@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{PODS, SPEC_AND_STATUS, pod_spec, zero};
 
 pub const CRON_JOB: Strategy = Strategy {
@@ -12,6 +12,7 @@ pub const CRON_JOB: Strategy = Strategy {
     validate: Some(validate::batch::cron_job),
     named_after: Some(PODS),
     warnings: Some(validate::batch::cron_job_warnings),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

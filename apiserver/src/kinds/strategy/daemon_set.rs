@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DAEMON_SET: Strategy = Strategy {
@@ -22,6 +22,7 @@ pub const DAEMON_SET: Strategy = Strategy {
     validate_path: &[("status", validate::counts::daemon_set)],
     validate_update: Some(validate::workload::daemon_set_update),
     warnings: Some(validate::pod_warnings::template),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

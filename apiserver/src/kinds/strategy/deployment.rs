@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{PODS, SPEC_AND_STATUS, pod_spec, zero};
 
 pub const DEPLOYMENT: Strategy = Strategy {
@@ -21,6 +21,7 @@ pub const DEPLOYMENT: Strategy = Strategy {
     validate_update: Some(validate::workload::deployment_update),
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

@@ -1,14 +1,15 @@
 //! Ingresses and their classes.
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::SPEC_AND_STATUS;
 
 pub const INGRESS: Strategy = Strategy {
     default: Some(|object| object.default_to("status.loadBalancer", serde_json::json!({}))),
     validate: Some(validate::ingress::ingress),
     warnings: Some(validate::ingress::warnings),
+    warned_again: WarnedAgain::Never,
     ..SPEC_AND_STATUS
 };
 

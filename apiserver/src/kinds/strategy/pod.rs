@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::json::Json;
 use super::super::validate;
-use super::super::{NameRule, Strategy};
+use super::super::{NameRule, Strategy, WarnedAgain};
 use super::{METADATA, SPEC_AND_STATUS, pod_spec};
 
 pub const POD: Strategy = Strategy {
@@ -25,6 +25,7 @@ pub const POD: Strategy = Strategy {
     ],
     named_after: Some("the Pod's hostname"),
     warnings: Some(validate::pod_warnings::pod),
+    warned_again: WarnedAgain::Never,
     ..SPEC_AND_STATUS
 };
 

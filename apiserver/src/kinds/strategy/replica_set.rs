@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{PODS, SPEC_AND_STATUS, labels_from_template, pod_spec, zero};
 
 pub const REPLICA_SET: Strategy = Strategy {
@@ -14,6 +14,7 @@ pub const REPLICA_SET: Strategy = Strategy {
     validate_update: Some(validate::workload::replica_set_update),
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

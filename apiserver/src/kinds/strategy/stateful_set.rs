@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{SPEC_AND_STATUS, pod_spec, storage, zero};
 
 pub const STATEFUL_SET: Strategy = Strategy {
@@ -13,6 +13,7 @@ pub const STATEFUL_SET: Strategy = Strategy {
     validate_path: &[("status", validate::counts::stateful_set)],
     validate_update: Some(validate::workload::stateful_set_update),
     warnings: Some(validate::pod_warnings::template),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

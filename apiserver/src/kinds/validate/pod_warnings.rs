@@ -41,6 +41,9 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
             warnings.push(format!("{path}.nodeSelector[{label}]: deprecated since v1.14; use \"{instead}\" instead"));
         }
     }
+    for (i, constraint) in spec.list("topologySpreadConstraints").iter().enumerate() {
+        selector(&mut warnings, &format!("{path}.topologySpreadConstraints[{i}]"), constraint);
+    }
     volumes(&mut warnings, spec, path);
     twice(&mut warnings, path, spec.list("imagePullSecrets"), "imagePullSecrets", "name");
     for (i, _) in spec.list("imagePullSecrets").iter().enumerate().filter(|(_, secret)| secret.text("name").is_empty())
@@ -93,7 +96,30 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
             "{path}.terminationGracePeriodSeconds: must be >= 0; negative values are invalid and will be treated as 1"
         ));
     }
+    affinities(&mut warnings, spec, path);
     warnings
+}
+
+/// No selector means that no pod is meant.
+fn selector(warnings: &mut Vec<String>, at: &str, term: &Value) {
+    if !term.has("labelSelector") {
+        warnings.push(format!("{at}.labelSelector: a null labelSelector results in matching no pod"));
+    }
+}
+
+fn affinities(warnings: &mut Vec<String>, spec: &Value, path: &str) {
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        let affinity = spec.at("affinity").at(kind);
+        for (list, below) in [
+            ("requiredDuringSchedulingIgnoredDuringExecution", ""),
+            ("preferredDuringSchedulingIgnoredDuringExecution", ".podAffinityTerm"),
+        ] {
+            for (i, term) in affinity.list(list).iter().enumerate() {
+                let term = if below.is_empty() { term } else { term.at("podAffinityTerm") };
+                selector(warnings, &format!("{path}.affinity.{kind}.{list}[{i}]{below}"), term);
+            }
+        }
+    }
 }
 
 fn volumes(warnings: &mut Vec<String>, spec: &Value, path: &str) {
@@ -126,6 +152,25 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn terms_without_a_selector_are_warned_of() {
+        let term = |kind: &str| {
+            json!({ "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": kind}],
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": {"labelSelector": {}}}, {"podAffinityTerm": {}}] })
+        };
+        let object = json!({"spec": {"template": {"spec": {"topologySpreadConstraints": [{"labelSelector": {}}, {"maxSkew": 1}],
+            "affinity": {"podAntiAffinity": term("a")}}}}});
+        let terms = "spec.template.spec.affinity.podAntiAffinity";
+        let expected = [
+            "spec.template.spec.topologySpreadConstraints[1]".to_owned(),
+            format!("{terms}.requiredDuringSchedulingIgnoredDuringExecution[0]"),
+            format!("{terms}.preferredDuringSchedulingIgnoredDuringExecution[1].podAffinityTerm"),
+        ];
+        let expected =
+            expected.map(|at| format!("{at}.labelSelector: a null labelSelector results in matching no pod"));
+        assert_eq!(template(&object), expected);
+    }
 
     #[test]
     fn duplicates_are_warned_of() {
