@@ -40,7 +40,9 @@ impl Accept {
     /// # Errors
     /// 406 when none can.
     pub fn parse(headers: &HeaderMap, protobuf: bool, views: bool) -> ApiResult<Self> {
-        let gzip = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("gzip"));
+        let encodings = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        // As upstream does: the bare word, and no weights.
+        let gzip = encodings.split(',').any(|encoding| encoding.trim() == "gzip");
         let text = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
         for range in ranges(text) {
             if let Some((media, shape)) = wish(range, protobuf, views) {
@@ -150,6 +152,22 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, text.parse().unwrap());
         Accept::parse(&headers, protobuf, true).ok().map(|a| (a.media, a.shape))
+    }
+
+    #[test]
+    fn gzip_is_asked_for_by_its_name() {
+        for (text, expected) in [
+            ("gzip", true),
+            ("deflate, gzip", true),
+            ("gzip;q=0", false),
+            ("gzip;q=0.5", false),
+            ("x-gzip", false),
+            ("*", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT_ENCODING, text.parse().unwrap());
+            assert_eq!(Accept::parse(&headers, true, true).unwrap().gzip, expected, "{text}");
+        }
     }
 
     #[test]

@@ -4,10 +4,12 @@ use auth::csr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use schema::field::{Error, ErrorList, Path};
+use schema::go::quote;
+use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{one_of, required_name, spec};
+use super::{one_of, spec};
 
 /// The usages a certificate may be asked for.
 const USAGES: [&str; 23] = [
@@ -40,6 +42,42 @@ const USAGES: [&str; 23] = [
 const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
 
+/// The longest path of a signer's name: a label, a dot and a subdomain; before it stand a subdomain and a slash.
+const SIGNER_MAX: usize = DOMAIN_MAX + 1 + 63 + 1 + 253;
+const DOMAIN_MAX: usize = 253;
+
+/// A domain and a path (`ValidateSignerName`).
+fn signer_name(errors: &mut ErrorList, at: &Path, name: &str) {
+    if name.is_empty() {
+        errors.push(Error::required(at, ""));
+        return;
+    }
+    let Some((domain, path)) = name.split_once('/').filter(|(_, path)| !path.contains('/')) else {
+        let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        errors.push(Error::invalid(at, name, detail));
+        return;
+    };
+    // Of several parts that are wrong the first is told.
+    let parts = |errors: &mut ErrorList, whole: &str, rule: fn(&str) -> Vec<String>| {
+        let wrong = whole.split('.').map(|label| (label, rule(label))).find(|(_, wrong)| !wrong.is_empty());
+        let told = wrong.into_iter().flat_map(|(label, wrong)| wrong.into_iter().map(move |why| (label, why)));
+        errors.extend(
+            told.map(|(label, why)| Error::invalid(at, whole, format!("validating label {}: {why}", quote(label)))),
+        );
+    };
+    if domain.len() > DOMAIN_MAX {
+        errors.push(Error::too_long(at, DOMAIN_MAX));
+    }
+    parts(errors, domain, names::dns1123_label);
+    if !domain.contains('.') {
+        errors.push(Error::invalid(at, domain, "should be a domain with at least two segments separated by dots"));
+    }
+    parts(errors, path, names::dns1123_subdomain);
+    if name.len() > SIGNER_MAX {
+        errors.push(Error::too_long(at, SIGNER_MAX));
+    }
+}
+
 #[must_use]
 pub fn request(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -58,13 +96,7 @@ pub fn request(object: &Value) -> ErrorList {
         }
     }
     let signer = body.text("signerName");
-    required_name(&mut errors, &path.child("signerName"), signer, |name| {
-        if name.split_once('/').is_some_and(|(domain, rest)| domain.contains('.') && !rest.is_empty()) {
-            Vec::new()
-        } else {
-            vec!["must be a fully qualified domain and path of the form 'example.com/signer-name'".to_owned()]
-        }
-    });
+    signer_name(&mut errors, &path.child("signerName"), signer);
     if signer == csr::LEGACY_UNKNOWN {
         let detail = "the legacy signerName is not allowed via this API version";
         errors.push(Error::invalid(&path.child("signerName"), signer, detail));
@@ -170,6 +202,34 @@ mod tests {
 
     fn with(conditions: Value) -> Value {
         json!({ "status": { "conditions": conditions } })
+    }
+
+    #[test]
+    fn signers_are_a_domain_and_a_path() {
+        let told = |name: &str| {
+            let mut errors = ErrorList::new();
+            signer_name(&mut errors, &spec().child("signerName"), name);
+            texts(&errors)
+        };
+        assert_eq!(told("example.com/a.b-c"), Vec::<String>::new());
+        assert_eq!(told(""), ["spec.signerName: Required value"]);
+        let form = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
+        for name in ["x", "a.b/c/d"] {
+            assert_eq!(told(name), [format!("spec.signerName: Invalid value: \"{name}\": {form}")]);
+        }
+        let few = "should be a domain with at least two segments separated by dots";
+        assert_eq!(told("x/y"), [format!("spec.signerName: Invalid value: \"x\": {few}")]);
+        for (name, beginning) in [
+            ("A.b/c", "spec.signerName: Invalid value: \"A.b\": validating label \"A\": a lowercase RFC 1123 label"),
+            (
+                "a.b/c_d",
+                "spec.signerName: Invalid value: \"c_d\": validating label \"c_d\": a lowercase RFC 1123 subdomain",
+            ),
+            ("a.b/", "spec.signerName: Invalid value: \"\": validating label \"\": a lowercase RFC 1123 subdomain"),
+        ] {
+            let told = told(name);
+            assert!(told.len() == 1 && told[0].starts_with(beginning), "{told:?}");
+        }
     }
 
     #[test]
