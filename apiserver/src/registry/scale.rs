@@ -16,13 +16,29 @@ use crate::http::status::{ApiError, ApiResult};
 
 const VERSION: &str = "autoscaling/v1";
 const KIND: &str = "Scale";
+/// What stands for replicas that are not there until a change says how many.
+const UNSET: i32 = i32::MIN;
 
 /// GET …/scale
 pub async fn get(call: &Call) -> ApiResult<Value> {
     read::revision(&call.query)?;
     let key = call.resource.key(&call.info.namespace, &call.info.name);
     let live = storage::load(call, &key).await?.ok_or_else(|| call.not_found(&call.info.name))?;
+    if let Some(path) = missing(call, &live.value) {
+        return Err(ApiError::internal(format!("the spec replicas field {path:?} does not exist")));
+    }
     view(call, &live.value)
+}
+
+/// The path of a custom resource's replicas, where it has none.
+fn missing<'c>(call: &'c Call, object: &Value) -> Option<&'c str> {
+    let path = call.resource.custom()?.version(&call.resource.version)?.scale.as_ref()?.spec_replicas.as_str();
+    nested(object, path).is_none().then_some(path)
+}
+
+/// What stands at a path of plain fields.
+fn nested<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
+    path.trim_start_matches('.').split('.').try_fold(object, |value, step| value.get(step))
 }
 
 /// The Scale of an object.
@@ -61,22 +77,14 @@ pub fn view(call: &Call, object: &Value) -> ApiResult<Value> {
     Ok(scale)
 }
 
-/// The numbers a custom resource's `scale` reads must be counts.
+/// The numbers a custom resource's `scale` reads must be counts, and its selector a text.
 pub fn check(paths: &Scale, object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     for path in [&paths.spec_replicas, &paths.status_replicas] {
         let at = Path::new(path);
-        let steps = path.trim_start_matches('.').split('.');
-        let Some(value) = steps.into_iter().try_fold(object, |value, step| value.get(step)) else { continue };
+        let Some(value) = nested(object, path) else { continue };
         match value.as_i64() {
-            None => {
-                let detail = format!(
-                    "{path} accessor error: {} is of the type {}, expected int64",
-                    go_text(value),
-                    go::type_name(value)
-                );
-                errors.push(Error::invalid(&at, 0, detail));
-            }
+            None => errors.push(Error::invalid(&at, 0, accessor_error(path, value, "int64"))),
             Some(count) if count < 0 => errors.push(Error::invalid(&at, count, "should be a non-negative integer")),
             Some(count) if count > i64::from(i32::MAX) => {
                 errors.push(Error::invalid(&at, count, format!("should be less than or equal to {}", i32::MAX)));
@@ -84,7 +92,17 @@ pub fn check(paths: &Scale, object: &Value) -> ErrorList {
             Some(_) => {}
         }
     }
+    if let Some(path) = &paths.label_selector
+        && let Some(value) = nested(object, path).filter(|value| !value.is_string())
+    {
+        errors.push(Error::invalid(&Path::new(path), "", accessor_error(path, value, "string")));
+    }
     errors
+}
+
+fn accessor_error(path: &str, value: &Value, expected: &str) -> String {
+    let (shown, given) = (go_text(value), go::type_name(value));
+    format!("{path} accessor error: {shown} is of the type {given}, expected {expected}")
 }
 
 /// A value as Go's `%v` writes it.
@@ -134,6 +152,10 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let schema = schema::builtin(VERSION, KIND).ok_or_else(|| ApiError::internal("there is no model of a Scale"))?;
     let places = |version: &str| path_in(call, version).map(steps);
     let mut before = view(call, live)?;
+    let missing = missing(call, live);
+    if missing.is_some() {
+        before["spec"]["replicas"] = UNSET.into();
+    }
     let managers = apply::scale::to_scale(live, &places);
     object::set(&mut before, "managedFields", if managers.is_empty() { Value::Null } else { managers.into() });
     let by = |operation| Manager { api_version: VERSION.to_owned(), ..create::manager(call, operation) };
@@ -166,6 +188,9 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     }
     update::identity(call, &scale)?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if let Some(path) = missing.filter(|_| replicas == i64::from(UNSET)) {
+        return Err(ApiError::bad_request(format!("the spec replicas field {path:?} cannot be empty")));
+    }
     // Those of custom resources are judged with the resource.
     if replicas < 0 && !call.resource.is_custom() {
         let error =
@@ -212,4 +237,33 @@ fn write_path(object: &mut Value, path: &str, value: Value) {
         at = &mut at[step];
     }
     *at = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_a_scale() {
+        let paths = Scale {
+            spec_replicas: ".spec.n".to_owned(),
+            status_replicas: ".status.n".to_owned(),
+            label_selector: Some(".status.s".to_owned()),
+        };
+        for (object, expected) in [
+            (json!({}), vec![]),
+            (json!({ "spec": { "n": 1 }, "status": { "n": 0, "s": "a=b" } }), vec![]),
+            (json!({ "spec": { "n": -1 } }), vec![".spec.n: Invalid value: -1: should be a non-negative integer"]),
+            (
+                json!({ "spec": { "n": "1" }, "status": { "s": 5 } }),
+                vec![
+                    ".spec.n: Invalid value: 0: .spec.n accessor error: 1 is of the type string, expected int64",
+                    ".status.s: Invalid value: \"\": .status.s accessor error: 5 is of the type int64, expected string",
+                ],
+            ),
+        ] {
+            let told: Vec<String> = check(&paths, &object).iter().map(ToString::to_string).collect();
+            assert_eq!(told, expected, "{object}");
+        }
+    }
 }
