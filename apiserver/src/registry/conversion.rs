@@ -161,6 +161,7 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
         }
         let mut value: Value = serde_json::from_slice(object.bytes()).map_err(ApiError::internal)?;
         if !resource.stored_as_served {
+            prune_stored(resource, &mut value);
             if webhook.is_some() && value["apiVersion"] != to.as_str() {
                 missing.push(at);
             } else {
@@ -184,6 +185,15 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
         }
     }
     Ok(values)
+}
+
+/// A custom object loses what the version it is stored in does not have, before it is converted to another.
+pub fn prune_stored(resource: &Resource, value: &mut Value) {
+    if let Source::Custom(custom) = &resource.source
+        && let Some(schema) = custom.schema_of(text(value, "/apiVersion"))
+    {
+        schema::prune(schema, value);
+    }
 }
 
 /// A custom object just read is pruned and gets defaults where its schema may have changed since it was written.

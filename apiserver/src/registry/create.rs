@@ -221,7 +221,13 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     }
     if let Some(version) = call.resource.custom().and_then(|custom| custom.version(&call.resource.version)) {
         errors.extend(version.scale.iter().flat_map(|paths| super::scale::check(paths, new)));
-        errors.extend(schema::crd::embedded::check(&schema::field::Path::default(), new, &version.open_api, false));
+        errors.extend(schema::crd::embedded::check(
+            &schema::field::Path::default(),
+            new,
+            &version.open_api,
+            false,
+            &meta::embedded_resource,
+        ));
     }
     rules(call, new, old, &mut errors);
     if let Some(validate) = strategy.validate {

@@ -21,6 +21,8 @@ pub struct Custom {
     pub group: String,
     pub versions: Vec<Version>,
     pub conversion: conversion::Strategy,
+    /// The schema of each version, whether it is served or not.
+    schemas: Vec<(String, Schema)>,
     storage: String,
     namespaced: bool,
     /// Its objects are being removed, for it will be: there are to be no new ones.
@@ -75,6 +77,7 @@ impl Custom {
         let spec = &definition["spec"];
         let preserve = spec["preserveUnknownFields"].as_bool().unwrap_or(false);
         let mut versions = Vec::new();
+        let mut schemas = Vec::new();
         let mut errors = Vec::new();
         let path = field::Path::new("spec").child("versions");
         for (index, version) in spec["versions"].as_array().into_iter().flatten().enumerate() {
@@ -84,6 +87,7 @@ impl Custom {
             match schema::crd::structural(&at, &structure, preserve) {
                 Err(list) => errors.extend(list),
                 Ok(schema) => {
+                    schemas.push((text(version, "name"), schema.clone()));
                     if version["served"].as_bool().unwrap_or(false) {
                         versions.push(Version::parse(version, schema, open_api));
                     }
@@ -103,12 +107,20 @@ impl Custom {
             group: text(spec, "group"),
             versions,
             conversion: conversion::Strategy::parse(&spec["conversion"]),
+            schemas,
             storage: storage.map(|v| text(v, "name")).unwrap_or_default(),
             namespaced: spec["scope"] == "Namespaced",
             terminating: crate::crd::conditions::is_terminating(definition),
             names: names.clone(),
             settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
         })
+    }
+
+    /// The schema of an object by its apiVersion.
+    #[must_use]
+    pub fn schema_of(&self, api_version: &str) -> Option<&Schema> {
+        let version = api_version.strip_prefix(self.group.as_str())?.strip_prefix('/')?;
+        self.schemas.iter().find(|(name, _)| name == version).map(|(_, schema)| schema)
     }
 
     #[must_use]
@@ -269,5 +281,26 @@ mod tests {
         let mut versions = vec!["v1alpha1", "foo", "v1", "v2beta1", "v10", "v2", "v1beta2"];
         versions.sort_by(|a, b| compare_versions(a, b));
         assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
+    }
+
+    #[test]
+    fn every_version_has_a_schema() {
+        let schema = |field: &str| json!({ "openAPIV3Schema": { "type": "object", "properties": { field: { "type": "string" } } } });
+        let custom = Custom::parse(
+            &json!({ "spec": { "group": "g.io", "names": { "plural": "foos", "kind": "Foo" }, "versions": [
+            { "name": "v1", "served": false, "storage": true, "schema": schema("a") },
+            { "name": "v2", "served": true, "storage": false, "schema": schema("b") },
+        ] } }),
+        );
+        let custom = Arc::new(custom.unwrap_or_else(|errors| panic!("{errors:?}")));
+        let resource = Custom::resources(&custom).remove(0);
+        for (version, expected) in [("g.io/v1", json!({ "a": "1" })), ("g.io/v2", json!({ "b": "1" }))] {
+            let mut value = json!({ "apiVersion": version, "kind": "Foo", "a": "1", "b": "1" });
+            conversion::prune_stored(&resource, &mut value);
+            let fields = value.as_object_mut().unwrap();
+            fields.retain(|name, _| name.len() == 1);
+            assert_eq!(value, expected, "{version}");
+        }
+        assert!(custom.schema_of("other.io/v1").is_none());
     }
 }

@@ -39,9 +39,12 @@ impl From<Value> for Written {
 pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let (found, _) = call.app.store.get(key, None).await?;
     let Some(kv) = found else { return Ok(None) };
-    let value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
+    let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
     let resource = &call.resource;
     let current = value["apiVersion"] == resource.storage_api_version.as_str();
+    if !resource.stored_as_served {
+        conversion::prune_stored(resource, &mut value);
+    }
     let mut value = conversion::convert(&call.app, resource, value, &resource.api_version()).await?;
     conversion::settle(resource, &mut value);
     object::set(&mut value, "resourceVersion", kv.mod_revision.to_string().into());
@@ -52,7 +55,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
-        if conversion::is_foreign(&call.resource)
+        if call.resource.is_custom()
             && let Some(stored) = stored(call, &value).await?
         {
             value = back(call, stored).await?;
@@ -73,7 +76,7 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
     match written {
         WriteOutcome::Done(revision) => {
             let json = if stored.is_none() { splice::stamp(&bytes, revision) } else { None };
-            if let Some(stored) = stored.filter(|_| conversion::is_foreign(&call.resource)) {
+            if let Some(stored) = stored.filter(|_| call.resource.is_custom()) {
                 value = back(call, stored).await?;
             }
             object::set(&mut value, "resourceVersion", revision.to_string().into());
@@ -110,8 +113,9 @@ async fn stored(call: &Call, value: &Value) -> ApiResult<Option<Value>> {
     conversion::convert(&call.app, &call.resource, value.clone(), to).await.map(Some)
 }
 
-/// What was written is what a reader would get, which only the webhook knows.
-async fn back(call: &Call, stored: Value) -> ApiResult<Value> {
+/// What was written is what a reader would get, which only the stored version's schema and the webhook know.
+async fn back(call: &Call, mut stored: Value) -> ApiResult<Value> {
+    conversion::prune_stored(&call.resource, &mut stored);
     let version = call.resource.api_version();
     let mut value = conversion::convert(&call.app, &call.resource, stored, &version).await?;
     conversion::settle(&call.resource, &mut value);

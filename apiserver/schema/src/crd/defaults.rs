@@ -35,7 +35,7 @@ fn level(path: &Path, schema: &Value, root: bool, errors: &mut ErrorList) {
         if pruned != *default {
             errors.push(Error::invalid(&at, default.clone(), "must not have unknown fields"));
         }
-        let found = embedded::check(&at, default, schema, root);
+        let found = embedded::check(&at, default, schema, root, &|_, _| ErrorList::new());
         if found.is_empty() {
             validate_at(&Validator::compile_default(schema), default, &at, errors);
         }

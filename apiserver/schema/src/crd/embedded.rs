@@ -8,32 +8,39 @@ use super::{
 };
 use crate::names;
 
-/// What is wrong with apiVersion and kind of all resources embedded in a value of `schema`; `root` if the value is one itself.
+/// What is wrong with a resource's metadata, which stands at a path.
+pub type Metadata<'m> = &'m dyn Fn(&Path, &Value) -> ErrorList;
+
+/// What is wrong with apiVersion, kind and metadata of all resources embedded in a value of `schema`; `root` if the value is one
+/// itself.
 #[must_use]
-pub fn check(path: &Path, value: &Value, schema: &Value, root: bool) -> ErrorList {
+pub fn check(path: &Path, value: &Value, schema: &Value, root: bool, metadata: Metadata<'_>) -> ErrorList {
     let mut errors = ErrorList::new();
-    level(path, value, schema, root, &mut errors);
+    level(path, value, schema, (root, metadata), &mut errors);
     errors
 }
 
-fn level(path: &Path, value: &Value, schema: &Value, root: bool, errors: &mut ErrorList) {
+fn level(path: &Path, value: &Value, schema: &Value, (root, metadata): (bool, Metadata<'_>), errors: &mut ErrorList) {
     match value {
         Value::Object(map) => {
             if root || flag(schema, "x-kubernetes-embedded-resource") {
                 type_meta(path, map, errors);
+                if let Some(meta) = map.get("metadata") {
+                    errors.extend(metadata(&path.child("metadata"), meta));
+                }
             }
             for (key, value) in map {
                 if let Some(property) = schema.get("properties").and_then(|all| all.get(key)) {
-                    level(&path.child(key), value, property, false, errors);
+                    level(&path.child(key), value, property, (false, metadata), errors);
                 } else if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
-                    level(&path.key(key), value, values, false, errors);
+                    level(&path.key(key), value, values, (false, metadata), errors);
                 }
             }
         }
         Value::Array(list) => {
             for (at, item) in list.iter().enumerate() {
                 if let Some(items) = schema.get("items") {
-                    level(&path.index(at), item, items, false, errors);
+                    level(&path.index(at), item, items, (false, metadata), errors);
                 }
             }
         }
@@ -46,7 +53,7 @@ fn type_meta(path: &Path, resource: &Map<String, Value>, errors: &mut ErrorList)
         let at = path.child(name);
         match resource.get(name) {
             None => errors.push(Error::required(&at, "")),
-            Some(Value::String(text)) if text.is_empty() => errors.push(Error::required(&at, "")),
+            Some(Value::String(text)) if text.is_empty() => errors.push(Error::invalid(&at, "", "must not be empty")),
             Some(Value::String(text)) => {
                 if let Some(detail) = if name == "kind" { wrong_kind(text) } else { wrong_version(text) } {
                     errors.push(Error::invalid(&at, text.as_str(), detail));

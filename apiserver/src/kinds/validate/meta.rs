@@ -44,6 +44,23 @@ pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
     errors
 }
 
+/// Checks the metadata of a resource within another, of whose kind nothing is known.
+#[must_use]
+pub fn embedded_resource(path: &Path, meta: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    for field in ["generateName", "name"] {
+        let name = meta.text(field);
+        for message in if name.is_empty() { Vec::new() } else { names::path_segment(name) } {
+            errors.push(Error::invalid(&path.child(field), name, message));
+        }
+    }
+    if !meta.text("namespace").is_empty() {
+        named(&mut errors, &path.child("namespace"), meta.text("namespace"), names::dns1123_label);
+    }
+    body(&mut errors, path, meta);
+    errors
+}
+
 /// Checks `metadata` of `new`, which is to replace `old`.
 #[must_use]
 pub fn update(new: &Value, old: &Value) -> ErrorList {
