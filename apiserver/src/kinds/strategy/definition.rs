@@ -29,7 +29,8 @@ pub const API_SERVICE: Strategy = Strategy {
     name: NameRule::PathSegment,
     unconditional_update: false,
     default: Some(|object| webhook::default_port(object, "spec.service")),
-    validate: Some(validate::definition::api_service),
+    validate: Some(validate::api_service::api_service),
+    validate_path: &[("status", validate::api_service::api_service_status)],
     ..WITH_STATUS
 };
 

@@ -1,5 +1,4 @@
-//! CustomResourceDefinitions and APIServices (`apiextensions/validation`). Whether a schema is structural is asked of the
-//! schema crate.
+//! CustomResourceDefinitions (`apiextensions/validation`). Whether a schema is structural is asked of the schema crate.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +9,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{immutable, internal_schema, named, required, required_name, required_one_of, spec};
+use super::{immutable, internal_schema, required, required_one_of, spec};
 
 const COLUMN_TYPES: &str = "boolean,date,integer,number,string";
 const COLUMN_FORMATS: &str = "byte,date,date-time,double,float,int32,int64,password";
@@ -484,54 +483,6 @@ fn ca_bundle(errors: &mut ErrorList, new: &Value, old: &Value) {
         let at = spec().child("conversion").child("webhookClientConfig").child("caBundle");
         errors.push(Error::invalid(&at, new.at(path).clone(), why));
     }
-}
-
-#[must_use]
-pub fn api_service(object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let path = spec();
-    let (group, version) = (object.text("spec.group"), object.text("spec.version"));
-    let name = object.text("metadata.name");
-    if name != format!("{version}.{group}") {
-        let detail = format!("must be `spec.version+\".\"+spec.group`: {:?}", format!("{version}.{group}"));
-        errors.push(Error::invalid(&Path::new("metadata").child("name"), name, detail));
-    }
-    if !group.is_empty() {
-        named(&mut errors, &path.child("group"), group, names::dns1123_subdomain);
-    } else if version != "v1" {
-        let detail = "only v1 may have an empty group and it better be legacy kube";
-        errors.push(Error::required(&path.child("group"), detail));
-    }
-    required_name(&mut errors, &path.child("version"), version, names::dns1035_label);
-    for (field, max) in [("groupPriorityMinimum", 20_000), ("versionPriority", 1000)] {
-        let value = object.at("spec").int(field);
-        if !(1..=max).contains(&value) {
-            let detail = format!("must be positive and less than {max}");
-            errors.push(Error::invalid(&path.child(field), value, detail));
-        }
-    }
-    let service = object.at("spec.service");
-    let bundle = object.text("spec.caBundle");
-    if service.is_null() {
-        if !bundle.is_empty() {
-            let detail = "local APIServices may not have a caBundle";
-            errors.push(Error::invalid(&path.child("caBundle"), format!("{} bytes", bundle.len() / 4 * 3), detail));
-        }
-        if object.yes("spec.insecureSkipTLSVerify") {
-            let detail = "local APIServices may not have insecureSkipTLSVerify";
-            errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
-        }
-        return errors;
-    }
-    for field in ["namespace", "name"] {
-        super::required(&mut errors, service, field, &path.child("service"));
-    }
-    super::port_number(&mut errors, &path.child("service").child("port"), service.int("port"));
-    if object.yes("spec.insecureSkipTLSVerify") && !bundle.is_empty() {
-        let detail = "may not be true if caBundle is present";
-        errors.push(Error::invalid(&path.child("insecureSkipTLSVerify"), true, detail));
-    }
-    errors
 }
 
 #[cfg(test)]

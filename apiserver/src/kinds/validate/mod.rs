@@ -3,6 +3,7 @@
 
 pub mod admission_policy;
 pub mod affinity;
+pub mod api_service;
 pub mod autoscaler;
 pub mod batch;
 pub mod conditions;
