@@ -8,8 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
-use kube::api::Api;
-use kube::runtime::{WatchStreamExt, reflector, watcher};
+use kube::runtime::{reflector, watcher};
 use runtime::events::Recorder;
 
 use crate::flags::Flags;
@@ -91,7 +90,7 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
         network: network::watch_readiness(cni.clone()).context("watching the CNI configuration")?,
         images: Images::new(&flags.image_store, &flags.root_dir.join("catalogue"), flags.image_puller.clone()),
         cni,
-        services: watch_services(client.clone()),
+        services: watch_services(&client),
         objects: Watched::new(client.clone()),
         mirrors: Mirrors::default(),
         events: Events::new(recorder),
@@ -107,9 +106,9 @@ async fn build(flags: Flags) -> anyhow::Result<Node> {
 }
 
 /// Services make environment variables; upstream's kubelet watches them for the same reason.
-fn watch_services(client: kube::Client) -> reflector::Store<Service> {
+fn watch_services(client: &kube::Client) -> reflector::Store<Service> {
     let (reader, writer) = reflector::store();
-    let stream = reflector(writer, watcher(Api::all(client), watcher::Config::default())).default_backoff();
-    tokio::spawn(async move { stream.for_each(|_| std::future::ready(())).await });
+    let stream = reflector(writer, runtime::watched::all(client, Ok::<_, watcher::Error>));
+    tokio::spawn(stream.for_each(|_| std::future::ready(())));
     reader
 }
