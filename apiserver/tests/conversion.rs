@@ -157,7 +157,7 @@ fn objects_are_served_in_the_version_asked_for() {
     server.fails(
         &["get", "places.v1.example.com", "c"],
         "",
-        "returned invalid converted object at index 0: must have the same name: c != other",
+        "returned invalid object: must have the same name: c != other",
     );
     server.ok(APPLY, &definition(&hook, "/convert", "v2"));
     server.ok(&["delete", "crd", "places.example.com", "--timeout=5s"], "");
