@@ -17,6 +17,7 @@ use futures::{SinkExt, StreamExt};
 use http::Method;
 use process::ApiServer;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -103,6 +104,8 @@ fn unusual_ways_to_speak() {
         writes_are_answered_as_reads(&world).await;
         patches_are_looked_at(&world).await;
         scales(&world).await;
+        requests_have_an_end(&world).await;
+        odd_addresses_are_taken(&world).await;
     });
 }
 
@@ -593,4 +596,51 @@ async fn writes_are_answered_as_reads(world: &World) {
             assert_eq!(answer, read, "{path}");
         }
     }
+}
+
+/// A body that never comes ends with what `?timeout=` says.
+async fn requests_have_an_end(world: &World) {
+    let mut stream = world.server.target.bare().await.unwrap();
+    let head = "POST /api/v1/namespaces/default/configmaps?timeout=50ms HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/json\r\ncontent-length: 100\r\nconnection: close\r\n\r\n{";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let end = tokio::time::timeout(std::time::Duration::from_secs(30), stream.read_to_end(&mut answer));
+    let _ = end.await.expect("the request goes on for ever");
+    let answer = String::from_utf8_lossy(&answer);
+    let message = r#""message":"Timeout: request did not complete within the allotted timeout","reason":"Timeout","details":{},"code":504"#;
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains(message), "{answer}");
+    // A list of a revision to come is refused at once, and told apart from one that may come.
+    let (code, status) =
+        world.ask(Ask::get(&format!("{MAPS}?resourceVersion=999999&resourceVersionMatch=Exact"))).await;
+    assert_eq!(
+        (code, &status["reason"], &status["details"]["retryAfterSeconds"]),
+        (504, &json!("Timeout"), &Value::Null)
+    );
+    let text = status["message"].as_str().unwrap();
+    assert!(text.starts_with("Timeout: Too large resource version: 999999, current: "), "{text}");
+}
+
+/// Forms of addresses that parsers of old let pass are still taken, kept as they are, and warned of.
+async fn odd_addresses_are_taken(world: &World) {
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "odd" }, "spec": {
+        "ports": [{ "port": 80 }], "clusterIP": "10.96.000.99", "externalIPs": ["010.1.2.3"] } });
+    let path = "/api/v1/namespaces/default/services";
+    let ask = Ask::new(Method::POST, path, service.to_string());
+    let answer = world.server.target.open(&mut world.connection.clone(), ask).await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let warnings: Vec<&str> = answer.headers().get_all("warning").iter().map(|w| w.to_str().unwrap()).collect();
+    assert_eq!(
+        warnings,
+        [
+            r#"299 - "spec.clusterIPs[0]: non-standard IP address \"10.96.000.99\" is invalid: use \"10.96.0.99\"""#,
+            r#"299 - "spec.externalIPs[0]: non-standard IP address \"010.1.2.3\" is invalid: use \"10.1.2.3\"""#,
+        ]
+    );
+    let (_, kept) = world.ask(Ask::get(&format!("{path}/odd"))).await;
+    assert_eq!(kept["spec"]["clusterIPs"], json!(["10.96.000.99"]));
+    let (code, address) = world.ask(Ask::get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.99")).await;
+    assert_eq!((code, &address["spec"]["parentRef"]["name"]), (200, &json!("odd")));
+    assert_eq!(world.ask(Ask::new(Method::DELETE, &format!("{path}/odd"), "")).await.0, 200);
+    assert_eq!(world.ask(Ask::get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.99")).await.0, 404);
 }

@@ -1,7 +1,8 @@
 //! /metrics and /metrics/slis, in the text format of Prometheus. DELETE begins anew.
 
 use axum::body::Body;
-use http::header::HeaderValue;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Method, Response};
 
 use super::{answer, discovery};
@@ -12,8 +13,8 @@ use crate::metrics::families::{
 };
 use crate::metrics::{self, Page, Process, Stability, storage};
 
-/// The page of a path; `None`: there is none.
-pub async fn answer(app: &App, method: &Method, path: &str) -> Option<Response<Body>> {
+/// The page of a path, compressed for who takes gzip, however short; `None`: there is none.
+pub async fn answer(app: &App, method: &Method, path: &str, gzip: bool) -> Option<Response<Body>> {
     let delete = *method == Method::DELETE;
     let page = match path {
         "/metrics" if delete => {
@@ -33,7 +34,11 @@ pub async fn answer(app: &App, method: &Method, path: &str) -> Option<Response<B
         _ => return None,
     };
     const FORM: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-    let mut response = answer::bytes(200, FORM, page.text().into(), false);
+    let text: Bytes = page.text().into();
+    let mut response = answer::bytes(200, FORM, if gzip { answer::pack(&text) } else { text }, false);
+    if gzip {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
     if let Ok(started) = HeaderValue::from_str(&format!("{:.0}", metrics::started().floor())) {
         response.headers_mut().insert("process-start-time-unix", started);
     }

@@ -40,9 +40,7 @@ impl Accept {
     /// # Errors
     /// 406 when none can.
     pub fn parse(headers: &HeaderMap, protobuf: bool, views: bool) -> ApiResult<Self> {
-        let encodings = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        // As upstream does: the bare word, and no weights.
-        let gzip = encodings.split(',').any(|encoding| encoding.trim() == "gzip");
+        let gzip = takes_gzip(headers);
         let text = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
         for range in ranges(text) {
             if let Some((media, shape)) = wish(range, protobuf, views) {
@@ -62,6 +60,12 @@ impl Accept {
             (Media::Protobuf, true) => "application/vnd.kubernetes.protobuf;stream=watch",
         }
     }
+}
+
+/// Whether gzip is asked for; as upstream does: by the bare word, and no weights.
+pub fn takes_gzip(headers: &HeaderMap) -> bool {
+    let encodings = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    encodings.split(',').any(|encoding| encoding.trim() == "gzip")
 }
 
 /// The wishes of an `Accept` header, the dearest first; a weight that is no number counts as the highest.

@@ -15,7 +15,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
 use super::answer;
-use super::negotiate::{Accept, Media, Shape, content_type, patch_type};
+use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzip};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
@@ -35,6 +35,9 @@ use crate::registry::{body, create, delete, options, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
+/// How long a request may take that is not for long (upstream: `--request-timeout`).
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// What every connection hands its requests to.
 #[derive(Clone)]
 pub struct Routes {
@@ -71,19 +74,28 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let mut trail = None;
     let verb = info.verb;
     let long = is_long(&info);
+    let limit = deadline(&query, long);
     let labels = Labels::new(request.method(), &info, &query, request.headers());
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let mut admitted = None;
     let mut notes = Notes::default();
     let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted, &mut notes));
-    let result = AssertUnwindSafe(admitting).catch_unwind().await;
-    let result = result.unwrap_or_else(|_| {
-        if let Some(trail) = &trail {
-            trail.stage(Stage::Panic);
+    let guarded = AssertUnwindSafe(admitting).catch_unwind();
+    let result = match limit {
+        Ok(Some(limit)) => tokio::time::timeout(limit, guarded).await,
+        _ => Ok(guarded.await),
+    };
+    let result = match result {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => {
+            if let Some(trail) = &trail {
+                trail.stage(Stage::Panic);
+            }
+            Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
         }
-        Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
-    });
+        Err(_elapsed) => Err(ApiError::deadline()),
+    };
     let mut response = match result {
         Ok(response) => response,
         Err(error) => {
@@ -109,6 +121,19 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         response = requests::measured(app, labels, started, aside, long, response);
     }
     response
+}
+
+/// How long a request may take: what `?timeout=` says, and a minute at most; `None` for what goes on for long.
+///
+/// # Errors
+/// In Go's words, when that is no duration.
+fn deadline(query: &Query, long: bool) -> Result<Option<Duration>, String> {
+    if long {
+        return Ok(None);
+    }
+    let asked = query.text("timeout").map_or(Ok(0), schema::time::parse_duration)?;
+    let asked = u64::try_from(asked).ok().filter(|nanoseconds| *nanoseconds > 0).map(Duration::from_nanos);
+    Ok(Some(asked.map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT))))
 }
 
 /// The name a `metadata.name=` field selector fixes: authorizers see it as the request's name.
@@ -190,9 +215,7 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
-    if let Some(text) = query.text("timeout").filter(|_| !is_long(&info))
-        && let Err(why) = schema::time::parse_duration(text)
-    {
+    if let Err(why) = deadline(&query, is_long(&info)) {
         *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
         notes.early = true;
         return Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")));
@@ -261,7 +284,7 @@ async fn other(
         notes.served = matches!(info.path.as_str(), "/healthz" | "/livez" | "/readyz");
         return Ok(answer);
     }
-    if let Some(answer) = metrics::answer(app, request.method(), &info.path).await {
+    if let Some(answer) = metrics::answer(app, request.method(), &info.path, takes_gzip(headers)).await {
         return Ok(answer);
     }
     match info.path.as_str() {
@@ -561,6 +584,22 @@ pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_end_when_they_say_and_after_a_minute() {
+        let minute = Ok(Some(REQUEST_TIMEOUT));
+        for (query, long, expected) in [
+            ("", false, minute.clone()),
+            ("timeout=0", false, minute.clone()),
+            ("timeout=-5s", false, minute.clone()),
+            ("timeout=2h", false, minute),
+            ("timeout=1.5s", false, Ok(Some(Duration::from_millis(1500)))),
+            ("timeout=x", true, Ok(None)),
+            ("timeout=x", false, Err("time: invalid duration \"x\"".to_owned())),
+        ] {
+            assert_eq!(deadline(&Query::parse(Some(query)), long), expected, "{query}");
+        }
+    }
 
     #[test]
     fn requests_come_from_proxies_and_from_their_peer() {

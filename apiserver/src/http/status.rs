@@ -217,7 +217,9 @@ impl From<StoreError> for ApiError {
             StoreError::TooLarge { .. } => {
                 Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}"))
             }
-            StoreError::Future { .. } => Self::timeout(error.to_string(), None),
+            StoreError::Future { requested, newest } => {
+                Self::timeout(format!("Too large resource version: {requested}, current: {newest}"), None)
+            }
             StoreError::Unavailable(_) | StoreError::SlowWatcher => Self::unavailable(error.to_string()),
         }
     }
@@ -235,6 +237,13 @@ impl From<CacheError> for ApiError {
 }
 
 impl ApiError {
+    /// The request took longer than it may.
+    #[must_use]
+    pub fn deadline() -> Self {
+        let message = "Timeout: request did not complete within the allotted timeout";
+        Self { details: json!({}), ..Self::new(504, "Timeout", message) }
+    }
+
     /// A revision that is not there yet; `seconds`: when to ask again.
     fn timeout(message: impl Into<String>, seconds: Option<u32>) -> Self {
         let mut details =
