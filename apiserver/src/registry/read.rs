@@ -111,7 +111,7 @@ pub fn page(call: &Call) -> ApiResult<(Selection, At, Option<String>, usize)> {
     options::list(query)?;
     let selection = Selection::parse(&call.resource, query)?;
     let mut limit = usize::try_from(query.number("limit")?.unwrap_or(0)).unwrap_or(0);
-    let (at, start) = position(call)?;
+    let (at, start) = position(call, limit)?;
     // Whoever takes what the cache has takes all of it.
     if at == At::NotOlderThan(0) {
         limit = 0;
@@ -120,7 +120,7 @@ pub fn page(call: &Call) -> ApiResult<(Selection, At, Option<String>, usize)> {
 }
 
 /// Which revision a list wants, and where it begins.
-fn position(call: &Call) -> ApiResult<(At, Option<String>)> {
+fn position(call: &Call, limit: usize) -> ApiResult<(At, Option<String>)> {
     let query = &call.query;
     if let Some(token) = query.text("continue") {
         let token = Token::decode(token).map_err(|why| {
@@ -137,6 +137,10 @@ fn position(call: &Call) -> ApiResult<(At, Option<String>)> {
     let at = match wanted {
         None => At::Latest,
         Some(revision) if query.text("resourceVersionMatch") == Some("Exact") => At::Exact(revision),
+        // Who asks for pieces of a revision means that one, unless the match says otherwise.
+        Some(revision) if revision > 0 && limit > 0 && query.text("resourceVersionMatch").is_none() => {
+            At::Exact(revision)
+        }
         Some(revision) => At::NotOlderThan(revision),
     };
     Ok((at, None))

@@ -197,8 +197,9 @@ impl Frames {
                 _ = self.ticks.tick(), if self.bookmarks => {
                     // Brings a quiet cache up to the store's revision, so that the bookmark is worth something.
                     let _ = self.cache.sync().await;
-                    let revision = watch.revision();
-                    self.encoder.bookmark(&mut self.first, revision, false);
+                    if let Some(revision) = watch.revision() {
+                        self.encoder.bookmark(&mut self.first, revision, false);
+                    }
                 }
                 () = tokio::time::sleep_until(self.deadline) => return None,
                 () = self.app.stop.cancelled() => return None,

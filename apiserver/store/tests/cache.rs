@@ -202,10 +202,10 @@ async fn watches_begin_in_the_past_and_share_events() {
     assert!(Arc::ptr_eq(&others[0], &seen[1]), "watchers share one event");
     let encoded = seen[1].encoded(3, || "once".into());
     assert_eq!(others[0].encoded(3, || unreachable!("made already")), encoded);
-    assert_eq!(early.revision(), third);
+    assert_eq!(early.revision(), Some(third));
     let elsewhere = put(&*fixture.store, "/registry/other/a", "{}", 0).await;
     assert_eq!(fixture.cache.sync().await.unwrap(), elsewhere);
-    assert_eq!(early.revision(), elsewhere, "a bookmark may be newer than the last event");
+    assert_eq!(early.revision(), Some(elsewhere), "a bookmark may be newer than the last event");
 }
 
 #[tokio::test]
@@ -244,11 +244,36 @@ async fn watchers_of_one_form_share_what_one_of_them_made() {
         let piece = watch.next_joined(form, join).await.unwrap();
         assert_eq!(piece.bytes, "p1p2", "each event once and in order");
         assert_eq!(piece.sizes[..], [2, 2]);
-        assert_eq!(watch.revision(), before + 2);
+        assert_eq!(watch.revision(), Some(before + 2));
         places.push(piece.bytes.as_ptr());
     }
     let shared: Vec<bool> = places.iter().map(|place| *place == places[0]).collect();
     assert_eq!((shared, made), (vec![true, true, true, false], 2), "made once for each form");
+}
+
+#[tokio::test]
+async fn a_watch_may_begin_with_a_revision_to_come_but_no_list() {
+    let fixture = fixture(Limits::default());
+    fixture.cache.wait_ready().await.unwrap();
+    let begin = fixture.cache.sync().await.unwrap();
+    let mut early = fixture.cache.watch(begin + 2).await.unwrap();
+    assert_eq!(early.revision(), None);
+    for (n, name) in ["p1", "p2", "p3", "p4"].into_iter().enumerate() {
+        fixture.put(name, "a", 0).await;
+        // One at a time, so that the watcher meets a turn with nothing in it for itself.
+        while fixture.cache.sync().await.unwrap() < begin + 1 + n as i64 {}
+    }
+    let mut names = Vec::new();
+    while names.len() < 2 {
+        names.extend(next(&mut early).await.iter().map(|event| event.object.name().to_owned()));
+    }
+    assert_eq!(names, ["p3", "p4"]);
+    assert_eq!(early.revision(), Some(begin + 4));
+    let at = At::Exact(begin + 99);
+    let list =
+        fixture.cache.list(ListQuery { at, prefix: fixture.cache.prefix(), start: None, limit: 0, filter: None });
+    let error = list.await.unwrap_err();
+    assert!(matches!(error, CacheError::Store(StoreError::Future { newest, .. }) if newest == begin + 4), "{error}");
 }
 
 #[tokio::test]
@@ -283,7 +308,7 @@ async fn the_future_times_out() {
     let fixture = fixture(Limits { catch_up: Duration::from_millis(20), ..Limits::default() });
     fixture.cache.wait_ready().await.unwrap();
     let future = fixture.cache.revision() + 1000;
-    let refused = fixture.cache.watch(future).await.map(|_| ());
+    let refused = fixture.cache.list(all(At::NotOlderThan(future))).await.map(|_| ());
     assert!(matches!(refused, Err(CacheError::TooLarge { requested, .. }) if requested == future), "{refused:?}");
 }
 

@@ -162,8 +162,17 @@ impl WatchCache {
     /// One page of objects. A revision from before the ring is read from the store's history.
     ///
     /// # Errors
-    /// See [`CacheError`]; [`StoreError::Compacted`] when the store does not remember either.
+    /// See [`CacheError`]; [`StoreError::Compacted`] when the store does not remember either, [`StoreError::Future`] when
+    /// nothing has been written at that very revision.
     pub async fn list(&self, query: ListQuery<'_>) -> Result<List, CacheError> {
+        if let At::Exact(requested) = query.at
+            && requested > self.revision()
+        {
+            let newest = self.shared.store.revision().await?;
+            if requested > newest {
+                return Err(StoreError::Future { requested, newest }.into());
+            }
+        }
         self.shared.reach(query.at).await?;
         let listed = self.shared.state.read().list(&query);
         match (listed, query.at) {
@@ -179,15 +188,16 @@ impl WatchCache {
         }
     }
 
-    /// The events after `revision`.
+    /// The events after `revision`, which may be one that is yet to come: nothing is told before it, as upstream.
     ///
     /// # Errors
     /// See [`CacheError`]; [`CacheError::Expired`] when the ring does not reach back that far.
     pub async fn watch(&self, after: Revision) -> Result<Watch, CacheError> {
-        self.shared.reach(At::NotOlderThan(after)).await?;
+        let newest = if after > self.revision() { self.shared.store.revision().await? } else { after };
+        self.shared.reach(At::NotOlderThan(after.min(newest))).await?;
         let state = self.shared.state.read();
         let cursor = state.cursor_after(after)?;
-        Ok(Watch::new(self.clone(), cursor, after))
+        Ok(Watch::new(self.clone(), cursor, after, after > state.revision()))
     }
 
     /// A list and the events after it, with nothing between: a watch that begins with the present state.
@@ -199,7 +209,7 @@ impl WatchCache {
         let state = self.shared.state.read();
         let list = state.list(&query)?;
         let cursor = state.cursor_after(list.revision)?;
-        let watch = Watch::new(self.clone(), cursor, list.revision);
+        let watch = Watch::new(self.clone(), cursor, list.revision, false);
         Ok((list, watch))
     }
 

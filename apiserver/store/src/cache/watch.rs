@@ -36,16 +36,18 @@ pub struct Watch {
     generation: u64,
     cursor: u64,
     revision: Revision,
+    /// It begins with a revision that is yet to come.
+    early: bool,
 }
 
 impl Watch {
     /// The caller holds the state's lock, so that `cursor` and the generation belong together.
-    pub(super) fn new(cache: WatchCache, cursor: u64, revision: Revision) -> Self {
+    pub(super) fn new(cache: WatchCache, cursor: u64, revision: Revision, early: bool) -> Self {
         // Groups stay of about the same size.
         let turns = cache.shared.turns.iter().min_by_key(|turn| turn.receiver_count());
         let turn = turns.expect("there are groups").subscribe();
         let generation = turn.borrow().generation;
-        Self { cache, turn, generation, cursor, revision }
+        Self { cache, turn, generation, cursor, revision, early }
     }
 
     /// The next events, at least one, in order. It can be dropped and called again without losing any.
@@ -91,10 +93,20 @@ impl Watch {
 
     /// Waits until there are events for this watcher: the cursor behind those it is to have now.
     async fn turn(&mut self) -> Result<u64, CacheError> {
-        let cursor = self.cursor;
-        // Cursors only grow, also when the cache begins anew.
-        let turn = *self.turn.wait_for(|turn| turn.end > cursor).await.map_err(|_| CacheError::NotReady)?;
-        if turn.generation == self.generation { Ok(turn.end.min(cursor + BATCH)) } else { Err(CacheError::NotReady) }
+        loop {
+            let cursor = self.cursor;
+            // Cursors only grow, also when the cache begins anew.
+            let turn = *self.turn.wait_for(|turn| turn.end > cursor).await.map_err(|_| CacheError::NotReady)?;
+            if turn.generation != self.generation {
+                return Err(CacheError::NotReady);
+            }
+            if !self.early {
+                return Ok(turn.end.min(cursor + BATCH));
+            }
+            // What comes before the revision that was asked for is passed over.
+            self.cursor = self.cache.shared.state.read().cursor_after(self.revision)?.max(cursor);
+            self.early = self.cursor >= turn.end;
+        }
     }
 
     fn events(&self, end: u64) -> Result<Vec<Arc<CacheEvent>>, CacheError> {
@@ -109,12 +121,12 @@ impl Watch {
     }
 
     /// Everything up to this revision has been handed out: what a bookmark may say. It grows without events too, when the
-    /// cache learns that nothing happened (see [`WatchCache::sync`]).
-    pub fn revision(&mut self) -> Revision {
+    /// cache learns that nothing happened (see [`WatchCache::sync`]). `None` while the revision that was asked for is yet to come.
+    pub fn revision(&mut self) -> Option<Revision> {
         let state = self.cache.shared.state.read();
         if state.end() == self.cursor && self.turn.borrow().generation == self.generation {
             self.revision = self.revision.max(state.revision());
         }
-        self.revision
+        (self.revision <= state.revision()).then_some(self.revision)
     }
 }
