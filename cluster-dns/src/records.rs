@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use runtime::address;
 use runtime::listing::Key;
 
 /// A named port: `_name._protocol`.
@@ -144,7 +145,7 @@ fn read_service(service: &Service) -> Option<Entry> {
         return Some(Entry::Headless);
     }
     let texts: BTreeSet<&String> = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).collect();
-    let ips: Vec<IpAddr> = texts.into_iter().filter_map(|ip| ip.parse().ok()).collect();
+    let ips: Vec<IpAddr> = texts.into_iter().filter_map(|ip| Some(address::ip(ip)?.to_canonical())).collect();
     let ports = spec.ports.iter().flatten().filter_map(|port| {
         Some((port_name(port.name.as_deref(), port.protocol.as_deref()), u16::try_from(port.port).ok()?))
     });
@@ -163,7 +164,7 @@ fn read_slice(slice: &EndpointSlice) -> Vec<Endpoint> {
     ready
         .flat_map(|endpoint| endpoint.addresses.iter().map(move |ip| (endpoint, ip)))
         .filter_map(|(endpoint, ip)| {
-            let ip: IpAddr = ip.parse().ok()?;
+            let ip = address::ip(ip)?.to_canonical();
             // CoreDNS's name for an endpoint without a hostname: its address with dashes.
             let hostname = endpoint.hostname.clone().unwrap_or_else(|| ip.to_string().replace(['.', ':'], "-"));
             Some(Endpoint { hostname: hostname.to_lowercase(), ip, ports: ports.clone() })

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::{LoadBalancerIngress, LoadBalancerStatus, Service};
+use runtime::address;
 use runtime::events::{EventType, Recorder};
 
 use crate::context::{Context, reference, tell};
@@ -47,7 +48,7 @@ fn is_ours(service: &Service) -> bool {
 fn addresses(service: &Service) -> Vec<Ipv4Addr> {
     let status = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
     let ingress = status.and_then(|status| status.ingress.as_deref()).unwrap_or_default();
-    ingress.iter().filter_map(|entry| entry.ip.as_deref()?.parse().ok()).collect()
+    ingress.iter().filter_map(|entry| address::v4(entry.ip.as_deref()?)).collect()
 }
 
 /// The wanted address if it is in the pool and free, else the first free one; hosts only, as in any network.
@@ -75,7 +76,7 @@ impl Controller for LoadBalancers {
             return Ok(None);
         }
         let spec = service.spec.clone().unwrap_or_default();
-        let asked: Option<Ipv4Addr> = spec.load_balancer_ip.as_deref().and_then(|ip| ip.parse().ok());
+        let asked: Option<Ipv4Addr> = spec.load_balancer_ip.as_deref().and_then(address::v4);
         if has.first().is_some_and(|address| asked.is_none_or(|asked| asked == *address)) {
             return Ok(None);
         }

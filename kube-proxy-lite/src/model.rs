@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{EndpointHints, EndpointSlice};
+use runtime::address;
 
 /// A Service's namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,10 +89,11 @@ impl ServiceSpec {
             return None;
         }
         let all_ips = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip);
-        let cluster_ip = all_ips.filter_map(|ip| ip.parse().ok()).next()?;
+        let cluster_ip = all_ips.filter_map(|ip| address::v4(ip)).next()?;
         let ports = spec.ports.iter().flatten();
         let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
         let ingress = ingress.and_then(|balancer| balancer.ingress.as_ref()).into_iter().flatten();
+        let ranges = spec.load_balancer_source_ranges.iter().flatten();
         let balanced = spec.type_.as_deref() == Some("LoadBalancer");
         Some(Self {
             cluster_ip,
@@ -105,13 +107,14 @@ impl ServiceSpec {
                     })
                 })
                 .collect(),
-            external_ips: parsed(spec.external_ips.iter().flatten()),
+            external_ips: spec.external_ips.iter().flatten().filter_map(|ip| address::v4(ip)).collect(),
             load_balancer_ips: if balanced {
-                parsed(ingress.filter(|at| at.ip_mode.as_deref() != Some("Proxy")).filter_map(|at| at.ip.as_ref()))
+                let direct = ingress.filter(|at| at.ip_mode.as_deref() != Some("Proxy"));
+                direct.filter_map(|at| address::v4(at.ip.as_deref()?)).collect()
             } else {
                 Vec::new()
             },
-            source_ranges: parsed(spec.load_balancer_source_ranges.iter().flatten()),
+            source_ranges: ranges.filter_map(|range| address::v4_net(range.trim())).collect(),
             internal_local: spec.internal_traffic_policy.as_deref() == Some("Local"),
             external_local: spec.external_traffic_policy.as_deref() == Some("Local"),
             affinity: (spec.session_affinity.as_deref() == Some("ClientIP")).then(|| {
@@ -125,10 +128,6 @@ impl ServiceSpec {
                 .filter(|port| *port != 0),
         })
     }
-}
-
-fn parsed<'a, T: std::str::FromStr>(texts: impl Iterator<Item = &'a String>) -> Vec<T> {
-    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 /// One endpoint of one Service port.
@@ -188,7 +187,7 @@ impl Slice {
             let (name, protocol) = (port.name.clone().unwrap_or_default(), Protocol::parse(port.protocol.as_deref()));
             for endpoint in &slice.endpoints {
                 // The API promises that all addresses of one endpoint are the same pod; consumers use the first.
-                let Some(ip) = endpoint.addresses.first().and_then(|ip| ip.parse().ok()) else { continue };
+                let Some(ip) = endpoint.addresses.first().and_then(|ip| address::v4(ip)) else { continue };
                 let conditions = endpoint.conditions.as_ref();
                 // Unknown means ready, and serving follows ready (the API's reading of absent conditions).
                 let ready = conditions.and_then(|c| c.ready).unwrap_or(true);

@@ -9,6 +9,7 @@ use k8s_openapi::api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, Network
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{Selector, SelectorExt};
+use runtime::address;
 
 pub type Labels = BTreeMap<String, String>;
 
@@ -143,8 +144,8 @@ fn peers(peers: Option<&[NetworkPolicyPeer]>) -> Option<Vec<Peer>> {
     let peers = peers.filter(|peers| !peers.is_empty())?;
     let read = |peer: &NetworkPolicyPeer| {
         if let Some(block) = &peer.ip_block {
-            let except = block.except.iter().flatten().filter_map(|net| net.parse().ok()).collect();
-            return Some(Peer::Block { cidr: block.cidr.parse().ok()?, except });
+            let except = block.except.iter().flatten().filter_map(|net| address::v4_net(net)).collect();
+            return Some(Peer::Block { cidr: address::v4_net(&block.cidr)?, except });
         }
         let namespaces = match &peer.namespace_selector {
             Some(wanted) => Some(selector(Some(wanted))?),

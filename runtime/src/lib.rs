@@ -3,6 +3,7 @@
 //! A component's `run(args)` reads from top to bottom: parse flags, [`log::init`], [`block_on`] an async body that
 //! builds its client with [`client::connect`], spawns its watches, and returns when [`shutdown::signal`] resolves.
 
+pub mod address;
 pub mod client;
 pub mod events;
 pub mod flags;

@@ -15,6 +15,7 @@ pub mod bootstrap_token;
 pub mod csr;
 pub mod impersonation;
 pub mod jose;
+pub mod key_pair;
 pub mod node;
 pub mod rbac;
 pub mod request;

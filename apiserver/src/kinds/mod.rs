@@ -198,6 +198,8 @@ pub struct Strategy {
     /// Warnings sent with the answer of a create, and of such updates as [`Strategy::warned_again`] says.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
     pub warned_again: WarnedAgain,
+    /// Warnings sent with the answer of an update of the status.
+    pub status_warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
     /// `autoscaling/v1`. Call it through [`Kind::convert`].
     pub convert: Option<fn(&mut Value, &str, &str)>,
@@ -262,6 +264,7 @@ impl Strategy {
         named_after: None,
         warnings: None,
         warned_again: WarnedAgain::Always,
+        status_warnings: None,
         convert: None,
     };
 }

@@ -317,7 +317,7 @@ fn warn_of_name(call: &Call, name: &str) {
     }
 }
 
-/// The strategy's warnings; whoever writes the status has not made the object.
+/// The strategy's warnings; whoever writes the status has not made the object, and is warned of that alone.
 pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
     let again = match call.resource.strategy.warned_again {
         WarnedAgain::Always => true,
@@ -327,10 +327,10 @@ pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
         }
         WarnedAgain::Never => old.is_none(),
     };
-    if call.info.subresource == "status" || !again {
-        return;
-    }
-    for warning in call.resource.strategy.warnings.map(|f| f(object)).unwrap_or_default() {
+    let strategy = call.resource.strategy;
+    let warnings =
+        if call.info.subresource == "status" { strategy.status_warnings } else { strategy.warnings.filter(|_| again) };
+    for warning in warnings.map(|f| f(object)).unwrap_or_default() {
         call.warn(warning);
     }
 }

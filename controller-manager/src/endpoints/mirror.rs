@@ -1,6 +1,7 @@
 //! Endpoints somebody wrote by hand for a Service without a selector, mirrored into EndpointSlices.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{EndpointAddress, EndpointSubset, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort};
@@ -39,10 +40,11 @@ pub fn groups(endpoints: &Endpoints) -> Vec<Group> {
         let ready = subset.addresses.iter().flatten().map(|address| (address, true));
         let not_ready = subset.not_ready_addresses.iter().flatten().map(|address| (address, false));
         for (address, ready) in ready.chain(not_ready) {
-            let v6 = address.ip.contains(':');
+            let Some(ip) = runtime::address::ip(&address.ip).map(|ip| ip.to_canonical()) else { continue };
+            let v6 = ip.is_ipv6();
             let family = if v6 { "IPv6" } else { "IPv4" };
             let group = groups.entry((v6, key.clone())).or_insert_with(|| Group::new(family, ports.clone()));
-            group.endpoints.push(endpoint(address, ready));
+            group.endpoints.push(endpoint(address, ip, ready));
         }
     }
     groups.into_values().collect()
@@ -60,9 +62,10 @@ fn ports(subset: &EndpointSubset) -> Vec<EndpointPort> {
         .collect()
 }
 
-fn endpoint(address: &EndpointAddress, ready: bool) -> Endpoint {
+/// However the address was written, in the slice it stands in its one right form.
+fn endpoint(address: &EndpointAddress, ip: IpAddr, ready: bool) -> Endpoint {
     Endpoint {
-        addresses: vec![address.ip.clone()],
+        addresses: vec![ip.to_string()],
         conditions: Some(EndpointConditions { ready: Some(ready), ..EndpointConditions::default() }),
         hostname: address.hostname.clone(),
         node_name: address.node_name.clone(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::networking::v1::IngressBackend;
+use runtime::address;
 
 use crate::index::{Index, Key};
 
@@ -56,7 +57,9 @@ fn endpoints(service: &Key, port_name: &str, index: &Index) -> Vec<(IpAddr, u16)
             if endpoint.conditions.as_ref().and_then(|conditions| conditions.ready) == Some(false) {
                 continue;
             }
-            found.extend(endpoint.addresses.iter().filter_map(|address| Some((address.parse().ok()?, number))));
+            found.extend(
+                endpoint.addresses.iter().filter_map(|address| Some((address::ip(address)?.to_canonical(), number))),
+            );
         }
     }
     found.into_iter().collect()

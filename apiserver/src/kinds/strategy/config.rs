@@ -17,6 +17,7 @@ pub const CONFIG_MAP: Strategy = Strategy {
 pub const SECRET: Strategy = Strategy {
     default: Some(default_secret),
     validate: Some(validate::config::secret),
+    warnings: Some(validate::config::secret_warnings),
     validate_update: Some(validate::config::secret_update),
     ..Strategy::PLAIN
 };

@@ -14,6 +14,7 @@ pub const ENDPOINTS: Strategy = Strategy {
         }
     }),
     validate: Some(validate::network::endpoints),
+    warnings: Some(validate::network::endpoints_warnings),
     ..Strategy::PLAIN
 };
 

@@ -10,6 +10,7 @@ pub const INGRESS: Strategy = Strategy {
     validate: Some(validate::ingress::ingress),
     warnings: Some(validate::ingress::warnings),
     warned_again: WarnedAgain::Never,
+    status_warnings: Some(validate::service::status_warnings),
     ..SPEC_AND_STATUS
 };
 

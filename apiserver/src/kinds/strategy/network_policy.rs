@@ -11,6 +11,7 @@ pub const NETWORK_POLICY: Strategy = Strategy {
     has_generation: true,
     default: Some(default),
     validate: Some(validate::network::network_policy),
+    warnings: Some(validate::network::policy_warnings),
     ..Strategy::PLAIN
 };
 

@@ -12,6 +12,7 @@ pub const NODE: Strategy = Strategy {
     default: Some(default),
     prepare_update: Some(|new, old| new.take_from("status", old)),
     validate: Some(validate::system::node),
+    warnings: Some(validate::system::node_warnings),
     validate_update: Some(validate::system::node_update),
     ..WITH_STATUS
 };

@@ -26,6 +26,7 @@ pub const POD: Strategy = Strategy {
     named_after: Some("the Pod's hostname"),
     warnings: Some(validate::pod_warnings::pod),
     warned_again: WarnedAgain::Never,
+    status_warnings: Some(validate::pod_status::warnings),
     ..SPEC_AND_STATUS
 };
 

@@ -18,6 +18,7 @@ pub const SERVICE: Strategy = Strategy {
     validate_update: Some(validate::service::service_update),
     validate_path: &[("status", validate::service::status)],
     warnings: Some(validate::service::warnings),
+    status_warnings: Some(validate::service::status_warnings),
     ..WITH_STATUS
 };
 

@@ -133,6 +133,19 @@ fn not_a_map(text: &[u8]) -> Option<String> {
     Some(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
 }
 
+/// A certificate without its key.
+#[must_use]
+pub fn secret_warnings(secret: &Value) -> Vec<String> {
+    if secret.text("type") != "kubernetes.io/tls" {
+        return Vec::new();
+    }
+    let data = |key: &str| {
+        let text = secret.entries("data").get(key).and_then(Value::as_str).unwrap_or_default();
+        base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
+    };
+    auth::key_pair::complaint(&data("tls.crt"), &data("tls.key")).into_iter().collect()
+}
+
 #[must_use]
 pub fn secret_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();

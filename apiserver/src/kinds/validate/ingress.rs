@@ -58,7 +58,7 @@ fn host(errors: &mut ErrorList, path: &Path, host: &str) {
     if host.is_empty() {
         return;
     }
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    if runtime::address::ip(host).is_some() {
         errors.push(Error::invalid(path, host, "must be a DNS name, not an IP address"));
         return;
     }

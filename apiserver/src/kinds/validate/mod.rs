@@ -1,6 +1,7 @@
 //! What an object must satisfy beyond its schema: upstream's field paths, error types and messages (`pkg/apis/*/validation`).
 //! One file a family; here are the checks they share. Every function returns all that is wrong, in upstream's order.
 
+pub mod address;
 pub mod admission_policy;
 pub mod affinity;
 pub mod api_service;
@@ -58,9 +59,6 @@ use super::json::Json;
 pub const IMMUTABLE: &str = "field is immutable";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
-/// Every IP address anywhere is refused with this.
-const IP: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
-const CIDR: &str = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
 
 type Check = fn(&str) -> Vec<String>;
 
@@ -166,20 +164,6 @@ fn same(a: &Value, b: &Value) -> bool {
         (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(v, w)),
         _ => a == b || (empty(a) && empty(b)),
     }
-}
-
-fn ip(errors: &mut ErrorList, path: &Path, address: &str) {
-    if address.parse::<std::net::IpAddr>().is_err() {
-        errors.push(Error::invalid(path, address, IP));
-    }
-}
-
-fn cidr(errors: &mut ErrorList, path: &Path, block: &str) -> Option<ipnet::IpNet> {
-    let parsed = block.parse::<ipnet::IpNet>().ok();
-    if parsed.is_none() {
-        errors.push(Error::invalid(path, block, CIDR));
-    }
-    parsed
 }
 
 /// A quantity may stand in JSON as a number.

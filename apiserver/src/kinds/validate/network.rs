@@ -5,8 +5,9 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
+use super::address::{self, cidr, ip};
 use super::{
-    cidr, immutable, ip, label_selector, named, one_of, port_number, port_or_name, required_name, required_one_of, spec,
+    immutable, label_selector, named, one_of, port_number, port_or_name, required_name, required_one_of, spec,
 };
 
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
@@ -57,10 +58,11 @@ pub fn app_protocol(errors: &mut ErrorList, path: &Path, port: &Value) {
 
 /// An address of another machine: not this one, not many, not a neighbour by accident (`ValidateNonSpecialIP`).
 pub fn special_ip(errors: &mut ErrorList, path: &Path, address: &str) {
-    let Ok(parsed) = address.parse::<std::net::IpAddr>() else {
+    let Some(parsed) = runtime::address::ip(address) else {
         errors.push(Error::invalid(path, address, "must be a valid IP address"));
         return;
     };
+    let parsed = parsed.to_canonical();
     let (link_local, link_local_multicast) = match parsed {
         std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(v6) => (v6.is_unicast_link_local(), v6.segments()[0] & 0xff0f == 0xff02),
@@ -79,11 +81,61 @@ pub fn special_ip(errors: &mut ErrorList, path: &Path, address: &str) {
     }
 }
 
-/// Names are no addresses, nobody serves them.
+/// Oddly written addresses, but for those of the controller, which writes them well.
+#[must_use]
+pub fn endpoints_warnings(object: &Value) -> Vec<String> {
+    let manager = object.entries("metadata.labels").get("endpoints.kubernetes.io/managed-by");
+    if manager.is_some_and(|manager| manager == "endpoint-controller") {
+        return Vec::new();
+    }
+    let mut warnings = Vec::new();
+    for (i, subset) in object.list("subsets").iter().enumerate() {
+        for list in ["addresses", "notReadyAddresses"] {
+            for (j, address) in subset.list(list).iter().enumerate() {
+                let at = format!("subsets[{i}].{list}[{j}].ip");
+                warnings.extend(address::ip_warning(at, address.text("ip")));
+            }
+        }
+    }
+    warnings
+}
+
+/// Names are no addresses, nobody serves them; and as [`endpoints_warnings`].
 #[must_use]
 pub fn slice_warnings(slice: &Value) -> Vec<String> {
-    let warning = "spec.addressType: FQDN endpoints are deprecated".to_owned();
-    (slice.text("addressType") == "FQDN").then_some(warning).into_iter().collect()
+    const CONTROLLERS: [&str; 2] = ["endpointslice-controller.k8s.io", "endpointslicemirroring-controller.k8s.io"];
+    let mut warnings = Vec::new();
+    if slice.text("addressType") == "FQDN" {
+        warnings.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+    }
+    let manager = slice.entries("metadata.labels").get("endpointslice.kubernetes.io/managed-by");
+    if manager.and_then(Value::as_str).is_some_and(|manager| CONTROLLERS.contains(&manager)) {
+        return warnings;
+    }
+    for (i, endpoint) in slice.list("endpoints").iter().enumerate() {
+        for (j, text) in endpoint.texts("addresses").into_iter().enumerate() {
+            warnings.extend(address::ip_warning(format_args!("endpoints[{i}].addresses[{j}]"), text));
+        }
+    }
+    warnings
+}
+
+/// Oddly written blocks.
+#[must_use]
+pub fn policy_warnings(policy: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (way, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (i, rule) in policy.at("spec").list(way).iter().enumerate() {
+            for (j, peer) in rule.list(peers).iter().enumerate() {
+                let (at, block) = (format!("spec.{way}[{i}].{peers}[{j}].ipBlock"), peer.at("ipBlock"));
+                warnings.extend(address::cidr_warnings(format_args!("{at}.cidr"), block.text("cidr")));
+                for (k, except) in block.texts("except").into_iter().enumerate() {
+                    warnings.extend(address::cidr_warnings(format_args!("{at}.except[{k}]"), except));
+                }
+            }
+        }
+    }
+    warnings
 }
 
 #[must_use]
@@ -113,9 +165,9 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
         for (j, address) in addresses.into_iter().enumerate() {
             match kind {
                 "IPv4" | "IPv6" => {
-                    let (four, six) = match address.parse::<std::net::IpAddr>() {
-                        Ok(ip) => (ip.is_ipv4(), ip.is_ipv6()),
-                        Err(_) => (true, true),
+                    let (four, six) = match runtime::address::ip(address).map(|ip| ip.to_canonical()) {
+                        Some(ip) => (ip.is_ipv4(), ip.is_ipv6()),
+                        None => (true, true),
                     };
                     if (kind == "IPv4" && !four) || (kind == "IPv6" && !six) {
                         let detail = format!("must be an {kind} address");
@@ -290,9 +342,7 @@ fn policy_peer(errors: &mut ErrorList, path: &Path, peer: &Value) {
 pub fn ip_address(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let name = object.text("metadata.name");
-    let canonical = name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_string() == name);
-    if !canonical {
-        let detail = "must be a valid IP address in canonical form";
+    for detail in address::strict_ip(name) {
         errors.push(Error::invalid(&Path::new("metadata").child("name"), name, detail));
     }
     let path = spec().child("parentRef");
@@ -331,7 +381,7 @@ pub fn service_cidr(object: &Value) -> ErrorList {
         ));
     }
     for (i, range) in ranges.into_iter().enumerate() {
-        cidr(&mut errors, &path.index(i), range);
+        address::strict_cidr(&mut errors, &path.index(i), range);
     }
     errors
 }

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::super::internal;
 use super::super::json::Json;
+use super::address::ip;
 use super::{
-    affinity, container, ip, meta, named, one_of, pod_annotations, required_one_of, security_context, spec, volume,
+    affinity, container, meta, named, one_of, pod_annotations, required_one_of, security_context, spec, volume,
 };
 
 #[must_use]

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::super::internal;
 use super::super::json::Json;
-use super::{ip, named, one_of, pod_annotations, security_context};
+use super::address::{self, ip};
+use super::{named, one_of, pod_annotations, security_context};
 
 /// The lists of a status, and whose containers they tell of.
 const STATUSES: [(&str, &str); 3] = [
@@ -118,6 +119,18 @@ fn claims(errors: &mut ErrorList, path: &Path, pod: &Value) {
     }
 }
 
+/// Oddly written addresses.
+#[must_use]
+pub fn warnings(pod: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for list in ["podIPs", "hostIPs"] {
+        for (i, address) in pod.at("status").list(list).iter().enumerate() {
+            warnings.extend(address::ip_warning(format_args!("status.{list}[{i}].ip"), address.text("ip")));
+        }
+    }
+    warnings
+}
+
 /// One address a family. What was no good before may stay.
 fn addresses(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value, (field, of): (&str, &str)) {
     let path = path.child(field);
@@ -128,7 +141,7 @@ fn addresses(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value, (fie
     for (i, address) in now.iter().enumerate().filter(|(_, address)| !then.contains(address)) {
         ip(errors, &path.index(i), address);
     }
-    let parsed: Vec<std::net::IpAddr> = now.iter().filter_map(|address| address.parse().ok()).collect();
+    let parsed: Vec<std::net::IpAddr> = now.iter().filter_map(|address| runtime::address::ip(address)).collect();
     let sixes = parsed.iter().filter(|address| address.is_ipv6()).count();
     if now.len() > 1 && parsed.len() == now.len() && (now.len() > 2 || sixes != 1) {
         let shown = internal::compact(new.at("status").at(field), &format!("[]api.core.v1.{of}"));

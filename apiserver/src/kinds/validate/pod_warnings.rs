@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::volume_warnings;
+use super::{address, volume_warnings};
 
 /// Warnings of a pod.
 #[must_use]
@@ -97,6 +97,12 @@ fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
         ));
     }
     affinities(&mut warnings, spec, path);
+    for (i, server) in spec.texts("dnsConfig.nameservers").into_iter().enumerate() {
+        warnings.extend(address::ip_warning(format_args!("{path}.dnsConfig.nameservers[{i}]"), server));
+    }
+    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
+        warnings.extend(address::ip_warning(format_args!("{path}.hostAliases[{i}].ip"), alias.text("ip")));
+    }
     warnings
 }
 

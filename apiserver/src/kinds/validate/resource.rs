@@ -2,7 +2,6 @@
 //! are gone by now ([`strategy::resource`](super::super::strategy::resource)).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use cel::device::{self, SelectorError};
 use schema::field::{Error, ErrorList, Path};
@@ -456,16 +455,7 @@ fn interface_address(errors: &mut ErrorList, path: &Path, text: &str) {
 }
 
 fn canonical_address(text: &str) -> Option<String> {
-    let (address, length) = text.split_once('/')?;
-    // Zeros in front were once tolerated.
-    let octet = |octet: &str| octet.parse::<u8>().ok().filter(|_| octet.bytes().all(|b| b.is_ascii_digit()));
-    let plain: Option<Vec<String>> = address.split('.').map(|o| octet(o).map(|number| number.to_string())).collect();
-    let address: IpAddr = plain.map_or_else(|| address.to_owned(), |octets| octets.join(".")).parse().ok()?;
-    let length = length.parse::<u8>().ok().filter(|_| length.bytes().all(|b| b.is_ascii_digit()))?;
-    let bits = if address.is_ipv4() { 32 } else { 128 };
-    if length > bits {
-        return None;
-    }
+    let (address, length) = runtime::address::cidr(text)?;
     // An IPv4 address in the clothes of an IPv6 one is shown as what it is.
     let shown = address.to_canonical();
     let length = if shown.is_ipv4() && length > 32 { length.saturating_sub(96) } else { length };

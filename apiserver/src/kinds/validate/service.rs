@@ -7,7 +7,8 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{cidr, ip, meta, named, network, one_of, port_number, port_or_name, required_one_of, same, spec};
+use super::address::{self, cidr, ip};
+use super::{meta, named, network, one_of, port_number, port_or_name, required_one_of, same, spec};
 
 #[must_use]
 pub fn service(object: &Value) -> ErrorList {
@@ -213,7 +214,7 @@ fn stacks(errors: &mut ErrorList, path: &Path, body: &Value) {
         errors.push(Error::invalid(&at, policy, detail));
     }
     for (i, (address, family)) in addresses.iter().zip(&families).enumerate() {
-        let Ok(parsed) = address.parse::<std::net::IpAddr>() else { continue };
+        let Some(parsed) = runtime::address::ip(address).map(|ip| ip.to_canonical()) else { continue };
         if parsed.is_ipv6() != (*family == "IPv6") && matches!(*family, "IPv4" | "IPv6") {
             let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
             errors.push(Error::invalid(&path.child("clusterIPs").index(i), *address, detail));
@@ -320,7 +321,7 @@ pub fn status(new: &Value, _: &Value) -> ErrorList {
         }
         if !host.is_empty() {
             named(&mut errors, &path.child("hostname"), host, names::dns1123_subdomain);
-            if host.parse::<std::net::IpAddr>().is_ok() {
+            if runtime::address::ip(host).is_some() {
                 errors.push(Error::invalid(&path.child("hostname"), host, "must be a DNS name, not an IP address"));
             }
         }
@@ -328,13 +329,30 @@ pub fn status(new: &Value, _: &Value) -> ErrorList {
     errors
 }
 
+fn ip_warnings(list: &str, addresses: Vec<&str>) -> Vec<String> {
+    let all = addresses.into_iter().enumerate();
+    all.filter_map(|(i, text)| address::ip_warning(format_args!("{list}[{i}]"), text)).collect()
+}
+
+/// Oddly written addresses of load balancers: a Service's, and an Ingress'.
+#[must_use]
+pub fn status_warnings(object: &Value) -> Vec<String> {
+    let ingress = object.list("status.loadBalancer.ingress").iter();
+    ip_warnings("status.loadBalancer.ingress", ingress.map(|one| one.text("ip")).collect())
+}
+
 #[must_use]
 pub fn warnings(service: &Value) -> Vec<String> {
+    const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
     let mut warnings = Vec::new();
-    if service.text("spec.type") == "ExternalName" && !service.list("spec.externalIPs").is_empty() {
-        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
+    if service.entries("metadata.annotations").contains_key(HINTS) {
+        let instead = "service.kubernetes.io/topology-mode";
+        warnings.push(format!("annotation {HINTS} is deprecated, please use {instead} instead"));
     }
-    if service.text("spec.clusterIP") == "None" {
+    if service.text("spec.clusterIP") != "None" && service.text("spec.type") != "ExternalName" {
+        warnings.extend(ip_warnings("spec.clusterIPs", service.texts("spec.clusterIPs")));
+    }
+    if service.text("spec.clusterIP") == "None" && service.text("spec.type") == "ClusterIP" {
         let headless = "is ignored for headless services";
         for (field, set) in [
             ("loadBalancerIP", !service.text("spec.loadBalancerIP").is_empty()),
@@ -345,6 +363,14 @@ pub fn warnings(service: &Value) -> Vec<String> {
                 warnings.push(format!("spec.{field} {headless}"));
             }
         }
+    }
+    warnings.extend(ip_warnings("spec.externalIPs", service.texts("spec.externalIPs")));
+    warnings.extend(address::ip_warning("spec.loadBalancerIP", service.text("spec.loadBalancerIP")));
+    for (i, range) in service.texts("spec.loadBalancerSourceRanges").into_iter().enumerate() {
+        warnings.extend(address::cidr_warnings(format_args!("spec.loadBalancerSourceRanges[{i}]"), range));
+    }
+    if service.text("spec.type") == "ExternalName" && !service.list("spec.externalIPs").is_empty() {
+        warnings.push("spec.externalIPs is ignored when spec.type is \"ExternalName\"".to_owned());
     }
     if service.text("spec.type") != "ExternalName" && !service.text("spec.externalName").is_empty() {
         warnings.push("spec.externalName is ignored when spec.type is not \"ExternalName\"".to_owned());

@@ -5,7 +5,8 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{affinity, cidr, named, spec};
+use super::address::{self, cidr};
+use super::{affinity, named, spec};
 
 #[must_use]
 pub fn namespace(object: &Value) -> ErrorList {
@@ -35,6 +36,21 @@ pub fn namespace_status(new: &Value, old: &Value) -> ErrorList {
         errors.push(Error::invalid(&Path::new("status").child("Phase"), new.text("status.phase"), detail));
     }
     errors
+}
+
+#[must_use]
+pub fn node_warnings(node: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if node.has("spec.configSource") {
+        warnings.push("spec.configSource: the feature is removed".to_owned());
+    }
+    if !node.text("spec.externalID").is_empty() {
+        warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".to_owned());
+    }
+    for (i, range) in node.texts("spec.podCIDRs").into_iter().enumerate() {
+        warnings.extend(address::cidr_warnings(format_args!("spec.podCIDRs[{i}]"), range));
+    }
+    warnings
 }
 
 #[must_use]

@@ -12,6 +12,7 @@ pub mod repair;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use runtime::address;
 use schema::field::{Error, ErrorList, Path};
 use serde_json::{Value, json};
 use store::StoreError;
@@ -78,7 +79,7 @@ impl Holdings {
     fn of(service: &Value) -> Self {
         let listed = service["spec"]["clusterIPs"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let all = std::iter::once(text(service, "/spec/clusterIP")).chain(listed);
-        let mut addresses: Vec<Ipv4Addr> = all.filter_map(|text| text.parse().ok()).collect();
+        let mut addresses: Vec<Ipv4Addr> = all.filter_map(address::v4).collect();
         addresses.dedup();
         let port = |value: &Value| value.as_u64().and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
         let mut ports: Vec<u16> =
@@ -131,17 +132,19 @@ pub async fn assign(
     let mut errors = ErrorList::new();
     if wants_address(service) && text(service, "/spec/clusterIP") != "None" {
         let asked = text(service, "/spec/clusterIP").to_owned();
-        let taken = match asked.parse::<Ipv4Addr>() {
-            Ok(address) if had.addresses.contains(&address) => Ok(None),
-            Ok(address) => addresses::take(app, address, service, dry_run).await?.map(Some),
-            Err(_) if asked.is_empty() => addresses::next(app, service, dry_run).await?.map(Some),
-            Err(_) => Err("must be a valid IP address".to_owned()),
+        let taken = match address::v4(&asked) {
+            Some(address) if had.addresses.contains(&address) => Ok(None),
+            Some(address) => addresses::take(app, address, service, dry_run).await?.map(Some),
+            None if asked.is_empty() => addresses::next(app, service, dry_run).await?.map(Some),
+            None => Err("must be a valid IP address".to_owned()),
         };
         match taken {
             Ok(Some(address)) => {
                 held.held.addresses.extend((!dry_run).then_some(address));
-                service["spec"]["clusterIP"] = address.to_string().into();
-                service["spec"]["clusterIPs"] = json!([address.to_string()]);
+                // Who asked keeps the form it was asked in.
+                let written = if asked.is_empty() { address.to_string() } else { asked };
+                service["spec"]["clusterIP"] = written.as_str().into();
+                service["spec"]["clusterIPs"] = json!([written]);
             }
             Ok(None) => {}
             Err(why) => {
