@@ -106,6 +106,7 @@ fn unusual_ways_to_speak() {
         scales(&world).await;
         requests_have_an_end(&world).await;
         odd_addresses_are_taken(&world).await;
+        devices_for_administrators(&world).await;
     });
 }
 
@@ -643,4 +644,31 @@ async fn odd_addresses_are_taken(world: &World) {
     assert_eq!((code, &address["spec"]["parentRef"]["name"]), (200, &json!("odd")));
     assert_eq!(world.ask(Ask::new(Method::DELETE, &format!("{path}/odd"), "")).await.0, 200);
     assert_eq!(world.ask(Ask::get("/apis/networking.k8s.io/v1/ipaddresses/10.96.0.99")).await.0, 404);
+}
+
+/// They are for namespaces that are marked so.
+async fn devices_for_administrators(world: &World) {
+    let claim = json!({ "apiVersion": "resource.k8s.io/v1", "kind": "ResourceClaim", "metadata": { "name": "c" },
+        "spec": { "devices": { "requests": [
+            { "name": "r", "exactly": { "deviceClassName": "d", "adminAccess": true } }] } } });
+    let path = "/apis/resource.k8s.io/v1/namespaces/default/resourceclaims";
+    let create = || Ask::new(Method::POST, path, claim.to_string());
+    let (code, status) = world.ask(create()).await;
+    let expected = "ResourceClaim.resource.k8s.io \"c\" is invalid: spec.devices.requests[0].adminAccess: Forbidden: admin access \
+                    to devices requires the `resource.kubernetes.io/admin-access: true` label on the containing namespace";
+    assert_eq!((code, &status["message"]), (422, &json!(expected)));
+    let label = json!({ "metadata": { "labels": { "resource.kubernetes.io/admin-access": "true" } } });
+    let mut ask = Ask::new(Method::PATCH, "/api/v1/namespaces/default", label.to_string());
+    ask.content_type = "application/merge-patch+json";
+    assert_eq!(world.ask(ask).await.0, 200);
+    // The namespaces' cache learns of it in a moment.
+    let mut code = 422;
+    for _ in 0..100 {
+        code = world.ask(create()).await.0;
+        if code != 422 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(code, 201);
 }

@@ -20,10 +20,15 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let (resource, info) = (a.resource(), &a.call.info);
     // The pod an eviction is about, or a token is to be bound to.
     let pod = match (resource.plural.as_str(), a.subresource()) {
-        ("pods", "eviction") => self::pod(a, &a.name).await?,
+        ("pods", "eviction") => stored(a, "pods", a.namespace(), &a.name).await?,
         ("serviceaccounts", "token") if text(object, "/spec/boundObjectRef/kind") == "Pod" => {
-            self::pod(a, text(object, "/spec/boundObjectRef/name")).await?
+            stored(a, "pods", a.namespace(), text(object, "/spec/boundObjectRef/name")).await?
         }
+        _ => None,
+    };
+    // The node a pod is to belong to.
+    let own = match (resource.plural.as_str(), a.subresource(), operation) {
+        ("pods", "", Kind::Create) => stored(a, "nodes", "", node).await?,
         _ => None,
     };
     let write = Write {
@@ -38,12 +43,13 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         object: Some(object).filter(|object| !object.is_null()),
         old: a.old,
         pod: pod.as_ref(),
+        node: own.as_ref(),
     };
     restrict(node, &write).map_err(|why| a.forbidden(object, &why))
 }
 
-async fn pod(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
-    let pods = a.app().resource("", "pods")?;
-    let (found, _) = a.app().store.get(&pods.key(a.namespace(), name), None).await?;
+async fn stored(a: &Attributes<'_>, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
+    let resource = a.app().resource("", plural)?;
+    let (found, _) = a.app().store.get(&resource.key(namespace, name), None).await?;
     found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }

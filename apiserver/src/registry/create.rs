@@ -65,7 +65,8 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
             object::set(&mut object, "name", attributes.name.clone().into());
         }
         prepare(call, &mut object);
-        let errors = check(call, &object, None);
+        let mut errors = hooks::check(call, &object, None).await?;
+        errors.extend(check(call, &object, None));
         let name = text(&object, "/metadata/name").to_owned();
         if !errors.is_empty() {
             return Err(call.invalid(&name, &errors));
@@ -168,7 +169,8 @@ fn prepare(call: &Call, object: &mut Value) {
         object::set(object, "generation", 1.into());
     }
     fill(call, object);
-    super::hooks::sign_with_user(call, object);
+    hooks::sign_with_user(call, object);
+    hooks::sync_app_armor(call, object);
     if let Some(prepare) = strategy.prepare_create {
         prepare(object);
         // Preparing may have dropped what was defaulted.

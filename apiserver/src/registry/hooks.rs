@@ -1,11 +1,13 @@
 //! The few kinds whose writes reach beyond the object: Services take addresses, definitions change what is served.
 
+use schema::field::{Error, ErrorList};
 use serde_json::Value;
 
 use super::service::{self, Refusal, Reservation};
 use crate::app::Call;
 use crate::crd;
 use crate::http::status::ApiResult;
+use crate::kinds::validate::{pod_annotations, resource};
 
 /// A certificate request says who made it, whatever it says itself.
 pub fn sign_with_user(call: &Call, object: &mut Value) {
@@ -26,6 +28,30 @@ pub fn sign_with_user(call: &Call, object: &mut Value) {
             spec.insert("extra".to_owned(), serde_json::json!(user.extra));
         }
     }
+}
+
+/// A new pod's annotations of old become fields.
+pub fn sync_app_armor(call: &Call, object: &mut Value) {
+    if call.resource.is("", "pods") {
+        pod_annotations::app_armor_fields(object).into_iter().for_each(|warning| call.warn(warning));
+    }
+}
+
+/// What is wrong with an object beside other ones: devices for administrators are for namespaces that are marked so
+/// (`AuthorizedForAdmin`).
+pub async fn check(call: &Call, new: &Value, old: Option<&Value>) -> ApiResult<ErrorList> {
+    let mut errors = ErrorList::new();
+    if call.resource.group != "resource.k8s.io" {
+        return Ok(errors);
+    }
+    let Some(path) = resource::admin_access(&call.resource.plural, new, old) else { return Ok(errors) };
+    let namespace = super::write::namespace(&call.app, &call.info.namespace).await?.unwrap_or_default();
+    if namespace["metadata"]["labels"][resource::ADMIN_NAMESPACE] != "true" {
+        let label = resource::ADMIN_NAMESPACE;
+        let detail = format!("admin access to devices requires the `{label}: true` label on the containing namespace");
+        errors.push(Error::forbidden(&path, detail));
+    }
+    Ok(errors)
 }
 
 /// Before an object is created; what it takes is given back unless the caller keeps it.

@@ -98,7 +98,8 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             }
         }
         check_revision(call, change, &asked, live.revision)?;
-        let errors = create::check(call, &new, Some(&live.value));
+        let mut errors = hooks::check(call, &new, Some(&live.value)).await?;
+        errors.extend(create::check(call, &new, Some(&live.value)));
         if !errors.is_empty() {
             return Err(call.invalid(name, &errors));
         }

@@ -5,6 +5,7 @@
 //! of the admission plugin NodeRestriction: [`restrict`].
 
 mod graph;
+mod mirror;
 mod restriction;
 
 pub use graph::{Graph, Referred, secrets};

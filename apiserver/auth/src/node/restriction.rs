@@ -7,8 +7,6 @@ use crate::request::Resource;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const MIRROR: &str = "kubernetes.io/config.mirror";
-
 /// Labels of the Kubernetes domains that a kubelet may set on its node.
 const KUBELET_LABELS: [&str; 11] = [
     "beta.kubernetes.io/arch",
@@ -44,6 +42,8 @@ pub struct Write<'a> {
     pub old: Option<&'a Value>,
     /// The pod an eviction is about, or a requested token is bound to, as it is now.
     pub pod: Option<&'a Value>,
+    /// The kubelet's node as it is now, where a pod is created.
+    pub node: Option<&'a Value>,
 }
 
 /// Whether the kubelet of `node` may do the write.
@@ -54,7 +54,7 @@ pub fn restrict(node: &str, write: &Write<'_>) -> Result<(), String> {
     let none = Value::Null;
     let (object, old) = (write.object.unwrap_or(&none), write.old.unwrap_or(&none));
     match (write.resource.group, write.resource.resource, write.resource.subresource) {
-        ("", "pods", "") => pod(node, write.operation, object, old),
+        ("", "pods", "") => pod(node, write, object, old),
         ("", "pods", "status") => pod_status(node, write.operation, object, old),
         ("", "pods", "eviction") => match write.pod {
             Some(pod) if pod["spec"]["nodeName"] == node => Ok(()),
@@ -79,40 +79,15 @@ pub fn restrict(node: &str, write: &Write<'_>) -> Result<(), String> {
     }
 }
 
-fn pod(node: &str, operation: Operation, object: &Value, old: &Value) -> Result<(), String> {
-    match operation {
-        Operation::Create => mirror_pod(node, object),
+fn pod(node: &str, write: &Write<'_>, object: &Value, old: &Value) -> Result<(), String> {
+    match write.operation {
+        Operation::Create => super::mirror::check(node, object, write.node),
         Operation::Delete if old["spec"]["nodeName"] == node => Ok(()),
         Operation::Delete => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
         Operation::Update => {
             Err(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))
         }
     }
-}
-
-/// A kubelet creates pods only as images of its static pods, which must not open doors for it.
-fn mirror_pod(node: &str, pod: &Value) -> Result<(), String> {
-    if pod["metadata"]["annotations"][MIRROR].is_null() {
-        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
-    }
-    if pod["spec"]["nodeName"] != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
-    }
-    let owners = pod["metadata"]["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
-    if owners.len() > 1 || owners.iter().any(|owner| owner["kind"] != "Node" || owner["name"] != node) {
-        return Err(format!("node {node:?} can only create pods with an owner reference set to itself"));
-    }
-    for (kind, what) in [
-        (super::Referred::ServiceAccount, "a service account"),
-        (super::Referred::Secret, "secrets"),
-        (super::Referred::ConfigMap, "configmaps"),
-        (super::Referred::Claim, "persistentvolumeclaims"),
-    ] {
-        if super::graph::references(&pod["spec"]).iter().any(|(found, _)| *found == kind) {
-            return Err(format!("node {node:?} can not create pods that reference {what}"));
-        }
-    }
-    Ok(())
 }
 
 fn pod_status(node: &str, operation: Operation, object: &Value, old: &Value) -> Result<(), String> {
@@ -213,11 +188,15 @@ mod tests {
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         let resource = Resource { group, resource, subresource, namespace: &namespace, name: "" };
         let some = |value| if value == &Value::Null { None } else { Some(value) };
-        restrict("w1", &Write { operation, resource, object: some(&object), old: some(&old), pod: pod.as_ref() })
+        let node = json!({"metadata": {"uid": "n"}});
+        let (object, old, pod, node) = (some(&object), some(&old), pod.as_ref(), Some(&node));
+        restrict("w1", &Write { operation, resource, object, old, pod, node })
     }
 
     fn pod(node: &str) -> Value {
-        json!({"metadata": {"uid": "u", "annotations": {MIRROR: "x"}}, "spec": {"nodeName": node}})
+        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": "n", "controller": true});
+        json!({"metadata": {"uid": "u", "annotations": {crate::node::mirror::MIRROR: "x"}, "ownerReferences": [owner]},
+            "spec": {"nodeName": node}})
     }
 
     #[test]
@@ -230,15 +209,6 @@ mod tests {
         let mut plain = pod("w1");
         plain["metadata"]["annotations"] = Value::Null;
         assert!(check(Create, "pods", plain, Value::Null, None).unwrap_err().contains("can only create mirror pods"));
-        let mut greedy = pod("w1");
-        greedy["spec"]["volumes"] = json!([{"secret": {"secretName": "tls"}}]);
-        assert_eq!(
-            check(Create, "pods", greedy, Value::Null, None).unwrap_err(),
-            r#"node "w1" can not create pods that reference secrets"#
-        );
-        let mut owned = pod("w1");
-        owned["metadata"]["ownerReferences"] = json!([{"kind": "Node", "name": "w2"}]);
-        assert!(check(Create, "pods", owned, Value::Null, None).is_err());
         assert_eq!(check(Delete, "pods", Value::Null, pod("w1"), None), Ok(()));
         assert!(check(Delete, "pods", Value::Null, pod("w2"), None).is_err());
         assert!(check(Update, "pods", pod("w1"), pod("w1"), None).is_err());

@@ -1,10 +1,10 @@
 //! Annotations that mean something to pods (`ValidatePodSpecificAnnotations`, `ValidatePodSpecificAnnotationUpdates`).
 
 use schema::field::{Error, ErrorList, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::json::Json;
-use super::volume_source;
+use super::{security_context, volume_source};
 
 /// Before its container's name: the AppArmor profile of old.
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
@@ -79,6 +79,45 @@ pub fn app_armor_profile(text: &str) -> Option<(&'static str, &str)> {
         "runtime/default" => Some(("RuntimeDefault", "")),
         other => other.strip_prefix("localhost/").map(|name| ("Localhost", name)),
     }
+}
+
+/// Makes fields of a new pod's AppArmor annotations, where its containers have none, and yields what to warn of
+/// (`applyAppArmorVersionSkew`).
+pub fn app_armor_fields(pod: &mut Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if pod.text("spec.os.name") == "windows" {
+        return warnings;
+    }
+    let annotations = pod.entries("metadata.annotations").clone();
+    let whole = pod.at("spec.securityContext.appArmorProfile").clone();
+    for list in CONTAINERS {
+        for container in pod.list_mut(&format!("spec.{list}")) {
+            let key = format!("{APP_ARMOR}{}", container.text("name"));
+            let Some(text) = annotations.get(&key) else { continue };
+            if container.has("securityContext.appArmorProfile") {
+                continue;
+            }
+            let profile = app_armor_profile(text.as_str().unwrap_or_default()).map(|(kind, name)| match name {
+                "" => json!({ "type": kind }),
+                name => json!({ "type": kind, "localhostProfile": name }),
+            });
+            let valid = profile.filter(|profile| {
+                let mut errors = ErrorList::new();
+                security_context::app_armor(&mut errors, &Path::default(), profile);
+                errors.is_empty()
+            });
+            // What the pod says of all its containers need not be said again.
+            if valid.as_ref() == Some(&whole) {
+                continue;
+            }
+            if let Some(profile) = valid {
+                container.put("securityContext.appArmorProfile", profile);
+            }
+            let path = path().key(&key);
+            warnings.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+        }
+    }
+    warnings
 }
 
 fn seccomp(errors: &mut ErrorList, path: &Path, profile: &str) {
@@ -234,5 +273,31 @@ mod tests {
             "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match",
         ];
         assert_eq!(texts(&errors), expected);
+    }
+
+    #[test]
+    fn annotations_become_fields() {
+        let key = |name: &str| format!("{APP_ARMOR}{name}");
+        let mut pod = json!({
+            "metadata": {"annotations": {key("a"): "localhost/x", key("b"): "runtime/default", key("c"): "unconfined",
+                key("d"): "localhost/", key("e"): "unconfined"}},
+            "spec": {"securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}},
+                "initContainers": [{"name": "a"}],
+                "containers": [{"name": "b"}, {"name": "c"}, {"name": "d"},
+                    {"name": "e", "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}}}, {"name": "f"}]}});
+        let warning = |name: &str| {
+            let at = format!("metadata.annotations[container.apparmor.security.beta.kubernetes.io/{name}]");
+            format!("{at}: deprecated since v1.30; use the \"appArmorProfile\" field instead")
+        };
+        assert_eq!(app_armor_fields(&mut pod), ["a", "c", "d"].map(warning));
+        let profile = |container: &Value| container.at("securityContext.appArmorProfile").clone();
+        assert_eq!(profile(&pod["spec"]["initContainers"][0]), json!({"type": "Localhost", "localhostProfile": "x"}));
+        let containers: Vec<Value> = pod.list("spec.containers").iter().map(profile).collect();
+        let expected =
+            [Value::Null, json!({"type": "Unconfined"}), Value::Null, json!({"type": "RuntimeDefault"}), Value::Null];
+        assert_eq!(containers, expected, "what the pod says of all is not said again");
+        let mut windows = json!({"metadata": {"annotations": {key("a"): "unconfined"}},
+            "spec": {"os": {"name": "windows"}, "containers": [{"name": "a"}]}});
+        assert!(app_armor_fields(&mut windows).is_empty());
     }
 }

@@ -153,6 +153,29 @@ fn references(errors: &mut ErrorList, path: &Path, body: &Value, known: &Request
     });
 }
 
+/// Marks the namespaces in which devices may be had for administration.
+pub const ADMIN_NAMESPACE: &str = "resource.kubernetes.io/admin-access";
+
+/// Where a claim or a template asks for such a device, or a claim's status newly grants one.
+#[must_use]
+pub fn admin_access(plural: &str, new: &Value, old: Option<&Value>) -> Option<Path> {
+    const GRANTED: &str = "status.allocation.devices.results";
+    let asking = match (plural, old) {
+        ("resourceclaims", None) => "spec.devices.requests",
+        ("resourceclaimtemplates", None) => "spec.spec.devices.requests",
+        ("resourceclaims", Some(old)) => {
+            let granted = |claim: &Value| claim.list(GRANTED).iter().position(|result| result.yes("adminAccess"));
+            let at = granted(new).filter(|_| granted(old).is_none())?;
+            let path = Path::new("status").child("allocation").child("devices").child("results");
+            return Some(path.index(at).child("adminAccess"));
+        }
+        _ => return None,
+    };
+    let at = new.list(asking).iter().position(|request| request.yes("exactly.adminAccess"))?;
+    // Of a template, too, it is told as of a claim.
+    Some(spec().child("devices").child("requests").index(at).child("adminAccess"))
+}
+
 #[must_use]
 pub fn claim(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();

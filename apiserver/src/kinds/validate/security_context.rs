@@ -96,7 +96,7 @@ fn seccomp(errors: &mut ErrorList, path: &Path, profile: &Value) {
     }
 }
 
-fn app_armor(errors: &mut ErrorList, path: &Path, profile: &Value) {
+pub(super) fn app_armor(errors: &mut ErrorList, path: &Path, profile: &Value) {
     /// Paths are no longer than a page on the machines this is for.
     const LENGTH: usize = 4095;
     if profile.is_null() {
