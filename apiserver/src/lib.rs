@@ -127,7 +127,7 @@ where
     if let Err(error) = kernel::memory::release_program() {
         tracing::warn!(%error, "the program's pages stay in memory");
     }
-    if app.options.storage_backend == Backend::Embedded {
+    if app.options.backend() == Backend::Embedded {
         tokio::spawn(compaction::run(app.store.clone(), app.options.etcd_compaction_interval, stop.clone()));
     }
     stop.cancelled().await;

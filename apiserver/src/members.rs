@@ -49,7 +49,7 @@ impl Seen {
 
 /// Whether others may share the store, and clients could reach them.
 fn shared(app: &App) -> bool {
-    app.options.storage_backend == Backend::Etcd3 && !app.options.advertised().is_loopback()
+    app.options.backend() == Backend::Etcd3 && !app.options.advertised().is_loopback()
 }
 
 /// The addresses of the servers that live, this one's lease renewed.

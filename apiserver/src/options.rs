@@ -48,11 +48,11 @@ impl std::fmt::Display for PortRange {
 #[derive(Clone, Debug, Parser)]
 #[command(name = "apiserver", version)]
 pub struct Options {
-    /// Where objects are kept (`embedded` is ours).
-    #[arg(long, value_enum, default_value = "embedded")]
-    pub storage_backend: Backend,
+    /// Where objects are kept (`embedded` is ours); without it in etcd where `--etcd-servers` says which, or embedded.
+    #[arg(long, value_enum)]
+    pub storage_backend: Option<Backend>,
     /// The embedded store's folder (ours).
-    #[arg(long, required_if_eq("storage_backend", "embedded"))]
+    #[arg(long, required_if_eq("storage_backend", "embedded"), required_unless_present = "etcd_servers")]
     pub store_dir: Option<PathBuf>,
     /// Addresses of etcd, comma-separated.
     #[arg(long, value_delimiter = ',', required_if_eq("storage_backend", "etcd3"))]
@@ -289,6 +289,12 @@ impl Oidc {
 }
 
 impl Options {
+    /// Where objects are kept.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        self.storage_backend.unwrap_or(if self.etcd_servers.is_empty() { Backend::Embedded } else { Backend::Etcd3 })
+    }
+
     /// Whether an admission plugin runs; `default`: whether it does unasked.
     #[must_use]
     pub fn plugin(&self, name: &str, default: bool) -> bool {
@@ -310,5 +316,34 @@ impl Options {
     #[must_use]
     pub fn api_service_ip(&self) -> IpAddr {
         self.service_cluster_ip_range.hosts().next().unwrap_or_else(|| self.service_cluster_ip_range.addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_chosen_by_what_is_said_of_it() {
+        let parse = |store: &[&str]| {
+            let needed =
+                ["tls-cert-file", "tls-private-key-file", "client-ca-file", "service-account-signing-key-file"];
+            let needed = needed.map(|flag| format!("--{flag}=f"));
+            let store = store.iter().map(|flag| (*flag).to_owned());
+            let options = Options::try_parse_from(std::iter::once("apiserver".to_owned()).chain(needed).chain(store));
+            options.ok().map(|options| options.backend())
+        };
+        let (dir, etcd) = ("--store-dir=d", "--etcd-servers=http://e");
+        for (store, expected) in [
+            (&[dir][..], Some(Backend::Embedded)),
+            (&[etcd], Some(Backend::Etcd3)),
+            (&["--storage-backend=embedded", dir, etcd], Some(Backend::Embedded)),
+            (&["--storage-backend=etcd3", dir, etcd], Some(Backend::Etcd3)),
+            (&["--storage-backend=embedded", etcd], None),
+            (&["--storage-backend=etcd3", dir], None),
+            (&[], None),
+        ] {
+            assert_eq!(parse(store), expected, "{store:?}");
+        }
     }
 }

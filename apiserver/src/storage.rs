@@ -31,7 +31,7 @@ impl Storage {
     /// # Errors
     /// A flag is missing, or a file that one names cannot be used.
     pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
-        match options.storage_backend {
+        match options.backend() {
             Backend::Embedded => {
                 let dir = options.store_dir.clone().context("--store-dir is needed with the embedded store")?;
                 Ok(Self::Embedded(dir))

@@ -34,6 +34,13 @@ fn convert(event: &mut Value, _: &str, to: &str) {
             fields.insert(to.to_owned(), value);
         }
     }
+    // Who reports is always said in the one version, and when there is something to say in the other.
+    match to {
+        "v1" => {
+            fields.entry("reportingComponent").or_insert_with(|| "".into());
+        }
+        _ => fields.retain(|name, value| name != "reportingController" || value != ""),
+    }
 }
 
 /// Field selectors of a core Event.
@@ -90,7 +97,7 @@ mod tests {
         let core = json!({"involvedObject": {"name": "p"}, "message": "m", "source": {"component": "c"}, "count": 1,
             "reportingComponent": "", "reason": "r"});
         let new = json!({"regarding": {"name": "p"}, "note": "m", "deprecatedSource": {"component": "c"},
-            "deprecatedCount": 1, "reportingController": "", "reason": "r"});
+            "deprecatedCount": 1, "reason": "r"});
         let mut e = core.clone();
         convert(&mut e, "v1", "events.k8s.io/v1");
         assert_eq!(e, new);
