@@ -125,6 +125,16 @@ fn a_list_says_what_its_objects_say() {
             }
             let bare = client.get(path, PARTIAL).await;
             assert_eq!(bare["kind"], "PartialObjectMetadataList");
+            // Metadata has a protobuf form whosever it is, as informers of metadata ask for it.
+            let ask = Ask {
+                accept: "application/vnd.kubernetes.protobuf;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
+                ..Ask::get(path)
+            };
+            let answer = server.target.send(&mut client.connection.clone(), ask).await.unwrap();
+            let (version, kind, list) = schema::protobuf::decode(&answer.body).unwrap();
+            assert_eq!((version.as_str(), kind.as_str()), ("meta.k8s.io/v1", "PartialObjectMetadataList"));
+            assert_eq!(list["items"].as_array().map(Vec::len), Some(30), "{path}");
+            assert_eq!(list["items"][7]["metadata"]["name"], items[7]["metadata"]["name"]);
             let metadata: Vec<&Value> = items.iter().map(|item| &item["metadata"]).collect();
             assert_eq!(
                 bare["items"].as_array().unwrap().iter().map(|item| &item["metadata"]).collect::<Vec<_>>(),

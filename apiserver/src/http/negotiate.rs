@@ -35,7 +35,7 @@ impl Accept {
     pub const JSON: Self = Self { media: Media::Json, shape: Shape::Object, gzip: false };
 
     /// The first of the client's wishes that can be granted. `protobuf` is whether the kind has that form, `views` whether
-    /// Table and PartialObjectMetadata make sense for the answer.
+    /// Table and PartialObjectMetadata make sense for the answer; metadata has that form whosever it is.
     ///
     /// # Errors
     /// 406 when none can.
@@ -84,7 +84,7 @@ fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
     let media = match parts.next()? {
         "application/json" | "*/*" | "application/*" | "" => Media::Json,
         "application/yaml" => Media::Yaml,
-        "application/vnd.kubernetes.protobuf" if protobuf => Media::Protobuf,
+        "application/vnd.kubernetes.protobuf" => Media::Protobuf,
         _ => return None,
     };
     // The three make one wish: whoever names one has to name all.
@@ -100,7 +100,7 @@ fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
         }
     }
     if (kind, group, version) == (None, None, None) {
-        return Some((media, Shape::Object));
+        return (protobuf || media != Media::Protobuf).then_some((media, Shape::Object));
     }
     if !views || group != Some("meta.k8s.io") || !matches!(version, Some("v1" | "v1beta1")) {
         return None;
@@ -181,6 +181,8 @@ mod tests {
         let go = "application/vnd.kubernetes.protobuf,application/json";
         assert_eq!(accept(go, true), Some((Media::Protobuf, Shape::Object)));
         assert_eq!(accept(go, false), Some((Media::Json, Shape::Object)));
+        let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+        assert_eq!(accept(metadata, false), Some((Media::Protobuf, Shape::Partial { list: false })));
         assert_eq!(accept("text/html", true), None);
         assert_eq!(accept("*/*", true), Some((Media::Json, Shape::Object)));
         assert_eq!(accept("application/json;q=0.5,application/yaml;q=0.9", true), Some((Media::Yaml, Shape::Object)));
