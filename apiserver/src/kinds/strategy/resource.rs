@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::Strategy;
 use super::super::json::Json;
-use super::super::validate::{self, resource};
+use super::super::validate::{self, resource, resource_status};
 use super::{METADATA, WITH_STATUS};
 
 pub const CLASS: Strategy = Strategy {
@@ -26,7 +26,7 @@ pub const CLAIM: Strategy = Strategy {
     })],
     validate_create: Some(resource::claim),
     validate_update: Some(resource::claim_update),
-    validate_path: &[("status", resource::claim_status)],
+    validate_path: &[("status", resource_status::claim_status)],
     ..WITH_STATUS
 };
 
@@ -133,11 +133,11 @@ fn forget(value: &mut Value, path: &str) {
 /// What is said of a device goes when the claim gives the device back.
 fn forget_devices(new: &mut Value, old: &Value) {
     const RESULTS: &str = "status.allocation.devices.results";
-    let ids = |claim: &Value| -> Vec<String> { claim.list(RESULTS).iter().map(resource::device_id).collect() };
+    let ids = |claim: &Value| -> Vec<String> { claim.list(RESULTS).iter().map(resource_status::device_id).collect() };
     let (before, now) = (ids(old), ids(new));
     let Some(Value::Array(devices)) = new.at_mut("status.devices") else { return };
     devices.retain(|device| {
-        let id = resource::device_id(device);
+        let id = resource_status::device_id(device);
         !before.contains(&id) || now.contains(&id)
     });
     if devices.is_empty() {
