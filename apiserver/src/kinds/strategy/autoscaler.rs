@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
-use super::{WITH_STATUS, zero};
+use super::{WITH_STATUS, autoscaler_v1 as v1, zero};
 
 pub const AUTOSCALER: Strategy = Strategy {
     unconditional_update: true,
@@ -38,8 +38,9 @@ fn default(object: &mut Value) {
     zero(object, if v1 { &["currentReplicas", "desiredReplicas"] } else { &["desiredReplicas"] });
     if v1 {
         // A metric that an annotation carries is one, too.
-        let others = object.entries("metadata.annotations").get(CARRIED[0].0).and_then(parsed);
-        let alone = others.is_none_or(|others| others.as_array().is_none_or(Vec::is_empty));
+        let others = object.entries("metadata.annotations").get(METRICS).and_then(Value::as_str);
+        let others = others.and_then(|text| v1::metrics_to_v2(text, v1::SOURCES));
+        let alone = others.is_none_or(|others| others.is_empty());
         if alone && object.at("spec").is_object() {
             object.default_to("spec.targetCPUUtilizationPercentage", CPU_PERCENT);
         }
@@ -83,50 +84,83 @@ fn cpu_metric(percent: i64) -> Value {
         "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}})
 }
 
-fn is_cpu(metric: &Value) -> bool {
-    metric.text("type") == "Resource"
-        && metric.text("resource.name") == "cpu"
-        && (metric.has("resource.target.averageUtilization") || metric.has("resource.current"))
+/// The share of CPU that a metric is about, if it is: the one metric v1 has fields for.
+fn cpu_share<'a>(metric: &'a Value, path: &str) -> Option<&'a Value> {
+    let cpu = metric.text("type") == "Resource" && metric.text("resource.name") == "cpu";
+    Some(metric.at(path)).filter(|share| cpu && !share.is_null())
 }
 
-/// What of a v2 object v1 has no field for: (annotation, path).
-const CARRIED: [(&str, &str); 4] = [
-    ("autoscaling.alpha.kubernetes.io/metrics", "spec.metrics"),
-    ("autoscaling.alpha.kubernetes.io/current-metrics", "status.currentMetrics"),
-    ("autoscaling.alpha.kubernetes.io/conditions", "status.conditions"),
-    ("autoscaling.alpha.kubernetes.io/behavior", "spec.behavior"),
+const METRICS: &str = "autoscaling.alpha.kubernetes.io/metrics";
+
+/// Something of a v2 object that v1 has no field for.
+struct Carried {
+    annotation: &'static str,
+    path: &'static str,
+    /// As the annotation carries it; `None` where there is nothing to carry.
+    write: fn(&Value) -> Option<String>,
+    /// `None` where that cannot be read.
+    read: fn(&str) -> Option<Value>,
+}
+
+const CARRIED: [Carried; 4] = [
+    Carried {
+        annotation: METRICS,
+        path: "spec.metrics",
+        write: |value| {
+            let others = |metric: &&Value| cpu_share(metric, "resource.target.averageUtilization").is_none();
+            let others: Vec<Value> = value.list("").iter().filter(others).cloned().collect();
+            (!others.is_empty()).then(|| v1::metrics_to_v1(&others, v1::SOURCES))
+        },
+        read: |text| v1::metrics_to_v2(text, v1::SOURCES).map(Value::from),
+    },
+    Carried {
+        annotation: "autoscaling.alpha.kubernetes.io/current-metrics",
+        path: "status.currentMetrics",
+        // Those of CPU, too, for the field has not all of them.
+        write: |value| {
+            let metrics = value.list("");
+            (!metrics.is_empty()).then(|| v1::metrics_to_v1(metrics, v1::STATUSES))
+        },
+        read: |text| v1::metrics_to_v2(text, v1::STATUSES).map(Value::from),
+    },
+    Carried {
+        annotation: "autoscaling.alpha.kubernetes.io/conditions",
+        path: "status.conditions",
+        write: |value| {
+            let conditions = value.list("");
+            (!conditions.is_empty()).then(|| v1::conditions_to_v1(conditions))
+        },
+        read: |text| serde_json::from_str(text).ok().filter(Value::is_array),
+    },
+    Carried {
+        annotation: "autoscaling.alpha.kubernetes.io/behavior",
+        path: "spec.behavior",
+        write: |value| (!value.is_null()).then(|| v1::behavior_to_v1(value)),
+        read: v1::behavior_to_v2,
+    },
 ];
-
-/// What an annotation carries, if that can be read.
-fn parsed(annotation: &Value) -> Option<Value> {
-    serde_json::from_str(annotation.as_str()?).ok()
-}
 
 fn convert(object: &mut Value, _: &str, to: &str) {
     if to == "autoscaling/v1" { to_v1(object) } else { to_v2(object) }
 }
 
 fn to_v1(object: &mut Value) {
-    for (list, target, source) in [
-        ("spec.metrics", "spec.targetCPUUtilizationPercentage", "resource.target.averageUtilization"),
-        ("status.currentMetrics", "status.currentCPUUtilizationPercentage", "resource.current.averageUtilization"),
-    ] {
-        let Some(mut metrics) = object.at(list).as_array().cloned() else { continue };
-        if let Some(at) = metrics.iter().position(is_cpu) {
-            let percent = metrics.remove(at).at(source).clone();
-            if !percent.is_null() {
-                object.put(target, percent);
-            }
-        }
-        if metrics.is_empty() { object.remove(list) } else { object.put(list, metrics) }
+    let target = "resource.target.averageUtilization";
+    if let Some(share) = object.list("spec.metrics").iter().find_map(|metric| cpu_share(metric, target)).cloned() {
+        object.put("spec.targetCPUUtilizationPercentage", share);
+    }
+    let current = "resource.current.averageUtilization";
+    let shares = object.list("status.currentMetrics").iter().filter_map(|metric| cpu_share(metric, current));
+    if let Some(share) = shares.last().cloned() {
+        object.put("status.currentCPUUtilizationPercentage", share);
     }
     let mut annotations = object.entries("metadata.annotations").clone();
-    for (annotation, path) in CARRIED {
-        let value = object.at(path);
-        if !value.is_null() {
-            annotations.insert(annotation.to_owned(), value.to_string().into());
+    for carried in CARRIED {
+        annotations.remove(carried.annotation);
+        if let Some(text) = (carried.write)(object.at(carried.path)) {
+            annotations.insert(carried.annotation.to_owned(), text.into());
         }
-        object.remove(path);
+        object.remove(carried.path);
     }
     put_annotations(object, annotations);
     if object.at("status").is_object() {
@@ -136,9 +170,10 @@ fn to_v1(object: &mut Value) {
 
 fn to_v2(object: &mut Value) {
     let mut annotations = object.entries("metadata.annotations").clone();
-    for (annotation, path) in CARRIED {
-        if let Some(value) = annotations.remove(annotation).as_ref().and_then(parsed) {
-            object.put(path, value);
+    for carried in CARRIED {
+        let text = annotations.remove(carried.annotation);
+        if let Some(value) = text.as_ref().and_then(Value::as_str).and_then(carried.read) {
+            object.put(carried.path, value);
         }
     }
     put_annotations(object, annotations);
@@ -150,11 +185,13 @@ fn to_v2(object: &mut Value) {
     if object.at("spec").is_object() {
         default_metrics(object);
     }
-    if let Some(percent) = object.at("status.currentCPUUtilizationPercentage").as_i64() {
-        let mut metrics = object.list("status.currentMetrics").to_vec();
-        metrics.push(json!({"type": "Resource",
-            "resource": {"name": "cpu", "current": {"averageUtilization": percent, "averageValue": "0"}}}));
-        object.put("status.currentMetrics", metrics);
+    // An annotation knows more of what was measured.
+    if let Some(percent) = object.at("status.currentCPUUtilizationPercentage").as_i64()
+        && !object.has("status.currentMetrics")
+    {
+        let metric = json!({"type": "Resource",
+            "resource": {"name": "cpu", "current": {"averageUtilization": percent, "averageValue": "0"}}});
+        object.put("status.currentMetrics", vec![metric]);
     }
     object.remove("spec.targetCPUUtilizationPercentage");
     object.remove("status.currentCPUUtilizationPercentage");
@@ -187,7 +224,8 @@ mod tests {
         let mut object = v2.clone();
         convert(&mut object, "autoscaling/v2", "autoscaling/v1");
         assert_eq!(object["spec"], json!({"maxReplicas": 3, "targetCPUUtilizationPercentage": 70}));
-        assert!(object["metadata"]["annotations"]["autoscaling.alpha.kubernetes.io/metrics"].is_string());
+        let carried = r#"[{"type":"Resource","resource":{"name":"memory","targetAverageUtilization":60}}]"#;
+        assert_eq!(object["metadata"]["annotations"][METRICS], carried);
         convert(&mut object, "autoscaling/v1", "autoscaling/v2");
         assert_eq!(object, v2);
     }

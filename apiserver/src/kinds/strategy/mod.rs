@@ -2,6 +2,7 @@
 //! applies. One file a kind or a family of kinds that share their rules; each exports the [`Strategy`] values that rows name.
 
 pub mod autoscaler;
+mod autoscaler_v1;
 pub mod config;
 pub mod cron_job;
 pub mod daemon_set;
