@@ -9,14 +9,14 @@ WORKDIR /src
 COPY scripts scripts
 RUN scripts/packages.sh build
 COPY . .
-RUN cargo build --release --locked -p knetsim
+RUN cargo build --profile dist --locked -p knetsim
 
 FROM debian:bookworm
 COPY scripts /opt/knetsim/scripts
 RUN /opt/knetsim/scripts/packages.sh run etcd pull tools \
     && /opt/knetsim/scripts/tools.sh --to /usr/local/bin kubectl helm \
     && rm -rf /var/lib/apt/lists/* /opt/knetsim/target
-COPY --from=build /src/target/release/knetsim /usr/local/bin/knetsim
+COPY --from=build /src/target/dist/knetsim /usr/local/bin/knetsim
 COPY manifests /opt/knetsim/manifests
 WORKDIR /opt/knetsim
 # Overlays of a container's own overlay need a real file system below them.

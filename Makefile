@@ -42,8 +42,8 @@ check: ## Formatting, lints, licences
 
 .PHONY: bench
 bench: packages ## Measure: medians and ratios against something real in the same run
-	cargo build --release --locked -p knetsim -p knetsim-bench --bins
-	@target/release/knetsim-bench
+	cargo build --profile dist --locked -p knetsim -p knetsim-bench --bins
+	@target/dist/knetsim-bench
 
 .PHONY: facts
 facts: ## Make apiserver/schema/facts anew (needs PROTOS=… GO=…, see apiserver/schema/facts/README.md)
