@@ -14,9 +14,9 @@ const TOKEN_SECONDS: i64 = 3607;
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
-    // A mirror pod stands for one that runs already.
+    // A mirror pod stands for one that runs already. What is wrong with it is told before other plugins look.
     if pod["metadata"]["annotations"][MIRROR].is_string() {
-        return Ok(());
+        return validate(a, pod);
     }
     if text(pod, "/spec/serviceAccountName").is_empty() {
         pod["spec"]["serviceAccountName"] = "default".into();
@@ -61,19 +61,9 @@ fn given(pod: &Value) -> Option<&'static str> {
     let volumes = list("/spec/volumes");
     let sources = |volume: &Value| volume["projected"]["sources"].as_array().cloned().unwrap_or_default();
     let projected: Vec<Value> = volumes.iter().flat_map(sources).collect();
-    let containers = list("/spec/containers").into_iter().chain(list("/spec/initContainers"));
-    let environment = containers.flat_map(|container| {
-        let of = |field: &str| container[field].as_array().cloned().unwrap_or_default();
-        of("env")
-            .into_iter()
-            .map(|v| v["valueFrom"]["secretKeyRef"].clone())
-            .chain(of("envFrom").into_iter().map(|source| source["secretRef"].clone()))
-            .collect::<Vec<_>>()
-    });
     let secret = volumes.iter().any(|volume| volume["secret"].is_object())
         || projected.iter().any(|source| source["secret"].is_object())
-        || environment.into_iter().any(|reference| reference.is_object())
-        || !list("/spec/imagePullSecrets").is_empty();
+        || auth::node::secrets(&pod["spec"]).next().is_some();
     if secret {
         return Some("a mirror pod may not reference secrets");
     }

@@ -37,9 +37,13 @@ fn convert(event: &mut Value, _: &str, to: &str) {
     // Who reports is always said in the one version, and when there is something to say in the other.
     match to {
         "v1" => {
-            fields.entry("reportingComponent").or_insert_with(|| "".into());
+            for name in ["reportingComponent", "reportingInstance"] {
+                fields.entry(name).or_insert_with(|| "".into());
+            }
         }
-        _ => fields.retain(|name, value| name != "reportingController" || value != ""),
+        _ => {
+            fields.retain(|name, value| value != "" || !matches!(&**name, "reportingController" | "reportingInstance"))
+        }
     }
 }
 
@@ -95,7 +99,7 @@ mod tests {
     #[test]
     fn there_and_back() {
         let core = json!({"involvedObject": {"name": "p"}, "message": "m", "source": {"component": "c"}, "count": 1,
-            "reportingComponent": "", "reason": "r"});
+            "reportingComponent": "", "reportingInstance": "", "reason": "r"});
         let new = json!({"regarding": {"name": "p"}, "note": "m", "deprecatedSource": {"component": "c"},
             "deprecatedCount": 1, "reason": "r"});
         let mut e = core.clone();

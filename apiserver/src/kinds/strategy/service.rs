@@ -1,6 +1,8 @@
 //! Services. What needs no allocator is here: which fields belong to which type, and what an update carries over
 //! (`pkg/registry/core/service`). Choosing cluster IPs and node ports is the allocators' part, on the REST side.
 
+use std::net::IpAddr;
+
 use serde_json::{Value, json};
 
 use super::super::json::Json;
@@ -86,7 +88,10 @@ fn prepare(service: &mut Value) {
             .texts("spec.clusterIPs")
             .into_iter()
             .filter(|ip| *ip != "None" && !ip.is_empty())
-            .map(|ip| if ip.contains(':') { "IPv6" } else { "IPv4" })
+            .map(|ip| match runtime::address::ip(ip).map(|ip| ip.to_canonical()) {
+                Some(IpAddr::V6(_)) => "IPv6",
+                _ => "IPv4",
+            })
             .collect();
         let families = if families.is_empty() { vec!["IPv4"] } else { families };
         service.put("spec.ipFamilies", json!(families));

@@ -60,7 +60,6 @@ fn host(errors: &mut ErrorList, path: &Path, host: &str) {
     }
     if runtime::address::ip(host).is_some() {
         errors.push(Error::invalid(path, host, "must be a DNS name, not an IP address"));
-        return;
     }
     if !host.contains('*') {
         named(errors, path, host, names::dns1123_subdomain);

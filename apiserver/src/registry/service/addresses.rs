@@ -81,7 +81,8 @@ pub async fn take(
     dry_run: bool,
 ) -> Result<Result<Ipv4Addr, String>, Refusal> {
     let range = Range::of(app.options.service_cluster_ip_range)?;
-    let refused = |why: &str| Ok(Err(format!("failed to allocate IP {address}: {why}")));
+    let asked = text(service, "/spec/clusterIP");
+    let refused = |why: &str| Ok(Err(format!("failed to allocate IP {asked}: {why}")));
     if !(range.first..=range.last).contains(&u32::from(address)) {
         let net = app.options.service_cluster_ip_range;
         return refused(&format!(

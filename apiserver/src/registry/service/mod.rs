@@ -136,7 +136,11 @@ pub async fn assign(
             Some(address) if had.addresses.contains(&address) => Ok(None),
             Some(address) => addresses::take(app, address, service, dry_run).await?.map(Some),
             None if asked.is_empty() => addresses::next(app, service, dry_run).await?.map(Some),
-            None => Err("must be a valid IP address".to_owned()),
+            None => {
+                let why = "IPv6 is not configured on this cluster";
+                let at = Path::new("spec").child("clusterIPs").index(0);
+                return Err(Refusal::Fields(vec![Error::invalid(&at, json!([asked]), why)]));
+            }
         };
         match taken {
             Ok(Some(address)) => {
