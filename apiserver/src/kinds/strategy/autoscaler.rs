@@ -150,8 +150,8 @@ fn to_v1(object: &mut Value) {
         object.put("spec.targetCPUUtilizationPercentage", share);
     }
     let current = "resource.current.averageUtilization";
-    let shares = object.list("status.currentMetrics").iter().filter_map(|metric| cpu_share(metric, current));
-    if let Some(share) = shares.last().cloned() {
+    let mut shares = object.list("status.currentMetrics").iter().filter_map(|metric| cpu_share(metric, current));
+    if let Some(share) = shares.next_back().cloned() {
         object.put("status.currentCPUUtilizationPercentage", share);
     }
     let mut annotations = object.entries("metadata.annotations").clone();
