@@ -8,7 +8,7 @@ mod defaults;
 pub mod embedded;
 pub mod format;
 pub mod regexp;
-mod structural;
+pub(crate) mod structural;
 mod validator;
 
 use std::sync::Arc;
@@ -156,7 +156,8 @@ fn object(schema: &Value) -> Shape {
 }
 
 fn field(name: &str, node: Node) -> Field {
-    Field { name: name.into(), node, required: false, presence: Presence::Free, patch: PatchFacts::default(), order: 0 }
+    let (presence, patch) = (Presence::Free, PatchFacts::default());
+    Field { name: name.into(), node, required: false, empty_default: false, presence, patch, order: 0 }
 }
 
 /// apiVersion, kind and metadata are typed in every resource, whatever its schema says of them.

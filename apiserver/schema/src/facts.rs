@@ -129,6 +129,7 @@ fn parse(row: &'static Row) -> Struct {
                 name: name.into(),
                 node: Node::new(Shape::Scalar(Scalar::String)),
                 required: false,
+                empty_default: false,
                 presence: Presence::OmitEmpty,
                 patch: PatchFacts::default(),
                 order: 0,
@@ -184,6 +185,7 @@ fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
             name: name.into(),
             node: Node { default: attributes.parsed_default(), ..node(ty, &attributes) },
             required: flags.contains('r'),
+            empty_default: attributes.default == "\"\"",
             presence: if flags.contains('p') && !flags.contains('o') {
                 Presence::Null
             } else if flags.contains('p') {

@@ -194,6 +194,8 @@ pub struct Field {
     pub name: Box<str>,
     pub node: Node,
     pub required: bool,
+    /// The default is said to be `""`, the zero value, which decoding gives anyway.
+    pub empty_default: bool,
     pub presence: Presence,
     pub patch: PatchFacts,
     /// Place among the fields of the Go struct.

@@ -5,6 +5,9 @@
 //! keys. Paths carry what they look for: the kind of each operation, and the query parameters (`fieldValidation`,
 //! `dryRun`). Documents are made anew on each call; the caller keeps the bytes.
 
+mod custom;
+mod enums;
+mod everywhere;
 mod gnostic;
 mod parameters;
 mod paths;
@@ -13,6 +16,8 @@ mod types;
 
 use serde_json::{Value, json};
 
+pub use self::custom::Custom;
+use self::everywhere::Scope;
 pub use self::gnostic::v2_protobuf;
 use self::route::Route;
 use self::types::{Dialect, Types};
@@ -29,8 +34,8 @@ pub struct Resource {
     pub verbs: Vec<String>,
     /// (`status`, kind), (`scale`, `Scale`) …
     pub subresources: Vec<Subresource>,
-    /// `openAPIV3Schema` of a custom resource; None for built-in kinds.
-    pub custom: Option<Value>,
+    /// What a definition says of its resource; None for built-in kinds.
+    pub custom: Option<Custom>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -65,18 +70,27 @@ const VERSION: &str = "1.35";
 pub fn v3(group: &str, version: &str, resources: &[Resource]) -> Value {
     let of_version: Vec<&Resource> =
         resources.iter().filter(|resource| resource.group == group && resource.version == version).collect();
-    let mut types = Types::new(Dialect::V3);
-    let mut routes = paths::routes(&of_version, &mut types);
-    if of_version.iter().all(|resource| resource.custom.is_none()) {
-        routes.push(paths::discovery(group, version, &mut types));
+    // Those of custom resources are made by another server upstream, and say so.
+    if of_version.iter().any(|resource| resource.custom.is_some()) {
+        let mut types = Types::new(Dialect::V3, Scope::Clients);
+        let routes = paths::routes(&of_version, &mut types);
+        let mut document = v3_document(&routes, types);
+        document["info"] = json!({"title": "Kubernetes CRD Swagger", "version": "v0.1.0"});
+        if let Some(components) = document["components"].as_object_mut() {
+            components.remove("securitySchemes");
+        }
+        return document;
     }
+    let mut types = Types::new(Dialect::V3, Scope::Own(group.to_owned(), version.to_owned()));
+    let mut routes = paths::routes(&of_version, &mut types);
+    routes.push(paths::discovery(group, version, &mut types));
     v3_document(&routes, types)
 }
 
 /// The document about a group as a whole, at `/openapi/v3/apis/GROUP`, or of the core group, at `/openapi/v3/api`.
 #[must_use]
 pub fn v3_group(group: &str) -> Value {
-    let mut types = Types::new(Dialect::V3);
+    let mut types = Types::new(Dialect::V3, Scope::Server);
     let route = paths::discovery(group, "", &mut types);
     v3_document(&[route], types)
 }
@@ -87,18 +101,23 @@ pub const OTHERS: [&str; 4] = [".well-known/openid-configuration", "apis", "open
 /// One of [`OTHERS`].
 #[must_use]
 pub fn v3_other(name: &str) -> Option<Value> {
-    let mut types = Types::new(Dialect::V3);
+    let mut types = Types::new(Dialect::V3, Scope::Server);
     let route = paths::other(name, &mut types)?;
     Some(v3_document(&[route], types))
 }
 
 fn v3_document(routes: &[Route], types: Types) -> Value {
     let (paths, _) = route::document(routes, Dialect::V3);
+    let mut components = json!({"securitySchemes": {"BearerToken": bearer_token()}});
+    let schemas = types.finish();
+    if schemas != json!({}) {
+        components["schemas"] = schemas;
+    }
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
         "paths": paths,
-        "components": {"schemas": types.finish(), "securitySchemes": {"BearerToken": bearer_token()}},
+        "components": components,
     })
 }
 
@@ -113,7 +132,7 @@ fn bearer_token() -> Value {
 #[must_use]
 pub fn v2(resources: &[Resource]) -> Value {
     let all: Vec<&Resource> = resources.iter().collect();
-    let mut types = Types::new(Dialect::V2);
+    let mut types = Types::new(Dialect::V2, Scope::Server);
     let mut routes = paths::routes(&all, &mut types);
     let built_in = || all.iter().filter(|resource| resource.custom.is_none());
     let mut groups: Vec<(&str, &str)> =

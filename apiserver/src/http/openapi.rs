@@ -14,7 +14,7 @@ use http::{HeaderMap, Response};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use parking_lot::Mutex;
-use schema::openapi::{self, Resource as Row, Subresource};
+use schema::openapi::{self, Custom, Resource as Row, Subresource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
@@ -300,6 +300,10 @@ fn row(resource: &Resource) -> Row {
                 verbs: sub.verbs.clone(),
             })
             .collect(),
-        custom: resource.custom().and_then(|c| Some(c.version(&resource.version)?.open_api.clone())),
+        custom: resource.custom().and_then(|definition| definition.version(&resource.version)).map(|version| Custom {
+            schema: version.open_api.clone(),
+            list_kind: resource.list_kind.clone(),
+            selectable: version.selectable.clone(),
+        }),
     }
 }

@@ -1,6 +1,12 @@
 //! What only Go's struct tags know: inlined structs, pointers, what is left out when empty, patch strategies.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+};
+
+use crate::enums;
 
 #[derive(Debug, Default)]
 pub struct Struct {
@@ -26,24 +32,37 @@ pub struct Tags {
 /// What a file calls the packages it imports, and what they call themselves; the one it belongs to goes by no name.
 type Imports = BTreeMap<String, String>;
 
-#[derive(Default)]
-struct Package {
-    structs: BTreeMap<String, Struct>,
+/// Values of a string type that is marked `+enum`.
+pub type Enum = BTreeSet<String>;
+
+#[derive(Debug, Default)]
+pub struct Package {
+    pub structs: BTreeMap<String, Struct>,
+    pub enums: BTreeMap<String, Enum>,
     /// `type A = B`: to reflection there is only B.
     aliases: BTreeMap<String, String>,
 }
 
-pub fn read(folder: &Path) -> io::Result<BTreeMap<String, Struct>> {
+pub fn read(folder: &Path) -> io::Result<Package> {
     let mut found = Package::default();
     let package = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut files: Vec<_> = fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
     files.sort_by_key(fs::DirEntry::file_name);
+    let mut texts = Vec::new();
     for file in files {
         let name = file.file_name().to_string_lossy().into_owned();
         let generated = name.starts_with("zz_") || name.starts_with("generated") || name.ends_with("_test.go");
         if name.ends_with(".go") && !generated {
-            parse(&fs::read_to_string(file.path())?, &package, &mut found);
+            texts.push(fs::read_to_string(file.path())?);
         }
+    }
+    for text in &texts {
+        parse(text, &package, &mut found);
+        enums::types(text, &mut found.enums);
+    }
+    // A type may be in one file and its values in another.
+    for text in &texts {
+        enums::values(text, &mut found.enums);
     }
     for field in found.structs.values_mut().flat_map(|owner| owner.fields.values_mut()) {
         let at = field.ty.rfind(']').map_or(0, |at| at + 1);
@@ -51,7 +70,7 @@ pub fn read(folder: &Path) -> io::Result<BTreeMap<String, Struct>> {
             field.ty.replace_range(at.., target);
         }
     }
-    Ok(found.structs)
+    Ok(found)
 }
 
 fn parse(text: &str, package: &str, found: &mut Package) {

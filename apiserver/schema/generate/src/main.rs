@@ -10,6 +10,7 @@
 //! only the Go struct tags say what is inlined, what is a pointer, and what is left out when empty, and
 //! that decides what a client is shown. Only facts are taken from Go (tags), no code.
 
+mod enums;
 mod go;
 mod proto;
 mod table;
@@ -81,8 +82,15 @@ fn run(protos: &Path, go: &Path, out: &Path) -> io::Result<()> {
     let mut packages = Vec::new();
     for (path, group) in PACKAGES {
         let text = fs::read_to_string(protos.join(path).join("generated.proto"))?;
-        let structs = go::read(&go.join(path.replace('_', "-")))?;
-        packages.push(table::Package { path, group, messages: proto::parse(&text), structs });
+        let go = go::read(&go.join(path.replace('_', "-")))?;
+        packages.push(table::Package {
+            path,
+            group,
+            messages: proto::parse(&text),
+            structs: go.structs,
+            enums: go.enums,
+        });
     }
-    fs::write(out.join("types.txt"), table::types(&packages))
+    fs::write(out.join("types.txt"), table::types(&packages))?;
+    fs::write(out.join("enums.txt"), table::enums(&packages))
 }

@@ -7,6 +7,13 @@
 //! Flags: `r` required, `p` pointer, `o` omitempty, `z` omitzero, `i` inlined, `-` none. Attributes: `lt=` list type,
 //! `lk=` list map keys, `mt=` map type, `st=` struct type, `ps=` patch strategy, `pk=` patch merge key, `d=` default, `g=` Go's name of the
 //! type where it is not the one that follows from `type` (`v1.PodPhase` for `string`).
+//!
+//! `enums.txt`, one type of a few values a paragraph:
+//!
+//! ```text
+//! api.core.v1.Protocol
+//!  SCTP
+//! ```
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -17,6 +24,7 @@ pub struct Package {
     pub group: &'static str,
     pub messages: Vec<proto::Message>,
     pub structs: BTreeMap<String, go::Struct>,
+    pub enums: BTreeMap<String, go::Enum>,
 }
 
 impl Package {
@@ -57,6 +65,20 @@ pub fn types(packages: &[Package]) -> String {
     out
 }
 
+/// See above; types whose values nobody has named stay out.
+pub fn enums(packages: &[Package]) -> String {
+    let mut out = String::new();
+    for package in packages {
+        for (name, values) in package.enums.iter().filter(|(_, values)| !values.is_empty()) {
+            let _ = writeln!(out, "{}.{name}", package.name());
+            for value in values {
+                let _ = writeln!(out, " {value}");
+            }
+        }
+    }
+    out
+}
+
 fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) {
     let prefix = if field.repeated {
         "[]"
@@ -73,9 +95,11 @@ fn line(out: &mut String, package: &str, field: &proto::Field, tags: &go::Tags) 
         field.ty.clone()
     };
     let optional = has(&field.doc, "optional") || has(&field.doc, "k8s:optional");
+    let required = has(&field.doc, "required") || has(&field.doc, "k8s:required");
+    let shown = !tags.omit_empty && !tags.omit_zero && !tags.inline && !optional;
     let mut flags = String::new();
     for (set, flag) in [
-        (!tags.omit_empty && !tags.omit_zero && !tags.inline && !optional, 'r'),
+        (required || shown, 'r'),
         (tags.pointer, 'p'),
         (tags.omit_empty, 'o'),
         (tags.omit_zero, 'z'),

@@ -161,12 +161,12 @@ fn type_meta(path: &Path, schema: &Value, level: Level, errors: &mut ErrorList) 
 }
 
 /// `anyOf: [{type: integer}, {type: string}]`, which may stand with `x-kubernetes-int-or-string`.
-fn is_int_or_string(schema: &Value) -> bool {
+pub(crate) fn is_int_or_string(schema: &Value) -> bool {
     let types = serde_json::json!([{ "type": "integer" }, { "type": "string" }]);
     schema.get("anyOf") == Some(&types)
 }
 
-fn starts_with_int_or_string(schema: &Value) -> bool {
+pub(crate) fn starts_with_int_or_string(schema: &Value) -> bool {
     schema.get("allOf").and_then(Value::as_array).and_then(|all| all.first()).is_some_and(is_int_or_string)
 }
 

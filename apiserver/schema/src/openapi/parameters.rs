@@ -3,6 +3,14 @@
 /// Name, type and what it is about.
 pub(super) type Query = (&'static str, &'static str, &'static str);
 
+pub(super) const RESOURCE_VERSION: Query = (
+    "resourceVersion",
+    "string",
+    "resourceVersion sets a constraint on what resource versions a request may be served from. See https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions for details.
+
+Defaults to unset",
+);
+
 pub(super) const DRY_RUN: Query = (
     "dryRun",
     "string",
@@ -49,13 +57,7 @@ This field is not supported when watch is true. Clients may start a watch from t
 
 The server guarantees that the objects returned when using continue will be identical to issuing a single list call without a limit - that is, no objects created, modified, or deleted after the first request is issued will be included in any subsequent continued requests. This is sometimes referred to as a consistent snapshot, and ensures that a client that is using limit to receive smaller chunks of a very large result can ensure they see all possible objects. If objects are updated during a chunked list the version of the object that was present at the time the first list result was calculated is returned.",
     ),
-    (
-        "resourceVersion",
-        "string",
-        "resourceVersion sets a constraint on what resource versions a request may be served from. See https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions for details.
-
-Defaults to unset",
-    ),
+    RESOURCE_VERSION,
     (
         "resourceVersionMatch",
         "string",

@@ -245,6 +245,9 @@ impl Builder<'_, '_> {
         };
         match verb {
             "get" => {
+                if custom {
+                    route.query.push(query::RESOURCE_VERSION);
+                }
                 route.answers(&[(200, schema)]);
                 self.out.push(route);
             }

@@ -37,8 +37,12 @@ fn resources() -> Vec<Resource> {
             plural: "widgets".into(),
             namespaced: true,
             verbs: all,
-            custom: Some(json!({"type":"object","properties":{"spec":{"type":"object","properties":{
-                "size":{"type":"integer","nullable":true}}}}})),
+            custom: Some(Custom {
+                schema: json!({"type":"object","properties":{"spec":{"type":"object","properties":{
+                    "size":{"type":"integer","nullable":true}}}}}),
+                list_kind: "WidgetBag".into(),
+                selectable: vec!["spec.size".into()],
+            }),
             ..Resource::default()
         },
     ]
@@ -170,10 +174,153 @@ fn there_are_documents_about_what_leads_to_resources() {
     assert_eq!(v3_other("else"), None);
 }
 
+/// What Go's zero values, enumerations and order of fields come to; all as upstream's server writes them.
+#[test]
+fn fields_say_what_they_hold() {
+    let (new, old) = (v3("apps", "v1", &resources()), v2(&resources()));
+    let schemas = |version: &str| match version {
+        "v3" => &new["components"]["schemas"],
+        _ => &old["definitions"],
+    };
+    for (version, place, wanted) in [
+        ("v3", "apps.v1.DeploymentCondition/required", json!(["type", "status"])),
+        ("v3", "apps.v1.DeploymentCondition/properties/status/default", json!("")),
+        ("v3", "apps.v1.Deployment/properties/spec/default", json!({})),
+        ("v3", "core.v1.ContainerPort/properties/containerPort/default", json!(0)),
+        ("v3", "core.v1.ContainerPort/properties/protocol/default", json!("TCP")),
+        ("v3", "core.v1.ContainerPort/properties/protocol/enum", json!(["SCTP", "TCP", "UDP"])),
+        ("v3", "core.v1.PersistentVolumeClaimSpec/properties/accessModes/items/enum/0", json!("ReadOnlyMany")),
+        ("v3", "core.v1.LocalObjectReference/properties/name/default", json!("")),
+        ("v3", "core.v1.ContainerRestartRule/required", json!(["action"])),
+        ("v2", "core.v1.ContainerPort/properties/protocol/enum", json!(["SCTP", "TCP", "UDP"])),
+        ("v2", "core.v1.ContainerPort/properties/protocol/default", Value::Null),
+        (
+            "v2",
+            "core.v1.ContainerPort/properties/protocol/description",
+            json!(
+                "Protocol for port. Must be UDP, TCP, or SCTP. Defaults to \"TCP\".\n\nPossible enum values:\n - \
+                 `\"SCTP\"`\n - `\"TCP\"`\n - `\"UDP\"`"
+            ),
+        ),
+    ] {
+        let found = schemas(version).pointer(&format!("/io.k8s.api.{place}")).cloned().unwrap_or_default();
+        assert_eq!(found, wanted, "{version} {place}");
+    }
+}
+
+/// Options of deletions and events of watches are kinds of every group version: which, depends on whose document it is.
+#[test]
+fn some_kinds_are_in_every_group() {
+    let of = |schemas: &Value| {
+        let all = &schemas["io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions"]["x-kubernetes-group-version-kind"];
+        all.as_array().unwrap().iter().map(|kind| kind["group"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&v3("apps", "v1", &resources())["components"]["schemas"]), ["", "apps"]);
+    let clients = of(&v3("example.com", "v1", &resources())["components"]["schemas"]);
+    let server = of(&v2(&resources())["definitions"]);
+    for (group, known) in [("apps", true), ("admission.k8s.io", false), ("apiextensions.k8s.io", false)] {
+        let knows = |all: &[String]| all.iter().any(|other| other == group);
+        assert!(knows(&server) && knows(&clients) == known, "{group}");
+    }
+}
+
+/// (schema of the field `spec`, what is published of it in v3, and in v2), as upstream's server answers.
+#[test]
+fn definitions_are_published_as_upstream_publishes_them() {
+    let text = json!({"type": "string"});
+    let either = json!([{"type": "integer"}, {"type": "string"}]);
+    let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    for (schema, new, old) in [
+        (
+            json!({"type": "string", "nullable": true, "default": "q", "maxLength": 4}),
+            json!({"type": "string", "nullable": true, "default": "q", "maxLength": 4}),
+            json!({"maxLength": 4}),
+        ),
+        (
+            json!({"type": "object", "nullable": true, "required": ["x"], "properties": {"x": text}}),
+            json!({"type": "object", "nullable": true, "required": ["x"], "properties": {"x": text}}),
+            json!({"required": ["x"]}),
+        ),
+        (
+            json!({"type": "object", "required": ["x", "y"], "properties": {
+                "x": {"type": "string", "nullable": true}, "y": text}}),
+            json!({"type": "object", "required": ["x", "y"], "properties": {
+                "x": {"type": "string", "nullable": true}, "y": text}}),
+            json!({"type": "object", "required": ["y"], "properties": {"x": {}, "y": text}}),
+        ),
+        (
+            json!({"type": "object", "additionalProperties": {"type": "string", "nullable": true}, "nullable": true}),
+            json!({"type": "object", "additionalProperties": {"type": "string", "nullable": true}, "nullable": true}),
+            json!({"additionalProperties": {}}),
+        ),
+        (free.clone(), free, json!({"x-kubernetes-preserve-unknown-fields": true})),
+        (
+            json!({"type": "string", "x-kubernetes-preserve-unknown-fields": true}),
+            json!({"type": "string", "x-kubernetes-preserve-unknown-fields": true}),
+            json!({"type": "string", "x-kubernetes-preserve-unknown-fields": true}),
+        ),
+        (
+            json!({"x-kubernetes-int-or-string": true}),
+            json!({"x-kubernetes-int-or-string": true, "anyOf": either}),
+            json!({"x-kubernetes-int-or-string": true}),
+        ),
+        (
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"minimum": 3}], "allOf": [{"maximum": 9}]}),
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"minimum": 3}],
+                "allOf": [{"anyOf": either}, {"maximum": 9}]}),
+            json!({"x-kubernetes-int-or-string": true}),
+        ),
+        (
+            json!({"type": "object", "description": "", "uniqueItems": false, "minProperties": 0,
+                "not": {"required": ["z"]}, "oneOf": [{"properties": {"x": {"pattern": "^x"}}}]}),
+            json!({"type": "object", "minProperties": 0,
+                "not": {"required": ["z"]}, "oneOf": [{"properties": {"x": {"pattern": "^x"}}}]}),
+            json!({"type": "object", "minProperties": 0}),
+        ),
+    ] {
+        let whole = json!({"type": "object", "properties": {"spec": schema}});
+        let custom = Custom { schema: whole, ..Custom::default() };
+        for (dialect, wanted) in [(Dialect::V3, new), (Dialect::V2, old)] {
+            let published = custom.published(dialect).unwrap();
+            assert_eq!(published["properties"]["spec"], wanted, "{schema}");
+        }
+    }
+    let whole = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let custom = Custom { schema: whole, ..Custom::default() };
+    assert!(custom.published(Dialect::V2).is_none() && custom.published(Dialect::V3).is_some());
+}
+
+#[test]
+fn embedded_resources_have_what_resources_have() {
+    let mut all = resources();
+    all[2].custom.as_mut().unwrap().schema = json!({"type": "object", "properties": {
+        "one": {"type": "object", "x-kubernetes-embedded-resource": true, "required": ["kind"],
+            "properties": {"spec": {"type": "object"}}},
+        "free": {"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true},
+    }});
+    let (new, old) = (v3("example.com", "v1", &all), v2(&all));
+    let of = |schemas: &Value| schemas["com.example.v1.Widget"]["properties"].clone();
+    let (new, old) = (of(&new["components"]["schemas"]), of(&old["definitions"]));
+    for one in [&new["one"], &old["one"], &new["free"]] {
+        assert!(one["properties"]["metadata"].is_object(), "{one}");
+        assert!(one["properties"]["kind"]["description"].as_str().unwrap().starts_with("kind is a string value"));
+    }
+    assert_eq!(new["one"]["required"], json!(["kind", "apiVersion"]));
+    // Named fields would forbid all others.
+    assert_eq!(old["free"].get("properties"), None);
+}
+
 #[test]
 fn custom_resources_stand_beside() {
     let document = v3("example.com", "v1", &resources());
     check_references(&document, &document);
+    assert_eq!(document["info"]["title"], "Kubernetes CRD Swagger");
+    assert_eq!(document["components"].get("securitySchemes"), None);
+    let one = "/apis/example.com/v1/namespaces/{namespace}/widgets/{name}";
+    assert_eq!(document["paths"][one]["get"]["parameters"][0]["name"], "resourceVersion");
+    let list = &document["components"]["schemas"]["com.example.v1.WidgetBag"];
+    assert_eq!(list["description"], "WidgetBag is a list of Widget");
+    assert_eq!(list["x-kubernetes-selectable-fields"], json!([{"fieldPath": "spec.size"}]));
     let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
     assert_eq!(widget["properties"]["spec"]["properties"]["size"]["nullable"], true);
     assert_eq!(

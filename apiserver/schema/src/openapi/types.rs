@@ -4,10 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
-use super::{Resource, group_version_kind};
+use super::custom::ResourceFields;
+use super::enums::{self, Enums};
+use super::everywhere::{self, Scope};
+use super::{Custom, Resource, group_version_kind};
 use crate::{
     facts,
-    model::{AnyKind, Field, ListKind, Node, Scalar, Shape, Struct, StructRef, Union},
+    model::{AnyKind, Field, ListKind, Node, Presence, Scalar, Shape, Struct, StructRef, Union},
 };
 
 /// (type, field, extension, its JSON): what is published and means nothing to the server; no field: of the type itself.
@@ -44,8 +47,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ),
     ("api.core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses", "x-kubernetes-map-type", r#""granular""#),
     ("api.core.v1.PersistentVolumeSpec", "claimRef", "x-kubernetes-map-type", r#""granular""#),
+    ("kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", "caBundle", "x-kubernetes-list-type", r#""atomic""#),
     ("api.policy.v1.PodDisruptionBudgetSpec", "selector", "x-kubernetes-patch-strategy", r#""replace""#),
 ];
+
+/// The fields of a custom resource that one may select by.
+const SELECTABLE: &str = "x-kubernetes-selectable-fields";
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Dialect {
@@ -55,10 +62,12 @@ pub(super) enum Dialect {
 
 pub(super) struct Types {
     dialect: Dialect,
+    scope: Scope,
     out: BTreeMap<String, Value>,
     /// Built-in types still to be written.
     queue: Vec<u16>,
     texts: Descriptions,
+    enums: Enums,
 }
 
 /// Every kind has `apiVersion` and `kind`, but of all published types only this one has them described.
@@ -66,6 +75,11 @@ const TYPE_META: &str = "apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
 /// One of the many whose metadata are described as those of every kind are.
 const METADATA: &str = "api.core.v1.Pod";
+/// One of the many lists whose metadata are.
+const LIST_METADATA: &str = "api.core.v1.PodList";
+const EMBEDDED_API_VERSION: &str = "apiVersion defines the versioned schema of this representation of an object. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
+const EMBEDDED_KIND: &str = "kind is a string value representing the type of this object. In CamelCase. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
+const CONVENTIONS: &str = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
 
 /// (type, field) to text; the field is empty for the type's own.
 struct Descriptions(HashMap<(&'static str, &'static str), &'static str>);
@@ -87,8 +101,9 @@ impl Descriptions {
 }
 
 impl Types {
-    pub fn new(dialect: Dialect) -> Self {
-        Self { dialect, out: BTreeMap::new(), queue: Vec::new(), texts: Descriptions::read() }
+    pub fn new(dialect: Dialect, scope: Scope) -> Self {
+        let (texts, enums) = (Descriptions::read(), Enums::read());
+        Self { dialect, scope, out: BTreeMap::new(), queue: Vec::new(), texts, enums }
     }
 
     /// Writes everything that was referred to.
@@ -107,13 +122,12 @@ impl Types {
 
     /// A reference to the type of a resource, and to that of its list.
     pub fn resource(&mut self, resource: &Resource) -> (Value, Value) {
-        let list_kind = format!("{}List", resource.kind);
-        if let Some(schema) = &resource.custom {
+        if let Some(custom) = &resource.custom {
             let name = custom_name(&resource.group, &resource.version, &resource.kind);
-            let list = custom_name(&resource.group, &resource.version, &list_kind);
+            let list = custom_name(&resource.group, &resource.version, &custom.list_kind);
             if !self.out.contains_key(&name) {
-                let object = self.custom(resource, schema);
-                let items = self.custom_list(resource, &name, &list_kind);
+                let object = self.custom(resource, custom);
+                let items = self.custom_list(resource, custom, &name);
                 self.out.insert(name.clone(), object);
                 self.out.insert(list.clone(), items);
             }
@@ -121,7 +135,8 @@ impl Types {
         }
         let api_version = resource.api_version();
         let object = self.kind(&api_version, &resource.kind).unwrap_or_else(|| json!({"type": "object"}));
-        let list = self.kind(&api_version, &list_kind).unwrap_or_else(|| json!({"type": "object"}));
+        let list =
+            self.kind(&api_version, &format!("{}List", resource.kind)).unwrap_or_else(|| json!({"type": "object"}));
         (object, list)
     }
 
@@ -183,9 +198,12 @@ impl Types {
         for field in &of.fields {
             properties.insert(field.name.to_string(), self.field(of, index, field));
             if field.required {
-                required.push(Value::from(&*field.name));
+                required.push((field.order, Value::from(&*field.name)));
             }
         }
+        // In the order of the Go struct.
+        required.sort_unstable_by_key(|(order, _)| *order);
+        let required: Vec<Value> = required.into_iter().map(|(_, name)| name).collect();
         let mut schema = Map::new();
         if let Some(text) = self.texts.get(of.name, "") {
             schema.insert("description".into(), text.into());
@@ -200,7 +218,9 @@ impl Types {
         if of.atomic {
             schema.insert("x-kubernetes-map-type".into(), "atomic".into());
         }
-        if let Some((api_version, kind)) = facts::kind_of(index) {
+        if let Some(all) = everywhere::kinds(of.name, &self.scope) {
+            schema.insert("x-kubernetes-group-version-kind".into(), all);
+        } else if let Some((api_version, kind)) = facts::kind_of(index) {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
             let group = if group == "meta.k8s.io" { "" } else { group };
             schema.insert("x-kubernetes-group-version-kind".into(), json!([group_version_kind(group, version, kind)]));
@@ -212,24 +232,37 @@ impl Types {
     }
 
     fn field(&mut self, of: &Struct, index: u16, field: &Field) -> Value {
-        let text = if matches!(&*field.name, "apiVersion" | "kind") && facts::kind_of(index).is_some() {
+        let mut text = if matches!(&*field.name, "apiVersion" | "kind") && facts::kind_of(index).is_some() {
             self.texts.get(TYPE_META, &field.name)
         } else {
             self.texts.get(of.name, &field.name)
         };
         let mut schema = self.node(&field.node);
-        if schema.contains_key("$ref")
-            && (text.is_some() || field.node.default.is_some())
-            && self.dialect == Dialect::V3
-        {
+        // Old clients would take those of the second version for more than they are.
+        let default = default(field).filter(|_| self.dialect == Dialect::V3);
+        if schema.contains_key("$ref") && (text.is_some() || default.is_some()) && self.dialect == Dialect::V3 {
             schema = Map::from_iter([("allOf".to_owned(), json!([schema]))]);
+        }
+        let item = field.node.go.map(|go| go.rsplit_once(']').map_or(go, |(_, item)| item));
+        if let Some(values) = item.and_then(|go| self.enums.get(of.name, go)) {
+            let holder = match &field.node.shape {
+                Shape::List { .. } => schema.get_mut("items"),
+                Shape::Map { .. } => schema.get_mut("additionalProperties"),
+                _ => {
+                    text = Some(text.unwrap_or_default() + &enums::text(values));
+                    schema.insert("enum".into(), enums::names(values));
+                    None
+                }
+            };
+            if let Some(Value::Object(holder)) = holder {
+                holder.insert("enum".into(), enums::names(values));
+            }
         }
         if let Some(text) = text {
             schema.insert("description".into(), text.into());
         }
-        // Old clients would take those of the second version for more than they are.
-        if let Some(default) = field.node.default.as_ref().filter(|_| self.dialect == Dialect::V3) {
-            schema.insert("default".into(), Value::clone(default));
+        if let Some(default) = default {
+            schema.insert("default".into(), default);
         }
         if field.patch.merge || field.patch.retain_keys {
             let words: Vec<&str> = [(field.patch.merge, "merge"), (field.patch.retain_keys, "retainKeys")]
@@ -263,11 +296,14 @@ impl Types {
         let schema = match &node.shape {
             Shape::Any(kind) => self.any(*kind),
             Shape::Scalar(scalar) => self.scalar(*scalar),
-            Shape::List { items, kind, .. } => {
+            Shape::List { items, kind, wrapped } => {
                 let mut schema = Map::from_iter([
                     ("type".to_owned(), "array".into()),
                     ("items".to_owned(), self.node(items).into()),
                 ]);
+                if *wrapped {
+                    return schema;
+                }
                 match kind {
                     ListKind::Atomic => schema.insert("x-kubernetes-list-type".into(), "atomic".into()),
                     ListKind::Set => schema.insert("x-kubernetes-list-type".into(), "set".into()),
@@ -368,66 +404,90 @@ impl Types {
         self.reference(name)
     }
 
-    fn custom(&mut self, resource: &Resource, schema: &Value) -> Value {
-        let mut schema = if self.dialect == Dialect::V3 { schema.clone() } else { for_v2(schema) };
-        if !schema.is_object() {
-            schema = json!({"type": "object"});
-        }
-        // In v2 named properties would forbid all others to kubectl, so that nothing is said where anything goes.
-        if self.dialect == Dialect::V2 && resource_keeps_all(&schema) {
-            schema = json!({"type": "object"});
-        } else {
-            let metadata = self.metadata("ObjectMeta");
-            self.type_meta(&mut schema, metadata);
-        }
-        if let Value::Object(schema) = &mut schema {
-            let kind = group_version_kind(&resource.group, &resource.version, &resource.kind);
-            schema.insert("x-kubernetes-group-version-kind".into(), json!([kind]));
-        }
-        schema
+    fn custom(&mut self, resource: &Resource, custom: &Custom) -> Value {
+        let mut schema = match custom.published(self.dialect) {
+            Some(mut schema) => {
+                self.resource_fields(false).add_to_root(&mut schema);
+                self.resource_fields(true).add_to_embedded(&mut schema, self.dialect);
+                schema
+            }
+            None => Map::from_iter([("type".to_owned(), "object".into())]),
+        };
+        let kind = group_version_kind(&resource.group, &resource.version, &resource.kind);
+        schema.insert("x-kubernetes-group-version-kind".into(), json!([kind]));
+        schema.extend(custom.selectable_fields().map(|fields| (SELECTABLE.to_owned(), fields)));
+        schema.into()
     }
 
-    fn custom_list(&mut self, resource: &Resource, item: &str, kind: &str) -> Value {
+    fn custom_list(&mut self, resource: &Resource, custom: &Custom, item: &str) -> Value {
         let item = self.reference(item);
+        let kind = &custom.list_kind;
+        let about = format!("List of {}. More info: {CONVENTIONS}", resource.plural);
+        let [api_version, name] = ["apiVersion", "kind"].map(|name| self.described_text(TYPE_META, name));
         let mut schema = json!({
+            "description": format!("{kind} is a list of {}", resource.kind),
             "type": "object",
             "required": ["items"],
-            "properties": {"items": {"type": "array", "items": item}},
+            "properties": {
+                "apiVersion": api_version,
+                "kind": name,
+                "metadata": self.metadata("ListMeta", LIST_METADATA),
+                "items": {"type": "array", "items": item, "description": about},
+            },
             "x-kubernetes-group-version-kind": [group_version_kind(&resource.group, &resource.version, kind)],
         });
-        let metadata = self.metadata("ListMeta");
-        self.type_meta(&mut schema, metadata);
+        if let Some(fields) = custom.selectable_fields() {
+            schema[SELECTABLE] = fields;
+        }
         schema
     }
 
-    fn metadata(&mut self, name: &str) -> Value {
-        match facts::index_of(&format!("apimachinery.pkg.apis.meta.v1.{name}")) {
-            Some(index) => self.builtin(index),
-            None => json!({"type": "object"}),
+    /// `embedded`: those of a resource in a field of another.
+    fn resource_fields(&mut self, embedded: bool) -> ResourceFields {
+        let metadata = self.metadata("ObjectMeta", METADATA);
+        if embedded {
+            let of = |about: &str| json!({"type": "string", "description": about});
+            return ResourceFields { api_version: of(EMBEDDED_API_VERSION), kind: of(EMBEDDED_KIND), metadata };
         }
+        let [api_version, kind] = ["apiVersion", "kind"].map(|name| self.described_text(TYPE_META, name));
+        ResourceFields { api_version, kind, metadata }
     }
 
-    fn type_meta(&self, schema: &mut Value, metadata: Value) {
-        let Value::Object(schema) = schema else { return };
-        let properties = schema.entry("properties").or_insert_with(|| json!({}));
-        let Value::Object(properties) = properties else { return };
-        for name in ["apiVersion", "kind"] {
-            let text = self.texts.get(TYPE_META, name).unwrap_or_default();
-            properties.insert(name.into(), json!({"type": "string", "description": text}));
-        }
-        let text = self.texts.get(METADATA, "metadata");
-        let metadata = match (text, self.dialect) {
+    /// A string with the description of a type's field.
+    fn described_text(&self, ty: &str, field: &str) -> Value {
+        json!({"type": "string", "description": self.texts.get(ty, field).unwrap_or_default()})
+    }
+
+    /// A reference to a type of metadata, described as it is in `like`.
+    fn metadata(&mut self, name: &str, like: &str) -> Value {
+        let Some(index) = facts::index_of(&format!("apimachinery.pkg.apis.meta.v1.{name}")) else {
+            return json!({"type": "object"});
+        };
+        let metadata = self.builtin(index);
+        match (self.texts.get(like, "metadata"), self.dialect) {
             (Some(text), Dialect::V3) => json!({"allOf": [metadata], "description": text}),
             (Some(text), Dialect::V2) => json!({"$ref": metadata["$ref"], "description": text}),
             (None, _) => metadata,
-        };
-        properties.insert("metadata".into(), metadata);
+        }
     }
 }
 
-/// Fields nobody declared are kept at the root.
-fn resource_keeps_all(schema: &Value) -> bool {
-    schema["x-kubernetes-preserve-unknown-fields"] == true
+/// What a field holds where nothing is said: its default, or, where Go's type has no way to be absent, that type's zero.
+fn default(field: &Field) -> Option<Value> {
+    if let Some(default) = &field.node.default {
+        return Some(Value::clone(default));
+    }
+    match (&field.node.shape, field.presence) {
+        _ if field.empty_default => Some("".into()),
+        (Shape::Struct { .. }, Presence::Always | Presence::OmitEmpty | Presence::OmitZero) => Some(json!({})),
+        (Shape::Scalar(scalar), Presence::Always) => match scalar {
+            Scalar::String => Some("".into()),
+            Scalar::Int32 | Scalar::Int64 | Scalar::Double => Some(0.into()),
+            Scalar::Bool => Some(false.into()),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn public_name(name: &str) -> String {
@@ -439,25 +499,4 @@ fn custom_name(group: &str, version: &str, kind: &str) -> String {
     let mut parts: Vec<&str> = group.split('.').collect();
     parts.reverse();
     format!("{}.{version}.{kind}", parts.join("."))
-}
-
-/// Swagger knows no `nullable`, `oneOf`, `anyOf` and `not`; free and mixed fields lose their type.
-fn for_v2(schema: &Value) -> Value {
-    let Value::Object(map) = schema else { return schema.clone() };
-    let set = |name: &str| map.get(name) == Some(&Value::Bool(true));
-    let untyped = set("x-kubernetes-int-or-string") || set("x-kubernetes-preserve-unknown-fields") || set("nullable");
-    let mut out = Map::new();
-    for (name, value) in map {
-        let value = match name.as_str() {
-            "nullable" | "oneOf" | "anyOf" | "allOf" | "not" | "default" => continue,
-            "type" | "items" | "properties" | "required" | "additionalProperties" if untyped => continue,
-            "properties" => value
-                .as_object()
-                .map(|properties| properties.iter().map(|(name, schema)| (name.clone(), for_v2(schema))).collect()),
-            "items" | "additionalProperties" => Some(for_v2(value)),
-            _ => Some(value.clone()),
-        };
-        out.extend(value.map(|value| (name.clone(), value)));
-    }
-    out.into()
 }
