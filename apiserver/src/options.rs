@@ -101,7 +101,7 @@ pub struct Options {
     #[arg(long, default_value = "30000-32767")]
     pub service_node_port_range: PortRange,
     /// Reach aggregated servers and webhooks at an endpoint of their Service instead of its ClusterIP.
-    #[arg(long)]
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_aggregator_routing: bool,
     /// Namespaces are the business of the server in front: any is taken for one that is there (ours).
     #[arg(long, hide = true)]
@@ -144,7 +144,7 @@ pub struct Options {
     #[arg(long)]
     pub authorization_config: Option<PathBuf>,
     /// Whether Secrets of type bootstrap.kubernetes.io/token are credentials.
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub enable_bootstrap_token_auth: bool,
     /// What tokens must be for; the issuer by default.
     #[arg(long, value_delimiter = ',')]

@@ -121,11 +121,15 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
+        // As Go: who it is comes before who vouches for it.
+        let self_issued = in_time(own, now)?;
+        verify_server_name(&ParsedCertificate::try_from(own)?, name)?;
         // A self-signed certificate in the bundle: no chain is needed, and webpki would refuse it as a server's.
         if self.listed.iter().any(|listed| listed.as_ref() == own.as_ref()) {
-            in_time(own, now)?;
-            verify_server_name(&ParsedCertificate::try_from(own)?, name)?;
             return Ok(ServerCertVerified::assertion());
+        }
+        if self_issued {
+            return Err(CertificateError::UnknownIssuer.into());
         }
         match chain {
             Some(chain) => chain.verify_server_cert(own, intermediates, name, ocsp, now),
@@ -156,14 +160,15 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-fn in_time(certificate: &[u8], now: UnixTime) -> Result<(), Error> {
+/// Whether the certificate is its own issuer's, if this is its time.
+fn in_time(certificate: &[u8], now: UnixTime) -> Result<bool, Error> {
     let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| CertificateError::BadEncoding)?;
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let validity = parsed.validity();
     match now {
         now if now < validity.not_before.timestamp() => Err(CertificateError::NotValidYet.into()),
         now if now > validity.not_after.timestamp() => Err(CertificateError::Expired.into()),
-        _ => Ok(()),
+        _ => Ok(parsed.issuer() == parsed.subject()),
     }
 }
 
@@ -254,6 +259,11 @@ mod tests {
         assert_eq!(
             verify(&config, own.as_bytes(), "s.n.svc").unwrap_err(),
             "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+        );
+        assert_eq!(
+            verify(&config, own.as_bytes(), "other.n.svc").unwrap_err(),
+            "tls: failed to verify certificate: x509: certificate is valid for s.n.svc, not other.n.svc",
+            "the name is looked at first"
         );
         let config = client_config(Trust::Anyone, None).unwrap();
         assert_eq!(verify(&config, own.as_bytes(), "whatever"), Ok(()));

@@ -14,6 +14,8 @@ pub struct Notes {
     pub annotations: Vec<(&'static str, String)>,
     /// It was refused before it was known whose it is.
     pub early: bool,
+    /// Who asks may not.
+    pub forbidden: bool,
     /// The request has reached what its path is about.
     pub served: bool,
     /// How long webhooks took of it.

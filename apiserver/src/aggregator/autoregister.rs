@@ -40,10 +40,20 @@ const GROUPS: [(&str, i64); 21] = [
     ("discovery.k8s.io", 16200),
     ("flowcontrol.apiserver.k8s.io", 16100),
     ("internal.apiserver.k8s.io", 16000),
-    ("resource.k8s.io", 15900),
+    ("resource.k8s.io", 16200),
 ];
-const VERSIONS: [(&str, &str, i64); 3] =
-    [("", "v1", 1), ("autoscaling", "v2", 30), ("flowcontrol.apiserver.k8s.io", "v1", 21)];
+const VERSIONS: [(&str, &str, i64); 5] = [
+    ("", "v1", 1),
+    ("admissionregistration.k8s.io", "v1beta1", 12),
+    ("autoscaling", "v2", 30),
+    ("flowcontrol.apiserver.k8s.io", "v1", 21),
+    ("resource.k8s.io", "v1", 21),
+];
+
+/// The priority of a built-in group.
+pub(super) fn priority(group: &str) -> i64 {
+    GROUPS.iter().find(|(name, _)| *name == group).map_or(CUSTOM.0, |(_, priority)| *priority)
+}
 
 /// Registers until the server stops, whenever the catalogue changes.
 pub async fn run(app: Arc<App>) {
@@ -68,9 +78,8 @@ fn wanted(app: &App) -> BTreeMap<String, (&'static str, Value)> {
         for version in &group.versions {
             let built_in = catalogue.of(&group.name, version).iter().any(|resource| !resource.is_custom());
             let (managed, priorities) = if built_in {
-                let known = GROUPS.iter().find(|(name, _)| *name == group.name).map_or(CUSTOM.0, |(_, n)| *n);
                 let own = VERSIONS.iter().find(|(g, v, _)| *g == group.name && v == version).map_or(15, |v| v.2);
-                ("onstart", (known, own))
+                ("onstart", (priority(&group.name), own))
             } else {
                 ("true", CUSTOM)
             };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Remote, own_user};
+use super::{Remote, autoregister, own_user};
 use crate::app::{App, text};
 use crate::outbound::{self, resolve};
 use crate::registry::custom::compare_versions;
@@ -39,7 +39,7 @@ pub struct Group {
     pub versions: Vec<Version>,
 }
 
-/// All groups there are: the built-in ones first, then by priority and name those of definitions and of other servers.
+/// All groups there are, by priority and name.
 #[must_use]
 pub fn groups(app: &App, catalogue: &Catalogue) -> Vec<Group> {
     let version = |name: &String| Version { name: name.clone(), remote: None };
@@ -60,8 +60,12 @@ fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>]) -> Vec<Group> {
         let version = |name: &String| Version { name: name.clone(), remote: None };
         let versions: Vec<Version> = group.versions.iter().filter(taken).map(version).collect();
         let custom = group.versions.iter().all(|v| catalogue.of(&group.name, v).iter().all(|r| r.is_custom()));
-        // Built-in groups stay where they are, before all others.
-        let priority = if custom { 1000 } else { i64::MAX };
+        let priority = match group.name.as_str() {
+            // The aggregator tells of itself first.
+            super::GROUP => i64::MAX,
+            _ if custom => 1000,
+            name => autoregister::priority(name),
+        };
         all.push((priority, Group { name: group.name.clone(), versions }));
     }
     let mut sorted: Vec<&Arc<Remote>> = remotes.iter().collect();
@@ -80,10 +84,7 @@ fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>]) -> Vec<Group> {
             }
         }
     }
-    all.sort_by(|(a, x), (b, y)| match (*a == i64::MAX, *b == i64::MAX) {
-        (true, true) => std::cmp::Ordering::Equal,
-        _ => b.cmp(a).then_with(|| x.name.cmp(&y.name)),
-    });
+    all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
     all.into_iter().map(|(_, group)| group).filter(|group| !group.versions.is_empty()).collect()
 }
 
@@ -92,7 +93,7 @@ fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>]) -> Vec<Group> {
 pub fn version(app: &App, remote: &Remote) -> Value {
     let learned = app.aggregator.learned.lock().get(&remote.name).cloned().unwrap_or_default();
     let mut version = json!({ "version": remote.version });
-    if learned.resources.is_array() {
+    if learned.resources.as_array().is_some_and(|all| !all.is_empty()) {
         version["resources"] = learned.resources;
     }
     version["freshness"] = if learned.fresh { "Current" } else { "Stale" }.into();
@@ -149,7 +150,7 @@ async fn ask(app: &App, remote: &Remote) -> Result<(Value, Option<String>), Stri
             if !status.is_success() {
                 return Err(format!("failed to download legacy discovery for {}: {status}", remote.root()));
             }
-            converted(&parse(&body)?, &remote.group, &remote.version)
+            converted(&parse(&body)?)
         }
     };
     // Not every server has it.
@@ -165,15 +166,11 @@ async fn ask(app: &App, remote: &Remote) -> Result<(Value, Option<String>), Stri
 }
 
 /// An `APIResourceList` as the resources of an `APIVersionDiscovery`.
-fn converted(list: &Value, group: &str, version: &str) -> Value {
+fn converted(list: &Value) -> Value {
     let rows = list["resources"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let kind = |row: &Value| {
-        let or = |field: &str, own: &str| match text(row, field) {
-            "" => own.to_owned(),
-            word => word.to_owned(),
-        };
-        json!({ "group": or("/group", group), "version": or("/version", version), "kind": row["kind"] })
-    };
+    // As said: a group that is not named is the resource's own.
+    let kind =
+        |row: &Value| json!({ "group": text(row, "/group"), "version": text(row, "/version"), "kind": row["kind"] });
     let mut resources: Vec<Value> = Vec::new();
     for row in rows.iter().filter(|row| !text(row, "/name").contains('/')) {
         let mut resource = json!({
@@ -212,15 +209,25 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_others_come_after_the_built_in_ones() {
+    fn groups_are_sorted_by_priority_and_name() {
         let catalogue = Catalogue::new(&[]);
-        let own = catalogue.groups.len();
-        let all =
-            merge(&catalogue, &[remote("b.io", "v1alpha1", 100), remote("b.io", "v1", 100), remote("a.io", "v1", 90)]);
-        let names: Vec<&str> = all[own..].iter().map(|group| group.name.as_str()).collect();
-        assert_eq!(names, ["b.io", "a.io"]);
-        assert_eq!(all[own].versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["v1", "v1alpha1"]);
-        assert_eq!(all[0].name, catalogue.groups[0].name);
+        let remotes = [
+            remote("b.io", "v1alpha1", 100),
+            remote("b.io", "v1", 100),
+            remote("a.io", "v1", 90),
+            remote("z.io", "v1", 17_790),
+        ];
+        let all = merge(&catalogue, &remotes);
+        let names: Vec<&str> = all.iter().map(|group| group.name.as_str()).filter(|name| !name.is_empty()).collect();
+        assert_eq!(names[..4], ["apiregistration.k8s.io", "apps", "z.io", "events.k8s.io"]);
+        assert_eq!(names[names.len() - 2..], ["b.io", "a.io"]);
+        let b = all.iter().find(|group| group.name == "b.io").unwrap();
+        assert_eq!(b.versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["v1", "v1alpha1"]);
+        // Without others, the catalogue's own order is the same.
+        let own: Vec<&str> = catalogue.groups.iter().map(|group| group.name.as_str()).collect();
+        let alone = merge(&catalogue, &[]);
+        let sorted: Vec<&str> = alone.iter().map(|group| group.name.as_str()).filter(|name| !name.is_empty()).collect();
+        assert_eq!(sorted, own.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
         // Who registers a version of ours takes it over.
         let all = merge(&catalogue, &[remote("apps", "v1", 100)]);
         let apps = all.iter().find(|group| group.name == "apps").unwrap();
@@ -234,8 +241,8 @@ mod tests {
             { "name": "flunders/scale", "kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get"] },
         ] });
         assert_eq!(
-            converted(&list, "g.io", "v1"),
-            json!([{ "resource": "flunders", "responseKind": { "group": "g.io", "version": "v1", "kind": "Flunder" },
+            converted(&list),
+            json!([{ "resource": "flunders", "responseKind": { "group": "", "version": "", "kind": "Flunder" },
                 "singularResource": "flunder", "scope": "Namespaced", "verbs": ["get"],
                 "subresources": [{ "subresource": "scale", "verbs": ["get"],
                     "responseKind": { "group": "autoscaling", "version": "v1", "kind": "Scale" } }] }])

@@ -21,6 +21,9 @@ use crate::registry::table::{self, Include, Table};
 /// Below this size compression costs more than it saves (upstream: 128 KiB).
 pub const GZIP_FROM: usize = 128 * 1024;
 
+/// Nobody on the way may keep what depends on who asks, and when.
+pub const UNCACHED: HeaderValue = HeaderValue::from_static("no-cache, private");
+
 /// A response with a whole body.
 #[must_use]
 pub fn bytes(code: u16, content_type: &str, body: Bytes, gzip: bool) -> Response<Body> {
@@ -31,7 +34,7 @@ pub fn bytes(code: u16, content_type: &str, body: Bytes, gzip: bool) -> Response
     if let Ok(value) = HeaderValue::from_str(content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+    headers.insert(CACHE_CONTROL, UNCACHED);
     if gzip && body.len() >= GZIP_FROM {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         *response.body_mut() = pack(&body).into();

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{AUTHORIZATION, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{Response, StatusCode, Uri};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use super::answer;
 use super::backend::{Backend, Scheme, connect};
 use super::status::ApiError;
 use crate::app::App;
@@ -134,5 +137,11 @@ pub fn finish(
     let (mut parts, body) = response.into_parts();
     clean(&mut parts.headers);
     parts.headers.remove(TRANSFER_ENCODING);
+    // This server's own word comes first; the backend's stands beside it.
+    let theirs: Vec<HeaderValue> = parts.headers.get_all(CACHE_CONTROL).into_iter().cloned().collect();
+    parts.headers.insert(CACHE_CONTROL, answer::UNCACHED);
+    for value in theirs {
+        parts.headers.append(CACHE_CONTROL, value);
+    }
     Ok(Response::from_parts(parts, Body::new(body)))
 }

@@ -166,7 +166,26 @@ impl Query {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             (decode(&name.replace('+', " ")), decode(&value.replace('+', " ")))
         };
-        Self(query.unwrap_or_default().split('&').filter(|part| !part.is_empty()).map(pair).collect())
+        // As Go: what a semicolon stands in is no parameter.
+        let told = |part: &&str| !part.is_empty() && !part.contains(';');
+        Self(query.unwrap_or_default().split('&').filter(told).map(pair).collect())
+    }
+
+    /// As Go writes it anew: sorted by name.
+    #[must_use]
+    pub fn encoded(&self) -> String {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        let escape = |text: &str| {
+            let byte = |byte: u8| match byte {
+                b' ' => "+".to_owned(),
+                byte if plain(byte) => char::from(byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            };
+            text.bytes().map(byte).collect::<String>()
+        };
+        let mut pairs: Vec<&(String, String)> = self.0.iter().collect();
+        pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+        pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect::<Vec<_>>().join("&")
     }
 
     /// The first value, `None` when it is absent.
@@ -211,6 +230,18 @@ mod tests {
     fn info(method: &Method, path: &str, watch: bool) -> (String, String, String, String, String) {
         let i = RequestInfo::parse(method, path, watch, None);
         (i.verb.to_owned(), i.namespace, i.resource, i.name, i.subresource)
+    }
+
+    #[test]
+    fn queries_are_written_as_go_writes_them() {
+        for (query, wanted) in [
+            ("b=%2F&a=1&c", "a=1&b=%2F&c="),
+            ("a=x+y&a=b", "a=x+y&a=b"),
+            ("labelSelector=x%3Dy;z&limit=1", "limit=1"),
+            ("", ""),
+        ] {
+            assert_eq!(Query::parse(Some(query)).encoded(), wanted, "{query}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
@@ -102,7 +102,10 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
             if error.code >= 500 {
                 tracing::warn!(%error, verb, resource, "a request failed");
             }
-            let response = answer::error(&error, media);
+            let mut response = answer::error(&error, media);
+            if notes.forbidden {
+                response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            }
             if pretty { pretty::print(response).await } else { response }
         }
     };
@@ -243,16 +246,22 @@ async fn admit(
         let text = format!("Internal Server Error: {target:?}: failed to store audit event\n");
         return Ok(answer::text(500, text));
     }
-    let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await?;
+    let user = access::impersonate(app, user, request.headers(), trail.as_deref()).await;
+    let user = user.inspect_err(|error| notes.forbidden = error.code == 403)?;
     let width = flow::work::width(app, &info, &query);
     let (seat, decision) = app.flow.admit(&user, &info, is_long(&info), width, &app.metrics).await;
     *admitted = decision;
     seat?;
-    access::authorize(app, &user, &info, &query, trail.as_deref()).await?;
+    let allowed = access::authorize(app, &user, &info, &query, trail.as_deref()).await;
+    allowed.inspect_err(|error| notes.forbidden = error.code == 403)?;
     if let Some(address) = peer.address {
         request.extensions_mut().insert(proxy::From(address));
     }
     if let Some(remote) = app.aggregator.remote_at(request.uri().path()) {
+        // The other server's log tells of the same request.
+        if let Ok(id) = HeaderValue::from_str(id) {
+            request.headers_mut().insert(audit::ID_HEADER, id);
+        }
         return Ok(Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await);
     }
     if info.is_resource {

@@ -18,7 +18,11 @@ pub async fn service(app: &App, namespace: &str, name: &str, port: u16) -> ApiRe
     let found = found.ok_or_else(|| ApiError::not_found("", "services", name));
     let found = found.map_err(|error| ApiError { message: format!("service {name:?} not found"), ..error })?;
     let service: Value = serde_json::from_slice(&found.value).map_err(ApiError::internal)?;
-    if text(&service, "/spec/type") == "ExternalName" {
+    let kind = text(&service, "/spec/type");
+    if app.options.enable_aggregator_routing && kind == "ExternalName" {
+        return Err(ApiError::new(500, "", format!("unsupported service type {kind:?}")));
+    }
+    if kind == "ExternalName" {
         return Ok((text(&service, "/spec/externalName").to_owned(), port));
     }
     let own = service["spec"]["ports"].as_array().into_iter().flatten();
@@ -31,7 +35,7 @@ pub async fn service(app: &App, namespace: &str, name: &str, port: u16) -> ApiRe
         "None" => Err(ApiError::new(500, "", "cannot route to service with ClusterIP \"None\"")),
         "" => Err(ApiError::internal(format!(
             "no cluster IP: service {namespace}/{name} is of type {:?}, ClusterIP {:?}",
-            text(&service, "/spec/type"),
+            kind,
             text(&service, "/spec/clusterIP")
         ))),
         address => Ok((address.to_owned(), port)),

@@ -7,6 +7,8 @@ mod html;
 mod location;
 mod transport;
 
+pub use transport::{forwarded_for, rewritten};
+
 use axum::body::Body;
 use axum::extract::Request;
 use http::header::{HOST, LOCATION, UPGRADE};

@@ -19,6 +19,22 @@ const CORS: [HeaderName; 4] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
 ];
 
+/// Tells the backend on whose behalf it is asked: whoever is named already, and then the client.
+pub fn forwarded_for(headers: &mut HeaderMap, from: Option<From>) {
+    let Some(From(address)) = from else { return };
+    let before = headers.get_all(&FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
+    let all: Vec<String> = before.map(str::to_owned).chain([address.to_string()]).collect();
+    if let Ok(all) = HeaderValue::from_str(&all.join(", ")) {
+        headers.insert(FORWARDED_FOR, all);
+    }
+}
+
+/// A path as Go writes it anew: what was written otherwise than it had to be is lost.
+#[must_use]
+pub fn rewritten(path: &str) -> String {
+    unescape(path).map_or_else(|_| path.to_owned(), |path| escape(&path))
+}
+
 /// The view of one request.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -40,13 +56,7 @@ impl Transport {
         if let Ok(uri) = HeaderValue::from_bytes(&uri) {
             headers.insert(FORWARDED_URI, uri);
         }
-        if let Some(From(address)) = from {
-            let before = headers.get_all(&FORWARDED_FOR).into_iter().filter_map(|value| value.to_str().ok());
-            let all: Vec<String> = before.map(str::to_owned).chain([address.to_string()]).collect();
-            if let Ok(all) = HeaderValue::from_str(&all.join(", ")) {
-                headers.insert(FORWARDED_FOR, all);
-            }
-        }
+        forwarded_for(headers, from);
     }
 
     /// Leads the answer's links through this server.
