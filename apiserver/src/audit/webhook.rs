@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::backend::Event;
@@ -36,9 +36,7 @@ impl Webhook {
     /// # Errors
     /// Why the last attempt failed.
     pub async fn post(&self, events: &[Event], stop: &CancellationToken) -> Result<(), String> {
-        let items: Vec<_> = events.iter().map(|event| &**event).collect();
-        let list = json!({ "kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items });
-        let body = crate::http::answer::to_json(&list);
+        let body = crate::http::answer::to_json(&list(events));
         let mut wait = self.backoff;
         for attempt in 1.. {
             let failed = match tokio::time::timeout(PATIENCE, self.attempt(body.clone())).await {
@@ -66,5 +64,33 @@ impl Webhook {
         } else {
             Err(outbound::Answer { status: head.status, headers: &head.headers, body: &body }.refusal())
         }
+    }
+}
+
+/// Events as they are sent: what kind they are of, their list says.
+fn list(events: &[Event]) -> Value {
+    let item = |event: &Event| {
+        let mut item = Value::clone(event);
+        if let Value::Object(fields) = &mut item {
+            fields.remove("kind");
+            fields.remove("apiVersion");
+        }
+        item
+    };
+    let items: Vec<Value> = events.iter().map(item).collect();
+    json!({ "kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": items })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_list_says_what_its_items_are() {
+        let event = json!({ "kind": "Event", "apiVersion": "audit.k8s.io/v1", "verb": "get" });
+        let sent = list(&[Arc::new(event)]);
+        assert_eq!((&sent["kind"], &sent["items"]), (&json!("EventList"), &json!([{ "verb": "get" }])));
     }
 }

@@ -178,6 +178,10 @@ fn begin(
     Some(trail)
 }
 
+/// The answer is another server's, whose log tells what is in it.
+#[derive(Clone, Copy)]
+struct PassedOn;
+
 /// Notes the answer; where it goes on for long, when it ends. `early`: nobody had looked at the request yet.
 async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool, early: bool) -> Response<Body> {
     let code = response.status().as_u16();
@@ -187,7 +191,8 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool, early: 
         trail.settle().await;
         return response.map(|body| audit::watched(body, trail));
     }
-    if !trail.wants(Level::RequestResponse) && code < 400 && !early {
+    let passed_on = response.extensions().get::<PassedOn>().is_some();
+    if passed_on || (!trail.wants(Level::RequestResponse) && code < 400 && !early) {
         trail.response(code, None);
         trail.stage(Stage::ResponseComplete);
         trail.settle().await;
@@ -262,7 +267,9 @@ async fn admit(
         if let Ok(id) = HeaderValue::from_str(id) {
             request.headers_mut().insert(audit::ID_HEADER, id);
         }
-        return Ok(Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await);
+        let mut response = Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await;
+        response.extensions_mut().insert(PassedOn);
+        return Ok(response);
     }
     if info.is_resource {
         resource(app, user, request, info, query, notes).await

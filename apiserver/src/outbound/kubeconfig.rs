@@ -21,6 +21,9 @@ use super::{Http, Peer, client, explain, plain_client};
 /// The largest answer that is read.
 const ANSWER: usize = 1024 * 1024;
 
+/// How long a server may take, as it is told.
+const PATIENCE: &str = "30s";
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -117,6 +120,13 @@ pub struct Server {
     credentials: Option<HeaderValue>,
 }
 
+/// The address as it is asked: with the time there is for an answer, and no query of its own.
+fn limited(url: &Uri) -> anyhow::Result<Uri> {
+    let mut parts = url.clone().into_parts();
+    parts.path_and_query = Some(format!("{}?timeout={PATIENCE}", url.path()).parse()?);
+    Ok(Uri::from_parts(parts)?)
+}
+
 impl Server {
     /// Reads the file's current context. Only where `plain` is allowed may the server be without TLS.
     ///
@@ -156,7 +166,9 @@ impl Server {
         let identity = identity.map(|(certificate, key)| Identity { certificate, key });
         let connect = if plain { plain_client } else { client };
         let http = connect(&peer, identity, through.clone())?;
-        Ok(Self { url, http, address, credentials: user.credentials(folder)? })
+        // Nobody on the way is to read them.
+        let credentials = if secure { user.credentials(folder)? } else { None };
+        Ok(Self { url: limited(&url)?, http, address, credentials })
     }
 
     /// Posts JSON and reads the answer.
@@ -190,15 +202,17 @@ mod tests {
     #[test]
     fn a_kubeconfig_names_the_server() {
         let text = "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n\
-            clusters: [{name: k, cluster: {server: 'http://127.0.0.1:1/audit'}}]\nusers: [{name: u, user: {token: t}}]\n";
+            clusters: [{name: k, cluster: {server: 'http://127.0.0.1:1/audit?x=1'}}]\nusers: [{name: u, user: {token: t}}]\n";
         let server = parse(text, true).expect("a server");
-        assert_eq!((server.url.path(), server.address.as_str()), ("/audit", "127.0.0.1:1"));
-        assert_eq!(server.credentials.expect("a token"), "Bearer t");
+        assert_eq!(server.url, "http://127.0.0.1:1/audit?timeout=30s");
+        assert_eq!((server.address.as_str(), server.credentials), ("127.0.0.1:1", None));
+        let secure = text.replace("http:", "https:");
+        assert_eq!(parse(&secure, true).expect("a server").credentials.expect("a token"), "Bearer t");
         assert_eq!(parse(text, false).err().as_deref(), Some("the server must be https"));
         assert_eq!(parse("current-context: x", true).err().as_deref(), Some("context \"x\" does not exist"));
         let without = text.replace("users: [{name: u, user: {token: t}}]", "");
         assert_eq!(parse(&without, true).err().as_deref(), Some("user \"u\" does not exist"));
-        let basic = text.replace("token: t", "username: u, password: p");
+        let basic = secure.replace("token: t", "username: u, password: p");
         assert_eq!(parse(&basic, true).expect("a server").credentials.expect("a pair"), "Basic dTpw");
     }
 }
