@@ -128,12 +128,14 @@ impl ServerCertVerifier for Verifier {
         if self.listed.iter().any(|listed| listed.as_ref() == own.as_ref()) {
             return Ok(ServerCertVerified::assertion());
         }
-        if self_issued {
-            return Err(CertificateError::UnknownIssuer.into());
-        }
+        let unknown = || CertificateError::UnknownIssuer.into();
         match chain {
+            // webpki would say of it that it is an authority's own.
+            Some(chain) if self_issued => {
+                chain.verify_server_cert(own, intermediates, name, ocsp, now).map_err(|_| unknown())
+            }
             Some(chain) => chain.verify_server_cert(own, intermediates, name, ocsp, now),
-            None => Err(CertificateError::UnknownIssuer.into()),
+            None => Err(unknown()),
         }
     }
 
@@ -267,6 +269,26 @@ mod tests {
         );
         let config = client_config(Trust::Anyone, None).unwrap();
         assert_eq!(verify(&config, own.as_bytes(), "whatever"), Ok(()));
+    }
+
+    #[test]
+    fn an_authority_may_bear_the_name_of_what_it_signs() {
+        let named = |names: &[&str]| {
+            let mut params =
+                rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "hook");
+            params
+        };
+        let mut authority = named(&[]);
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = rcgen::KeyPair::generate().unwrap();
+        let bundle = authority.self_signed(&issuer).unwrap().pem();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = named(&["s.n.svc"]).signed_by(&key, &rcgen::Issuer::new(authority, issuer)).unwrap().pem();
+        let config = client_config(Trust::Bundle(bundle.as_bytes()), None).unwrap();
+        let own = format!("{own}\n{}", key.serialize_pem());
+        assert_eq!(verify(&config, own.as_bytes(), "s.n.svc"), Ok(()));
     }
 
     #[test]
