@@ -139,7 +139,9 @@ impl Definition {
             kind: text(spec, "/paramKind/kind").to_owned(),
         });
         let options = Options { params: param_kind.is_some(), authorizer: true, patches };
-        let (env, compiled) = variables(admission::env(options), &spec["variables"]);
+        // Variables make no patches, the mutations that use them do.
+        let (plain, compiled) = variables(admission::env(Options { patches: false, ..options }), &spec["variables"]);
+        let env = if patches { variables(admission::env(options), &spec["variables"]).0 } else { plain };
         let quiet = admission::env(Options { authorizer: false, ..options });
         let (quiet, _) = variables(quiet, &spec["variables"]);
         let conditions: Vec<(&str, &str)> = spec["matchConditions"]
@@ -183,6 +185,11 @@ impl Definition {
         let matches = self.matches.as_ref();
         let matches = matches.ok_or("policy contained no match constraints, a required field")?;
         matches.choose(a, object).await.map_err(|error| error.message)
+    }
+
+    #[must_use]
+    pub fn is_mutating(&self) -> bool {
+        matches!(self.body, Body::Mutating { .. })
     }
 
     /// Everything that does not compile: the place in the spec and the text, for validation.

@@ -1,7 +1,7 @@
 //! Admission policies and their bindings (`pkg/apis/admissionregistration/validation`). Whether expressions compile is asked of
 //! the admission plugin that evaluates them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cel::admission::Options;
 use schema::field::{Error, ErrorList, Path};
@@ -19,7 +19,8 @@ const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 #[must_use]
 pub fn validating(object: &Value) -> ErrorList {
     let definition = Definition::validating(object);
-    let mut errors = common(object, &definition);
+    let mut broken = Broken::of(&definition);
+    let mut errors = common(object, &definition, &mut broken);
     let (path, body) = (spec(), object.at("spec"));
     let (validations, annotations) = (body.list("validations"), body.list("auditAnnotations"));
     if validations.is_empty() && annotations.is_empty() {
@@ -28,7 +29,7 @@ pub fn validating(object: &Value) -> ErrorList {
         errors.push(Error::required(&path.child("auditAnnotations"), detail));
     }
     for (i, one) in validations.iter().enumerate() {
-        validation(&mut errors, &path.child("validations").index(i), one);
+        validation(&mut errors, &path.child("validations").index(i), one, &mut broken);
     }
     if annotations.len() > MAX_AUDIT_ANNOTATIONS {
         let detail = format!("must not have more than {MAX_AUDIT_ANNOTATIONS} auditAnnotations");
@@ -49,16 +50,24 @@ pub fn validating(object: &Value) -> ErrorList {
         } else if text.len() > MAX_VALUE_EXPRESSION {
             let detail = format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length");
             errors.push(Error::required(&at, detail));
+        } else {
+            broken.tell(&mut errors, &at);
         }
     }
-    expressions(&mut errors, &definition);
     errors
 }
+
+/// The kinds of patches: type, field, and the other's field.
+const PATCHES: [(&str, &str, &str); 2] =
+    [("ApplyConfiguration", "applyConfiguration", "jsonPatch"), ("JSONPatch", "jsonPatch", "applyConfiguration")];
+/// What can be mutated: nothing that goes.
+const MUTABLE: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 
 #[must_use]
 pub fn mutating(object: &Value) -> ErrorList {
     let definition = Definition::mutating(object);
-    let mut errors = common(object, &definition);
+    let mut broken = Broken::of(&definition);
+    let mut errors = common(object, &definition, &mut broken);
     let (path, body) = (spec(), object.at("spec"));
     let mutations = body.list("mutations");
     if mutations.is_empty() {
@@ -66,43 +75,62 @@ pub fn mutating(object: &Value) -> ErrorList {
     }
     for (i, one) in mutations.iter().enumerate() {
         let at = path.child("mutations").index(i);
-        let field = match one.text("patchType") {
-            "ApplyConfiguration" => "applyConfiguration",
-            "JSONPatch" => "jsonPatch",
-            "" => {
-                errors.push(Error::required(&at.child("patchType"), ""));
-                continue;
-            }
-            other => {
-                one_of(&mut errors, &at.child("patchType"), other, &["ApplyConfiguration", "JSONPatch"]);
-                continue;
-            }
+        let kind = one.text("patchType");
+        if kind.is_empty() {
+            errors.push(Error::required(&at.child("patchType"), ""));
+            continue;
+        }
+        let Some((_, field, other)) = PATCHES.iter().find(|(known, ..)| *known == kind) else {
+            one_of(&mut errors, &at.child("patchType"), kind, &PATCHES.map(|(known, ..)| known));
+            continue;
         };
-        if one.at(field).text("expression").trim().is_empty() {
-            let at = at.child(field).child("expression");
-            errors.push(Error::required(&at, "expression is not specified"));
+        let of = at.child(field);
+        if one.at(field).is_null() {
+            errors.push(Error::required(&of, format!("must be specified when patchType is {kind}")));
+        } else if one.at(field).text("expression").trim().is_empty() {
+            errors.push(Error::required(&of.child("expression"), ""));
+        } else {
+            broken.tell(&mut errors, &of.child("expression"));
+        }
+        if !one.at(other).is_null() {
+            let detail = format!("must not be specified when patchType is {kind}");
+            errors.push(Error::invalid(&at.child(other), format!("{{{other}}}"), detail));
         }
     }
     let at = path.child("reinvocationPolicy");
     super::required_one_of(&mut errors, &at, body.text("reinvocationPolicy"), &["IfNeeded", "Never"]);
-    expressions(&mut errors, &definition);
     errors
 }
 
-fn expressions(errors: &mut ErrorList, definition: &Definition) {
-    for (place, text, error) in definition.errors() {
-        // What is missing has been said.
-        if !text.trim().is_empty() {
+/// What of a policy does not compile, by its place.
+struct Broken(BTreeMap<String, Error>);
+
+impl Broken {
+    fn of(definition: &Definition) -> Self {
+        let error = |(place, text, error): (String, String, String)| {
             let at = spec().child(&place);
             // Such an error is told without the expression.
             let internal = error.starts_with(cel::admission::INSTANTIATION);
-            errors.push(if internal { Error::internal(&at, error) } else { Error::invalid(&at, text, error) });
-        }
+            (at.to_string(), if internal { Error::internal(&at, error) } else { Error::invalid(&at, text, error) })
+        };
+        Self(definition.errors().into_iter().map(error).collect())
+    }
+
+    /// Tells of the expression at a place, where it is one.
+    fn tell(&mut self, errors: &mut ErrorList, at: &Path) {
+        errors.extend(self.0.remove(&at.to_string()));
+    }
+}
+
+/// A mutating policy, or its binding, is about operations that leave something behind.
+fn mutable(errors: &mut ErrorList, path: &Path, resources: &Value) {
+    for operation in resources.list("resourceRules").iter().flat_map(|rule| rule.texts("operations")) {
+        one_of(errors, &path.child("resourceRules").child("operations"), operation, &MUTABLE);
     }
 }
 
 /// What both kinds of policy have.
-fn common(object: &Value, definition: &Definition) -> ErrorList {
+fn common(object: &Value, definition: &Definition, broken: &mut Broken) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     super::required_one_of(&mut errors, &path.child("failurePolicy"), body.text("failurePolicy"), &["Fail", "Ignore"]);
@@ -114,6 +142,9 @@ fn common(object: &Value, definition: &Definition) -> ErrorList {
         match_resources(&mut errors, &at, body.at("matchConstraints"));
         if body.list("matchConstraints.resourceRules").is_empty() {
             errors.push(Error::required(&at.child("resourceRules"), ""));
+        }
+        if definition.is_mutating() {
+            mutable(&mut errors, &at, body.at("matchConstraints"));
         }
     } else {
         errors.push(Error::required(&at, ""));
@@ -134,6 +165,8 @@ fn common(object: &Value, definition: &Definition) -> ErrorList {
         }
         if variable.text("expression").trim().is_empty() {
             errors.push(Error::required(&at.child("expression"), "expression is not specified"));
+        } else {
+            broken.tell(&mut errors, &at.child("expression"));
         }
     }
     errors
@@ -143,13 +176,17 @@ fn has_newlines(text: &str) -> bool {
     text.contains(['\n', '\r'])
 }
 
-fn validation(errors: &mut ErrorList, path: &Path, value: &Value) {
+fn validation(errors: &mut ErrorList, path: &Path, value: &Value, broken: &mut Broken) {
     if value.text("expression").trim().is_empty() {
         errors.push(Error::required(&path.child("expression"), "expression is not specified"));
+    } else {
+        broken.tell(errors, &path.child("expression"));
     }
     let expression = value.text("messageExpression");
     if !expression.is_empty() && expression.trim().is_empty() {
         errors.push(Error::invalid(&path.child("messageExpression"), expression, "must be non-empty if specified"));
+    } else {
+        broken.tell(errors, &path.child("messageExpression"));
     }
     let message = value.text("message");
     if !message.is_empty() && message.trim().is_empty() {
@@ -219,7 +256,7 @@ fn match_resources(errors: &mut ErrorList, path: &Path, resources: &Value) {
 
 #[must_use]
 pub fn validating_binding(object: &Value) -> ErrorList {
-    let mut errors = mutating_binding(object);
+    let mut errors = binding(object);
     let path = spec().child("validationActions");
     let actions = object.texts("spec.validationActions");
     let mut seen = BTreeSet::new();
@@ -242,6 +279,12 @@ pub fn validating_binding(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn mutating_binding(object: &Value) -> ErrorList {
+    let mut errors = binding(object);
+    mutable(&mut errors, &spec().child("matchResources"), object.at("spec.matchResources"));
+    errors
+}
+
+fn binding(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     required_name(&mut errors, &path.child("policyName"), body.text("policyName"), names::dns1123_subdomain);
@@ -330,6 +373,69 @@ mod tests {
                 "spec.auditAnnotations: Required value: validations or auditAnnotations must contain at least one item",
             ]
         );
+    }
+
+    #[test]
+    fn mutations() {
+        const PATCH: &str = r#"[JSONPatch{op: "add", path: "/a", value: "b"}]"#;
+        let policy = |spec: Value| {
+            let mut policy = json!({"metadata": {"name": "p"}, "spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never",
+                "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [{"operations": ["CREATE"],
+                    "apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "scope": "*"}]},
+                "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": PATCH}}]}});
+            for (path, value) in spec.as_object().unwrap() {
+                *policy["spec"].pointer_mut(path).unwrap() = value.clone();
+            }
+            texts(&mutating(&policy))
+        };
+        assert_eq!(policy(json!({})), Vec::<String>::new());
+        for (spec, expected) in [
+            (
+                json!({"/matchConstraints/resourceRules/0/operations": ["CREATE", "DELETE"]}),
+                vec![
+                    "spec.matchConstraints.resourceRules.operations: Unsupported value: \"DELETE\": supported values: \"*\", \
+                     \"CONNECT\", \"CREATE\", \"UPDATE\"",
+                ],
+            ),
+            (
+                json!({"/mutations/0": {"patchType": "ApplyConfiguration", "jsonPatch": {"expression": PATCH}}}),
+                vec![
+                    "spec.mutations[0].applyConfiguration: Required value: must be specified when patchType is \
+                     ApplyConfiguration",
+                    "spec.mutations[0].jsonPatch: Invalid value: \"{jsonPatch}\": must not be specified when patchType is \
+                     ApplyConfiguration",
+                ],
+            ),
+            (
+                json!({"/mutations/0/jsonPatch/expression": " ", "/reinvocationPolicy": "x"}),
+                vec![
+                    "spec.mutations[0].jsonPatch.expression: Required value",
+                    "spec.reinvocationPolicy: Unsupported value: \"x\": supported values: \"IfNeeded\", \"Never\"",
+                ],
+            ),
+            // What does not compile is told where it stands.
+            (
+                json!({"/mutations/0/jsonPatch/expression": "1", "/reinvocationPolicy": "x"}),
+                vec![
+                    "spec.mutations[0].jsonPatch.expression: Invalid value: \"1\": must evaluate to list(JSONPatch) but got int",
+                    "spec.reinvocationPolicy: Unsupported value: \"x\": supported values: \"IfNeeded\", \"Never\"",
+                ],
+            ),
+        ] {
+            assert_eq!(policy(spec.clone()), expected, "{spec}");
+        }
+        let object = json!({"metadata": {"name": "p"}, "spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never",
+            "matchConstraints": {"matchPolicy": "Equivalent", "resourceRules": [{"operations": ["*"], "apiGroups": ["*"],
+                "apiVersions": ["*"], "resources": ["*"], "scope": "*"}]},
+            "variables": [{"name": "v", "expression": "Object{}"}],
+            "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": PATCH}}]}});
+        let wrong = texts(&mutating(&object));
+        assert!(wrong.len() == 1 && wrong[0].starts_with("spec.variables[0].expression: Invalid value"), "{wrong:?}");
+        let binding = json!({"metadata": {"name": "b"}, "spec": {"policyName": "p", "matchResources":
+            {"matchPolicy": "Exact", "resourceRules": [{"operations": ["DELETE"], "apiGroups": ["*"], "apiVersions": ["*"],
+                "resources": ["*"], "scope": "*"}]}}});
+        assert!(texts(&mutating_binding(&binding))[0].starts_with("spec.matchResources.resourceRules.operations: "));
+        assert!(texts(&super::binding(&binding)).is_empty());
     }
 
     #[test]
