@@ -126,7 +126,8 @@ impl Layout {
     /// # Errors
     /// When it cannot be written.
     pub fn write_launcher(&self, pid: i32, guardian: Option<i32>) -> anyhow::Result<()> {
-        let info = LauncherInfo { pid, start_time: start_time(pid).unwrap_or_default(), guardian };
+        let start_time = start_time(pid).with_context(|| format!("the launcher (pid {pid}) ended at once"))?;
+        let info = LauncherInfo { pid, start_time, guardian };
         let staged = self.root.join("launcher.json.new");
         fs::write(&staged, serde_json::to_string(&info)?)?;
         fs::rename(staged, self.launcher())?;
@@ -138,6 +139,27 @@ impl Layout {
     pub fn running(&self) -> Option<LauncherInfo> {
         let info: LauncherInfo = serde_json::from_str(&fs::read_to_string(self.launcher()).ok()?).ok()?;
         (start_time(info.pid)? == info.start_time).then_some(info)
+    }
+
+    /// Why there is none, for people.
+    #[must_use]
+    pub fn why_not_running(&self) -> String {
+        let text = match fs::read_to_string(self.launcher()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return "no launcher is noted there".to_owned();
+            }
+            Err(error) => return format!("launcher.json: {error}"),
+        };
+        match serde_json::from_str::<LauncherInfo>(&text) {
+            Err(error) => format!("launcher.json: {error}"),
+            Ok(LauncherInfo { pid, start_time: noted, .. }) => match start_time(pid) {
+                None => format!("its launcher (pid {pid}) is gone"),
+                Some(began) => {
+                    format!("pid {pid} is another process than its launcher: begun at {began}, not at {noted}")
+                }
+            },
+        }
     }
 
     /// Forgets the launcher, best effort: a stale file is told from a live one by the start time.
@@ -171,12 +193,14 @@ mod tests {
     fn a_stale_pid_is_not_taken_for_the_launcher() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path().to_owned());
-        assert_eq!(layout.running(), None);
+        assert_eq!((layout.running(), layout.why_not_running()), (None, "no launcher is noted there".to_owned()));
         let own = i32::try_from(std::process::id()).unwrap();
         layout.write_launcher(own, None).unwrap();
         assert_eq!(layout.running().unwrap().pid, own);
         let stale = LauncherInfo { pid: own, start_time: 1, guardian: None };
         fs::write(layout.launcher(), serde_json::to_string(&stale).unwrap()).unwrap();
         assert_eq!(layout.running(), None);
+        let why = layout.why_not_running();
+        assert!(why.starts_with(&format!("pid {own} is another process")) && why.ends_with("not at 1"), "{why}");
     }
 }

@@ -133,8 +133,9 @@ fn pull_images(layout: &Layout, names: &[String]) -> anyhow::Result<()> {
 fn running(layout: &Layout) -> anyhow::Result<crate::layout::LauncherInfo> {
     layout.running().ok_or_else(|| {
         anyhow::anyhow!(
-            "nothing is running with the data folder {}: start it with `knetsim up`",
-            layout.root().display()
+            "nothing is running with the data folder {} ({}): start it with `knetsim up`",
+            layout.root().display(),
+            layout.why_not_running()
         )
     })
 }
