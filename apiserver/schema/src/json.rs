@@ -73,28 +73,16 @@ fn touched(out: &mut Vec<u8>, value: &Value, original: Option<&Value>, place: Op
             _ => free(out, value),
         },
         (Value::Object(members), Some(Value::Object(before))) => {
-            out.push(b'{');
-            for (at, (name, value)) in members.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                string(out, name);
-                out.push(b':');
+            named(out, members, |out, name, value| {
                 touched(out, value, before.get(name), place.and_then(|place| place.below(name)));
-            }
-            out.push(b'}');
+            });
         }
         (Value::Array(list), Some(Value::Array(before))) => {
-            out.push(b'[');
-            for (at, value) in list.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                // Items may have moved.
+            items(out, list, |out, at, value| {
+                // They may have moved.
                 let same = before.iter().find(|item| *item == value).or_else(|| before.get(at));
                 touched(out, value, same, place.and_then(Place::item));
-            }
-            out.push(b']');
+            });
         }
         _ => plain(out, value),
     }
@@ -119,46 +107,50 @@ fn object(out: &mut Vec<u8>, of: &Struct, members: &Map<String, Value>) {
         })
         .collect();
     ordered.sort_by_key(|(order, ..)| *order);
+    let ordered = ordered.into_iter().map(|(_, name, field, value)| (name, (field, value)));
+    named(out, ordered, |out, _, (field, value)| match field {
+        Some(field) => node(out, &field.node, value),
+        None => free(out, value),
+    });
+}
+
+/// `{"a":…,"b":…}`, each value as `write` writes it.
+fn named<'a, V>(
+    out: &mut Vec<u8>,
+    members: impl IntoIterator<Item = (&'a String, V)>,
+    mut write: impl FnMut(&mut Vec<u8>, &str, V),
+) {
     out.push(b'{');
-    for (at, (_, name, field, value)) in ordered.into_iter().enumerate() {
+    for (at, (name, value)) in members.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         string(out, name);
         out.push(b':');
-        match field {
-            Some(field) => node(out, &field.node, value),
-            None => free(out, value),
-        }
+        write(out, name, value);
     }
     out.push(b'}');
+}
+
+/// `[…,…]` in the same way; `write` is told which one it is.
+fn items(out: &mut Vec<u8>, list: &[Value], mut write: impl FnMut(&mut Vec<u8>, usize, &Value)) {
+    out.push(b'[');
+    for (at, value) in list.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, at, value);
+    }
+    out.push(b']');
 }
 
 fn node(out: &mut Vec<u8>, node_: &Node, value: &Value) {
     match (&node_.shape, value) {
         (Shape::Struct { of, .. }, Value::Object(members)) => object(out, of, members),
         (Shape::Union(_), Value::Object(members)) => object(out, &facts::json_schema_props(), members),
-        (Shape::List { items, .. }, Value::Array(list)) => {
-            out.push(b'[');
-            for (at, item) in list.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                node(out, items, item);
-            }
-            out.push(b']');
-        }
+        (Shape::List { items: of, .. }, Value::Array(list)) => items(out, list, |out, _, item| node(out, of, item)),
         (Shape::Map { values, .. }, Value::Object(members)) => {
-            out.push(b'{');
-            for (at, (name, value)) in members.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                string(out, name);
-                out.push(b':');
-                node(out, values, value);
-            }
-            out.push(b'}');
+            named(out, members, |out, _, value| node(out, values, value));
         }
         (Shape::Any(_), _) => free(out, value),
         _ => plain(out, value),

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Attributes, Operation};
 use crate::app::text;
-use crate::http::status::{ApiError, ApiResult};
+use crate::http::status::ApiResult;
+use crate::registry::write::live;
 
 pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let Some(node) = a.user().node() else { return Ok(()) };
@@ -20,15 +21,15 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let (resource, info) = (a.resource(), &a.call.info);
     // The pod an eviction is about, or a token is to be bound to.
     let pod = match (resource.plural.as_str(), a.subresource()) {
-        ("pods", "eviction") => stored(a, "pods", a.namespace(), &a.name).await?,
+        ("pods", "eviction") => live(a.app(), "pods", a.namespace(), &a.name).await?,
         ("serviceaccounts", "token") if text(object, "/spec/boundObjectRef/kind") == "Pod" => {
-            stored(a, "pods", a.namespace(), text(object, "/spec/boundObjectRef/name")).await?
+            live(a.app(), "pods", a.namespace(), text(object, "/spec/boundObjectRef/name")).await?
         }
         _ => None,
     };
     // The node a pod is to belong to.
     let own = match (resource.plural.as_str(), a.subresource(), operation) {
-        ("pods", "", Kind::Create) => stored(a, "nodes", "", node).await?,
+        ("pods", "", Kind::Create) => live(a.app(), "nodes", "", node).await?,
         _ => None,
     };
     let write = Write {
@@ -46,10 +47,4 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         node: own.as_ref(),
     };
     restrict(node, &write).map_err(|why| a.forbidden(object, &why))
-}
-
-async fn stored(a: &Attributes<'_>, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
-    let resource = a.app().resource("", plural)?;
-    let (found, _) = a.app().store.get(&resource.key(namespace, name), None).await?;
-    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::{Attributes, Operation};
 use crate::app::text;
-use crate::http::status::{ApiError, ApiResult};
+use crate::http::status::ApiResult;
 use crate::registry::object;
+use crate::registry::write::live;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// An hour and some seconds, by which kubelets know tokens they may extend.
@@ -23,7 +24,8 @@ pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     }
     let name = text(pod, "/spec/serviceAccountName").to_owned();
     pod["spec"]["serviceAccount"] = name.clone().into();
-    let Some(account) = find(a, &name).await? else {
+    // From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
+    let Some(account) = live(a.app(), "serviceaccounts", a.namespace(), &name).await? else {
         let namespace = a.namespace();
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(a.forbidden(pod, &why));
@@ -69,13 +71,6 @@ fn given(pod: &Value) -> Option<&'static str> {
     }
     let token = projected.iter().any(|source| source["serviceAccountToken"].is_object());
     token.then_some("a mirror pod may not use ServiceAccountToken volume projections")
-}
-
-/// From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
-async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
-    let resource = a.app().resource("", "serviceaccounts")?;
-    let (found, _) = a.app().store.get(&resource.key(a.namespace(), name), None).await?;
-    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }
 
 fn mount(pod: &mut Value) {

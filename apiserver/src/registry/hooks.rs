@@ -45,7 +45,7 @@ pub async fn check(call: &Call, new: &Value, old: Option<&Value>) -> ApiResult<E
         return Ok(errors);
     }
     let Some(path) = resource::admin_access(&call.resource.plural, new, old) else { return Ok(errors) };
-    let namespace = super::write::namespace(&call.app, &call.info.namespace).await?.unwrap_or_default();
+    let namespace = super::write::live(&call.app, "namespaces", "", &call.info.namespace).await?.unwrap_or_default();
     if namespace["metadata"]["labels"][resource::ADMIN_NAMESPACE] != "true" {
         let label = resource::ADMIN_NAMESPACE;
         let detail = format!("admin access to devices requires the `{label}: true` label on the containing namespace");

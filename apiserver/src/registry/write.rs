@@ -9,7 +9,7 @@ use store::{WriteOutcome, splice};
 use super::{conversion, object};
 use crate::app::{App, Call};
 use crate::http::answer::to_json;
-use crate::http::status::ApiResult;
+use crate::http::status::{ApiError, ApiResult};
 
 /// So often a write that lost a race is computed anew before the client is told of the conflict.
 pub const ATTEMPTS: usize = 16;
@@ -122,6 +122,13 @@ async fn back(call: &Call, mut stored: Value) -> ApiResult<Value> {
     Ok(value)
 }
 
+/// An object of a built-in kind as the store has it now, for what a cache may not have heard of yet.
+pub async fn live(app: &App, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
+    let resource = app.resource("", plural)?;
+    let (found, _) = app.store.get(&resource.key(namespace, name), None).await?;
+    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
+}
+
 /// Whether a namespace exists and is not going away, as the cache knows it; `None` when it does not exist.
 pub async fn namespace(app: &App, name: &str) -> ApiResult<Option<Value>> {
     let resource = app.resource("", "namespaces")?;
@@ -130,6 +137,5 @@ pub async fn namespace(app: &App, name: &str) -> ApiResult<Option<Value>> {
         return crate::http::answer::value_of(&resource, &object).map(Some);
     }
     // It may have been made a moment ago: the store decides.
-    let (found, _) = app.store.get(&resource.key("", name), None).await?;
-    Ok(found.and_then(|kv| serde_json::from_slice(&kv.value).ok()))
+    live(app, "namespaces", "", name).await
 }
