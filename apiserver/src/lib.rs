@@ -55,7 +55,6 @@ const WORKERS: u8 = 2;
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let options = Options::parse_from(args);
     runtime::log::init("apiserver");
-    kernel::memory::share_heaps(WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS.into()).enable_all().build()?;
     runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
 }

@@ -13,6 +13,9 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+#[global_allocator]
+static HEAP: kernel::memory::Heap = kernel::memory::Heap;
+
 /// A component's entry point; the first argument is the component's name.
 type Run = fn(Vec<OsString>) -> anyhow::Result<()>;
 
