@@ -2,6 +2,7 @@
 //! thing, is answered without waking another thread for it. The requests that a client makes side by side run in tasks of their
 //! own, so that they wait neither for each other nor for the connection.
 
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,6 +14,7 @@ use hyper::rt::Executor;
 use parking_lot::Mutex;
 
 use super::idle::Uses;
+use super::linger::linger;
 
 /// So often in a row at most is either polled; then it is other tasks' turn.
 const ROUNDS: usize = 8;
@@ -83,6 +85,9 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Requests {
 /// Polls a connection, whose requests `Requests` runs, and the one of them that has no task of its own.
 pub struct Drive<C> {
     connection: C,
+    /// The connection's own.
+    socket: RawFd,
+    uses: Uses,
     request: Option<BoxFuture<'static, ()>>,
     place: Arc<Mutex<Place>>,
     state: Arc<State>,
@@ -91,11 +96,19 @@ pub struct Drive<C> {
 }
 
 impl<C: Future + Unpin> Drive<C> {
-    pub fn new(connection: C, requests: &Requests) -> Self {
+    pub fn new(connection: C, requests: &Requests, socket: RawFd) -> Self {
         let state = Arc::new(State { bits: AtomicU8::new(CONNECTION), task: AtomicWaker::new() });
         let wakers =
             [Arc::new(One::<CONNECTION>(state.clone())).into(), Arc::new(One::<REQUEST>(state.clone())).into()];
-        Self { connection, request: None, place: requests.place.clone(), state, wakers }
+        Self {
+            connection,
+            uses: requests.uses.clone(),
+            socket,
+            request: None,
+            place: requests.place.clone(),
+            state,
+            wakers,
+        }
     }
 
     /// The connection, which is polled afterwards, for it may have been told something.
@@ -148,6 +161,12 @@ impl<C: Future + Unpin> Future for Drive<C> {
                 }
                 this.take_over();
             }
+            if this.state.bits.load(Ordering::Acquire) == RUNS
+                && let Some(until) = this.uses.expected()
+            {
+                // What comes is found by the runtime, which looks before it sleeps.
+                linger(this.socket, until);
+            }
             if this.state.bits.compare_exchange(RUNS, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 return Poll::Pending;
             }
@@ -161,6 +180,7 @@ impl<C: Future + Unpin> Future for Drive<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::linger::Turns;
     use futures::FutureExt;
     use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;
@@ -194,7 +214,7 @@ mod tests {
                 }
                 Poll::<()>::Pending
             });
-            let mut drive = Drive::new(connection, &Requests::of(&Uses::default()));
+            let mut drive = Drive::new(connection, &Requests::of(&Uses::new(Turns::default().connection())), -1);
             let mut context = Context::from_waker(&task);
             assert!(drive.poll_unpin(&mut context).is_pending());
             assert_eq!(count.0.load(Ordering::Relaxed), woken, "{times}");
@@ -231,7 +251,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_request_that_is_alone_runs_with_its_connection() {
-        let (uses, log) = (Uses::default(), Arc::<Mutex<Vec<_>>>::default());
+        let (uses, log) = (Uses::new(Turns::default().connection()), Arc::<Mutex<Vec<_>>>::default());
         let (kept, of_connection) = (Kept::default(), Kept::default());
         let requests = Requests::of(&uses);
         let (executor, seen, also) = (requests.clone(), of_connection.clone(), log.clone());
@@ -244,7 +264,7 @@ mod tests {
             }
             Poll::<()>::Pending
         });
-        let mut drive = Drive::new(connection, &requests);
+        let mut drive = Drive::new(connection, &requests, -1);
         assert!((&mut drive).now_or_never().is_none());
         // It is polled where it arrived, and again for its waker; what it has to say is sent.
         assert_eq!(*log.lock(), ["connection", "request", "request", "connection"]);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::linger::Pace;
 use super::witness::Witness;
 
 /// How many requests of a connection are under way, and when the last one ended. Nobody is woken by either: a request costs a
@@ -17,21 +18,25 @@ pub struct Uses(Arc<Mutex<Count>>);
 struct Count {
     under_way: usize,
     ended: Instant,
+    /// How the requests follow one another.
+    pace: Pace,
 }
 
 /// One of them; it ends when this is dropped.
 pub struct Use(Uses);
 
-impl Default for Uses {
-    fn default() -> Self {
-        Self(Arc::new(Mutex::new(Count { under_way: 0, ended: Instant::now() })))
-    }
-}
-
 impl Uses {
     #[must_use]
+    pub fn new(pace: Pace) -> Self {
+        Self(Arc::new(Mutex::new(Count { under_way: 0, ended: Instant::now(), pace })))
+    }
+
+    #[must_use]
     pub fn begin(&self) -> Use {
-        self.0.lock().under_way += 1;
+        let mut count = self.0.lock();
+        let after = (count.under_way == 0).then(|| count.ended.elapsed());
+        count.pace.request(after);
+        count.under_way += 1;
         Use(self.clone())
     }
 
@@ -39,6 +44,13 @@ impl Uses {
     #[must_use]
     pub fn is_single(&self) -> bool {
         self.0.lock().under_way <= 1
+    }
+
+    /// Until when the next request is waited for; see [`super::linger`].
+    #[must_use]
+    pub fn expected(&self) -> Option<Instant> {
+        let count = self.0.lock();
+        count.pace.patience().filter(|_| count.under_way == 0).map(|patience| count.ended + patience)
     }
 
     /// Waits until there has been no use for `patience`.
@@ -69,11 +81,12 @@ impl Witness for Use {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::linger::Turns;
     use futures::FutureExt;
 
     #[tokio::test]
     async fn a_connection_in_use_is_not_idle() {
-        let (uses, short) = (Uses::default(), Duration::from_millis(5));
+        let (uses, short) = (Uses::new(Turns::default().connection()), Duration::from_millis(5));
         uses.idle(short).await;
         let one = uses.begin();
         let another = uses.begin();

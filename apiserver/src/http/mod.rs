@@ -10,6 +10,7 @@ pub mod health;
 pub mod idle;
 pub mod kubelet;
 mod kubelet_words;
+mod linger;
 mod log_options;
 pub mod metrics;
 pub mod negotiate;

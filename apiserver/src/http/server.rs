@@ -1,6 +1,7 @@
 //! Listeners, TLS and connections. HTTP/2 and HTTP/1.1 by ALPN on every socket; upgrades (exec, port-forward) on HTTP/1.1.
 
 use std::convert::Infallible;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::drive::{Drive, Requests};
 use super::idle::Uses;
+use super::linger::{Pace, Turns};
 use super::route::Routes;
 use super::witness::Witnessed;
 use crate::access::Clients;
@@ -61,18 +63,26 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let connections = TaskTracker::new();
+    let (connections, turns) = (TaskTracker::new(), Turns::default());
     let mut loops = tokio::task::JoinSet::new();
     for listener in listeners {
         let (acceptor, routes, stop) = (acceptor.clone(), routes.clone(), stop.clone());
-        let (clients, connections) = (clients.clone(), connections.clone());
+        let (clients, connections, turns) = (clients.clone(), connections.clone(), turns.clone());
         loops.spawn(async move {
             loop {
                 let stream = tokio::select! {
                     (stream, _) = runtime::listen::accept(&listener) => stream,
                     () = stop.cancelled() => return,
                 };
-                connections.spawn(connection(stream, acceptor.clone(), clients.clone(), routes.clone(), stop.clone()));
+                let pace = turns.connection();
+                connections.spawn(connection(
+                    stream,
+                    acceptor.clone(),
+                    clients.clone(),
+                    routes.clone(),
+                    pace,
+                    stop.clone(),
+                ));
             }
         });
     }
@@ -87,6 +97,7 @@ async fn connection(
     acceptor: TlsAcceptor,
     clients: Clients,
     routes: Routes,
+    pace: Pace,
     stop: CancellationToken,
 ) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
@@ -94,10 +105,11 @@ async fn connection(
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else {
         return routes.no_handshake();
     };
+    let socket = stream.get_ref().0.as_raw_fd();
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
     let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
     let peer = clients.judge(chain, address, UnixTime::now());
-    let uses = Uses::default();
+    let uses = Uses::new(pace);
     let in_use = uses.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
@@ -115,7 +127,7 @@ async fn connection(
         .max_concurrent_streams(STREAMS)
         .keep_alive_interval(Some(Duration::from_secs(30)));
     let connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut connection = Drive::new(connection, &requests);
+    let mut connection = Drive::new(connection, &requests, socket);
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = async { tokio::select! { () = stop.cancelled() => {}, () = uses.idle(IDLE) => {} } } => {
