@@ -103,7 +103,7 @@ where
         documents: http::openapi::Documents::default(),
         metrics,
         health: http::health::Health::default(),
-        flow: flow::Flow::default(),
+        flow: flow::Flow::new(&options.limits)?,
         members: members::Members::default(),
         access,
         admission: admission::configuration::Configuration::load(&options)?,

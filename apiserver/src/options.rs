@@ -131,6 +131,9 @@ pub struct Options {
     /// Through which proxies others are reached (EgressSelectorConfiguration).
     #[arg(long)]
     pub egress_selector_config_file: Option<PathBuf>,
+    /// Tokens and whose they are: `token,user,uid,"group1,group2"`, a line each; read at the start.
+    #[arg(long)]
+    pub token_auth_file: Option<PathBuf>,
     #[command(flatten)]
     pub oidc: Oidc,
     /// Issuers of tokens, and who may come without (AuthenticationConfiguration); followed when it changes.
@@ -169,6 +172,10 @@ pub struct Options {
     pub audit_log_maxage: u64,
     #[command(flatten)]
     pub audit: crate::audit::Flags,
+    #[command(flatten)]
+    pub limits: Limits,
+    #[command(flatten)]
+    pub tolerations: crate::admission::toleration_seconds::Flags,
     /// What admission plugins are configured to do (apiserver.config.k8s.io/v1 AdmissionConfiguration).
     #[arg(long)]
     pub admission_control_config_file: Option<PathBuf>,
@@ -181,6 +188,47 @@ pub struct Options {
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
+}
+
+/// How much clients may ask for at once, and for how long.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Limits {
+    /// How long a request may take that is not for long.
+    #[arg(long, default_value = "1m0s", value_parser = runtime::flags::duration)]
+    pub request_timeout: Duration,
+    /// A watch lives for so many seconds at least, and for twice as many at most, where it does not say how long.
+    #[arg(long, default_value_t = 1800, value_parser = clap::value_parser!(u32).range(1..))]
+    pub min_request_timeout: u32,
+    /// So many requests are served at once; the levels of priority share them.
+    #[arg(long, default_value_t = 400)]
+    pub max_requests_inflight: u32,
+    /// And so many besides.
+    #[arg(long, default_value_t = 200)]
+    pub max_mutating_requests_inflight: u32,
+    /// So many streams a client may have open on one HTTP/2 connection; 0: 250.
+    #[arg(long, default_value_t = 0)]
+    pub http2_max_streams_per_connection: u32,
+}
+
+impl Limits {
+    /// So many requests are served at once, as upstream adds them up.
+    ///
+    /// # Errors
+    /// None would be.
+    pub fn seats(&self) -> anyhow::Result<u64> {
+        let seats = u64::from(self.max_requests_inflight) + u64::from(self.max_mutating_requests_inflight);
+        anyhow::ensure!(
+            seats > 0,
+            "--max-requests-inflight and --max-mutating-requests-inflight are both 0, and nobody would be served"
+        );
+        Ok(seats)
+    }
+
+    /// How many streams a client may have open on one HTTP/2 connection (upstream: 250 by default, 100 for the anonymous).
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        if self.http2_max_streams_per_connection == 0 { 250 } else { self.http2_max_streams_per_connection }
+    }
 }
 
 /// A server that knows whose a token is.

@@ -11,6 +11,7 @@ pub mod policy;
 mod reloads;
 pub mod review;
 pub mod token;
+mod token_file;
 mod token_webhook;
 mod tokens;
 
@@ -45,6 +46,7 @@ pub struct Access {
     pub policy: policy::Policy,
     pub authorizers: authorizers::Authorizers,
     pub issuers: oidc::Issuers,
+    token_file: token_file::TokenFile,
     token_webhook: Option<token_webhook::TokenWebhook>,
     tokens: tokens::Tokens,
 }
@@ -72,8 +74,24 @@ impl Access {
         let (policy, tokens) = (policy::Policy::default(), tokens::Tokens::default());
         let issuers = oidc::Issuers::load(options, std::slice::from_ref(&issuer), egress)?;
         let authorizers = authorizers::Authorizers::load(options, egress)?;
+        let token_file = match &options.token_auth_file {
+            Some(path) => token_file::TokenFile::read(path)?,
+            None => token_file::TokenFile::default(),
+        };
         let token_webhook = token_webhook::TokenWebhook::load(options, egress)?;
-        Ok(Self { clients, signer, verifier, issuer, audiences, policy, authorizers, issuers, token_webhook, tokens })
+        Ok(Self {
+            clients,
+            signer,
+            verifier,
+            issuer,
+            audiences,
+            policy,
+            authorizers,
+            issuers,
+            token_file,
+            token_webhook,
+            tokens,
+        })
     }
 
     /// What tokens must be for that are to be used here.

@@ -12,6 +12,8 @@ pub struct Notes {
     pub warnings: Vec<String>,
     /// For the audit log.
     pub annotations: Vec<(&'static str, String)>,
+    /// Why what it says of its time is not to be understood.
+    pub timeout: Option<String>,
     /// It was refused before it was known whose it is.
     pub early: bool,
     /// Who asks may not.

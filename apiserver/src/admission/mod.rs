@@ -34,7 +34,7 @@ mod runtime_class;
 mod service_account;
 mod storage;
 mod taint_nodes;
-mod toleration_seconds;
+pub mod toleration_seconds;
 mod topology_labels;
 pub mod webhook;
 
@@ -150,7 +150,9 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
             phase.run(a, "LimitRanger", limit_ranger::mutate(a, object)).await?;
             phase.run(a, "ServiceAccount", service_account::admit(a, object)).await?;
             phase.run(a, "Priority", priority::pod(a, object)).await?;
-            phase.let_run(a, "DefaultTolerationSeconds", || toleration_seconds::admit(object));
+            phase.let_run(a, "DefaultTolerationSeconds", || {
+                toleration_seconds::admit(object, &a.app().options.tolerations)
+            });
             phase.run(a, "PodTopologyLabels", topology_labels::pod(a, object)).await?;
             phase.run(a, "RuntimeClass", runtime_class::admit(a, object)).await?;
         }
@@ -173,7 +175,9 @@ async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvoc
         }
         (Operation::Update, "", "pods", "") => {
             changed |= phase.let_run(a, "Priority", || a.old.is_some_and(|old| priority::keep(object, old)));
-            changed |= phase.let_run(a, "DefaultTolerationSeconds", || toleration_seconds::admit(object));
+            changed |= phase.let_run(a, "DefaultTolerationSeconds", || {
+                toleration_seconds::admit(object, &a.app().options.tolerations)
+            });
         }
         (Operation::Create, "", "pods", "binding") => {
             phase.run(a, "PodTopologyLabels", topology_labels::binding(a, object)).await?;

@@ -30,22 +30,28 @@ use crate::http::answer::value_of;
 use crate::http::request_info::RequestInfo;
 use crate::http::status::{ApiError, ApiResult};
 use crate::metrics::{Metrics, Page};
+use crate::options::Limits;
 use classify::Schema;
 use level::{Level, Seat, Settings};
 
 pub const GROUP: &str = "flowcontrol.apiserver.k8s.io";
 const SCHEMAS: &str = "flowschemas";
 const LEVELS: &str = "prioritylevelconfigurations";
-/// `--max-requests-inflight` and `--max-mutating-requests-inflight` together, as upstream adds them up.
-const SEATS: u64 = 600;
-/// How long a request may wait (upstream: a quarter of the request timeout of 60 s).
-const WAIT: Duration = Duration::from_secs(15);
+/// A request may wait for so much of the time it may take.
+const WAIT: u32 = 4;
 
 /// How often it is looked at who needs how many seats.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// The present plan; replaced as a whole when an object of it changes.
-pub struct Flow(ArcSwap<Plan>);
+/// Who is served when there are many.
+pub struct Flow {
+    /// The present plan; replaced as a whole when an object of it changes.
+    plan: ArcSwap<Plan>,
+    /// So many requests are served at once.
+    seats: u64,
+    /// How long a request may wait.
+    wait: Duration,
+}
 
 struct Plan {
     /// By precedence.
@@ -74,22 +80,14 @@ impl Admitted {
     }
 }
 
-impl Default for Flow {
-    /// The objects the server makes itself, until they are in the store.
-    fn default() -> Self {
-        let (schemas, levels): (Vec<Value>, Vec<Value>) = (defaults::schemas(), defaults::levels());
-        Self(ArcSwap::from_pointee(Plan::new(&schemas, &levels, &BTreeMap::new())))
-    }
-}
-
 impl Plan {
-    fn new(schemas: &[Value], levels: &[Value], before: &BTreeMap<String, Arc<Level>>) -> Self {
+    fn new(schemas: &[Value], levels: &[Value], seats: u64, before: &BTreeMap<String, Arc<Level>>) -> Self {
         let mut schemas: Vec<Schema> = schemas.iter().filter_map(Schema::parse).collect();
         schemas.sort_by(|a, b| (a.precedence, &a.name).cmp(&(b.precedence, &b.name)));
         let shares: u64 = levels.iter().map(Settings::shares).sum();
         let level = |object: &Value| {
             let name = text(object, "/metadata/name").to_owned();
-            let settings = Settings::parse(object, SEATS, shares);
+            let settings = Settings::parse(object, seats, shares);
             // Those who are being served or wait keep their place when nothing about their level has changed.
             let kept = before.get(&name).filter(|level| level.settings == settings).cloned();
             (name, kept.unwrap_or_else(|| Arc::new(Level::new(settings))))
@@ -107,10 +105,21 @@ impl Plan {
 }
 
 impl Flow {
+    /// With the objects the server makes itself, until they are in the store.
+    ///
+    /// # Errors
+    /// Nobody would be served.
+    pub fn new(limits: &Limits) -> anyhow::Result<Self> {
+        let (schemas, levels): (Vec<Value>, Vec<Value>) = (defaults::schemas(), defaults::levels());
+        let seats = limits.seats()?;
+        let plan = ArcSwap::from_pointee(Plan::new(&schemas, &levels, seats, &BTreeMap::new()));
+        Ok(Self { plan, seats, wait: limits.request_timeout / WAIT })
+    }
+
     /// Upstream's series about the levels' seats.
     #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
     pub fn write(&self, page: &mut Page) {
-        let plan = self.0.load();
+        let plan = self.plan.load();
         for (name, level) in &plan.levels {
             for (about, seats) in level.gauges() {
                 page.number(about, &[name], seats as f64);
@@ -134,7 +143,7 @@ impl Flow {
         if long && info.verb != "watch" {
             return (Ok(()), None);
         }
-        let plan = self.0.load_full();
+        let plan = self.plan.load_full();
         let found =
             plan.schemas.iter().find(|schema| schema.matches(user, info) && plan.levels.contains_key(&schema.level));
         // Only when somebody took away the objects that catch all.
@@ -149,7 +158,7 @@ impl Flow {
         let since = Instant::now();
         let queues = level.settings.queues();
         let waiting = queues.then(|| Counted::new(metrics, names, Counting::Waiting));
-        let found = Level::seat(level, schema.flow(user, info), width, WAIT).await;
+        let found = Level::seat(level, schema.flow(user, info), width, self.wait).await;
         drop(waiting);
         let waited = since.elapsed();
         if queues {
@@ -253,7 +262,7 @@ async fn lend(app: Arc<App>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        app.flow.0.load().lend(Instant::now());
+        app.flow.plan.load().lend(Instant::now());
     }
 }
 
@@ -270,10 +279,10 @@ async fn replan(app: &App) -> ApiResult<()> {
         list.items.iter().map(|object| value_of(&resource, object)).collect()
     };
     let (schemas, levels) = (all(SCHEMAS).await?, all(LEVELS).await?);
-    let before = app.flow.0.load_full();
-    let plan = Plan::new(&schemas, &levels, &before.levels);
+    let before = app.flow.plan.load_full();
+    let plan = Plan::new(&schemas, &levels, app.flow.seats, &before.levels);
     plan.lend(Instant::now());
-    app.flow.0.store(Arc::new(plan));
+    app.flow.plan.store(Arc::new(plan));
     Ok(())
 }
 
@@ -281,9 +290,17 @@ async fn replan(app: &App) -> ApiResult<()> {
 mod tests {
     use super::*;
 
+    fn flow() -> Flow {
+        #[derive(clap::Parser)]
+        struct Flags {
+            #[command(flatten)]
+            limits: Limits,
+        }
+        Flow::new(&<Flags as clap::Parser>::parse_from(["apiserver"]).limits).unwrap()
+    }
+
     fn meets(user: UserInfo, method: &http::Method, path: &str) -> (String, String) {
-        let flow = Flow::default();
-        let plan = flow.0.load_full();
+        let plan = flow().plan.load_full();
         let info = RequestInfo::parse(method, path, false, None);
         let schema = plan.schemas.iter().find(|schema| schema.matches(&user, &info)).unwrap();
         (schema.name.clone(), schema.level.clone())
@@ -324,7 +341,7 @@ mod tests {
 
     #[test]
     fn levels_share_the_seats() {
-        let plan = Flow::default().0.load_full();
+        let plan = flow().plan.load_full();
         let seats = |name: &str| plan.levels[name].settings.seats;
         assert_eq!((seats("workload-low"), seats("catch-all"), seats("leader-election")), (245, 13, 25));
     }

@@ -35,8 +35,6 @@ use crate::registry::{body, create, delete, options, read, update, watch};
 
 /// The largest body that is read (upstream: 3 MiB).
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// How long a request may take that is not for long (upstream: `--request-timeout`).
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every connection hands its requests to.
 #[derive(Clone)]
@@ -48,6 +46,12 @@ impl Routes {
     #[must_use]
     pub fn new(app: Arc<App>) -> Self {
         Self { app }
+    }
+
+    /// So many streams a client may have open on one HTTP/2 connection.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        self.app.options.limits.streams()
     }
 
     /// A client and we could not agree on TLS.
@@ -74,12 +78,12 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let mut trail = None;
     let verb = info.verb;
     let long = is_long(&info);
-    let limit = deadline(&query, long);
+    let limit = deadline(&query, long, app.options.limits.request_timeout);
     let labels = Labels::new(request.method(), &info, &query, request.headers());
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
     let mut admitted = None;
-    let mut notes = Notes::default();
+    let mut notes = Notes { timeout: limit.as_ref().err().cloned(), ..Notes::default() };
     let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted, &mut notes));
     let guarded = AssertUnwindSafe(admitting).catch_unwind();
     let result = match limit {
@@ -126,17 +130,17 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     response
 }
 
-/// How long a request may take: what `?timeout=` says, and a minute at most; `None` for what goes on for long.
+/// How long a request may take: what `?timeout=` says, and `most` at most; `None` for what goes on for long.
 ///
 /// # Errors
 /// In Go's words, when that is no duration.
-fn deadline(query: &Query, long: bool) -> Result<Option<Duration>, String> {
+fn deadline(query: &Query, long: bool, most: Duration) -> Result<Option<Duration>, String> {
     if long {
         return Ok(None);
     }
     let asked = query.text("timeout").map_or(Ok(0), schema::time::parse_duration)?;
     let asked = u64::try_from(asked).ok().filter(|nanoseconds| *nanoseconds > 0).map(Duration::from_nanos);
-    Ok(Some(asked.map_or(REQUEST_TIMEOUT, |asked| asked.min(REQUEST_TIMEOUT))))
+    Ok(Some(asked.map_or(most, |asked| asked.min(most))))
 }
 
 /// The name a `metadata.name=` field selector fixes: authorizers see it as the request's name.
@@ -223,7 +227,7 @@ async fn admit(
     id: &str,
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
-    if let Err(why) = deadline(&query, is_long(&info)) {
+    if let Some(why) = notes.timeout.take() {
         *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
         notes.early = true;
         return Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")));
@@ -603,7 +607,8 @@ mod tests {
 
     #[test]
     fn requests_end_when_they_say_and_after_a_minute() {
-        let minute = Ok(Some(REQUEST_TIMEOUT));
+        let most = Duration::from_secs(60);
+        let minute = Ok(Some(most));
         for (query, long, expected) in [
             ("", false, minute.clone()),
             ("timeout=0", false, minute.clone()),
@@ -613,7 +618,7 @@ mod tests {
             ("timeout=x", true, Ok(None)),
             ("timeout=x", false, Err("time: invalid duration \"x\"".to_owned())),
         ] {
-            assert_eq!(deadline(&Query::parse(Some(query)), long), expected, "{query}");
+            assert_eq!(deadline(&Query::parse(Some(query)), long, most), expected, "{query}");
         }
     }
 

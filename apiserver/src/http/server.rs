@@ -31,8 +31,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a connection may be idle, as upstream. hyper counts an HTTP/1.1 connection's wait for the next request as
 /// reading its head, so the time for that is the same.
 const IDLE: Duration = Duration::from_secs(90);
-/// So many streams a client may have open on one HTTP/2 connection (upstream: 100 for the anonymous, 250 by default).
-const STREAMS: u32 = 250;
 
 /// Listens on the address and takes over the inherited sockets.
 ///
@@ -111,6 +109,7 @@ async fn connection(
     let peer = clients.judge(chain, address, UnixTime::now());
     let uses = Uses::new(pace);
     let in_use = uses.clone();
+    let streams = routes.streams();
     let service = service_fn(move |request: Request<Incoming>| {
         let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
         async move {
@@ -124,7 +123,7 @@ async fn connection(
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .keep_alive_interval(Some(Duration::from_secs(30)));
     let connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let mut connection = Drive::new(connection, &requests, socket);

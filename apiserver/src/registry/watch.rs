@@ -30,8 +30,6 @@ use crate::http::websocket::{self, Framing};
 
 /// How often a quiet watch gets a bookmark (upstream: about a minute).
 const BOOKMARKS: Duration = Duration::from_secs(60);
-/// `--min-request-timeout`: without timeoutSeconds a watch lives between this and twice this.
-const LIFETIME: u64 = 1800;
 /// The slot of [`CacheEvent::encoded`] in which protobuf frames are shared.
 const PROTOBUF: u32 = 1;
 
@@ -69,7 +67,8 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
     let bookmarks = query.flag("allowWatchBookmarks");
     let seconds = query.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).filter(|s| *s > 0);
     // Spread over an interval, lest all clients come back at once.
-    let lifetime = seconds.unwrap_or_else(|| LIFETIME + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * LIFETIME / 256);
+    let least = u64::from(call.app.options.limits.min_request_timeout);
+    let lifetime = seconds.unwrap_or_else(|| least + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * least / 256);
     let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let cache = call.app.caches.of(&resource);
