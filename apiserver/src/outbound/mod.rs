@@ -334,7 +334,7 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
             if let Some(tls) = tls_error(io) {
                 return auth::trust::explain(tls);
             }
-            match io.kind() {
+            match innermost(io).kind() {
                 io::ErrorKind::ConnectionRefused => return format!("dial tcp {address}: connect: connection refused"),
                 io::ErrorKind::HostUnreachable => return format!("dial tcp {address}: connect: no route to host"),
                 io::ErrorKind::NetworkUnreachable => {
@@ -356,6 +356,14 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
         return format!("dial tcp: lookup {host}: no such host");
     }
     last
+}
+
+/// The I/O error that another one was made of, which is no source of it.
+fn innermost(error: &io::Error) -> &io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        Some(inner) => innermost(inner),
+        None => error,
+    }
 }
 
 /// The TLS error an I/O error was made of, however deep.
