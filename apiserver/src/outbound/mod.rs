@@ -49,6 +49,8 @@ const IDLE_PER_HOST: usize = 25;
 const ANSWER: usize = 32 * 1024 * 1024;
 /// The largest document that is fetched.
 const DOCUMENT: usize = 1024 * 1024;
+/// Where it is written whom to ask for addresses.
+const RESOLVERS: &str = "/etc/resolv.conf";
 /// As Go's client.
 const REDIRECTIONS: usize = 10;
 /// So often a server that says when to come back is asked again (client-go's `maxRetries`).
@@ -353,9 +355,16 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
     }
     if last.contains("dns error") || last.contains("failed to lookup") {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        return format!("dial tcp: lookup {host}: no such host");
+        let servers = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
+        return format!("dial tcp: lookup {host} on {}: no such host", name_server(&servers));
     }
     last
+}
+
+/// The first server of a resolver's configuration, whom Go asks, with its port.
+fn name_server(configuration: &str) -> String {
+    let named = configuration.lines().find_map(|line| line.strip_prefix("nameserver")?.split_whitespace().next());
+    resolve::join(named.unwrap_or("127.0.0.1"), 53)
 }
 
 /// The I/O error that another one was made of, which is no source of it.
@@ -389,6 +398,8 @@ mod tests {
         ] {
             assert_eq!(within(host, domain), expected, "{host} {domain}");
         }
+        assert_eq!(name_server("search a\nnameserver 10.0.0.2 \nnameserver 10.0.0.3\n"), "10.0.0.2:53");
+        assert_eq!([name_server("nameserver fd00::1"), name_server("")], ["[fd00::1]:53", "127.0.0.1:53"]);
         assert!(credentials("a\nb").unwrap_err().contains("invalid header field value"));
     }
 }

@@ -206,6 +206,10 @@ pub fn client_config(errors: &mut ErrorList, path: &Path, config: &Value) {
 
 fn url(errors: &mut ErrorList, path: &Path, text: &str) {
     const FORM: &str = "; desired format: https://host[/path]";
+    if let Some(why) = cel::unreadable_url(text) {
+        errors.push(Error::required(path, format!("url must be a valid URL: {why}{FORM}")));
+        return;
+    }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     if scheme != "https" {
         errors.push(Error::invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}")));
@@ -306,6 +310,18 @@ mod tests {
              https://host[/path]; webhooks[0].clientConfig.url: Invalid value: \"u\": user information is not permitted in the \
              URL; webhooks[0].clientConfig.url: Invalid value: \"q\": query parameters are not permitted in the URL"
         );
+        for (url, why) in [
+            ("%", "parse \"%\": invalid URL escape \"%\""),
+            ("https://h:x/", "parse \"https://h:x/\": invalid port \":x\" after host"),
+            ("127.0.0.1:80/a", "parse \"127.0.0.1:80/a\": first path segment in URL cannot contain colon"),
+        ] {
+            assert_eq!(
+                wrong(&|hook| hook["clientConfig"] = json!({ "url": url })),
+                format!(
+                    "webhooks[0].clientConfig.url: Required value: url must be a valid URL: {why}; desired format: https://host[/path]"
+                )
+            );
+        }
         assert_eq!(
             wrong(&|hook| hook["clientConfig"]["service"]["path"] = json!("a//b")),
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/'; \
