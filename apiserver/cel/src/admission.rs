@@ -133,14 +133,15 @@ pub fn compile(env: &Env, text: &str, returns: &[Type]) -> Result<Program, Strin
         return Ok(program);
     }
     // As a result, nothing goes by the name of its type.
-    let got = match program.output() {
+    let name = |ty: &Type| match ty {
         Type::Null => Type::Null.runtime_name().to_owned(),
         other => other.to_string(),
     };
+    let got = name(program.output());
     Err(match returns {
         [one] => format!("must evaluate to {one} but got {got}"),
         several => {
-            let names: Vec<String> = several.iter().map(ToString::to_string).collect();
+            let names: Vec<String> = several.iter().map(name).collect();
             format!("must evaluate to one of [{}] but got {got}", names.join(" "))
         }
     })
@@ -353,6 +354,8 @@ mod tests {
         assert_eq!(errors[0], (0, "must evaluate to bool but got dyn"));
         let nothing = compile(&env(Options::default()), "null", &[Type::Bool]).unwrap_err();
         assert_eq!(nothing, "must evaluate to bool but got null_type");
+        let neither = compile(&env(Options::default()), "1", &[Type::String, Type::Null]).unwrap_err();
+        assert_eq!(neither, "must evaluate to one of [string null_type] but got int");
         assert_eq!(
             errors[1],
             (

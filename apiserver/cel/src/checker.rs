@@ -158,7 +158,7 @@ impl Checker<'_> {
         };
         let found = match &target {
             Type::Map(_, value) => (**value).clone(),
-            Type::Object(object) => match object.fields.get(field) {
+            Type::Object(object) => match object.field(field) {
                 Some(ty) => ty.clone(),
                 None if self.env.open(&object.name) => self.env.open_field(&object.name, field),
                 None => {

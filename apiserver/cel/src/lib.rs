@@ -56,7 +56,7 @@ pub use self::{
     escape::{RESERVED, escape, unescape},
     estimate::CostEstimate,
     json::{typed, untyped, untyped_escaped},
-    library::{Authorizer, Check, Decision, Extension, Subject},
+    library::{Authorizer, Check, Decision, Extension, Subject, unreadable_url},
     program::{Activation, Evaluated, MATCH_CONDITIONS_COST_BUDGET, PER_CALL_LIMIT, Program, RUNTIME_COST_BUDGET},
     schema::{Decl, ListType, Schema},
     selects::selects,

@@ -313,6 +313,15 @@ fn compile_errors() {
         ("list.all(1, true)", "ERROR: <input>:1:10: argument must be a simple name\n | list.all(1, true)\n | .........^".to_owned()),
         ("has(self)", "ERROR: <input>:1:5: invalid argument to has() macro\n | has(self)\n | ....^".to_owned()),
         ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'\n | [1, 'a']\n | ....^".to_owned()),
+        (
+            "[dyn(1), 2, 'a']",
+            "ERROR: <input>:1:10: expected type 'dyn' but found 'int'\n | [dyn(1), 2, 'a']\n | .........^".to_owned(),
+        ),
+        (
+            "{'a': dyn(1), 'b': 2}",
+            "ERROR: <input>:1:20: expected type 'dyn' but found 'int'\n | {'a': dyn(1), 'b': 2}\n | ...................^".to_owned(),
+        ),
+        ("'%s %d'.format([dyn('a'), 1])", "compiles to string".to_owned()),
         ("1 && true", "ERROR: <input>:1:1: expected type 'bool' but found 'int'\n | 1 && true\n | ^".to_owned()),
         (
             "true ? 1 : 'a'",
@@ -377,7 +386,7 @@ fn costs_at_run_time() {
         ("1 in [1, 2, 3]", 0),
         ("1 in x.l", 3),
         ("[1, 2, 3]", 0),
-        ("[x, 2, 3]", 11),
+        ("[x, dyn(2), dyn(3)]", 11),
         ("x.s == x.s", 8),
         ("x.s.contains('123')", 6),
         ("x.s + x.s", 5),

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use crate::escape::{RESERVED, escape};
+
 /// A type of an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -41,6 +43,13 @@ pub enum Param {
 pub struct Object {
     pub name: String,
     pub fields: BTreeMap<String, Type>,
+}
+
+impl Object {
+    /// The type of a field. Where it is one by context a reserved word need not be escaped: `metadata.namespace`.
+    pub(crate) fn field(&self, name: &str) -> Option<&Type> {
+        self.fields.get(name).or_else(|| self.fields.get(&escape(name).filter(|_| RESERVED.contains(&name))?))
+    }
 }
 
 impl PartialEq for Object {
@@ -92,6 +101,19 @@ impl Type {
                 Self::map(key, each(value))
             }
             other => other.clone(),
+        }
+    }
+
+    /// What is known of a policy's variable that came to this type: simple types, and lists and maps of them
+    /// (`convertCelTypeToDeclType`).
+    #[must_use]
+    pub fn of_variable(&self) -> Self {
+        match self {
+            Self::List(_) | Self::Map(..) => self.with_params(Self::of_variable),
+            Self::Object(_) | Self::Optional(_) | Self::Opaque(_) | Self::Type(_) | Self::Param(_) | Self::Error => {
+                Self::Dyn
+            }
+            simple => simple.clone(),
         }
     }
 
@@ -170,5 +192,29 @@ pub(crate) fn parse(text: &'static str) -> Type {
         "type" => Type::Type(None),
         one if one.len() == 1 => Type::Param(Param::Declared(one.chars().next().unwrap_or('A'))),
         name => Type::Opaque(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_variables() {
+        for (came_to, known) in [
+            ("string", "string"),
+            ("timestamp", "timestamp"),
+            ("map<string, list<int>>", "map<string, list<int>>"),
+            ("list<optional<int>>", "list<dyn>"),
+            ("optional<int>", "dyn"),
+            ("kubernetes.Quantity", "dyn"),
+            ("type<int>", "dyn"),
+        ] {
+            assert_eq!(parse(came_to).of_variable(), parse(known), "{came_to}");
+        }
+        let spec = Type::object("spec", [("__namespace__".to_owned(), Type::String)]);
+        assert_eq!(Type::list(spec.clone()).of_variable(), Type::list(Type::Dyn));
+        let Type::Object(spec) = spec else { unreachable!("it was made as one") };
+        assert_eq!(["namespace", "__namespace__", "if"].map(|name| spec.field(name).is_some()), [true, true, false]);
     }
 }

@@ -1,4 +1,5 @@
-//! Checks of literals after type checking (cel-go `cel/validator.go`): durations, timestamps and patterns that cannot be read.
+//! Checks of literals after type checking (cel-go `cel/validator.go`): durations, timestamps and patterns that cannot be read;
+//! lists and maps of several types.
 
 use schema::time::layout;
 
@@ -8,10 +9,16 @@ use crate::{
     library,
     source::{Issue, Source},
     time,
+    types::Type,
 };
 
 pub(crate) fn validate(checked: &Checked, ast: &Ast, source: &Source) -> Vec<Issue> {
-    let mut issues = Vec::new();
+    let mut mixed = Vec::new();
+    homogeneous(checked, &checked.root, &mut mixed);
+    let told = |(id, [expected, found]): (Id, [&Type; 2])| {
+        source.issue(ast.place(id), format!("expected type '{expected}' but found '{found}'"))
+    };
+    let mut issues: Vec<Issue> = mixed.into_iter().map(told).collect();
     walk(&checked.root, &mut |expr| {
         let Kind::Call { function, target, args } = &expr.kind else { return };
         if let ("format", Some(target), [list]) = (&**function, target, &args[..]) {
@@ -38,6 +45,41 @@ pub(crate) fn validate(checked: &Checked, ast: &Ast, source: &Source) -> Vec<Iss
         }
     });
     issues
+}
+
+/// A part of a literal whose type is not that of the first, with both types.
+type Mixed<'c> = (Id, [&'c Type; 2]);
+
+/// Lists and maps that are written out hold one type: to this check `dyn` is another one than what it may stand for. What is
+/// formatted may be mixed.
+fn homogeneous<'c>(checked: &'c Checked, expr: &Expr, found: &mut Vec<Mixed<'c>>) {
+    let ty = |expr: &Expr, optional: bool| match checked.types.get(expr.id as usize)? {
+        Type::Optional(of) if optional => Some(&**of),
+        ty => Some(ty),
+    };
+    match &expr.kind {
+        Kind::Call { function, .. } if &**function == "format" => return,
+        Kind::List(elements) => {
+            let types = elements.iter().map(|element| (element.value.id, ty(&element.value, element.optional)));
+            // Of a list only the first one that differs is told.
+            found.extend(mixed(types).next());
+        }
+        Kind::Map(entries) => {
+            found.extend(mixed(entries.iter().map(|entry| (entry.key.id, ty(&entry.key, false)))));
+            found.extend(mixed(entries.iter().map(|entry| (entry.value.id, ty(&entry.value, entry.optional)))));
+        }
+        _ => {}
+    }
+    for part in parts(expr) {
+        homogeneous(checked, part, found);
+    }
+}
+
+/// Those whose type is another one than the first's.
+fn mixed<'c>(types: impl Iterator<Item = (Id, Option<&'c Type>)>) -> impl Iterator<Item = Mixed<'c>> {
+    let mut types = types.filter_map(|(id, ty)| Some((id, ty?)));
+    let first = types.next().map(|(_, ty)| ty);
+    types.filter_map(move |(id, ty)| first.filter(|first| *first != ty).map(|first| (id, [first, ty])))
 }
 
 /// A literal format string against a literal list of arguments: their number, and their types as far as they are known.
@@ -83,20 +125,20 @@ fn unfit(checked: &Checked, clause: char, arg: &Expr) -> Option<(Id, String)> {
 /// Visits a node and all below it.
 pub(crate) fn walk(expr: &Expr, visit: &mut impl FnMut(&Expr)) {
     visit(expr);
+    for part in parts(expr) {
+        walk(part, visit);
+    }
+}
+
+/// The nodes right below one.
+fn parts(expr: &Expr) -> Vec<&Expr> {
     match &expr.kind {
-        Kind::Literal(_) | Kind::Ident(_) => {}
-        Kind::Select { operand, .. } => walk(operand, visit),
-        Kind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).for_each(|arg| walk(arg, visit)),
-        Kind::List(elements) => elements.iter().for_each(|element| walk(&element.value, visit)),
-        Kind::Map(entries) => entries.iter().for_each(|entry| {
-            walk(&entry.key, visit);
-            walk(&entry.value, visit);
-        }),
-        Kind::Struct { fields, .. } => fields.iter().for_each(|field| walk(&field.value, visit)),
-        Kind::Comprehension(fold) => {
-            for part in [&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result] {
-                walk(part, visit);
-            }
-        }
+        Kind::Literal(_) | Kind::Ident(_) => Vec::new(),
+        Kind::Select { operand, .. } => vec![operand],
+        Kind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
+        Kind::List(elements) => elements.iter().map(|element| &element.value).collect(),
+        Kind::Map(entries) => entries.iter().flat_map(|entry| [&entry.key, &entry.value]).collect(),
+        Kind::Struct { fields, .. } => fields.iter().map(|field| &field.value).collect(),
+        Kind::Comprehension(fold) => vec![&fold.range, &fold.init, &fold.condition, &fold.step, &fold.result],
     }
 }

@@ -215,10 +215,15 @@ fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
 /// # Errors
 /// The fields that are not declared, or are of another type, or the lists whose items cannot be told apart.
 pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
+    fits(schema, config).map_err(|error| typed_error(config, &error))
+}
+
+/// The same, without saying what it was that does not fit.
+fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
     match typed::undeclared(config, &schema.root).as_slice() {
-        [] => typed::check(config, &schema.root).map_err(|error| typed_error(config, &error)),
-        [only] => Err(typed_error(config, only)),
-        several => Err(typed_error(config, &format!("errors:\n  {}", several.join("\n  ")))),
+        [] => typed::check(config, &schema.root),
+        [only] => Err(only.clone()),
+        several => Err(format!("errors:\n  {}", several.join("\n  "))),
     }
 }
 

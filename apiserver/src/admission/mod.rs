@@ -24,6 +24,7 @@ pub mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod owner_references;
+mod patched;
 mod pod_security;
 pub mod policy;
 mod priority;

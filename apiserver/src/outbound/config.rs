@@ -32,7 +32,7 @@ impl ClientConfig {
         let endpoint = if service.is_object() {
             let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
             let own = |field: &str| text(service, field).to_owned();
-            Endpoint::Service { namespace: own("/namespace"), name: own("/name"), port, path: slashed(&own("/path")) }
+            Endpoint::Service { namespace: own("/namespace"), name: own("/name"), port, path: clean(&own("/path")) }
         } else {
             let url = text(config, "/url");
             if url.is_empty() {
@@ -44,7 +44,7 @@ impl ClientConfig {
             Endpoint::Url {
                 host: parsed.host().to_owned(),
                 port: parsed.port_u16().unwrap_or(443),
-                path: slashed(path),
+                path: clean(path),
                 shown: authority.to_owned(),
             }
         };
@@ -112,8 +112,18 @@ impl ClientConfig {
     }
 }
 
-fn slashed(path: &str) -> String {
-    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+/// The path as it is asked for: without empty steps, `.`, `..` and a slash at its end (Go's `path.Join`, by which client-go makes
+/// it).
+fn clean(path: &str) -> String {
+    let mut steps: Vec<&str> = Vec::new();
+    for step in path.split('/') {
+        match step {
+            "" | "." => {}
+            ".." => drop(steps.pop()),
+            step => steps.push(step),
+        }
+    }
+    format!("/{}", steps.join("/"))
 }
 
 #[cfg(test)]
@@ -132,6 +142,12 @@ mod tests {
         assert_eq!(config.url(3), "https://s.n.svc:443/p?timeout=3s");
         assert_eq!(config.address_url("10.96.0.9:443", 3), "https://10.96.0.9:443/p?timeout=3s");
         assert_eq!(config.server_name().as_deref(), Some("s.n.svc"));
+        for (path, asked) in
+            [("", "/"), ("/", "/"), ("/a/", "/a"), ("//a/../b", "/b"), ("/../a/./b", "/a/b"), ("/a//b", "/a/b")]
+        {
+            let config = ClientConfig::parse(&json!({ "url": format!("https://h{path}") })).unwrap();
+            assert_eq!(config.url(1), format!("https://h{asked}?timeout=1s"));
+        }
         assert!(ClientConfig::parse(&json!({})).is_err());
         assert!(ClientConfig::parse(&json!({ "url": "https://[::1]:8443" })).is_ok());
     }

@@ -11,6 +11,7 @@ pub mod answers;
 mod config;
 pub mod egress;
 pub mod kubeconfig;
+mod redirect;
 pub mod resolve;
 pub mod reviews;
 
@@ -26,7 +27,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, REFERER, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper_rustls::HttpsConnector;
@@ -49,6 +50,8 @@ const IDLE_PER_HOST: usize = 25;
 const ANSWER: usize = 32 * 1024 * 1024;
 /// The largest document that is fetched.
 const DOCUMENT: usize = 1024 * 1024;
+/// Where it is written whom to ask for addresses.
+const RESOLVERS: &str = "/etc/resolv.conf";
 /// As Go's client.
 const REDIRECTIONS: usize = 10;
 /// So often a server that says when to come back is asked again (client-go's `maxRetries`).
@@ -190,7 +193,7 @@ pub async fn post(app: &App, config: &ClientConfig, review: &Value, timeout: Dur
     let call = async {
         let mut attempts = 0;
         loop {
-            let (status, headers, body) = exchange(app, config, review, seconds).await.map_err(transport)?;
+            let (status, headers, body) = exchange(app, config, review, seconds).await?;
             let answer = Answer { status, headers: &headers, body: &body };
             match answer.again_after() {
                 Some(delay) if attempts < RETRIES => tokio::time::sleep(delay).await,
@@ -205,29 +208,62 @@ pub async fn post(app: &App, config: &ClientConfig, review: &Value, timeout: Dur
     }
 }
 
+/// One review and its answer, wherever the webhook sends on to.
 async fn exchange(
     app: &App,
     config: &ClientConfig,
     review: &Value,
     seconds: u64,
-) -> Result<(StatusCode, HeaderMap, Bytes), String> {
-    let client = app.clients.of(&config.peer()).map_err(|error| format!("{error:#}"))?;
-    let address = config.resolve(app).await?;
-    let mut request = Request::builder()
-        .method(Method::POST)
-        .uri(config.address_url(&address, seconds))
-        .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
-        .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
-        .header(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"))
-        .body(Body::from(crate::http::answer::to_json(review)))
-        .map_err(|error| error.to_string())?;
-    if let Ok(host) = HeaderValue::from_str(&config.authority()) {
-        request.headers_mut().insert(HOST, host);
+) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
+    let failed = |url: &str, why: String| CallError::Transport { url: url.to_owned(), why };
+    // What is asked, as errors name it; a Service is reached at another address.
+    let mut url = config.url(seconds);
+    let client = app.clients.of(&config.peer()).map_err(|error| failed(&url, format!("{error:#}")))?;
+    let address = config.resolve(app).await.map_err(|why| failed(&url, why))?;
+    let review = crate::http::answer::to_json(review);
+    let (mut method, mut referer, mut asked) = (Method::POST, None, 0);
+    loop {
+        asked += 1;
+        let own = redirect::authority(&url) == config.authority();
+        let dialled = if own { url.replacen(&config.authority(), &address, 1) } else { url.clone() };
+        let at = if own { address.clone() } else { redirect::address(&url) };
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(dialled)
+            .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
+            .header(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
+        if let Some(referer) = &referer {
+            request = request.header(REFERER, referer);
+        }
+        let body = if method == Method::POST {
+            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            Body::from(review.clone())
+        } else {
+            Body::empty()
+        };
+        if own {
+            request = request.header(HOST, config.authority());
+        }
+        let request = request.body(body).map_err(|error| failed(&url, error.to_string()))?;
+        let response = client.request(request).await.map_err(|error| failed(&url, explain(&error, &at)))?;
+        let (head, body) = response.into_parts();
+        let Some(to) = redirect::location(head.status, &head.headers) else {
+            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| failed(&url, error.to_string()))?;
+            return Ok((head.status, head.headers, body.to_bytes()));
+        };
+        let next = redirect::follow(&url, to).map_err(|why| failed(&url, why))?;
+        if asked == REDIRECTIONS {
+            return Err(failed(to, format!("stopped after {REDIRECTIONS} redirects")));
+        }
+        if !redirect::keeps_body(head.status) {
+            method = Method::GET;
+        }
+        referer = Some(std::mem::replace(&mut url, next));
+        if !url.starts_with("https://") {
+            let scheme = url.split(':').next().unwrap_or_default();
+            return Err(failed(&url, format!("unsupported protocol scheme {scheme:?}")));
+        }
     }
-    let response = client.request(request).await.map_err(|error| explain(&error, &address))?;
-    let (head, body) = response.into_parts();
-    let body = Limited::new(body, ANSWER).collect().await.map_err(|error| error.to_string())?;
-    Ok((head.status, head.headers, body.to_bytes()))
 }
 
 /// Asks a peer for something small, naming a user of the server's own to it.
@@ -334,7 +370,7 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
             if let Some(tls) = tls_error(io) {
                 return auth::trust::explain(tls);
             }
-            match io.kind() {
+            match innermost(io).kind() {
                 io::ErrorKind::ConnectionRefused => return format!("dial tcp {address}: connect: connection refused"),
                 io::ErrorKind::HostUnreachable => return format!("dial tcp {address}: connect: no route to host"),
                 io::ErrorKind::NetworkUnreachable => {
@@ -353,9 +389,24 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
     }
     if last.contains("dns error") || last.contains("failed to lookup") {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        return format!("dial tcp: lookup {host}: no such host");
+        let servers = std::fs::read_to_string(RESOLVERS).unwrap_or_default();
+        return format!("dial tcp: lookup {host} on {}: no such host", name_server(&servers));
     }
     last
+}
+
+/// The first server of a resolver's configuration, whom Go asks, with its port.
+fn name_server(configuration: &str) -> String {
+    let named = configuration.lines().find_map(|line| line.strip_prefix("nameserver")?.split_whitespace().next());
+    resolve::join(named.unwrap_or("127.0.0.1"), 53)
+}
+
+/// The I/O error that another one was made of, which is no source of it.
+fn innermost(error: &io::Error) -> &io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        Some(inner) => innermost(inner),
+        None => error,
+    }
 }
 
 /// The TLS error an I/O error was made of, however deep.
@@ -381,6 +432,8 @@ mod tests {
         ] {
             assert_eq!(within(host, domain), expected, "{host} {domain}");
         }
+        assert_eq!(name_server("search a\nnameserver 10.0.0.2 \nnameserver 10.0.0.3\n"), "10.0.0.2:53");
+        assert_eq!([name_server("nameserver fd00::1"), name_server("")], ["[fd00::1]:53", "127.0.0.1:53"]);
         assert!(credentials("a\nb").unwrap_err().contains("invalid header field value"));
     }
 }

@@ -19,7 +19,7 @@ pub use self::{
     named_format::NamedFormat,
     net::Cidr,
     semver::Semver,
-    url::Url,
+    url::{Url, unreadable as unreadable_url},
 };
 use crate::{decl::Row, time};
 

@@ -68,6 +68,37 @@ pub(crate) fn parse(raw: &str) -> Result<Url, String> {
     })
 }
 
+/// What Go's `url.Parse` says of a text that is no URL, be it a relative one.
+#[must_use]
+pub fn unreadable(raw: &str) -> Option<String> {
+    let (url, fragment) = raw.split_once('#').unwrap_or((raw, ""));
+    let told = |raw: &str, read: Result<(), String>| read.err().map(|why| format!("parse {raw:?}: {why}"));
+    told(url, check_reference(url)).or_else(|| told(raw, check_escapes(fragment)))
+}
+
+/// A URL without its fragment, as far as Go looks at one.
+fn check_reference(url: &str) -> Result<(), String> {
+    if url.chars().any(|c| (c as u32) < 0x20 || c == '\x7f') {
+        return Err("net/url: invalid control character in URL".to_owned());
+    }
+    let (scheme, rest) = split_scheme(url)?;
+    let rest = rest.split_once('?').map_or(rest, |(rest, _)| rest);
+    if !rest.starts_with('/') {
+        let first = rest.split('/').next().unwrap_or_default();
+        return match (scheme, first.contains(':')) {
+            ("", true) => Err("first path segment in URL cannot contain colon".to_owned()),
+            ("", false) => check_escapes(rest),
+            // Of what is opaque nothing is looked at.
+            _ => Ok(()),
+        };
+    }
+    let authority = rest.strip_prefix("//").filter(|_| !scheme.is_empty() || !rest.starts_with("///"));
+    let Some(rest) = authority else { return check_escapes(rest) };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    check_host(host.rsplit_once('@').map_or(host, |(_, host)| host))?;
+    check_escapes(path)
+}
+
 fn split_scheme(raw: &str) -> Result<(&str, &str), &'static str> {
     for (at, c) in raw.char_indices() {
         match c {

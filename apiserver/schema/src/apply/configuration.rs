@@ -12,8 +12,8 @@ use crate::model::{ListKind, Node, Schema, Shape};
 /// # Errors
 /// Upstream's text: a field that is not of the schema, or something atomic.
 pub fn overlay(schema: &Schema, live: &Value, configuration: &Value) -> Result<Value, String> {
-    let shaped = typed::check(configuration, &schema.root);
-    shaped.map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
+    super::fits(schema, configuration)
+        .map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
     let mut atomic = Vec::new();
     atomics(configuration, &schema.root, String::new(), &mut atomic);
     if !atomic.is_empty() {
@@ -75,6 +75,10 @@ mod tests {
             merged,
             json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"replicas": 1, "template": {"spec": {"containers": [
                 {"name": "a", "image": "x"}, {"name": "b", "image": "z"}, {"name": "c", "image": "w"}]}}}})
+        );
+        assert_eq!(
+            overlay(&schema, &live, &json!({"spec": {"foo": 1}})).unwrap_err(),
+            "failed to convert patch object to typed object: .spec.foo: field not declared in schema"
         );
         let atomic = json!({"spec": {"template": {"spec": {"tolerations": [{"key": "a"}]}}}});
         assert_eq!(

@@ -1,5 +1,9 @@
 //! RFC 6902, with the bounds and the words of upstream.
 
+use std::fmt;
+use std::num::IntErrorKind;
+use std::str::FromStr;
+
 use serde_json::Value;
 
 use super::PatchError;
@@ -9,6 +13,9 @@ use crate::decode::{MAX_DEPTH, fits, go_kind, unfit};
 const MAX_OPERATIONS: usize = 10_000;
 /// A patch of copies can double a document with every operation; stop before it hurts. Upstream: 100 × request limit.
 const MAX_COPIED_NODES: usize = 1_000_000;
+
+/// Upstream's word for what is not there.
+const MISSING: &str = "missing value";
 
 /// What an operation says; upstream warns of anything else.
 pub const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
@@ -73,79 +80,108 @@ fn is_no_text(value: &Value) -> bool {
 
 fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
     let name = operation.get("op").and_then(Value::as_str).unwrap_or_default();
-    let path = pointer(operation, "path", name)?;
+    let fails = |why: String| Err(PatchError::unprocessable(why));
+    let does_not_apply = |why: String| fails(format!("{name} operation does not apply: {why}"));
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match name {
-        "add" => add(document, &path, value(), "add"),
-        "remove" => remove(document, &path, "remove").map(drop),
+        "add" => {
+            let path = place(operation, "path", name)?;
+            let value = shallow(&path, value())?;
+            let Some((holder, key)) = path.holder(document) else {
+                return does_not_apply(format!("doc is missing path: \"{path}\": missing value"));
+            };
+            add(holder, key, value).or_else(|why| fails(format!("error in add for path: '{path}': {why}")))
+        }
+        "remove" => {
+            let path = place(operation, "path", name)?;
+            let Some((holder, key)) = path.holder(document) else {
+                return does_not_apply(format!("doc is missing path: \"{path}\": missing value"));
+            };
+            remove(holder, key).or_else(|why| fails(format!("error in remove for path: '{path}': {why}")))
+        }
         "replace" => {
-            let value = value();
-            shallow(&path, &value)?;
-            let Some((last, parents)) = path.split_last() else {
+            let path = place(operation, "path", name)?;
+            let value = shallow(&path, value())?;
+            if path.text.is_empty() {
                 if !value.is_object() && !value.is_array() {
-                    return Err(PatchError::unprocessable("replace operation value must be object or array"));
+                    // Go shows the error that there is none of.
+                    return fails("replace operation value must be object or array: %!w(<nil>)".to_owned());
                 }
                 *document = value;
                 return Ok(());
-            };
-            match find_mut(document, parents) {
-                // To upstream's library every key of a map is there, be it as nothing.
-                Some(Value::Object(map)) => {
-                    map.insert(last.clone(), value);
-                    Ok(())
-                }
-                Some(parent) => {
-                    let target = find_mut(parent, std::slice::from_ref(last));
-                    *target.ok_or_else(|| missing("replace", &path))? = value;
-                    Ok(())
-                }
-                None => Err(PatchError::unprocessable(format!(
-                    "replace operation does not apply: doc is missing path: {}: missing value",
-                    text(&path)
-                ))),
             }
+            let Some((holder, key)) = path.holder(document) else {
+                return does_not_apply(format!("doc is missing path: {path}: missing value"));
+            };
+            match holder {
+                Value::Array(list) => match index(key, list.len()) {
+                    Ok(at) => list[at] = value,
+                    Err(_) => return does_not_apply(format!("doc is missing key: {path}: missing value")),
+                },
+                // To upstream's library every key of a map is there, be it as nothing.
+                other => drop(other.as_object_mut().map(|map| map.insert(key.to_owned(), value))),
+            }
+            Ok(())
         }
         "move" => {
-            let from = pointer(operation, "from", name)?;
-            if path.len() > from.len() && path.starts_with(&from) {
-                return Err(PatchError::unprocessable(format!("Unable to move {} into its own child", text(&from))));
-            }
-            let value = remove(document, &from, "move")?;
-            add(document, &path, value, "move")
+            let from = place(operation, "from", name)?;
+            let Some((holder, key)) = from.holder(document) else {
+                return does_not_apply(format!("doc is missing from path: {from}: missing value"));
+            };
+            let taken = get(holder, key).cloned().and_then(|value| remove(holder, key).map(|()| value));
+            let taken = match taken {
+                Ok(value) => value,
+                Err(why) => return fails(format!("error in move for path: '{key}': {why}")),
+            };
+            let path = place(operation, "path", name)?;
+            let value = shallow(&path, taken)?;
+            let Some((holder, key)) = path.holder(document) else {
+                return does_not_apply(format!("doc is missing destination path: {path}: missing value"));
+            };
+            add(holder, key, value).or_else(|why| fails(format!("error in move for path: '{path}': {why}")))
         }
         "copy" => {
-            let from = pointer(operation, "from", name)?;
-            let inside_a_map = |path: &[String]| matches!(find(document, path), Some(Value::Object(_)));
-            let value = match (find(document, &from), from.split_last()) {
-                (Some(value), _) => value.clone(),
-                (None, Some((_, parents))) if inside_a_map(parents) => Value::Null,
-                (None, _) => return Err(missing("copy", &from)),
+            let from = place(operation, "from", name)?;
+            let Some((holder, key)) = from.holder(document) else {
+                return does_not_apply(format!("doc is missing from path: {from}: missing value"));
+            };
+            let value = match get(holder, key) {
+                Ok(value) => value.clone(),
+                Err(why) => return fails(format!("error in copy for from: '{from}': {why}")),
             };
             *copied += nodes(&value);
             if *copied > MAX_COPIED_NODES {
-                return Err(PatchError::unprocessable(
-                    "Unable to copy, the accumulated size increase of copy operations exceeds the limit",
-                ));
+                return fails(
+                    "Unable to copy, the accumulated size increase of copy operations exceeds the limit".to_owned(),
+                );
             }
-            add(document, &path, value, "copy")
+            let path = place(operation, "path", name)?;
+            let value = shallow(&path, value)?;
+            let Some((holder, key)) = path.holder(document) else {
+                return does_not_apply(format!("doc is missing destination path: {path}: missing value"));
+            };
+            add(holder, key, value).or_else(|why| fails(format!("error while adding value during copy: {why}")))
         }
         "test" => {
-            // What holds the value has to be there, even where none is expected.
-            let holder = path.split_last().map_or(Some(&*document), |(_, parents)| find(document, parents));
-            if !holder.is_some_and(|holder| holder.is_object() || holder.is_array()) {
-                let why = format!("test operation does not apply: is missing path: {}: missing value", text(&path));
-                return Err(PatchError::unprocessable(why));
+            let path = place(operation, "path", name)?;
+            let found = if path.text.is_empty() {
+                Ok(&*document)
+            } else {
+                let Some((holder, key)) = path.holder(document) else {
+                    return does_not_apply(format!("is missing path: {path}: missing value"));
+                };
+                get(holder, key)
+            };
+            match found {
+                Ok(found) if *found == value() => Ok(()),
+                Ok(_) => fails(format!("testing value {path} failed: test failed")),
+                Err(why) => fails(format!("error in test for path: '{path}': {why}")),
             }
-            let found = find(document, &path);
-            if found.unwrap_or(&Value::Null) == &value() {
-                return Ok(());
-            }
-            Err(PatchError::unprocessable(format!("testing value {} failed: test failed", text(&path))))
         }
-        _ => Err(PatchError::unprocessable(format!(
-            "Unexpected kind: {}",
-            operation.get("op").and_then(Value::as_str).unwrap_or("unknown")
-        ))),
+        _ => {
+            let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
+            fails(format!("Unexpected kind: {name}"))
+        }
     }
 }
 
@@ -157,125 +193,113 @@ fn nodes(value: &Value) -> usize {
     }
 }
 
-fn pointer(operation: &Value, key: &str, name: &str) -> Result<Vec<String>, PatchError> {
-    let Some(text) = operation.get(key).and_then(Value::as_str) else {
-        return Err(PatchError::unprocessable(format!("{name} operation failed to decode {key}: missing value")));
-    };
-    if text.is_empty() {
-        return Ok(Vec::new());
+/// A path as it is written, and the keys on it.
+struct Place<'p> {
+    text: &'p str,
+    /// None: it leads to nothing that is in something.
+    keys: Vec<String>,
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
     }
-    // As in upstream's library what stands before the first slash does not count.
-    let Some((_, rest)) = text.split_once('/') else {
-        return Err(PatchError::unprocessable(format!(
-            "{name} operation does not apply: doc is missing path: {text:?}: missing value"
-        )));
-    };
-    Ok(rest.split('/').map(|part| part.replace("~1", "/").replace("~0", "~")).collect())
 }
 
-fn text(path: &[String]) -> String {
-    path.iter().map(|part| format!("/{}", part.replace('~', "~0").replace('/', "~1"))).collect()
+impl Place<'_> {
+    /// What is to hold the place, and the place's key in it.
+    fn holder<'d>(&self, document: &'d mut Value) -> Option<(&'d mut Value, &str)> {
+        let (last, parents) = self.keys.split_last()?;
+        let holder = parents.iter().try_fold(document, |at, key| match at {
+            Value::Object(map) => map.get_mut(key),
+            Value::Array(list) => {
+                let at = index(key, list.len()).ok()?;
+                list.get_mut(at)
+            }
+            _ => None,
+        })?;
+        (holder.is_object() || holder.is_array()).then_some((holder, last))
+    }
 }
 
-fn missing(operation: &str, path: &[String]) -> PatchError {
-    let place = text(path);
-    let what = match operation {
-        "remove" => format!("path: {place:?}"),
-        "move" | "copy" => format!("from path: {place}"),
-        _ => format!("key: {place}"),
-    };
-    PatchError::unprocessable(format!("{operation} operation does not apply: doc is missing {what}: missing value"))
-}
-
-/// A place in a list of so many items, counted from its end where it is negative (Go's `strconv.Atoi` reads it).
-fn index(part: &str, length: usize) -> Option<usize> {
-    let index: i64 = part.parse().ok()?;
-    let length = i64::try_from(length).ok()?;
-    let index = if index < 0 { index + length } else { index };
-    (0..length).contains(&index).then(|| usize::try_from(index).ok())?
-}
-
-fn find<'a>(document: &'a Value, path: &[String]) -> Option<&'a Value> {
-    path.iter().try_fold(document, |at, part| match at {
-        Value::Object(map) => map.get(part),
-        Value::Array(list) => list.get(index(part, list.len())?),
-        _ => None,
-    })
-}
-
-fn find_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
-    path.iter().try_fold(document, |at, part| match at {
-        Value::Object(map) => map.get_mut(part),
-        Value::Array(list) => {
-            let index = index(part, list.len())?;
-            list.get_mut(index)
+/// The place a field of an operation names.
+fn place<'p>(operation: &'p Value, field: &str, name: &str) -> Result<Place<'p>, PatchError> {
+    let why = match operation.get(field) {
+        Some(Value::String(text)) => {
+            // What stands before the first slash does not count.
+            let keys = text.split('/').skip(1).map(|key| key.replace("~1", "/").replace("~0", "~")).collect();
+            return Ok(Place { text, keys });
         }
-        _ => None,
-    })
+        // These say the same of everything.
+        _ if matches!((name, field), ("add" | "remove" | "copy", "path")) => MISSING.to_owned(),
+        None | Some(Value::Null) if field == "from" => format!("operation, missing from field: {MISSING}"),
+        None | Some(Value::Null) => format!("operation missing path field: {MISSING}"),
+        Some(other) => unfit(other, "string"),
+    };
+    Err(PatchError::unprocessable(format!("{name} operation failed to decode {field}: {why}")))
 }
 
-fn shallow(path: &[String], value: &Value) -> Result<(), PatchError> {
-    let left = MAX_DEPTH.saturating_sub(path.len());
-    if fits(value, left) {
-        Ok(())
+/// A place in a list of so many items, counted from its end where it is negative; the error is Go's.
+fn index(key: &str, length: usize) -> Result<usize, String> {
+    let number = i64::from_str(key).map_err(|error| {
+        let why = match error.kind() {
+            IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
+            _ => "invalid syntax",
+        };
+        format!("strconv.Atoi: parsing {key:?}: {why}")
+    })?;
+    let at = usize::try_from(number).ok().or_else(|| {
+        let back = usize::try_from(number.unsigned_abs()).ok()?;
+        length.checked_sub(back)
+    });
+    let at = at.filter(|at| *at < length);
+    at.ok_or_else(|| format!("Unable to access invalid index: {number}: invalid index referenced"))
+}
+
+/// What `holder` has there: nothing, where a map has no such key.
+fn get<'v>(holder: &'v Value, key: &str) -> Result<&'v Value, String> {
+    match holder {
+        Value::Array(list) => index(key, list.len()).map(|at| &list[at]),
+        other => Ok(&other[key]),
+    }
+}
+
+fn add(holder: &mut Value, key: &str, value: Value) -> Result<(), String> {
+    match holder {
+        Value::Array(list) if key == "-" => list.push(value),
+        Value::Array(list) => {
+            let at = index(key, list.len() + 1).map_err(|why| match why.strip_prefix("strconv.") {
+                Some(_) => format!("value was not a proper array index: '{key}': {why}"),
+                None => why,
+            })?;
+            list.insert(at, value);
+        }
+        other => drop(other.as_object_mut().map(|map| map.insert(key.to_owned(), value))),
+    }
+    Ok(())
+}
+
+fn remove(holder: &mut Value, key: &str) -> Result<(), String> {
+    match holder {
+        Value::Array(list) => {
+            let at = index(key, list.len())?;
+            list.remove(at);
+            Ok(())
+        }
+        other => match other.as_object_mut().and_then(|map| map.remove(key)) {
+            Some(_) => Ok(()),
+            None => Err(format!("Unable to remove nonexistent key: {key}: {MISSING}")),
+        },
+    }
+}
+
+/// The value, if it is no deeper than what may stand at its place.
+fn shallow(path: &Place<'_>, value: Value) -> Result<Value, PatchError> {
+    if fits(&value, MAX_DEPTH.saturating_sub(path.keys.len())) {
+        Ok(value)
     } else {
         Err(PatchError::unprocessable("the patched object exceeds the maximum depth"))
     }
-}
-
-fn add(document: &mut Value, path: &[String], value: Value, operation: &str) -> Result<(), PatchError> {
-    shallow(path, &value)?;
-    // To upstream's library the document itself is in nothing that it could be added to.
-    let Some((last, parents)) = path.split_last() else {
-        return Err(PatchError::unprocessable(format!(
-            "{operation} operation does not apply: doc is missing path: \"\": missing value"
-        )));
-    };
-    let parent = find_mut(document, parents);
-    match parent {
-        Some(Value::Object(map)) => {
-            map.insert(last.clone(), value);
-            Ok(())
-        }
-        Some(Value::Array(list)) => {
-            let at = if last == "-" { Some(list.len()) } else { index(last, list.len() + 1) };
-            let Some(at) = at else {
-                return Err(PatchError::unprocessable(format!(
-                    "{operation} operation does not apply: doc is missing path: {:?}: Unable to access invalid index: {last}: invalid index referenced",
-                    text(path)
-                )));
-            };
-            list.insert(at, value);
-            Ok(())
-        }
-        _ => Err(PatchError::unprocessable(format!(
-            "{operation} operation does not apply: doc is missing path: {:?}: missing value",
-            text(path)
-        ))),
-    }
-}
-
-fn remove(document: &mut Value, path: &[String], operation: &str) -> Result<Value, PatchError> {
-    let Some((last, parents)) = path.split_last() else {
-        return Err(PatchError::unprocessable(format!(
-            "{operation} operation does not apply: doc is missing path: \"\": missing value"
-        )));
-    };
-    let why = match find_mut(document, parents) {
-        Some(Value::Object(map)) => match map.remove(last) {
-            Some(removed) => return Ok(removed),
-            None => format!("Unable to remove nonexistent key: {last}: missing value"),
-        },
-        Some(Value::Array(list)) => match (index(last, list.len()), last.parse::<i64>()) {
-            (Some(at), _) => return Ok(list.remove(at)),
-            (None, Ok(number)) => format!("Unable to access invalid index: {number}: invalid index referenced"),
-            (None, Err(_)) => format!("strconv.Atoi: parsing {last:?}: invalid syntax"),
-        },
-        _ => return Err(missing(operation, path)),
-    };
-    // What is moved is named by its last part alone.
-    let place = if operation == "move" { last.clone() } else { text(path) };
-    Err(PatchError::unprocessable(format!("error in {operation} for path: '{place}': {why}")))
 }
 
 #[cfg(test)]
@@ -340,6 +364,88 @@ mod tests {
             (json!({}), 400, "json: cannot unmarshal object into Go value of type jsonpatch.Patch"),
             (json!([1]), 400, "json: cannot unmarshal number into Go value of type jsonpatch.Operation"),
             (json!([{"op":1,"path":"/a"}]), 422, "Unexpected kind: unknown"),
+            (
+                json!([{"op":"add","path":"/a/b/9"}]),
+                422,
+                "error in add for path: '/a/b/9': Unable to access invalid index: 9: invalid index referenced",
+            ),
+            (
+                json!([{"op":"add","path":"/a/b/x"}]),
+                422,
+                "error in add for path: '/a/b/x': value was not a proper array index: 'x': strconv.Atoi: parsing \"x\": invalid syntax",
+            ),
+            (
+                json!([{"op":"add","path":"/~2/b~"}]),
+                422,
+                "add operation does not apply: doc is missing path: \"/~2/b~\": missing value",
+            ),
+            (json!([{"op":"add","path":1}]), 422, "add operation failed to decode path: missing value"),
+            (
+                json!([{"op":"remove","path":"/a/~2"}]),
+                422,
+                "error in remove for path: '/a/~2': Unable to remove nonexistent key: ~2: missing value",
+            ),
+            (
+                json!([{"op":"remove","path":"/a/b/-2"}]),
+                422,
+                "error in remove for path: '/a/b/-2': Unable to access invalid index: -2: invalid index referenced",
+            ),
+            (
+                json!([{"op":"replace","path":"","value":1}]),
+                422,
+                "replace operation value must be object or array: %!w(<nil>)",
+            ),
+            (
+                json!([{"op":"replace","path":"/a/b/1"}]),
+                422,
+                "replace operation does not apply: doc is missing key: /a/b/1: missing value",
+            ),
+            (
+                json!([{"op":"replace"}]),
+                422,
+                "replace operation failed to decode path: operation missing path field: missing value",
+            ),
+            (
+                json!([{"op":"replace","path":1}]),
+                422,
+                "replace operation failed to decode path: json: cannot unmarshal number into Go value of type string",
+            ),
+            (
+                json!([{"op":"move","from":"/a","path":"/a/c"}]),
+                422,
+                "move operation does not apply: doc is missing destination path: /a/c: missing value",
+            ),
+            (
+                json!([{"op":"move","from":"/a/x","path":"/c"}]),
+                422,
+                "error in move for path: 'x': Unable to remove nonexistent key: x: missing value",
+            ),
+            (
+                json!([{"op":"copy","path":"/a/c"}]),
+                422,
+                "copy operation failed to decode from: operation, missing from field: missing value",
+            ),
+            (
+                json!([{"op":"copy","from":"/a/b/4","path":"/c"}]),
+                422,
+                "error in copy for from: '/a/b/4': Unable to access invalid index: 4: invalid index referenced",
+            ),
+            (
+                json!([{"op":"copy","from":"/a","path":"/c/d"}]),
+                422,
+                "copy operation does not apply: doc is missing destination path: /c/d: missing value",
+            ),
+            (
+                json!([{"op":"test","path":"/a/b/-"}]),
+                422,
+                "error in test for path: '/a/b/-': strconv.Atoi: parsing \"-\": invalid syntax",
+            ),
+            (
+                json!([{"op":"test","path":"/c/d"}]),
+                422,
+                "test operation does not apply: is missing path: /c/d: missing value",
+            ),
+            (json!([{"op":"test","path":"/a/b/0","value":2}]), 422, "testing value /a/b/0 failed: test failed"),
         ] {
             let error = json_patch(&document, &patch, false).unwrap_err();
             assert_eq!((error.code, error.message.as_str()), (code, message), "nobody looks beforehand");
@@ -347,7 +453,7 @@ mod tests {
         let into = |depth: usize| format!("/a{}", "/a".repeat(depth));
         let chain = json!({"a":{"a":{"a":{}}}});
         let deepening: Vec<Value> =
-            (0..60).map(|step| json!({"op":"copy","from":"","path":into(2 + 3 * step)})).collect();
+            (0..60).map(|step| json!({"op":"copy","from":"/a","path":into(2 + 3 * step)})).collect();
         assert_eq!(json_patch(&chain, &deepening.into(), true).unwrap_err().code, 422);
         let doubling: Vec<Value> = (0..40).map(|_| json!({"op":"copy","from":"/a","path":"/a/b/0"})).collect();
         assert_eq!(json_patch(&document, &doubling.into(), true).unwrap_err().code, 422);

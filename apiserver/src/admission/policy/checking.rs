@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use cel::admission::{self, Options};
 use cel::{CompileError, Env, Schema, Type};
+use schema::apply::{Manager, Operation};
 use serde_json::{Value, json};
 
 use super::definition::variables;
@@ -15,7 +16,10 @@ use crate::app::{App, Call, text};
 use crate::http::openapi;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::resource::Catalogue;
-use crate::registry::write;
+use crate::registry::{object, update, write};
+
+/// Upstream's controller, whose the status is.
+const MANAGER: &str = "validatingadmissionpolicy-status";
 
 /// A rule that names more kinds is checked against the first ones.
 const MOST: usize = 10;
@@ -42,15 +46,31 @@ pub async fn check(app: &Arc<App>, group: &str, plural: &str, name: &str) -> Api
         }
         let (policy, of) = (live.value.clone(), app.clone());
         let warnings = tokio::task::spawn_blocking(move || warnings(&of, &policy)).await.map_err(ApiError::internal)?;
-        let mut new = live.value;
         let checked = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
-        new["status"]["typeChecking"] = checked;
-        new["status"]["observedGeneration"] = new["metadata"]["generation"].clone();
+        let status = json!({ "observedGeneration": live.value["metadata"]["generation"], "typeChecking": checked });
+        let new = with_status(&call, &live.value, name, status)?;
         if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// The policy with the status applied, as by the controller.
+fn with_status(call: &Call, live: &Value, name: &str, status: Value) -> ApiResult<Value> {
+    let api_version = call.resource.api_version();
+    let schema = call.resource.schema().ok_or_else(|| ApiError::internal("policies have no schema"))?;
+    let config = json!({
+        "apiVersion": api_version, "kind": call.resource.kind, "metadata": { "name": name }, "status": status,
+    });
+    let manager = Manager {
+        name: MANAGER.to_owned(),
+        operation: Operation::Apply,
+        api_version,
+        subresource: "status".to_owned(),
+        time: object::now(),
+    };
+    update::apply(&schema, Some(live), &config, &manager, true)
 }
 
 fn warnings(app: &App, policy: &Value) -> Vec<Value> {
@@ -163,11 +183,9 @@ fn resolve(schema: &Value, all: &Value, path: &mut Vec<String>) -> Value {
             *below = resolve(below, all, path);
         }
     }
-    // The documents say "number or text" of what Go's definitions call text.
+    // What else is "number or text", a quantity, is of no type at all to upstream, and so are lists and maps of it.
     if found["format"] == "int-or-string" {
         found["x-kubernetes-int-or-string"] = true.into();
-    } else if found["oneOf"].is_array() && found["type"].is_null() {
-        found["type"] = "string".into();
     }
     found
 }
@@ -187,11 +205,18 @@ mod tests {
         json!({
             "a.Thing": {
                 "type": "object", "x-kubernetes-group-version-kind": [{ "group": "a", "version": "v1", "kind": "Thing" }],
-                "properties": { "spec": { "description": "it", "allOf": [reference("a.Spec")] } },
+                "properties": {
+                    "spec": { "description": "it", "allOf": [reference("a.Spec")] },
+                    "kind": { "type": "string" }, "apiVersion": { "type": "string" },
+                    "metadata": { "type": "object", "properties": {
+                        "name": { "type": "string" }, "generateName": { "type": "string" }, "namespace": { "type": "string" },
+                    } },
+                },
             },
             "a.Spec": { "type": "object", "properties": {
                 "size": { "type": "integer" }, "port": { "format": "int-or-string", "oneOf": [{}, {}] },
                 "amount": { "oneOf": [{ "type": "string" }, { "type": "number" }] },
+                "amounts": { "type": "object", "additionalProperties": { "oneOf": [{ "type": "string" }] } },
                 "below": { "type": "array", "items": reference("a.Spec") },
             } },
         })
@@ -206,7 +231,9 @@ mod tests {
         let cases = [
             ("object.spec.size > 1 && object.metadata.name != ''", None),
             ("object.spec.port == 1 || object.spec.port == 'http'", None),
-            ("object.spec.amount == '1'", None),
+            ("object.spec.amount == '1'", Some("undefined field 'amount'")),
+            ("object.spec.amounts['a'] == '1'", Some("undefined field 'amounts'")),
+            ("object.metadata.namespace == 'x'", None),
             ("object.spec.below.all(b, b == b)", None),
             ("object.spec.sise > 1", Some("undefined field 'sise'")),
             ("object.spec.size == '1'", Some("found no matching overload for '_==_' applied to '(int, string)'")),

@@ -48,6 +48,16 @@ pub struct Validation {
     pub reason: String,
 }
 
+impl Validation {
+    /// What is said where no expression makes a message: the one that is written out, or the expression itself.
+    pub fn plain_message(&self) -> String {
+        match self.message.trim() {
+            "" => format!("failed expression: {}", self.expression.text.trim()),
+            message => message.to_owned(),
+        }
+    }
+}
+
 pub enum Mutation {
     /// An `Object{…}` that is applied.
     Apply(Expression),
@@ -108,7 +118,7 @@ pub(super) fn variables(mut env: Env, list: &Value) -> (Env, Vec<Expression>) {
         let (name, text) = (text(variable, "/name"), text(variable, "/expression"));
         let program = env.compile(text);
         // A variable that does not compile may still be mentioned; the mention fails when it is evaluated.
-        let ty = program.as_ref().map_or(Type::Dyn, |program| program.output().clone());
+        let ty = program.as_ref().map_or(Type::Dyn, |program| program.output().of_variable());
         let program = program.map_err(|error| format!("compilation failed: {error}"));
         compiled.push(Expression { name: name.to_owned(), text: text.to_owned(), program });
         fields.push((name.to_owned(), ty.clone()));

@@ -11,9 +11,8 @@ use super::request::{Evaluation, Request};
 use super::{Binding, aggregate, params};
 use crate::admission::matching::{Seen, is_exempt};
 use crate::admission::rounds::Rounds;
-use crate::admission::{Attributes, webhook};
+use crate::admission::{Attributes, patched};
 use crate::http::status::{ApiError, ApiResult};
-use crate::registry::conversion;
 
 /// A policy that a request is for, under one of its bindings and with one of that one's parameters.
 struct Invocation<'b> {
@@ -103,11 +102,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
             }
         }
         if request.object != before {
-            *object = request.object;
-            if seen.kind != a.kind {
-                let new = std::mem::take(object);
-                *object = conversion::convert(a.app(), &seen.resource, new, &a.kind.api_version()).await?;
-            }
+            *object = patched::back(a, seen, request.object).await?;
             rounds.changed();
             any = true;
         }
@@ -190,8 +185,7 @@ fn mutated(
 ) -> Result<Value, Failure> {
     let input = request.input(param);
     let mut evaluation = Evaluation::new(definition, &input);
-    let internal = |why: String| Failure::Final(ApiError::internal(why));
-    let Some(schema) = webhook::schema_of(seen) else {
+    let Some(schema) = patched::schema_of(seen) else {
         let why =
             "There can be a delay between when CustomResourceDefinitions are created and when they are available.";
         return Err(Failure::Final(ApiError::unavailable(format!("Resource kind {} not found. {why}", seen.kind))));
@@ -199,11 +193,11 @@ fn mutated(
     match mutation {
         Mutation::Apply(expression) => {
             let new = applied(&mut evaluation, expression, &request.object, seen, &schema)?;
-            webhook::decoded(seen, new, FieldValidation::Ignore).map_err(internal)
+            patched::read(seen, new, FieldValidation::Ignore).map_err(Failure::Final)
         }
         Mutation::Patch(expression) => {
             let new = json_patched(&mut evaluation, expression, &request.object)?;
-            webhook::decoded(seen, new, FieldValidation::Strict).map_err(internal)
+            patched::read(seen, new, FieldValidation::Strict).map_err(Failure::Final)
         }
     }
 }

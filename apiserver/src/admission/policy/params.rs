@@ -49,7 +49,15 @@ pub async fn collect(
     if found.is_empty() && reference["parameterNotFoundAction"] == "Deny" {
         return Err("no params found for policy binding with `Deny` parameterNotFoundAction".to_owned());
     }
-    Ok(found.into_iter().map(Some).collect())
+    let bare = definition.is_mutating() && !resource.is_custom();
+    let shown = |mut param: Value| {
+        // To upstream a built-in object in memory does not say what it is; only validating policies make up for it.
+        if let Some(map) = param.as_object_mut().filter(|_| bare) {
+            map.retain(|field, _| !matches!(field.as_str(), "apiVersion" | "kind"));
+        }
+        Some(param)
+    };
+    Ok(found.into_iter().map(shown).collect())
 }
 
 /// Whether the policy's parameters are of a kind that there is; no binding needs to ask for one.
@@ -70,10 +78,9 @@ fn unknown(kind: &ParamKind) -> String {
 
 fn resource(a: &Attributes<'_>, kind: &ParamKind) -> Option<Arc<Resource>> {
     let catalogue = a.app().catalogue.load();
-    catalogue
-        .all()
-        .find(|r| r.kind == kind.kind && r.api_version() == kind.api_version && !r.prefix.is_empty())
-        .cloned()
+    // Upstream's mapper knows a kind in small letters, too.
+    let named = |r: &Resource| r.kind == kind.kind || r.kind.to_lowercase() == kind.kind;
+    catalogue.all().find(|r| named(r) && r.api_version() == kind.api_version && !r.prefix.is_empty()).cloned()
 }
 
 async fn named(a: &Attributes<'_>, resource: &Resource, namespace: &str, name: &str) -> Result<Option<Value>, String> {

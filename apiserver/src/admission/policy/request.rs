@@ -87,13 +87,25 @@ pub struct Evaluation<'r> {
 impl<'r> Evaluation<'r> {
     #[must_use]
     pub fn new(definition: &'r Definition, input: &Input<'r>) -> Self {
-        let evaluated = vec![false; definition.variables.len()];
-        Self { definition, activation: input.activation(), evaluated, budget: RUNTIME_COST_BUDGET }
+        Self::within(definition, input, RUNTIME_COST_BUDGET)
     }
 
-    /// The budget anew: audit annotations have one of their own.
-    pub fn refill(&mut self) {
-        self.budget = RUNTIME_COST_BUDGET;
+    fn within(definition: &'r Definition, input: &Input<'r>, budget: i64) -> Self {
+        let evaluated = vec![false; definition.variables.len()];
+        Self { definition, activation: input.activation(), evaluated, budget }
+    }
+
+    /// The evaluation of what explains the outcome of this one: from the start, with what is left of the budget, and without
+    /// anybody to ask for permissions.
+    #[must_use]
+    pub fn explaining(&self, input: &Input<'r>) -> Self {
+        Self::within(self.definition, &Input { authorizer: None, ..*input }, self.budget)
+    }
+
+    /// That of audit annotations, which have a budget of their own.
+    #[must_use]
+    pub fn annotating(definition: &'r Definition, input: &Input<'r>) -> Self {
+        Self::new(definition, &Input { authorizer: None, ..*input })
     }
 
     /// Evaluates an expression, and before it the variables that it mentions and that were not needed so far.

@@ -268,26 +268,32 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
             result => results.push((result, started.elapsed())),
         }
     }
+    // All messages are made, of validations that hold, too.
+    let mut explaining = evaluation.explaining(&input);
+    let messages: Result<Vec<Option<String>>, PolicyError> =
+        validations.iter().map(|validation| made_message(&mut explaining, validation)).collect();
     let mut verdict = Verdict::default();
     for (index, (validation, (result, took))) in validations.iter().zip(results).enumerate() {
-        let failure = match result {
-            Ok(CelValue::Bool(true)) => continue,
-            Err(error) if definition.ignores_failures => {
+        let failure = match (result, &messages) {
+            (Err(error), _) if definition.ignores_failures => {
                 verdict.ignored.push((word(&error), took));
                 continue;
             }
-            Err(error) => Failure { error: word(&error), ..Failure::of(error) },
-            Ok(_) => match message(&mut evaluation, validation) {
-                Ok(message) => Failure { reason: validation.reason.clone(), error: "no_error", ..Failure::of(message) },
-                Err(_) if definition.ignores_failures => continue,
-                Err(error) => Failure::of(format!("failed messageExpression: {error}")),
-            },
+            (Err(error), _) => Failure { error: word(&error), ..Failure::of(error) },
+            (Ok(_), Err(_)) if definition.ignores_failures => continue,
+            (Ok(_), Err(error)) => Failure::of(format!("failed messageExpression: {error}")),
+            (Ok(CelValue::Bool(true)), Ok(_)) => continue,
+            (Ok(_), Ok(messages)) => {
+                let made = messages.get(index).cloned().flatten();
+                let message = made.unwrap_or_else(|| validation.plain_message());
+                Failure { reason: validation.reason.clone(), error: "no_error", ..Failure::of(message) }
+            }
         };
         verdict.failures.push(Failure { index, took, ..failure });
     }
-    evaluation.refill();
+    let mut annotating = Evaluation::annotating(definition, &input);
     for annotation in annotations {
-        let wrong = match evaluation.run(annotation) {
+        let wrong = match annotating.run(annotation) {
             Ok(CelValue::Null) => continue,
             Ok(CelValue::String(text)) => {
                 let text = text.trim();
@@ -310,23 +316,23 @@ fn evaluate(definition: &Definition, request: &Request<'_>, param: Option<&Value
     verdict
 }
 
-/// What a validation that does not hold says: its message expression, its message, or itself.
-fn message(evaluation: &mut Evaluation<'_>, validation: &Validation) -> Result<String, PolicyError> {
-    if let Some(expression) = &validation.message_expression {
-        match evaluation.run(expression) {
-            Ok(CelValue::String(text)) => {
-                let text = text.trim();
-                if !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n') {
-                    return Ok(text.to_owned());
-                }
-            }
-            Err(PolicyError::OutOfBudget) => return Err(PolicyError::OutOfBudget),
-            Ok(_) => {}
-            Err(error) => tracing::debug!(%error, "a message expression fails"),
+/// What a validation's message expression says, where it has one that makes a message.
+///
+/// # Errors
+/// The budget is spent.
+fn made_message(evaluation: &mut Evaluation<'_>, validation: &Validation) -> Result<Option<String>, PolicyError> {
+    let Some(expression) = &validation.message_expression else { return Ok(None) };
+    match evaluation.run(expression) {
+        Ok(CelValue::String(text)) => {
+            let text = text.trim();
+            let fits = !text.is_empty() && text.len() <= MAX_MESSAGE && !text.contains('\n');
+            Ok(fits.then(|| text.to_owned()))
+        }
+        Err(PolicyError::OutOfBudget) => Err(PolicyError::OutOfBudget),
+        Ok(_) => Ok(None),
+        Err(error) => {
+            tracing::debug!(%error, "a message expression fails");
+            Ok(None)
         }
     }
-    Ok(match validation.message.trim() {
-        "" => format!("failed expression: {}", validation.expression.text.trim()),
-        message => message.to_owned(),
-    })
 }

@@ -30,9 +30,9 @@ use self::hook::Hook;
 use self::review::Failure;
 use super::matching::{Seen, is_exempt};
 use super::rounds::Rounds;
-use super::{Attributes, Gvk};
+use super::{Attributes, patched};
 use crate::http::status::{ApiError, ApiResult};
-use crate::registry::{conversion, create};
+use crate::registry::conversion;
 
 /// Lets the mutating hooks change `object`; whether one did.
 ///
@@ -95,58 +95,12 @@ async fn ask(
     let broken = |error: String| Failure::Refused(ApiError::internal(error));
     let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
     let patched = schema::patch::apply_operations(&shown, operations).map_err(|error| broken(error.to_string()))?;
-    let mut patched = decoded(seen, patched, FieldValidation::Ignore).map_err(broken)?;
+    let patched = patched::read(seen, patched, FieldValidation::Ignore)?;
     turn.patch(a, hook, &patch);
     if patched == shown {
         return Ok(None);
     }
-    if seen.kind != a.kind {
-        patched = conversion::convert(a.app(), &seen.resource, patched, &a.kind.api_version()).await?;
-    }
-    Ok(Some(patched))
-}
-
-/// What a patch made, read as the kind it is: unknown fields go, or are an error; defaults come.
-pub(super) fn decoded(seen: &Seen, value: Value, validation: FieldValidation) -> Result<Value, String> {
-    let Gvk { kind, .. } = &seen.kind;
-    let api_version = seen.kind.api_version();
-    let own = is_own(seen);
-    let Some(schema) = schema_of(seen) else { return Ok(value) };
-    let mut value = value;
-    // Where it does not say what it is, it is what it was.
-    for (field, word) in [("apiVersion", api_version.as_str()), ("kind", kind.as_str())] {
-        if let Some(map) = value.as_object_mut().filter(|map| map.get(field).is_none_or(|said| said == "")) {
-            map.insert(field.to_owned(), word.into());
-        }
-    }
-    let said = Gvk::of(&value);
-    if said != seen.kind {
-        let known = schema::builtin(&said.api_version(), &said.kind).is_some();
-        let (kind, version) = (&said.kind, said.api_version());
-        return Err(if known {
-            format!("the patched object is {said} and no longer {}", seen.kind)
-        } else {
-            format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
-            )
-        });
-    }
-    let mut value = schema::decode::value(value, &schema, validation).map_err(|e| e.to_string())?.value;
-    schema::apply_defaults(&schema, &mut value);
-    if own {
-        create::fill_as(&seen.resource, &mut value);
-    }
-    Ok(value)
-}
-
-/// Whether what is seen is the resource's own kind, not a subresource's.
-fn is_own(seen: &Seen) -> bool {
-    seen.kind.kind == seen.resource.kind && seen.kind.api_version() == seen.resource.api_version()
-}
-
-/// The model of the kind a request is seen as.
-pub(super) fn schema_of(seen: &Seen) -> Option<schema::Schema> {
-    if is_own(seen) { seen.resource.schema() } else { schema::builtin(&seen.kind.api_version(), &seen.kind.kind) }
+    Ok(Some(patched::back(a, seen, patched).await?))
 }
 
 /// The object and the one it replaces, in the version the hook asked for.

@@ -63,28 +63,29 @@ fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
     review_versions(errors, &at, hook.at("admissionReviewVersions"), "must specify one of v1, v1beta1");
 }
 
+/// A list of a rule: not empty, and nothing besides a wildcard. `what`: what it is of.
+fn words<'r>(errors: &mut ErrorList, path: &Path, rule: &'r Value, field: &str, what: &str) -> Vec<&'r str> {
+    let (at, words) = (path.child(field), rule.texts(field));
+    if words.is_empty() {
+        errors.push(Error::required(&at, ""));
+    }
+    if words.len() > 1 && words.contains(&"*") {
+        let detail = format!("if '*' is present, must not specify other {what}");
+        errors.push(Error::invalid(&at, rule.at(field).clone(), detail));
+    }
+    words
+}
+
 /// A `RuleWithOperations`.
 pub fn rule(errors: &mut ErrorList, path: &Path, rule: &Value) {
-    let mut list = |field: &str, what: &str| {
-        let (at, words) = (path.child(field), rule.texts(field));
-        if words.is_empty() {
-            errors.push(Error::required(&at, ""));
-        }
-        if words.len() > 1 && words.contains(&"*") {
-            let detail = format!("if '*' is present, must not specify other {what}");
-            errors.push(Error::invalid(&at, rule.at(field).clone(), detail));
-        }
-        words
-    };
-    let operations = list("operations", "operations");
-    list("apiGroups", "API groups");
-    let versions = list("apiVersions", "API versions");
+    let (at, operations) = (path.child("operations"), words(errors, path, rule, "operations", "operations"));
     for (j, operation) in operations.into_iter().enumerate() {
-        let at = path.child("operations").index(j);
-        one_of(errors, &at, operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);
+        one_of(errors, &at.index(j), operation, &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]);
     }
+    words(errors, path, rule, "apiGroups", "API groups");
+    let (at, versions) = (path.child("apiVersions"), words(errors, path, rule, "apiVersions", "API versions"));
     for (j, _) in versions.iter().enumerate().filter(|(_, version)| version.is_empty()) {
-        errors.push(Error::required(&path.child("apiVersions").index(j), ""));
+        errors.push(Error::required(&at.index(j), ""));
     }
     resources(errors, &path.child("resources"), rule);
     one_of(errors, &path.child("scope"), rule.text("scope"), &["*", "Cluster", "Namespaced"]);
@@ -205,6 +206,10 @@ pub fn client_config(errors: &mut ErrorList, path: &Path, config: &Value) {
 
 fn url(errors: &mut ErrorList, path: &Path, text: &str) {
     const FORM: &str = "; desired format: https://host[/path]";
+    if let Some(why) = cel::unreadable_url(text) {
+        errors.push(Error::required(path, format!("url must be a valid URL: {why}{FORM}")));
+        return;
+    }
     let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
     if scheme != "https" {
         errors.push(Error::invalid(path, scheme, format!("'https' is the only allowed URL scheme{FORM}")));
@@ -292,11 +297,31 @@ mod tests {
             "webhooks[0].rules[0].resources[1]: Invalid value: \"pods/status\": if 'pods/*' is present, must not specify pods/status"
         );
         assert_eq!(
+            wrong(&|hook| {
+                hook["rules"][0]["operations"] = json!(["X"]);
+                hook["rules"][0]["apiGroups"] = json!([]);
+            }),
+            "webhooks[0].rules[0].operations[0]: Unsupported value: \"X\": supported values: \"*\", \"CONNECT\", \"CREATE\", \
+             \"DELETE\", \"UPDATE\"; webhooks[0].rules[0].apiGroups: Required value"
+        );
+        assert_eq!(
             wrong(&|hook| hook["clientConfig"] = json!({"url": "http://u@h?q"})),
             "webhooks[0].clientConfig.url: Invalid value: \"http\": 'https' is the only allowed URL scheme; desired format: \
              https://host[/path]; webhooks[0].clientConfig.url: Invalid value: \"u\": user information is not permitted in the \
              URL; webhooks[0].clientConfig.url: Invalid value: \"q\": query parameters are not permitted in the URL"
         );
+        for (url, why) in [
+            ("%", "parse \"%\": invalid URL escape \"%\""),
+            ("https://h:x/", "parse \"https://h:x/\": invalid port \":x\" after host"),
+            ("127.0.0.1:80/a", "parse \"127.0.0.1:80/a\": first path segment in URL cannot contain colon"),
+        ] {
+            assert_eq!(
+                wrong(&|hook| hook["clientConfig"] = json!({ "url": url })),
+                format!(
+                    "webhooks[0].clientConfig.url: Required value: url must be a valid URL: {why}; desired format: https://host[/path]"
+                )
+            );
+        }
         assert_eq!(
             wrong(&|hook| hook["clientConfig"]["service"]["path"] = json!("a//b")),
             "webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/'; \
