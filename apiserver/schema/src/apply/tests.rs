@@ -316,6 +316,13 @@ fn what_the_model_does_not_declare_is_named() {
         (json!({"replicas": "x"}), ".spec.replicas: expected numeric (int or float), got string"),
         (json!({"paused": 1}), ".spec.paused: expected boolean, got &{1}"),
         (json!({"template": {"spec": {"containers": "x"}}}), ".spec.template.spec.containers: expected list, got &{x}"),
+        // One of an object is enough.
+        (json!({"a": 1, "b": 2}), ".spec.a: field not declared in schema"),
+        (
+            json!({"selector": {"matchLabels": {"a": {"x": true}}}}),
+            ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:map[string]interface \
+             {}{\"x\":true}}",
+        ),
         (json!({"selector": ["x"]}), ".spec.selector: expected map, got &{[x]}"),
         (
             json!({"selector": {"matchLabels": {"a": 1}}}),

@@ -115,7 +115,8 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
                 match of.field(name) {
                     Some(field) => undeclared_at(value, &field.node, &at, out),
                     None if matches!(of.unknown, Unknown::Keep) => {}
-                    None => out.push(format!("{at}: field not declared in schema")),
+                    // Upstream looks at no more of the object, whose fields come in no order there.
+                    None => return out.push(format!("{at}: field not declared in schema")),
                 }
             }
         }
@@ -137,6 +138,21 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
     }
 }
 
+/// What a configuration of a built-in kind says: a field that is null it does not.
+pub(super) fn said(value: &Value, node: &Node) -> Value {
+    match (&node.shape, value) {
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            let field = |(name, value): (&String, &Value)| Some((name.clone(), said(value, &of.field(name)?.node)));
+            map.iter().filter(|(_, value)| !value.is_null()).filter_map(field).collect::<Map<_, _>>().into()
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            map.iter().map(|(name, value)| (name.clone(), said(value, values))).collect::<Map<_, _>>().into()
+        }
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter().map(|item| said(item, items)).collect(),
+        _ => value.clone(),
+    }
+}
+
 /// What is wrong with a value that is of another type than its place, in the words of upstream's structured-merge-diff.
 fn unfit(shape: &Shape, value: &Value) -> Option<String> {
     let got = || format!("&{{{}}}", go::plain(value));
@@ -154,7 +170,7 @@ fn unfit(shape: &Shape, value: &Value) -> Option<String> {
             Some(format!("expected numeric (int or float), got {found}"))
         }
         Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) if !value.is_string() => {
-            Some(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value)))
         }
         _ => None,
     }
