@@ -1,13 +1,14 @@
 //! Values seen through the model: which fields they set, how two of them differ, how they merge
 //! (structured-merge-diff's `typed`).
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
 use super::set::{self, Set, Trail};
 use crate::go;
-use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, Unknown};
+use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, StructRef, Unknown};
 
 /// What stands below fields of no fixed type: objects are granular, lists atomic.
 static DEDUCED: LazyLock<Node> = LazyLock::new(|| Node::new(Shape::Any(AnyKind::Custom)));
@@ -49,13 +50,18 @@ fn entry<'a>(node: &'a Node, name: &str) -> (&'a Node, bool) {
 /// A list item's path element; an error names the key that is missing.
 fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String> {
     let ListKind::Map(keys) = kind else { return Ok(set::value(item)) };
+    if item.is_null() {
+        return Err("associative list with keys may not have a null element".to_owned());
+    }
     let mut found = Vec::with_capacity(keys.len());
     for name in keys.iter() {
         let default = || match &items.shape {
-            Shape::Struct { of, .. } => of.field(name).and_then(|field| field.node.default.as_deref()),
+            Shape::Struct { of: of @ StructRef::Builtin(_), .. } => of.field(name)?.implied().map(Cow::Owned),
+            Shape::Struct { of, .. } => of.field(name)?.node.default.as_deref().map(Cow::Borrowed),
             _ => None,
         };
-        match item.get(&**name).filter(|value| !value.is_null()).or_else(default) {
+        let said = item.get(&**name).filter(|value| !value.is_null()).map(Cow::Borrowed);
+        match said.or_else(default) {
             Some(value) => found.push((&**name, value)),
             // Optional keys may be absent as long as one key is there.
             None if keys.len() > 1 => {}
@@ -71,7 +77,7 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
             "associative list with keys has an element that omits all key fields {keys:?} (and doesn't have default values for any key fields)"
         ));
     }
-    Ok(set::key(found))
+    Ok(set::key(found.iter().map(|(name, value)| (*name, &**value)).collect()))
 }
 
 /// Duplicates and missing keys of set and map lists, which make an applied configuration ambiguous.
