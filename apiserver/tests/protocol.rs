@@ -104,6 +104,7 @@ fn unusual_ways_to_speak() {
         writes_are_answered_as_reads(&world).await;
         patches_are_looked_at(&world).await;
         scales(&world).await;
+        applied_values(&world).await;
         requests_have_an_end(&world).await;
         odd_addresses_are_taken(&world).await;
         devices_for_administrators(&world).await;
@@ -329,6 +330,35 @@ async fn scales(world: &World) {
     let a = entries.iter().find(|entry| entry["manager"] == "a").unwrap();
     assert_eq!((&a["apiVersion"], &a["subresource"]), (&json!("apps/v1"), &json!("scale")));
     assert_eq!(a["fieldsV1"], json!({ "f:spec": { "f:replicas": {} } }));
+}
+
+/// What is applied counts as it is written, and is read when all is merged.
+async fn applied_values(world: &World) {
+    let pods = "/api/v1/namespaces/default/replicationcontrollers";
+    let spec =
+        |pod: Value| json!({ "replicas": 0, "template": { "metadata": { "labels": { "a": "b" } }, "spec": pod } });
+    let pod = |cpu: Value| json!({ "containers": [{ "name": "c", "image": "i", "resources": { "limits": { "cpu": cpu } } }] });
+    let created = json!({ "metadata": { "name": "values" }, "spec": spec(pod("1500m".into())) });
+    let path = format!("{pods}?fieldManager=owner");
+    assert_eq!(world.ask(Ask::new(Method::POST, &path, created.to_string())).await.0, 201);
+    let prefix = "failed to convert new object (default/values; /v1, Kind=ReplicationController) to proper version: unable to \
+                  convert unstructured object to /v1, Kind=ReplicationController: ";
+    let cpu = ".spec.template.spec.containers[name=\"c\"].resources.limits.cpu";
+    let path = format!("{pods}/values?fieldManager=m&dryRun=All");
+    for (pod, code, expected) in [
+        (pod("1500m".into()), 200, String::new()),
+        (pod(json!(1.5)), 409, format!("Apply failed with 1 conflict: conflict with \"owner\" using v1: {cpu}")),
+        (pod("abc".into()), 409, format!("Apply failed with 1 conflict: conflict with \"owner\" using v1: {cpu}")),
+        (json!({ "activeDeadlineSeconds": 1.5 }), 500, format!("{prefix}cannot convert float64 to int64")),
+        (json!({ "activeDeadlineSeconds": null, "hostname": "h" }), 200, String::new()),
+    ] {
+        let config = json!({ "apiVersion": "v1", "kind": "ReplicationController", "spec": spec(pod) });
+        let ask =
+            Ask { content_type: "application/apply-patch+yaml", ..Ask::new(Method::PATCH, &path, config.to_string()) };
+        let (got, answer) = world.ask(ask).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert_eq!((got, message), (code, expected.as_str()), "{config}");
+    }
 }
 
 async fn refusals(world: &World) {

@@ -152,3 +152,62 @@ fn a_list_says_what_its_objects_say() {
         assert_eq!(yaml["rows"].as_array().map(Vec::len), Some(30));
     });
 }
+
+#[test]
+fn views_are_of_the_version_asked_for() {
+    serving::with_server(async |server, _dir| {
+        let connection = server.target.http2().await.unwrap();
+        let client = Client { target: &server.target, connection };
+        let things = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let deployments = "/apis/apps/v1/namespaces/default/deployments";
+        let template = json!({ "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+        let spec = json!({ "replicas": 3, "selector": { "matchLabels": { "a": "b" } }, "template": template });
+        client.create(deployments, &json!({ "metadata": { "name": "web" }, "spec": spec })).await;
+        for version in ["v1", "v1beta1"] {
+            let view = format!("meta.k8s.io/{version}");
+            let wish = |kind: &str, media: &str| format!("application/{media};as={kind};v={version};g=meta.k8s.io");
+            let (table, partial) = (wish("Table", "json"), wish("PartialObjectMetadata", "json"));
+            let list = wish("PartialObjectMetadataList", "json");
+            // Kinds without columns of their own have no rows at all, where they have none.
+            let rows = |path: &'static str| client.get(path, &table);
+            assert_eq!(rows("/api/v1/limitranges").await["rows"], Value::Null);
+            assert_eq!(rows("/api/v1/nodes").await["rows"], json!([]));
+            let none = json!({ "kind": "PartialObjectMetadataList", "apiVersion": view, "items": null });
+            let mut bare = client.get("/api/v1/nodes", &list).await;
+            bare.as_object_mut().unwrap().remove("metadata");
+            assert_eq!(bare, none);
+            assert_eq!(client.get(things, &list).await["items"], Value::Null);
+
+            let one = format!("{deployments}/web");
+            let found = client.get(&one, &table).await;
+            assert_eq!((&found["apiVersion"], &found["rows"][0]["object"]["apiVersion"]), (&json!(view), &json!(view)));
+            assert_eq!(client.get(&one, &partial).await["apiVersion"], view);
+            let scale = client.get(&format!("{one}/scale"), &table).await;
+            let names: Vec<_> = scale["columnDefinitions"].as_array().unwrap().iter().map(|c| &c["name"]).collect();
+            assert_eq!(names, ["Name", "Desired", "Available", "Age"]);
+            assert_eq!(scale["rows"][0]["cells"].as_array().unwrap()[..3], [json!("web"), json!(3), json!(0)]);
+            assert_eq!(client.get(&format!("{one}/scale"), &partial).await["metadata"]["name"], "web");
+
+            let ask = Ask { accept: &wish("PartialObjectMetadata", "vnd.kubernetes.protobuf"), ..Ask::get(&one) };
+            let answer = server.target.send(&mut client.connection.clone(), ask).await.unwrap();
+            assert!(answer.body.windows(view.len()).any(|part| part == view.as_bytes()), "{view}");
+        }
+        // A list in place of an object is refused where there is one.
+        for (path, code) in [("web", 406), ("web/scale", 406), ("nope", 404), ("nope/scale", 404)] {
+            let path = format!("{deployments}/{path}");
+            let ask = Ask { accept: PARTIAL, ..Ask::get(&path) };
+            let answer = server.target.send(&mut client.connection.clone(), ask).await.unwrap();
+            assert_eq!(answer.status, code, "{path}");
+        }
+        // Nothing of the store is a component.
+        let components = "/api/v1/componentstatuses";
+        let list = client.get(components, "application/json").await;
+        let names: Vec<_> = list["items"].as_array().unwrap().iter().map(|item| &item["metadata"]["name"]).collect();
+        assert_eq!(names, ["scheduler", "controller-manager", "etcd-0"]);
+        let selected = client.get(&format!("{components}?fieldSelector=metadata.name=etcd-0"), TABLE).await;
+        assert_eq!(selected["rows"][0]["cells"], json!(["etcd-0", "Healthy", "ok", ""]));
+        assert_eq!(client.get(&format!("{components}/etcd-0"), "application/json").await["kind"], "ComponentStatus");
+        let ask = Ask::get("/api/v1/componentstatuses/nope");
+        assert_eq!(server.target.send(&mut client.connection.clone(), ask).await.unwrap().status, 404);
+    });
+}

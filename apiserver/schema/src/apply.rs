@@ -107,6 +107,12 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
     text
 }
 
+/// What a configuration of a built-in kind says, all of whose fields are declared: what is null it does not say.
+#[must_use]
+pub fn said(schema: &Schema, config: &Value) -> Value {
+    typed::said(config, &schema.root)
+}
+
 /// Server-side apply: the merged object with its new `metadata.managedFields`. `live` is None when the object is to be
 /// created. Run [`crate::apply_defaults`] on the result.
 pub fn apply(

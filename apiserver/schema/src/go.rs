@@ -87,6 +87,25 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
+/// A decoded JSON value as `%#v` shows it: `map[string]interface {}{"a":1}`.
+#[must_use]
+pub fn syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::String(text) => quote(text),
+        Value::Array(list) => {
+            format!("[]interface {{}}{{{}}}", list.iter().map(syntax).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(name, _)| *name);
+            let texts = entries.into_iter().map(|(name, value)| format!("{}:{}", quote(name), syntax(value)));
+            format!("map[string]interface {{}}{{{}}}", texts.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -97,6 +116,10 @@ mod tests {
     fn values_are_shown_as_in_go() {
         let value = json!({"b": [1, "x", null], "a": {"c": true}});
         assert_eq!(plain(&value), "map[a:map[c:true] b:[1 x <nil>]]");
+        assert_eq!(
+            syntax(&value),
+            r#"map[string]interface {}{"a":map[string]interface {}{"c":true}, "b":[]interface {}{1, "x", interface {}(nil)}}"#
+        );
     }
 
     #[test]

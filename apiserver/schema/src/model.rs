@@ -202,6 +202,28 @@ pub struct Field {
     pub order: u16,
 }
 
+impl Field {
+    /// What it holds where nothing is said: its default, or, where Go's type has no way to be absent, that type's zero.
+    pub(crate) fn implied(&self) -> Option<Value> {
+        if let Some(default) = &self.node.default {
+            return Some(Value::clone(default));
+        }
+        match (&self.node.shape, self.presence) {
+            _ if self.empty_default => Some("".into()),
+            (Shape::Struct { .. }, Presence::Always | Presence::OmitEmpty | Presence::OmitZero) => {
+                Some(Value::Object(serde_json::Map::new()))
+            }
+            (Shape::Scalar(scalar), Presence::Always) => match scalar {
+                Scalar::String => Some("".into()),
+                Scalar::Int32 | Scalar::Int64 | Scalar::Double => Some(0.into()),
+                Scalar::Bool => Some(false.into()),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// How Go shows a field that holds its zero value; it decides what a client sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {

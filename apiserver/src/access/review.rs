@@ -40,7 +40,10 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             body["status"] = call.app.access.authorizers.rules(&call.app, &call.user, namespace);
             body["spec"] = json!({});
         }
-        "selfsubjectreviews" => body["status"] = json!({ "userInfo": call.user }),
+        "selfsubjectreviews" => {
+            crate::registry::object::set(&mut body, "creationTimestamp", crate::registry::object::now().into());
+            body["status"] = json!({ "userInfo": call.user });
+        }
         "tokenreviews" => {
             if text(&body, "/spec/token").is_empty() {
                 return Err(ApiError::bad_request("token is required for TokenReview in authentication"));

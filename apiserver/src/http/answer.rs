@@ -116,7 +116,10 @@ pub fn encode(accept: Accept, api_version: &str, kind: &str, value: &Value) -> A
         }
         Media::Yaml => serde_saphyr::to_string(value).map(Bytes::from).map_err(ApiError::internal),
         Media::Protobuf => {
-            schema::protobuf::encode(api_version, kind, value).map(Bytes::from).map_err(ApiError::internal)
+            // The messages of views are the same in all versions.
+            let of = if api_version == accept.view { Accept::JSON.view } else { api_version };
+            let message = schema::protobuf::encode_message(of, kind, value).map_err(ApiError::internal)?;
+            Ok(schema::protobuf::envelope(api_version, kind, &message).into())
         }
     }
 }
@@ -128,13 +131,27 @@ pub fn object(resource: &Resource, accept: Accept, include: Include, value: &Val
             let (version, kind) = (value["apiVersion"].as_str(), value["kind"].as_str());
             encode(accept, version.unwrap_or_default(), kind.unwrap_or_default(), value)
         }
-        Shape::Partial { .. } => encode(accept, "meta.k8s.io/v1", "PartialObjectMetadata", &table::partial(value)),
-        Shape::Table => {
-            let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
-            let rows = std::slice::from_ref(value);
-            table_in(accept, table::of(resource, rows, &metadata, include, true))
-        }
+        Shape::Partial { .. } => partial(accept, value),
+        Shape::Table => table_of_one(accept, &Table::new(resource, include, accept.view), value),
     }
+}
+
+/// An object's `scale`, in the shape asked for; `custom`: of a custom resource.
+pub fn scale(custom: bool, accept: Accept, include: Include, value: &Value) -> ApiResult<Bytes> {
+    match accept.shape {
+        Shape::Object => encode(accept, "autoscaling/v1", "Scale", value),
+        Shape::Partial { .. } => partial(accept, value),
+        Shape::Table => table_of_one(accept, &Table::of_scale(custom, include, accept.view), value),
+    }
+}
+
+fn partial(accept: Accept, value: &Value) -> ApiResult<Bytes> {
+    encode(accept, accept.view, "PartialObjectMetadata", &table::partial(value, accept.view))
+}
+
+fn table_of_one(accept: Accept, table: &Table, value: &Value) -> ApiResult<Bytes> {
+    let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
+    table_in(accept, table::of(table, std::slice::from_ref(value), &metadata, true, false))
 }
 
 /// A cached object of a built-in kind as a value of the resource's version; `registry::conversion` reads those of any.
@@ -166,7 +183,7 @@ fn table_in(accept: Accept, json: Vec<u8>) -> ApiResult<Bytes> {
         return Ok(line(json.into()));
     }
     let value: Value = serde_json::from_slice(&json).map_err(ApiError::internal)?;
-    encode(accept, "meta.k8s.io/v1", "Table", &value)
+    encode(accept, accept.view, "Table", &value)
 }
 
 /// A list in the shape asked for; what is made of the cache's own bytes is made piece by piece.
@@ -216,9 +233,12 @@ pub async fn list(
             pieces::body(kind, gzip, head, items.into_iter(), append, tail)
         }
         (Shape::Table, Media::Json) => {
-            let table = Table::new(resource, include);
+            let table = Table::new(resource, include, accept.view);
             let mut head = Vec::new();
-            table.head(&mut head, metadata, true);
+            if table.head(&mut head, metadata, true, list.items.is_empty()) {
+                head.extend_from_slice(b"}\n");
+                return Ok(bytes(200, kind, head.into(), gzip));
+            }
             if cached {
                 let append = move |out: &mut Vec<u8>, item: Arc<Object>, first| {
                     comma(out, first);
@@ -235,41 +255,63 @@ pub async fn list(
         }
         (Shape::Table, _) => {
             let values = values(app, resource, &list).await?;
-            let body = table_in(accept, table::of(resource, &values, metadata, include, true))?;
+            let table = Table::new(resource, include, accept.view);
+            let body = table_in(accept, table::of(&table, &values, metadata, true, values.is_empty()))?;
             Ok(bytes(200, kind, body, gzip))
         }
-        (Shape::Partial { .. }, Media::Json) if cached => {
-            let append = |out: &mut Vec<u8>, item: Arc<Object>, first| {
+        (Shape::Partial { .. }, Media::Json) if cached && !list.items.is_empty() => {
+            let append = move |out: &mut Vec<u8>, item: Arc<Object>, first| {
                 comma(out, first);
-                Ok(table::partial_of_bytes(out, item.bytes())?)
+                Ok(table::partial_of_bytes(out, item.bytes(), accept.view)?)
             };
-            let head = list_head(PARTIAL_LIST.1, PARTIAL_LIST.0, metadata);
+            let head = list_head(PARTIAL_LIST, accept.view, metadata);
             pieces::body(kind, gzip, head, list.items.into_iter(), append, END)
         }
-        (shape, _) => {
+        (Shape::Partial { .. }, _) => {
+            let items = values(app, resource, &list).await?;
+            Ok(bytes(200, kind, partial_list(accept, metadata, &items)?, gzip))
+        }
+        (Shape::Object, _) => {
             let mut items = values(app, resource, &list).await?;
-            let (version, name) = match shape {
-                Shape::Partial { .. } => {
-                    items = items.iter().map(table::partial).collect();
-                    PARTIAL_LIST
+            if !resource.is_custom() {
+                for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                    item.remove("kind");
+                    item.remove("apiVersion");
                 }
-                _ => {
-                    if !resource.is_custom() {
-                        for item in items.iter_mut().filter_map(Value::as_object_mut) {
-                            item.remove("kind");
-                            item.remove("apiVersion");
-                        }
-                    }
-                    (version.as_str(), resource.list_kind.as_str())
-                }
-            };
+            }
+            let name = resource.list_kind.as_str();
             let list = json!({ "kind": name, "apiVersion": version, "metadata": metadata, "items": items });
-            Ok(bytes(200, kind, encode(accept, version, name, &list)?, gzip))
+            Ok(bytes(200, kind, encode(accept, &version, name, &list)?, gzip))
         }
     }
 }
 
-const PARTIAL_LIST: (&str, &str) = ("meta.k8s.io/v1", "PartialObjectMetadataList");
+const PARTIAL_LIST: &str = "PartialObjectMetadataList";
+
+/// The metadata of objects; of none, Go's list is nil.
+fn partial_list(accept: Accept, metadata: &Value, items: &[Value]) -> ApiResult<Bytes> {
+    let items: Vec<Value> = items.iter().map(|item| table::partial(item, accept.view)).collect();
+    let items = if items.is_empty() { Value::Null } else { items.into() };
+    let list = json!({ "kind": PARTIAL_LIST, "apiVersion": accept.view, "metadata": metadata, "items": items });
+    encode(accept, accept.view, PARTIAL_LIST, &list)
+}
+
+/// A list of objects that are stored nowhere, in the shape asked for.
+pub fn unstored(resource: &Resource, accept: Accept, include: Include, items: &[Value]) -> ApiResult<Bytes> {
+    let metadata = json!({});
+    match accept.shape {
+        Shape::Table => {
+            let table = Table::new(resource, include, accept.view);
+            table_in(accept, table::of(&table, items, &metadata, true, items.is_empty()))
+        }
+        Shape::Partial { .. } => partial_list(accept, &metadata, items),
+        Shape::Object => {
+            let (version, kind) = (resource.api_version(), resource.list_kind.as_str());
+            let list = json!({ "kind": kind, "apiVersion": version, "metadata": metadata, "items": items });
+            encode(accept, &version, kind, &list)
+        }
+    }
+}
 
 /// The objects of a list in the resource's version.
 async fn values(app: &App, resource: &Resource, list: &List) -> ApiResult<Vec<Value>> {

@@ -166,16 +166,21 @@ impl Health {
     }
 }
 
+/// What is wrong with the store, if something is.
+pub async fn store(app: &App) -> Option<&'static str> {
+    match tokio::time::timeout(STORE, app.store.revision()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(_)) => Some("error getting data from etcd"),
+        Err(_) => Some("etcd client connection not yet established"),
+    }
+}
+
 /// What is wrong, if something is.
 async fn look(app: &App, look: Look) -> Option<&'static str> {
     let health = &app.health;
     match look {
         Look::Answers => None,
-        Look::Store => match tokio::time::timeout(STORE, app.store.revision()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(_)) => Some("error getting data from etcd"),
-            Err(_) => Some("etcd client connection not yet established"),
-        },
+        Look::Store => store(app).await,
         Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
         Look::Everything => (!health.ready.load(Ordering::Acquire)).then_some("informers not started yet"),
         Look::NotStopping => app.stop.is_cancelled().then_some("process is shutting down"),

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod backend;
+mod component_status;
 pub mod discovery;
 mod drive;
 mod eviction;

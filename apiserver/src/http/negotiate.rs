@@ -28,11 +28,16 @@ pub enum Shape {
 pub struct Accept {
     pub media: Media,
     pub shape: Shape,
+    /// The group and version a view is of.
+    pub view: &'static str,
     pub gzip: bool,
 }
 
+/// The versions of `meta.k8s.io` that views are known in, all of the same form; the first is the usual one.
+const VIEWS: [(&str, &str); 2] = [("v1", "meta.k8s.io/v1"), ("v1beta1", "meta.k8s.io/v1beta1")];
+
 impl Accept {
-    pub const JSON: Self = Self { media: Media::Json, shape: Shape::Object, gzip: false };
+    pub const JSON: Self = Self { media: Media::Json, shape: Shape::Object, view: VIEWS[0].1, gzip: false };
 
     /// The first of the client's wishes that can be granted. `protobuf` is whether the kind has that form, `views` whether
     /// Table and PartialObjectMetadata make sense for the answer; metadata has that form whosever it is.
@@ -43,8 +48,8 @@ impl Accept {
         let gzip = takes_gzip(headers);
         let text = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or("*/*");
         for range in ranges(text) {
-            if let Some((media, shape)) = wish(range, protobuf, views) {
-                return Ok(Self { media, shape, gzip });
+            if let Some((media, shape, view)) = wish(range, protobuf, views) {
+                return Ok(Self { media, shape, view, gzip });
             }
         }
         if text.trim().is_empty() { Ok(Self { gzip, ..Self::JSON }) } else { Err(ApiError::not_acceptable()) }
@@ -79,7 +84,7 @@ pub fn ranges(text: &str) -> Vec<&str> {
     ranges
 }
 
-fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
+fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape, &'static str)> {
     let mut parts = range.split(';').map(str::trim);
     let media = match parts.next()? {
         "application/json" | "*/*" | "application/*" | "" => Media::Json,
@@ -100,15 +105,16 @@ fn wish(range: &str, protobuf: bool, views: bool) -> Option<(Media, Shape)> {
         }
     }
     if (kind, group, version) == (None, None, None) {
-        return (protobuf || media != Media::Protobuf).then_some((media, Shape::Object));
+        return (protobuf || media != Media::Protobuf).then_some((media, Shape::Object, VIEWS[0].1));
     }
-    if !views || group != Some("meta.k8s.io") || !matches!(version, Some("v1" | "v1beta1")) {
+    if !views || group != Some("meta.k8s.io") {
         return None;
     }
+    let view = VIEWS.iter().find(|(known, _)| Some(*known) == version)?.1;
     match kind? {
-        "Table" if media != Media::Protobuf => Some((media, Shape::Table)),
-        "PartialObjectMetadata" => Some((media, Shape::Partial { list: false })),
-        "PartialObjectMetadataList" => Some((media, Shape::Partial { list: true })),
+        "Table" if media != Media::Protobuf => Some((media, Shape::Table, view)),
+        "PartialObjectMetadata" => Some((media, Shape::Partial { list: false }, view)),
+        "PartialObjectMetadataList" => Some((media, Shape::Partial { list: true }, view)),
         _ => None,
     }
 }
@@ -183,6 +189,12 @@ mod tests {
         assert_eq!(accept(go, false), Some((Media::Json, Shape::Object)));
         let metadata = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         assert_eq!(accept(metadata, false), Some((Media::Protobuf, Shape::Partial { list: false })));
+        for (version, view) in VIEWS {
+            let mut headers = HeaderMap::new();
+            let text = format!("application/json;as=Table;v={version};g=meta.k8s.io");
+            headers.insert(ACCEPT, text.parse().unwrap());
+            assert_eq!(Accept::parse(&headers, true, true).unwrap().view, view);
+        }
         assert_eq!(accept("text/html", true), None);
         assert_eq!(accept("*/*", true), Some((Media::Json, Shape::Object)));
         assert_eq!(accept("application/json;q=0.5,application/yaml;q=0.9", true), Some((Media::Yaml, Shape::Object)));

@@ -18,7 +18,7 @@ use super::answer;
 use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzip};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
+use super::{component_status, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -345,7 +345,7 @@ async fn resource(
         return Ok(refusal);
     }
     // Reviews and the like have no metadata to show.
-    let views = !resource.prefix.is_empty() && (info.subresource.is_empty() || info.subresource == "status");
+    let views = resource.has_verb("get") && matches!(info.subresource.as_str(), "" | "status" | "scale");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
     if !streams && !resource.is_custom() && !discovery::names_a_form(request.headers()) {
@@ -359,7 +359,9 @@ async fn resource(
     }
     notes.served = true;
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
-    suits(accept, &resource, &info, &query)?;
+    if info.name.is_empty() || info.verb != "get" {
+        suits(accept, &resource, &info, &query)?;
+    }
     let mut call = Call::new(app.clone(), user, resource, info);
     if call.resource.is("", "namespaces") {
         // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
@@ -435,10 +437,14 @@ fn misplaced(resource: &Resource, info: &RequestInfo, method: &Method) -> ApiRes
 ///
 /// # Errors
 /// 406 for a list in place of an object or the other way round, 400 for a Table with an unknown `includeObject`.
-fn suits(accept: Accept, resource: &Resource, info: &RequestInfo, query: &Query) -> ApiResult<()> {
-    let go_type = |kind: &str, custom: &str| match schema::go_types(&resource.api_version(), kind) {
-        Some((_, internal)) if !resource.is_custom() => internal,
-        _ => format!("unstructured.{custom}"),
+pub fn suits(accept: Accept, resource: &Resource, info: &RequestInfo, query: &Query) -> ApiResult<()> {
+    let go_type = |kind: &str, custom: &str| match (info.subresource.as_str(), resource.is_custom()) {
+        ("scale", true) => "v1.Scale".to_owned(),
+        ("scale", false) => "autoscaling.Scale".to_owned(),
+        (_, false) => {
+            schema::go_types(&resource.api_version(), kind).map_or_else(String::new, |(_, internal)| internal)
+        }
+        (_, true) => format!("unstructured.{custom}"),
     };
     let text = match (accept.shape, info.verb) {
         (Shape::Table, _) => {
@@ -487,7 +493,7 @@ pub async fn collect(request: Request) -> ApiResult<Bytes> {
 /// task for each, so it should be small.
 async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
     match (call.info.verb, call.info.subresource.as_str()) {
-        ("get", "") => read::get(call).await,
+        ("get", "") if !call.resource.prefix.is_empty() => read::get(call).await,
         _ => Box::pin(dispatch_rest(call, request)).await,
     }
 }
@@ -504,6 +510,17 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
         return subresource::answer(call, sub, request).await;
     }
     match info.verb {
+        "get" => {
+            let found = component_status::get(call).await?;
+            suits(call.accept, resource, info, &call.query)?;
+            one(call, 200, &found)
+        }
+        "list" if resource.prefix.is_empty() => {
+            let items = component_status::list(call).await?;
+            let include = Include::parse(call.query.get("includeObject"));
+            let body = answer::unstored(resource, call.accept, include, &items)?;
+            Ok(answer::bytes(200, call.accept.content_type(false), body, call.accept.gzip))
+        }
         "list" => read::list(call).await,
         "watch" => watch::watch(call, request).await,
         "create" if resource.prefix.is_empty() => {
@@ -590,7 +607,14 @@ pub fn one(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
     Ok(answer::bytes(code, call.accept.content_type(false), body, call.accept.gzip))
 }
 
-/// A value that has no views: a Status, a Scale, a token.
+/// A Scale, in the shape asked for.
+pub fn scaled(call: &Call, value: &Value) -> ApiResult<Response<Body>> {
+    let include = Include::parse(call.query.get("includeObject"));
+    let body = answer::scale(call.resource.is_custom(), call.accept, include, value)?;
+    Ok(answer::bytes(200, call.accept.content_type(false), body, call.accept.gzip))
+}
+
+/// A value that has no views: a Status, a token.
 pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
     let (version, kind) = (crate::app::text(value, "/apiVersion"), crate::app::text(value, "/kind"));
     let mut accept = call.accept;

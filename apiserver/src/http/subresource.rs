@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::eviction;
 use super::kubelet;
 use super::negotiate::{content_type, patch_type};
-use super::route::{collect, one, plain, updated};
+use super::route::{collect, one, plain, scaled, suits, updated};
 use super::status::{ApiError, ApiResult};
 use crate::access::review::OTHER_NAMESPACE;
 use crate::access::token;
@@ -27,7 +27,11 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
     match (sub.name.as_str(), call.info.verb) {
         ("exec" | "attach" | "portforward" | "log" | "proxy", _) => kubelet::answer(call, request).await,
         ("approval" | "status" | "resize" | "ephemeralcontainers", "get") => read::get(call).await,
-        ("scale", "get") => plain(call, 200, &scale::get(call).await?),
+        ("scale", "get") => {
+            let found = scale::get(call).await?;
+            suits(call.accept, resource, &call.info, &call.query)?;
+            scaled(call, &found)
+        }
         ("scale", "update" | "patch") => {
             let patch = patch_type(request.headers()).to_owned();
             let bytes = collect(request).await?;
@@ -38,7 +42,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
                 Change::Put(body::object(call, &media, &bytes, schema.as_ref(), "autoscaling/v1", "Scale")?)
             };
             let done = crate::registry::update::update(call, &change).await?;
-            plain(call, 200, &scale::view(call, &done.object.value)?)
+            scaled(call, &scale::view(call, &done.object.value)?)
         }
         ("binding", "create") => {
             let bytes = collect(request).await?;

@@ -152,7 +152,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         short_names: &["sa"],
         subresources: &[other("token", ("authentication.k8s.io", "v1", "TokenRequest"), CREATE)],
-        columns: columns::config::SERVICE_ACCOUNTS,
+        columns: columns::ONLY_AGE,
         strategy: strategy::config::SERVICE_ACCOUNT,
         ..kind("ServiceAccount", "serviceaccounts", "serviceaccount")
     },

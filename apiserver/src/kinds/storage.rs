@@ -21,7 +21,7 @@ pub const KINDS: &[Kind] = &[
         ..kind("CSINode", "csinodes", "csinode")
     },
     Kind {
-        columns: columns::storage::CAPACITIES,
+        columns: columns::ONLY_CREATED_AT,
         strategy: strategy::storage::CAPACITY,
         ..kind("CSIStorageCapacity", "csistoragecapacities", "csistoragecapacity")
     },

@@ -18,6 +18,7 @@ use crate::app::Call;
 use crate::http::answer;
 use crate::http::negotiate::{Media, Shape};
 use crate::http::request_info::{Query, integer};
+use crate::http::route::suits;
 use crate::http::status::{ApiError, ApiResult};
 
 /// What Go reads tokens by: bits that are left over do not matter.
@@ -41,6 +42,7 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let (found, _) = call.app.caches.of(resource).get(&key, at).await?;
     let object = found.ok_or_else(|| call.not_found(&call.info.name))?;
     let accept = call.accept;
+    suits(accept, resource, &call.info, &call.query)?;
     let body = match (accept.shape, accept.media) {
         (Shape::Object, Media::Json) => answer::line(conversion::bytes(&call.app, resource, &object).await?),
         (Shape::Object, Media::Protobuf) => {

@@ -1,4 +1,4 @@
-//! Tables: what `kubectl get` prints (`meta.k8s.io/v1 Table`). Columns of built-in kinds are functions of their row in
+//! Tables: what `kubectl get` prints (`meta.k8s.io` `Table`). Columns of built-in kinds are functions of their row in
 //! [`crate::kinds`], those of custom resources JSONPaths of the definition.
 
 use jiff::Timestamp;
@@ -10,7 +10,8 @@ use super::custom::PrinterColumn;
 use super::jsonpath::Path;
 use super::pick::Pick;
 use super::resource::{Resource, Source};
-use crate::kinds::{Kind, human_duration};
+use crate::kinds::row::NAME;
+use crate::kinds::{Column, Kind, columns, human_duration};
 
 /// Query parameter `includeObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl Include {
 
 /// The columns of a resource, and what of an object they look at.
 enum Columns {
-    BuiltIn(&'static Kind),
+    BuiltIn(Vec<Column>),
     /// Behind the name; a path that is not understood finds nothing.
     Custom(Vec<(PrinterColumn, Option<Path>)>),
 }
@@ -42,6 +43,10 @@ enum Columns {
 pub struct Table {
     columns: Columns,
     include: Include,
+    /// The group and version of the Table and of what its rows show of an object.
+    view: &'static str,
+    /// Upstream has no columns for the kind but those of any object.
+    generic: bool,
     reads: Pick,
     now: i64,
 }
@@ -54,10 +59,10 @@ const TAIL: &[u8] = b"]}";
 impl Table {
     /// Ages are those of this moment.
     #[must_use]
-    pub fn new(resource: &Resource, include: Include) -> Self {
+    pub fn new(resource: &Resource, include: Include, view: &'static str) -> Self {
         let now = Timestamp::now().as_second();
         let (columns, reads) = match &resource.source {
-            Source::BuiltIn(kind) => (Columns::BuiltIn(kind), reads(kind)),
+            Source::BuiltIn(kind) => (Columns::BuiltIn(kind.table_columns().copied().collect()), reads(kind)),
             Source::Custom(custom) => {
                 let own = custom.version(&resource.version).into_iter().flat_map(|version| &version.columns);
                 let own: Vec<_> = own.map(|column| (column.clone(), Path::parse(&column.json_path))).collect();
@@ -67,25 +72,45 @@ impl Table {
                 (Columns::Custom(own), reads)
             }
         };
-        Self { columns, include, reads, now }
+        let generic = matches!(&resource.source, Source::BuiltIn(kind) if columns::are_generic(kind.columns));
+        Self { columns, include, view, generic, reads, now }
     }
 
-    /// What comes before the rows; `metadata` is that of the list, or of the single object's version.
-    pub fn head(&self, out: &mut Vec<u8>, metadata: &Value, headers: bool) {
+    /// Of an object's `scale`. Those of built-in kinds have a name that is not told to be one, those of custom resources a date.
+    #[must_use]
+    pub fn of_scale(custom: bool, include: Include, view: &'static str) -> Self {
+        let name = Column { format: if custom { NAME.format } else { "" }, ..NAME };
+        let dated = |column: &Column| Column {
+            kind: if custom && column.name == "Age" { "date" } else { column.kind },
+            ..*column
+        };
+        let columns = std::iter::once(name).chain(columns::scaling::SCALE.iter().map(dated)).collect();
+        let reads = Pick::all_but([["metadata", "managedFields"]]);
+        let now = Timestamp::now().as_second();
+        Self { columns: Columns::BuiltIn(columns), include, view, generic: false, reads, now }
+    }
+
+    /// What comes before the rows; `metadata` is that of the list, or of the single object's version. Where there is `nothing` in a
+    /// list, some kinds have no rows at all: those are written here, and `true` says so.
+    #[must_use]
+    pub fn head(&self, out: &mut Vec<u8>, metadata: &Value, headers: bool, nothing: bool) -> bool {
         let columns = if headers { self.definitions() } else { Value::Null };
         let head = format!(
-            "{{\"kind\":\"Table\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":["
+            "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":",
+            self.view
         );
         out.extend_from_slice(head.as_bytes());
+        let null = nothing && self.generic;
+        out.extend_from_slice(if null { b"null" } else { b"[" });
+        null
     }
 
     fn definitions(&self) -> Value {
         let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority });
         match &self.columns {
-            Columns::BuiltIn(kind) => kind
-                .table_columns()
-                .map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority)))
-                .collect(),
+            Columns::BuiltIn(columns) => {
+                columns.iter().map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority))).collect()
+            }
             Columns::Custom(own) => {
                 let name = column("Name", "string", "name", "Name of the resource", 0);
                 let own = own.iter().map(|(c, _)| column(&c.name, &c.kind, &c.format, &c.description, c.priority));
@@ -104,7 +129,7 @@ impl Table {
             Include::None => out.extend_from_slice(NO_OBJECT),
             Include::Metadata => {
                 out.extend_from_slice(b",\"object\":");
-                partial_of_bytes(out, object)?;
+                partial_of_bytes(out, object, self.view)?;
             }
             Include::Object => {
                 out.extend_from_slice(b",\"object\":");
@@ -123,7 +148,7 @@ impl Table {
         self.cells(out, object)?;
         let shown = match self.include {
             Include::None => None,
-            Include::Metadata => Some(&partial(object)),
+            Include::Metadata => Some(&partial(object, self.view)),
             Include::Object => Some(object),
         };
         match shown {
@@ -141,7 +166,7 @@ impl Table {
     fn cells(&self, out: &mut Vec<u8>, object: &Value) -> serde_json::Result<()> {
         out.extend_from_slice(b"{\"cells\":");
         let cells: Vec<Value> = match &self.columns {
-            Columns::BuiltIn(kind) => kind.table_columns().map(|column| (column.cell)(object, self.now)).collect(),
+            Columns::BuiltIn(columns) => columns.iter().map(|column| (column.cell)(object, self.now)).collect(),
             Columns::Custom(own) => {
                 let find = |path: &Option<Path>| path.as_ref().map_or_else(Vec::new, |path| path.find(object));
                 let own = own.iter().map(|(column, path)| cell(find(path), &column.kind, self.now));
@@ -162,12 +187,14 @@ fn reads(kind: &Kind) -> Pick {
     }
 }
 
-/// A Table of values, whole.
+/// A Table of values, whole; of `nothing`, where the list has no items.
 #[must_use]
-pub fn of(resource: &Resource, objects: &[Value], metadata: &Value, include: Include, headers: bool) -> Vec<u8> {
-    let table = Table::new(resource, include);
+pub fn of(table: &Table, objects: &[Value], metadata: &Value, headers: bool, nothing: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    table.head(&mut out, metadata, headers);
+    if table.head(&mut out, metadata, headers, nothing) {
+        out.push(b'}');
+        return out;
+    }
     for (at, object) in objects.iter().enumerate() {
         if at > 0 {
             out.push(b',');
@@ -203,20 +230,22 @@ fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// An object reduced to its metadata (`meta.k8s.io/v1 PartialObjectMetadata`).
+/// An object reduced to its metadata (`meta.k8s.io` `PartialObjectMetadata`).
 #[must_use]
-pub fn partial(object: &Value) -> Value {
-    json!({ "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"] })
+pub fn partial(object: &Value, view: &str) -> Value {
+    json!({ "kind": "PartialObjectMetadata", "apiVersion": view, "metadata": object["metadata"] })
 }
 
 /// The same of an object's JSON, whose bytes are taken as they are.
 ///
 /// # Errors
 /// It has no metadata.
-pub fn partial_of_bytes(out: &mut Vec<u8>, object: &[u8]) -> serde_json::Result<()> {
+pub fn partial_of_bytes(out: &mut Vec<u8>, object: &[u8], view: &str) -> serde_json::Result<()> {
     let metadata = splice::metadata(object).ok_or_else(|| serde_json::Error::custom("an object without metadata"))?;
     out.reserve(metadata.len() + 100);
-    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"meta.k8s.io/v1\",\"metadata\":");
+    out.extend_from_slice(b"{\"kind\":\"PartialObjectMetadata\",\"apiVersion\":\"");
+    out.extend_from_slice(view.as_bytes());
+    out.extend_from_slice(b"\",\"metadata\":");
     out.extend_from_slice(metadata);
     out.push(b'}');
     Ok(())

@@ -1,10 +1,10 @@
 //! UPDATE and PATCH, of objects and of their `status` and `scale`: one loop that loads, changes, admits, validates and
 //! writes, and begins anew when somebody else was faster.
 
-use schema::Schema;
 use schema::apply::{self, ApplyError, Manager, Operation};
 use schema::field::{Error, Path};
 use schema::go::quote;
+use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
 use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
@@ -248,10 +248,14 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
     if let Some(schema) = call.resource.schema() {
         applicable(&schema, config, &api_version, kind)?;
     }
-    let mut config = decoded(call, config.clone()).map_err(|why| {
-        let version = quote(&call.resource.version);
-        ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
-    })?;
+    let mut config = match call.resource.schema() {
+        // Values of built-in kinds are applied as they are written, and read when all is merged.
+        Some(schema) if !call.resource.is_custom() => apply::said(&schema, config),
+        _ => decoded(call, config.clone()).map_err(|why| {
+            let version = quote(&call.resource.version);
+            ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
+        })?,
+    };
     namespace_of_url(call, &config)?;
     let name = text(&config, "/metadata/name");
     if !name.is_empty() && name != call.info.name {
@@ -310,9 +314,29 @@ fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> 
     let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
     let config = apply_config(call, &configuration.value)?;
     let manager = create::manager(call, Operation::Apply);
-    let applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    let mut applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    if !call.resource.is_custom() {
+        applied = read_merged(call, &schema, applied)?;
+    }
     configuration.complain(call)?;
     Ok(applied)
+}
+
+/// What was merged, as an object of a built-in kind.
+///
+/// # Errors
+/// 500 for values that are none of their field's.
+fn read_merged(call: &Call, schema: &Schema, merged: Value) -> ApiResult<Value> {
+    let restored = schema::decode::restore_error(&merged, schema);
+    schema::decode::value(merged, schema, FieldValidation::Ignore).map(|decoded| decoded.value).map_err(|error| {
+        let why = restored.unwrap_or_else(|| error.to_string());
+        let kind = apply::group_version_kind(&call.resource.api_version(), &call.resource.kind);
+        let (namespace, name) = (&call.info.namespace, &call.info.name);
+        ApiError::new(500, "", format!(
+            "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to \
+             {kind}: {why}"
+        ))
+    })
 }
 
 /// Server-side apply.

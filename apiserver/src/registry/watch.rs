@@ -20,7 +20,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::resource::Resource;
 use super::selection::Selection;
-use super::table::{self, Include};
+use super::table::{self, Include, Table};
 use super::{conversion, options};
 use crate::app::{App, Call};
 use crate::http::answer;
@@ -368,13 +368,14 @@ impl Encoder {
     fn value(&mut self, out: &mut BytesMut, kind: &str, value: &Value) {
         let view = match self.accept.shape {
             Shape::Object => None,
-            Shape::Partial { .. } => Some(table::partial(value)),
+            Shape::Partial { .. } => Some(table::partial(value, self.accept.view)),
             Shape::Table => {
                 let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
                 let rows = if kind == "BOOKMARK" { &[] } else { std::slice::from_ref(value) };
                 let headers = std::mem::take(&mut self.headers);
                 // There is no other form of it: YAML is no stream, and protobuf has no Tables.
-                return json_frame(out, kind, &table::of(&self.resource, rows, &metadata, self.include, headers));
+                let table = Table::new(&self.resource, self.include, self.accept.view);
+                return json_frame(out, kind, &table::of(&table, rows, &metadata, headers, false));
             }
         };
         self.frame(out, kind, view.as_ref().unwrap_or(value));

@@ -124,8 +124,18 @@ fn list_types() {
     );
 
     let pod = builtin("v1", "Pod").unwrap();
-    let missing = apply(&pod, None, &json!({"spec":{"containers":[{"image":"x"}]}}), &me, false).unwrap_err();
-    assert!(missing.to_string().contains("omits key field \"name\""), "{missing}");
+    for (item, text) in [
+        (json!({"secrets":[{"namespace":"x"}]}), "omits key field \"name\""),
+        (json!({"secrets":[null]}), "element 0: associative list with keys may not have a null element"),
+    ] {
+        let account = builtin("v1", "ServiceAccount").unwrap();
+        let missing = apply(&account, None, &item, &me, false).unwrap_err();
+        assert!(missing.to_string().contains(text), "{missing}");
+    }
+    // Go's text is there, and empty, which is for the validation to tell.
+    let nameless = apply(&pod, None, &json!({"spec":{"containers":[{"image":"x"}]}}), &me, false).unwrap();
+    let fields = &nameless["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:containers"];
+    assert_eq!(fields.as_object().unwrap().keys().collect::<Vec<_>>(), ["k:{\"name\":\"\"}"]);
     let live = json!({"metadata":{"finalizers":["a"],"managedFields":[]},"spec":{"tolerations":[{"key":"x"}]}});
     let merged = apply(
         &pod,
@@ -316,6 +326,13 @@ fn what_the_model_does_not_declare_is_named() {
         (json!({"replicas": "x"}), ".spec.replicas: expected numeric (int or float), got string"),
         (json!({"paused": 1}), ".spec.paused: expected boolean, got &{1}"),
         (json!({"template": {"spec": {"containers": "x"}}}), ".spec.template.spec.containers: expected list, got &{x}"),
+        // One of an object is enough.
+        (json!({"a": 1, "b": 2}), ".spec.a: field not declared in schema"),
+        (
+            json!({"selector": {"matchLabels": {"a": {"x": true}}}}),
+            ".spec.selector.matchLabels.a: expected string, got &value.valueUnstructured{Value:map[string]interface \
+             {}{\"x\":true}}",
+        ),
         (json!({"selector": ["x"]}), ".spec.selector: expected map, got &{[x]}"),
         (
             json!({"selector": {"matchLabels": {"a": 1}}}),

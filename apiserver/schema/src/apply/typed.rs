@@ -1,13 +1,14 @@
 //! Values seen through the model: which fields they set, how two of them differ, how they merge
 //! (structured-merge-diff's `typed`).
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
 use super::set::{self, Set, Trail};
 use crate::go;
-use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, Unknown};
+use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, StructRef, Unknown};
 
 /// What stands below fields of no fixed type: objects are granular, lists atomic.
 static DEDUCED: LazyLock<Node> = LazyLock::new(|| Node::new(Shape::Any(AnyKind::Custom)));
@@ -49,13 +50,18 @@ fn entry<'a>(node: &'a Node, name: &str) -> (&'a Node, bool) {
 /// A list item's path element; an error names the key that is missing.
 fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String> {
     let ListKind::Map(keys) = kind else { return Ok(set::value(item)) };
+    if item.is_null() {
+        return Err("associative list with keys may not have a null element".to_owned());
+    }
     let mut found = Vec::with_capacity(keys.len());
     for name in keys.iter() {
         let default = || match &items.shape {
-            Shape::Struct { of, .. } => of.field(name).and_then(|field| field.node.default.as_deref()),
+            Shape::Struct { of: of @ StructRef::Builtin(_), .. } => of.field(name)?.implied().map(Cow::Owned),
+            Shape::Struct { of, .. } => of.field(name)?.node.default.as_deref().map(Cow::Borrowed),
             _ => None,
         };
-        match item.get(&**name).filter(|value| !value.is_null()).or_else(default) {
+        let said = item.get(&**name).filter(|value| !value.is_null()).map(Cow::Borrowed);
+        match said.or_else(default) {
             Some(value) => found.push((&**name, value)),
             // Optional keys may be absent as long as one key is there.
             None if keys.len() > 1 => {}
@@ -71,7 +77,7 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
             "associative list with keys has an element that omits all key fields {keys:?} (and doesn't have default values for any key fields)"
         ));
     }
-    Ok(set::key(found))
+    Ok(set::key(found.iter().map(|(name, value)| (*name, &**value)).collect()))
 }
 
 /// Duplicates and missing keys of set and map lists, which make an applied configuration ambiguous.
@@ -115,7 +121,8 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
                 match of.field(name) {
                     Some(field) => undeclared_at(value, &field.node, &at, out),
                     None if matches!(of.unknown, Unknown::Keep) => {}
-                    None => out.push(format!("{at}: field not declared in schema")),
+                    // Upstream looks at no more of the object, whose fields come in no order there.
+                    None => return out.push(format!("{at}: field not declared in schema")),
                 }
             }
         }
@@ -137,6 +144,21 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
     }
 }
 
+/// What a configuration of a built-in kind says: a field that is null it does not.
+pub(super) fn said(value: &Value, node: &Node) -> Value {
+    match (&node.shape, value) {
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            let field = |(name, value): (&String, &Value)| Some((name.clone(), said(value, &of.field(name)?.node)));
+            map.iter().filter(|(_, value)| !value.is_null()).filter_map(field).collect::<Map<_, _>>().into()
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            map.iter().map(|(name, value)| (name.clone(), said(value, values))).collect::<Map<_, _>>().into()
+        }
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter().map(|item| said(item, items)).collect(),
+        _ => value.clone(),
+    }
+}
+
 /// What is wrong with a value that is of another type than its place, in the words of upstream's structured-merge-diff.
 fn unfit(shape: &Shape, value: &Value) -> Option<String> {
     let got = || format!("&{{{}}}", go::plain(value));
@@ -154,7 +176,7 @@ fn unfit(shape: &Shape, value: &Value) -> Option<String> {
             Some(format!("expected numeric (int or float), got {found}"))
         }
         Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) if !value.is_string() => {
-            Some(format!("expected string, got &value.valueUnstructured{{Value:{value}}}"))
+            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value)))
         }
         _ => None,
     }

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::walk;
 use crate::{
     Schema,
     model::{Node, Scalar, Shape},
@@ -25,20 +26,23 @@ fn at(value: &Value, node: &Node) -> Option<String> {
         (Shape::Struct { .. }, other) => Some(format!("cannot restore struct from: {}", go_kind(other))),
         (Shape::Map { .. }, other) => Some(format!("cannot restore map from {}", go_kind(other))),
         (Shape::List { .. }, other) => Some(format!("cannot restore slice from {}", go_kind(other))),
-        (Shape::Scalar(scalar), value) => scalar_error(*scalar, value),
+        (Shape::Scalar(scalar), value) => scalar_error(*scalar, value, node),
         _ => None,
     }
 }
 
-fn scalar_error(scalar: Scalar, value: &Value) -> Option<String> {
+fn scalar_error(scalar: Scalar, value: &Value, node: &Node) -> Option<String> {
     let (wanted, fits) = match scalar {
         Scalar::Bool => ("bool", value.is_boolean()),
         Scalar::Int32 => ("int32", value.is_i64()),
         Scalar::Int64 => ("int64", value.is_i64()),
         Scalar::Double => ("float64", value.is_number()),
         Scalar::String => ("string", value.is_string()),
-        // Types that read themselves.
-        _ => return None,
+        Scalar::Bytes => return alone(value, node).map(|why| format!("error decoding from json: {why}")),
+        // Types that read themselves, knowing nothing of where they stand.
+        Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime | Scalar::Duration => {
+            return alone(value, node);
+        }
     };
     // Go would convert between these, if it were let.
     let convertible = matches!((go_kind(value), wanted), ("int64", "string") | ("float64", "int32" | "int64"));
@@ -47,6 +51,11 @@ fn scalar_error(scalar: Scalar, value: &Value) -> Option<String> {
         () if convertible => Some(format!("cannot convert {} to {wanted}", go_kind(value))),
         () => Some(format!("unrecognized type: {wanted}")),
     }
+}
+
+/// What is wrong with a value that is a document of its own.
+fn alone(value: &Value, node: &Node) -> Option<String> {
+    walk::typed(&mut value.clone(), node, false).errors.first().map(|wrong| wrong.text(None))
 }
 
 /// Go's `reflect.Kind` of a decoded value.
@@ -69,6 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn bytes_are_read_from_json() {
+        let schema = crate::builtin("v1", "Secret").unwrap();
+        let found = restore_error(&json!({ "data": { "a": "%" } }), &schema);
+        assert_eq!(found.as_deref(), Some("error decoding from json: illegal base64 data at input byte 0"));
+    }
+
+    #[test]
     fn texts_are_the_converters() {
         let schema = crate::builtin("apps/v1", "Deployment").unwrap();
         for (spec, expected) in [
@@ -80,6 +96,10 @@ mod tests {
             (json!({"selector": {"matchLabels": ["a"]}}), Some("cannot restore map from slice")),
             (json!({"template": {"spec": {"containers": {}}}}), Some("cannot restore slice from map")),
             (json!({"template": "x"}), Some("cannot restore struct from: string")),
+            (
+                json!({"strategy": {"rollingUpdate": {"maxSurge": 1.5}}}),
+                Some("json: cannot unmarshal number 1.5 into Go value of type int32"),
+            ),
         ] {
             assert_eq!(restore_error(&json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
         }

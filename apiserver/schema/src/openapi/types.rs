@@ -10,7 +10,7 @@ use super::everywhere::{self, Scope};
 use super::{Custom, Resource, group_version_kind};
 use crate::{
     facts,
-    model::{AnyKind, Field, ListKind, Node, Presence, Scalar, Shape, Struct, StructRef, Union},
+    model::{AnyKind, Field, ListKind, Node, Scalar, Shape, Struct, StructRef, Union},
 };
 
 /// (type, field, extension, its JSON): what is published and means nothing to the server; no field: of the type itself.
@@ -239,7 +239,7 @@ impl Types {
         };
         let mut schema = self.node(&field.node);
         // Old clients would take those of the second version for more than they are.
-        let default = default(field).filter(|_| self.dialect == Dialect::V3);
+        let default = field.implied().filter(|_| self.dialect == Dialect::V3);
         if schema.contains_key("$ref") && (text.is_some() || default.is_some()) && self.dialect == Dialect::V3 {
             schema = Map::from_iter([("allOf".to_owned(), json!([schema]))]);
         }
@@ -469,24 +469,6 @@ impl Types {
             (Some(text), Dialect::V2) => json!({"$ref": metadata["$ref"], "description": text}),
             (None, _) => metadata,
         }
-    }
-}
-
-/// What a field holds where nothing is said: its default, or, where Go's type has no way to be absent, that type's zero.
-fn default(field: &Field) -> Option<Value> {
-    if let Some(default) = &field.node.default {
-        return Some(Value::clone(default));
-    }
-    match (&field.node.shape, field.presence) {
-        _ if field.empty_default => Some("".into()),
-        (Shape::Struct { .. }, Presence::Always | Presence::OmitEmpty | Presence::OmitZero) => Some(json!({})),
-        (Shape::Scalar(scalar), Presence::Always) => match scalar {
-            Scalar::String => Some("".into()),
-            Scalar::Int32 | Scalar::Int64 | Scalar::Double => Some(0.into()),
-            Scalar::Bool => Some(false.into()),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -1,10 +1,10 @@
-//! ConfigMaps, Secrets, ServiceAccounts, quotas.
+//! ConfigMaps, Secrets, quotas.
 
 use serde_json::Value;
 
 use super::super::Column;
 use super::super::json::Json;
-use super::{AGE, integer, plain, text};
+use super::{AGE, plain, text};
 
 pub const CONFIG_MAPS: &[Column] =
     &[text("Data", |object, _| (object.entries("data").len() + object.entries("binaryData").len()).into()), AGE];
@@ -14,8 +14,6 @@ pub const SECRETS: &[Column] = &[
     text("Data", |object, _| object.entries("data").len().into()),
     AGE,
 ];
-
-pub const SERVICE_ACCOUNTS: &[Column] = &[integer("Secrets", |object, _| object.list("secrets").len().into()), AGE];
 
 pub const RESOURCE_QUOTAS: &[Column] = &[
     text("Request", |object, _| quota(object, false).into()),

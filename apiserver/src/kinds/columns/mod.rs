@@ -51,6 +51,12 @@ const CREATED_AT: Column = Column {
     ..text("Created At", |object, _| object.at("metadata.creationTimestamp").clone())
 };
 
+/// Whether the columns are those of kinds upstream has no printer for.
+#[must_use]
+pub fn are_generic(columns: &[Column]) -> bool {
+    matches!(columns, [only] if only.name == CREATED_AT.name)
+}
+
 pub const ONLY_AGE: &[Column] = &[AGE];
 pub const ONLY_CREATED_AT: &[Column] = &[CREATED_AT];
 

@@ -32,16 +32,13 @@ pub const INGRESS_CLASSES: &[Column] = &[
 pub const NETWORK_POLICIES: &[Column] =
     &[text("Pod-Selector", |object, _| selector(object.at("spec.podSelector")).into()), AGE];
 
-pub const IP_ADDRESSES: &[Column] = &[
-    text("ParentRef", |object, _| {
-        let parent = object.at("spec.parentRef");
-        let parts = ["group", "resource", "namespace", "name"].map(|part| parent.text(part));
-        let dot = if parts[0].is_empty() { "" } else { "." };
-        let slash = if parts[2].is_empty() { "" } else { "/" };
-        format!("{}{dot}{}/{}{slash}{}", parts[1], parts[0], parts[2], parts[3]).into()
-    }),
-    AGE,
-];
+pub const IP_ADDRESSES: &[Column] = &[text("ParentRef", |object, _| {
+    let parent = object.at("spec.parentRef");
+    let parts = ["group", "resource", "namespace", "name"].map(|part| parent.text(part));
+    let dot = if parts[0].is_empty() { "" } else { "." };
+    let slash = if parts[2].is_empty() { "" } else { "/" };
+    format!("{}{dot}{}/{}{slash}{}", parts[1], parts[0], parts[2], parts[3]).into()
+})];
 
 pub const SERVICE_CIDRS: &[Column] = &[text("CIDRs", |object, _| object.texts("spec.cidrs").join(",").into()), AGE];
 

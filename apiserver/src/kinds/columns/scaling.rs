@@ -1,10 +1,10 @@
-//! HorizontalPodAutoscalers, as v2 or as v1.
+//! HorizontalPodAutoscalers, as v2 or as v1, and what a `scale` shows.
 
 use serde_json::Value;
 
 use super::super::Column;
 use super::super::json::Json;
-use super::{AGE, plain, text};
+use super::{AGE, integer, plain, text};
 
 pub const AUTOSCALERS: &[Column] = &[
     text("Reference", |object, _| {
@@ -17,6 +17,13 @@ pub const AUTOSCALERS: &[Column] = &[
     }),
     text("MaxPods", |object, _| object.int("spec.maxReplicas").into()),
     text("Replicas", |object, _| object.int("status.currentReplicas").into()),
+    AGE,
+];
+
+/// Behind the name.
+pub const SCALE: &[Column] = &[
+    integer("Desired", |object, _| object.int("spec.replicas").into()),
+    integer("Available", |object, _| object.int("status.replicas").into()),
     AGE,
 ];
 

@@ -72,14 +72,6 @@ pub const DRIVERS: &[Column] = &[
 
 pub const CSI_NODES: &[Column] = &[integer("Drivers", |object, _| object.list("spec.drivers").len().into()), AGE];
 
-pub const CAPACITIES: &[Column] = &[
-    text("StorageClassName", |object, _| object.text("storageClassName").into()),
-    text("Capacity", |object, _| match object.at("capacity") {
-        Value::Null => "<unset>".into(),
-        quantity => plain(quantity).into(),
-    }),
-];
-
 pub const ATTRIBUTES_CLASSES: &[Column] = &[text("DriverName", |object, _| object.text("driverName").into()), AGE];
 
 pub const RESOURCE_CLAIMS: &[Column] = &[text("State", |object, _| claim_state(object).into()), AGE];

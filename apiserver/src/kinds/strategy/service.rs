@@ -97,8 +97,7 @@ fn prepare(service: &mut Value) {
         service.put("spec.ipFamilies", json!(families));
     }
     if service.text("spec.ipFamilyPolicy").is_empty() {
-        let dual = service.list("spec.ipFamilies").len() > 1;
-        service.put("spec.ipFamilyPolicy", if dual { "RequireDualStack" } else { "SingleStack" });
+        service.put("spec.ipFamilyPolicy", "SingleStack");
     }
 }
 

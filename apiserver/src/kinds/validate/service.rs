@@ -220,8 +220,22 @@ fn stacks(errors: &mut ErrorList, path: &Path, body: &Value) {
             errors.push(Error::invalid(&path.child("clusterIPs").index(i), *address, detail));
         }
     }
+    if !errors.is_empty() {
+        // What the cluster has is asked about what else is well.
+        return;
+    }
     if policy == "RequireDualStack" {
         errors.push(Error::invalid(&at, policy, "this cluster is not configured for dual-stack services"));
+    }
+    for (i, family) in families.iter().enumerate().filter(|(_, family)| **family != "IPv4") {
+        errors.push(match addresses.get(i).filter(|address| **address != "None") {
+            // It was the address that said so.
+            Some(_) => {
+                let detail = format!("{family} is not configured on this cluster");
+                Error::invalid(&path.child("clusterIPs").index(i), body.at("clusterIPs").clone(), detail)
+            }
+            None => Error::invalid(&path.child("ipFamilies").index(i), *family, "not configured on this cluster"),
+        });
     }
 }
 
@@ -452,6 +466,20 @@ mod tests {
                 "RequireDualStack",
                 Some(
                     "ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
+                ),
+            ),
+            (
+                json!([]),
+                json!(["IPv4", "IPv6"]),
+                "PreferDualStack",
+                Some("ipFamilies[1]: Invalid value: \"IPv6\": not configured on this cluster"),
+            ),
+            (
+                json!(["10.0.0.1", "fd00::1"]),
+                json!(["IPv4", "IPv6"]),
+                "PreferDualStack",
+                Some(
+                    "clusterIPs[1]: Invalid value: [\"10.0.0.1\",\"fd00::1\"]: IPv6 is not configured on this cluster",
                 ),
             ),
             (json!(["None"]), json!(["IPv4", "IPv6"]), "RequireDualStack", None),
