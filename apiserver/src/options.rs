@@ -175,7 +175,7 @@ pub struct Options {
     #[command(flatten)]
     pub limits: Limits,
     #[command(flatten)]
-    pub tolerations: crate::admission::toleration_seconds::Flags,
+    pub tolerations: crate::admission::toleration_seconds::TolerationSeconds,
     /// What admission plugins are configured to do (apiserver.config.k8s.io/v1 AdmissionConfiguration).
     #[arg(long)]
     pub admission_control_config_file: Option<PathBuf>,

@@ -6,7 +6,7 @@ use crate::app::text;
 
 /// For how many seconds a pod stays that does not say so itself.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Flags {
+pub struct TolerationSeconds {
     /// For how many seconds a pod stays on a node that is not ready, where it does not say so itself.
     #[arg(long, default_value_t = 300)]
     pub default_not_ready_toleration_seconds: i64,
@@ -16,7 +16,7 @@ pub struct Flags {
 }
 
 /// Adds what is missing; whether anything was.
-pub fn admit(pod: &mut Value, flags: &Flags) -> bool {
+pub fn admit(pod: &mut Value, flags: &TolerationSeconds) -> bool {
     let taints = [
         ("node.kubernetes.io/not-ready", flags.default_not_ready_toleration_seconds),
         ("node.kubernetes.io/unreachable", flags.default_unreachable_toleration_seconds),
@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn both_are_added_unless_covered() {
-        let flags = Flags { default_not_ready_toleration_seconds: 300, default_unreachable_toleration_seconds: 7 };
+        let flags =
+            TolerationSeconds { default_not_ready_toleration_seconds: 300, default_unreachable_toleration_seconds: 7 };
         let admit = |pod: &mut Value| admit(pod, &flags);
         let mut pod = json!({ "spec": {} });
         assert!(admit(&mut pod));

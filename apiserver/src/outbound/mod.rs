@@ -225,8 +225,8 @@ async fn exchange(
     loop {
         asked += 1;
         let own = redirect::authority(&url) == config.authority();
-        let dialled = if own { url.replacen(&config.authority(), &address, 1) } else { url.clone() };
         let at = if own { address.clone() } else { redirect::address(&url) };
+        let dialled = format!("https://{at}{}", redirect::path(&url));
         let mut request = Request::builder()
             .method(method.clone())
             .uri(dialled)

@@ -23,7 +23,7 @@ pub fn follow(base: &str, to: &str) -> Result<String, String> {
         return Err(format!("failed to parse Location header {to:?}: {why}"));
     }
     let to = to.split('#').next().unwrap_or_default();
-    let origin = base.find("://").map_or(0, |at| at + 3) + authority(base).len();
+    let origin = base.len() - path(base).len();
     let before_query = base.split('?').next().unwrap_or_default();
     Ok(if to.contains("://") {
         to.to_owned()
@@ -41,6 +41,12 @@ pub fn follow(base: &str, to: &str) -> Result<String, String> {
 pub fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split(['/', '?']).next().unwrap_or_default()
+}
+
+/// What a URL has behind its authority.
+pub fn path(url: &str) -> &str {
+    let authority = authority(url);
+    &url[url.find("://").map_or(0, |at| at + 3) + authority.len()..]
 }
 
 /// Host and port of an https URL.
@@ -72,6 +78,7 @@ mod tests {
             "failed to parse Location header \"::%\": parse \"::%\": missing protocol scheme"
         );
         assert_eq!(["https://a/b", "https://[::1]/", "https://a:1"].map(address), ["a:443", "[::1]:443", "a:1"]);
+        assert_eq!(["https://a/b?c", "https://a", "https://s:1?c"].map(path), ["/b?c", "", "?c"]);
         let mut headers = HeaderMap::new();
         assert_eq!(location(StatusCode::FOUND, &headers), None);
         headers.insert(LOCATION, HeaderValue::from_static("/a"));
