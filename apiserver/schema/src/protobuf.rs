@@ -137,6 +137,11 @@ pub fn watch_frame(event_type: &str, object: &[u8]) -> Vec<u8> {
 
 /// (apiVersion, kind, object as JSON with both set).
 pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
+    decode_as(body, ("", ""))
+}
+
+/// The same, of a body that need not say what it is: what it leaves out of apiVersion and kind is taken from here.
+pub fn decode_as(body: &[u8], unsaid: (&str, &str)) -> Result<(String, String, Value), ProtoError> {
     let rest = body.strip_prefix(MAGIC).ok_or_else(|| {
         ProtoError::Malformed(
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned(),
@@ -160,6 +165,8 @@ pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
             _ => {}
         }
     }
+    api_version = if api_version.is_empty() { unsaid.0 } else { api_version };
+    kind = if kind.is_empty() { unsaid.1 } else { kind };
     let of = row(api_version, kind)?;
     let mut value = read::message(raw, &of, &of.wire)?;
     if let Value::Object(map) = &mut value {

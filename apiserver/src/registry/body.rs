@@ -72,8 +72,8 @@ impl Wanted<'_> {
             "" | "application/json" => decode::json(self.body, schema, validation),
             "application/yaml" => decode::yaml(self.body, schema, validation),
             "application/vnd.kubernetes.protobuf" => {
-                let (version, name, mut value) =
-                    schema::protobuf::decode(self.body).map_err(|error| self.unrecognized(&error.to_string()))?;
+                let (version, name, mut value) = schema::protobuf::decode_as(self.body, (self.api_version, self.kind))
+                    .map_err(|error| self.unrecognized(&error.to_string()))?;
                 if value.is_object() {
                     for (field, known) in [("apiVersion", version), ("kind", name)] {
                         if !known.is_empty() {

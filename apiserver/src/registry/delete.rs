@@ -126,7 +126,9 @@ fn from_body(media: &str, bytes: &[u8]) -> ApiResult<Value> {
         "" | "application/json" => Ok(decode::json(bytes, schema, FieldValidation::Ignore)),
         "application/yaml" => Ok(decode::yaml(bytes, schema, FieldValidation::Ignore)),
         "application/vnd.kubernetes.protobuf" => {
-            let (version, kind, mut value) = schema::protobuf::decode(bytes).map_err(|error| bad(error.to_string()))?;
+            let unsaid = ("meta.k8s.io/v1", "DeleteOptions");
+            let (version, kind, mut value) =
+                schema::protobuf::decode_as(bytes, unsaid).map_err(|error| bad(error.to_string()))?;
             body::set_kind(&mut value, &version, &kind);
             Ok(Ok(decode::Decoded { value, warnings: Vec::new() }))
         }

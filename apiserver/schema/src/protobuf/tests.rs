@@ -76,6 +76,12 @@ fn zero_values_of_go_are_left_out() {
     raw.extend_from_slice(spec);
     let (_, _, pod) = decode(&envelope("v1", "Pod", &raw)).unwrap();
     assert_eq!(pod["spec"], json!({"terminationGracePeriodSeconds":0}));
+    // Who sends it need not say what it is, where that is known.
+    for (version, kind) in [("", ""), ("v1", ""), ("", "Pod")] {
+        let bare = envelope(version, kind, &raw);
+        assert!(matches!(decode(&bare), Err(ProtoError::UnknownKind { .. })));
+        assert_eq!(decode_as(&bare, ("v1", "Pod")).unwrap(), ("v1".to_owned(), "Pod".to_owned(), pod.clone()));
+    }
 }
 
 #[test]
