@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::workloads::{self, images, pods_ready, ready, workload};
-use crate::client::Patch;
+use crate::client::{Patch, Refusal};
 use crate::spec::Test;
 use crate::{expect, specs};
 
@@ -159,6 +159,7 @@ async fn lifecycle(t: Test) -> anyhow::Result<()> {
             let o = &e.object;
             o["metadata"]["labels"]["test-deployment"] == "patched"
                 && o["status"]["readyReplicas"] == 1
+                && o["status"]["availableReplicas"] == 1
                 && o["status"]["updatedReplicas"] == 1
                 && o["status"]["observedGeneration"] == o["metadata"]["generation"]
         })
@@ -168,11 +169,22 @@ async fn lifecycle(t: Test) -> anyhow::Result<()> {
     watch.until("the update", |e| e.object["metadata"]["labels"]["test-deployment"] == "updated").await?;
     let status = deployments.get_sub("test", "status").await?;
     expect::at(&status, "/metadata/name", "test")?;
-    let body =
+    let mut body =
         json!({ "metadata": { "labels": { "test-deployment": "patched-status" } }, "status": { "readyReplicas": 0 } });
+    let refused = deployments.patch_sub("test", "status", Patch::Merge, &body).await.refused_with(422)?;
+    expect::has_text(
+        refused.message(),
+        "status.availableReplicas: Invalid value: 1: cannot be greater than readyReplicas",
+    )?;
+    body["status"] = json!({ "readyReplicas": 0, "availableReplicas": 0 });
     deployments.patch_sub("test", "status", Patch::Merge, &body).await?;
+    // The labels sent along do not count; the controller puts the number right.
     watch
-        .until("the patch of the status", |e| e.object["metadata"]["labels"]["test-deployment"] == "patched-status")
+        .until("the patch of the status", |e| {
+            let o = &e.object;
+            o["status"]["readyReplicas"].as_i64().unwrap_or(0) == 0
+                && o["metadata"]["labels"]["test-deployment"] == "updated"
+        })
         .await?;
     deployments.delete_collection(&selector).await?;
     watch.until("the deletion", |e| e.kind == "DELETED").await?;
