@@ -72,9 +72,8 @@ impl ClientConfig {
         self.address_url(&self.authority(), seconds)
     }
 
-    /// The URL that is dialled.
-    #[must_use]
-    pub fn address_url(&self, address: &str, seconds: u64) -> String {
+    /// The same, of another address.
+    fn address_url(&self, address: &str, seconds: u64) -> String {
         format!("https://{address}{}?timeout={seconds}s", self.path())
     }
 

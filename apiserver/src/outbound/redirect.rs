@@ -32,7 +32,7 @@ pub fn follow(base: &str, to: &str) -> Result<String, String> {
     } else if to.starts_with('/') {
         format!("{}{to}", &base[..origin])
     } else {
-        let folder = before_query.rfind('/').filter(|at| *at >= origin).map_or(before_query.len(), |at| at);
+        let folder = before_query.rfind('/').filter(|at| *at >= origin).unwrap_or(before_query.len());
         format!("{}/{to}", &before_query[..folder])
     })
 }

@@ -88,14 +88,14 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             let path = place(operation, "path", name)?;
             let value = shallow(&path, value())?;
             let Some((holder, key)) = path.holder(document) else {
-                return does_not_apply(format!("doc is missing path: \"{path}\": missing value"));
+                return does_not_apply(format!("doc is missing path: \"{path}\": {MISSING}"));
             };
             add(holder, key, value).or_else(|why| fails(format!("error in add for path: '{path}': {why}")))
         }
         "remove" => {
             let path = place(operation, "path", name)?;
             let Some((holder, key)) = path.holder(document) else {
-                return does_not_apply(format!("doc is missing path: \"{path}\": missing value"));
+                return does_not_apply(format!("doc is missing path: \"{path}\": {MISSING}"));
             };
             remove(holder, key).or_else(|why| fails(format!("error in remove for path: '{path}': {why}")))
         }
@@ -111,12 +111,12 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
                 return Ok(());
             }
             let Some((holder, key)) = path.holder(document) else {
-                return does_not_apply(format!("doc is missing path: {path}: missing value"));
+                return does_not_apply(format!("doc is missing path: {path}: {MISSING}"));
             };
             match holder {
                 Value::Array(list) => match index(key, list.len()) {
                     Ok(at) => list[at] = value,
-                    Err(_) => return does_not_apply(format!("doc is missing key: {path}: missing value")),
+                    Err(_) => return does_not_apply(format!("doc is missing key: {path}: {MISSING}")),
                 },
                 // To upstream's library every key of a map is there, be it as nothing.
                 other => drop(other.as_object_mut().map(|map| map.insert(key.to_owned(), value))),
@@ -126,7 +126,7 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
         "move" => {
             let from = place(operation, "from", name)?;
             let Some((holder, key)) = from.holder(document) else {
-                return does_not_apply(format!("doc is missing from path: {from}: missing value"));
+                return does_not_apply(format!("doc is missing from path: {from}: {MISSING}"));
             };
             let taken = get(holder, key).cloned().and_then(|value| remove(holder, key).map(|()| value));
             let taken = match taken {
@@ -136,14 +136,14 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             let path = place(operation, "path", name)?;
             let value = shallow(&path, taken)?;
             let Some((holder, key)) = path.holder(document) else {
-                return does_not_apply(format!("doc is missing destination path: {path}: missing value"));
+                return does_not_apply(format!("doc is missing destination path: {path}: {MISSING}"));
             };
             add(holder, key, value).or_else(|why| fails(format!("error in move for path: '{path}': {why}")))
         }
         "copy" => {
             let from = place(operation, "from", name)?;
             let Some((holder, key)) = from.holder(document) else {
-                return does_not_apply(format!("doc is missing from path: {from}: missing value"));
+                return does_not_apply(format!("doc is missing from path: {from}: {MISSING}"));
             };
             let value = match get(holder, key) {
                 Ok(value) => value.clone(),
@@ -158,7 +158,7 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             let path = place(operation, "path", name)?;
             let value = shallow(&path, value)?;
             let Some((holder, key)) = path.holder(document) else {
-                return does_not_apply(format!("doc is missing destination path: {path}: missing value"));
+                return does_not_apply(format!("doc is missing destination path: {path}: {MISSING}"));
             };
             add(holder, key, value).or_else(|why| fails(format!("error while adding value during copy: {why}")))
         }
@@ -168,7 +168,7 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
                 Ok(&*document)
             } else {
                 let Some((holder, key)) = path.holder(document) else {
-                    return does_not_apply(format!("is missing path: {path}: missing value"));
+                    return does_not_apply(format!("is missing path: {path}: {MISSING}"));
                 };
                 get(holder, key)
             };
