@@ -198,6 +198,8 @@ pub struct Strategy {
     /// Warnings sent with the answer of a create, and of such updates as [`Strategy::warned_again`] says.
     pub warnings: Option<fn(&Value) -> Vec<String>>,
     pub warned_again: WarnedAgain,
+    /// Warnings sent with the answer of every create and update, after the others.
+    pub warned_always: Option<fn(&Value) -> Vec<String>>,
     /// Warnings sent with the answer of an update of the status.
     pub status_warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
@@ -264,6 +266,7 @@ impl Strategy {
         named_after: None,
         warnings: None,
         warned_again: WarnedAgain::Always,
+        warned_always: None,
         status_warnings: None,
         convert: None,
     };

@@ -330,9 +330,11 @@ pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
         WarnedAgain::Never => old.is_none(),
     };
     let strategy = call.resource.strategy;
-    let warnings =
-        if call.info.subresource == "status" { strategy.status_warnings } else { strategy.warnings.filter(|_| again) };
-    for warning in warnings.map(|f| f(object)).unwrap_or_default() {
+    let warnings = match call.info.subresource.as_str() {
+        "status" => [strategy.status_warnings, None],
+        _ => [strategy.warnings.filter(|_| again), strategy.warned_always],
+    };
+    for warning in warnings.into_iter().flatten().flat_map(|warnings| warnings(object)) {
         call.warn(warning);
     }
 }

@@ -128,6 +128,13 @@ impl Custom {
         self.versions.iter().find(|v| v.name == name)
     }
 
+    /// The served version to use instead of a deprecated one: the best of those that are better and not deprecated themselves.
+    #[must_use]
+    pub fn successor(&self, deprecated: &str) -> Option<&str> {
+        let better = |v: &&Version| v.deprecation.is_none() && compare_versions(&v.name, deprecated) == Ordering::Less;
+        self.versions.iter().find(better).map(|v| v.name.as_str())
+    }
+
     /// One row of the catalogue for each served version.
     #[must_use]
     pub fn resources(this: &Arc<Self>) -> Vec<Resource> {
@@ -281,6 +288,23 @@ mod tests {
         let mut versions = vec!["v1alpha1", "foo", "v1", "v2beta1", "v10", "v2", "v1beta2"];
         versions.sort_by(|a, b| compare_versions(a, b));
         assert_eq!(versions, ["v10", "v2", "v1", "v2beta1", "v1beta2", "v1alpha1", "foo"]);
+    }
+
+    #[test]
+    fn a_deprecated_version_has_a_successor() {
+        let version =
+            |(name, deprecated): (&str, bool)| json!({ "name": name, "served": true, "deprecated": deprecated });
+        for (versions, expected) in [
+            (vec![("v1", true), ("v2", false), ("v3", false), ("v4", true)], Some("v3")),
+            (vec![("v1", true), ("v1beta1", false)], None),
+            (vec![("v1alpha1", true), ("v1beta1", false)], Some("v1beta1")),
+            (vec![("v1", true)], None),
+        ] {
+            let spec = json!({ "group": "g.io", "names": { "plural": "foos", "kind": "Foo" },
+                "versions": versions.iter().copied().map(version).collect::<Vec<_>>() });
+            let custom = Custom::parse(&json!({ "spec": spec })).unwrap_or_else(|errors| panic!("{errors:?}"));
+            assert_eq!(custom.successor(versions[0].0), expected, "{versions:?}");
+        }
     }
 
     #[test]

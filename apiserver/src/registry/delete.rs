@@ -209,17 +209,23 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
 
 /// Kinds whose storage answers a deletion with the object (upstream's `ReturnDeletedObject`).
 fn returns_object(call: &Call) -> bool {
-    call.resource.group.is_empty()
-        && matches!(
-            call.resource.plural.as_str(),
-            "pods"
+    let plural = call.resource.plural.as_str();
+    match call.resource.group.as_str() {
+        "" => matches!(
+            plural,
+            "namespaces"
+                | "pods"
                 | "services"
                 | "serviceaccounts"
                 | "persistentvolumes"
                 | "persistentvolumeclaims"
                 | "podtemplates"
                 | "resourcequotas"
-        )
+        ),
+        "resource.k8s.io" => true,
+        "storage.k8s.io" => plural != "csistoragecapacities",
+        _ => false,
+    }
 }
 
 fn success(call: &Call, object: &Value) -> Value {

@@ -119,7 +119,13 @@ impl Resource {
         match &self.source {
             Source::BuiltIn(kind) => Some(kind.deprecation).filter(|text| !text.is_empty()).map(ToOwned::to_owned),
             Source::Custom(custom) => match custom.version(&self.version)?.deprecation.as_deref()? {
-                "" => Some(format!("{} {} is deprecated", self.api_version(), self.kind)),
+                "" => {
+                    let what = format!("{} {} is deprecated", self.api_version(), self.kind);
+                    Some(match custom.successor(&self.version) {
+                        Some(version) => format!("{what}; use {}/{version} {}", self.group, self.kind),
+                        None => what,
+                    })
+                }
                 text => Some(text.to_owned()),
             },
         }

@@ -197,13 +197,13 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             create::create_value(call, value, false).await?
         }
         Change::Apply(configuration) => {
+            let value = applied(call, None, configuration)?;
             let uid = text(&configuration.value, "/metadata/uid");
             if !uid.is_empty() {
                 let why =
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why));
             }
-            let value = applied(call, None, configuration)?;
             create::create_value(call, value, true).await?
         }
         _ => return Err(missing()),

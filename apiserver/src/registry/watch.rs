@@ -11,12 +11,13 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::StreamExt;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
 use http::Response;
 use serde_json::{Value, json};
 use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Piece, Watch, WatchCache};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use super::resource::Resource;
 use super::selection::Selection;
@@ -87,7 +88,7 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         watch: None,
         cache: cache.clone(),
         bookmarks,
-        deadline: Instant::now() + Duration::from_secs(lifetime),
+        end: end(call.app.stop.clone(), Duration::from_secs(lifetime)).boxed(),
         ticks,
         first: BytesMut::new(),
         over: false,
@@ -113,11 +114,20 @@ struct Frames {
     watch: Option<Watch>,
     cache: WatchCache,
     bookmarks: bool,
-    deadline: Instant,
+    /// Its time is up, or the server stops. It is waited for once, not anew with every event: timers and those that wait for the
+    /// stop have a lock in common.
+    end: BoxFuture<'static, ()>,
     ticks: Interval,
     /// What is sent before any event.
     first: BytesMut,
     over: bool,
+}
+
+async fn end(stop: CancellationToken, lifetime: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(lifetime) => {}
+        () = stop.cancelled() => {}
+    }
 }
 
 impl Frames {
@@ -200,8 +210,10 @@ impl Frames {
                         self.encoder.bookmark(&mut self.first, revision, false);
                     }
                 }
-                () = tokio::time::sleep_until(self.deadline) => return None,
-                () = self.app.stop.cancelled() => return None,
+                () = &mut self.end => {
+                    self.over = true;
+                    return None;
+                }
             }
         }
     }

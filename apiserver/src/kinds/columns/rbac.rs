@@ -16,9 +16,10 @@ pub const BINDINGS: &[Column] = &[
 
 fn subjects(object: &Value, kind: &str) -> String {
     let named = |s: &&Value| s.text("kind") == kind;
-    let text = |s: &Value| match s.text("namespace") {
-        "" => s.text("name").to_owned(),
-        namespace => format!("{namespace}/{}", s.text("name")),
+    let account = kind == "ServiceAccount";
+    let text = |s: &Value| match s.text("name") {
+        name if account => format!("{}/{name}", s.text("namespace")),
+        name => name.to_owned(),
     };
     object.list("subjects").iter().filter(named).map(text).collect::<Vec<_>>().join(", ")
 }

@@ -13,6 +13,7 @@ pub const CRON_JOB: Strategy = Strategy {
     named_after: Some(PODS),
     warnings: Some(validate::batch::cron_job_warnings),
     warned_again: WarnedAgain::NewGeneration,
+    warned_always: Some(validate::batch::schedule_warnings),
     ..SPEC_AND_STATUS
 };
 

@@ -14,7 +14,7 @@ pub const JOB: Strategy = Strategy {
     validate: Some(validate::batch::job),
     validate_update: Some(validate::batch::job_update),
     named_after: Some(PODS),
-    warnings: Some(validate::pod_warnings::template),
+    warnings: Some(validate::batch::job_warnings),
     warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };

@@ -34,6 +34,8 @@ pub const POD_TEMPLATE: Strategy = Strategy {
     has_generation: true,
     default: Some(|object| pod_spec::default_at(object, "template.spec")),
     validate: Some(validate::pod::pod_template),
+    warnings: Some(validate::pod_warnings::pod_template),
+    warned_again: WarnedAgain::NewGeneration,
     ..Strategy::PLAIN
 };
 

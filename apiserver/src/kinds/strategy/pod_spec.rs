@@ -122,13 +122,35 @@ fn requests_from_limits(container: &mut Value) {
     }
 }
 
-/// The tag of an image reference: `latest` where there is neither tag nor digest.
+/// The tag of an image reference: `latest` where there is neither tag nor digest, none where it cannot be read
+/// (`pkg/util/parsers`).
 fn tag(image: &str) -> &str {
-    let name = image.rsplit_once('/').map_or(image, |(_, name)| name);
-    if name.contains('@') {
-        return name.split_once('@').and_then(|(n, _)| n.split_once(':')).map_or("", |(_, tag)| tag);
-    }
-    name.split_once(':').map_or("latest", |(_, tag)| tag)
+    let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    let (repository, tag) = match name[last..].split_once(':') {
+        Some((path, tag)) => (&name[..last + path.len()], tag),
+        None => (name, if digest { "" } else { "latest" }),
+    };
+    if is_repository(repository) { tag } else { "" }
+}
+
+/// Whether this names a repository, after a registry's host or without (`distribution/reference`).
+fn is_repository(name: &str) -> bool {
+    let host = |first: &str| first.contains(['.', ':']) || first == "localhost" || first.contains(char::is_uppercase);
+    let path = match name.split_once('/') {
+        Some((first, path)) if host(first) => path,
+        _ => name,
+    };
+    // A word, then words behind one dot, one or two underlines or any number of dashes.
+    let component = |text: &str| {
+        let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let mut separators = text.split(word).filter(|separator| !separator.is_empty());
+        text.starts_with(word)
+            && text.ends_with(word)
+            && separators.all(|text| matches!(text, "." | "_" | "__") || text.bytes().all(|b| b == b'-'))
+    };
+    let identifier = name.len() == 64 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    path.split('/').all(component) && !identifier
 }
 
 /// Mode 0644 of projected files.
@@ -191,6 +213,27 @@ fn default_field_ref(item: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tags() {
+        let identifier = "0123456789abcdef".repeat(4);
+        for (image, expected) in [
+            ("nginx", "latest"),
+            ("nginx:1.2", "1.2"),
+            ("localhost:5000/a/b", "latest"),
+            ("Host/a--b/c__d.e", "latest"),
+            ("ghcr.io/a/b@sha256:0", ""),
+            ("ghcr.io/a/b:latest@sha256:0", "latest"),
+            ("<YOUR-CONTAINER>", ""),
+            ("Nginx", ""),
+            ("a/B:latest", ""),
+            ("a..b", ""),
+            ("a/", ""),
+            (identifier.as_str(), ""),
+        ] {
+            assert_eq!(tag(image), expected, "{image}");
+        }
+    }
 
     #[test]
     fn a_minimal_pod_spec_is_filled() {

@@ -42,6 +42,7 @@ fn without_election(lease: &mut Value) {
 
 pub const RUNTIME_CLASS: Strategy = Strategy {
     validate: Some(validate::policy::runtime_class),
+    warnings: Some(validate::node_labels::runtime_class),
     validate_update: Some(validate::policy::runtime_class_update),
     ..CONDITIONAL
 };

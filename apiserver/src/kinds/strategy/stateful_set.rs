@@ -14,6 +14,7 @@ pub const STATEFUL_SET: Strategy = Strategy {
     validate_update: Some(validate::workload::stateful_set_update),
     warnings: Some(validate::pod_warnings::template),
     warned_again: WarnedAgain::NewGeneration,
+    warned_always: Some(validate::workload::stateful_set_warnings),
     ..SPEC_AND_STATUS
 };
 

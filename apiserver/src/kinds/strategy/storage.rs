@@ -38,6 +38,7 @@ pub const STORAGE_CLASS: Strategy = Strategy {
         class.default_pointer("volumeBindingMode", "Immediate");
     }),
     validate: Some(validate::storage::class),
+    warnings: Some(validate::node_labels::storage_class),
     validate_update: Some(validate::storage::class_update),
     ..Strategy::PLAIN
 };
@@ -69,6 +70,7 @@ pub const CSI_DRIVER: Strategy = Strategy {
 
 pub const CAPACITY: Strategy = Strategy {
     validate: Some(validate::storage::capacity_of_class),
+    warnings: Some(validate::node_labels::storage_capacity),
     validate_update: Some(validate::storage::capacity_update),
     ..CONDITIONAL
 };

@@ -94,7 +94,7 @@ fn metric(errors: &mut ErrorList, path: &Path, metric: &Value) {
     if let Some(letter) = expected.get_mut(..1) {
         letter.make_ascii_lowercase();
     }
-    if !metric.has(&expected) || expected.is_empty() {
+    if names.contains(&kind) && !metric.has(&expected) {
         let detail = "must populate information for the given metric source";
         errors.push(Error::required(&path.child(&expected), detail));
     }

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod, required_one_of, spec,
+    cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod, pod_warnings,
+    required_one_of, spec,
 };
 
 /// Above this, an Indexed Job would have too large a status.
@@ -17,6 +18,9 @@ const MAX_INDEXED: i64 = 100_000;
 const MAX_FAILED: i64 = 10_000;
 /// Job names have to leave room for the eleven characters a CronJob appends.
 const CRON_NAME: usize = 52;
+/// Above both, an Indexed Job may fail in more ways than its status can hold.
+const SOFT_COMPLETIONS: i64 = 100_000;
+const SOFT_PARALLELISM: i64 = 10_000;
 
 #[must_use]
 pub fn job(object: &Value) -> ErrorList {
@@ -306,16 +310,38 @@ pub fn cron_job(object: &Value) -> ErrorList {
     errors
 }
 
+/// Warnings of a Job (`pkg/api/job/warnings.go`).
+#[must_use]
+pub fn job_warnings(job: &Value) -> Vec<String> {
+    spec_warnings(job.at("spec"), "spec")
+}
+
+/// Warnings of what a CronJob makes.
 #[must_use]
 pub fn cron_job_warnings(object: &Value) -> Vec<String> {
+    spec_warnings(object.at("spec.jobTemplate.spec"), "spec.jobTemplate.spec")
+}
+
+fn spec_warnings(spec: &Value, path: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    if object.text("spec.schedule").contains("TZ") {
-        warnings.push(
-            "spec.schedule: CRON_TZ or TZ used in spec.schedule is not officially supported, use spec.timeZone instead"
-                .to_owned(),
-        );
+    let many = spec.int("completions") > SOFT_COMPLETIONS && spec.int("parallelism") > SOFT_PARALLELISM;
+    if many && spec.text("completionMode") == "Indexed" {
+        warnings.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes \
+             might not be able to track completedIndexes when a big number of indexes fail"
+        ));
     }
+    warnings.extend(pod_warnings::of(spec.at("template"), &format!("{path}.template.")));
     warnings
+}
+
+/// A schedule from before there was a field for its time zone.
+#[must_use]
+pub fn schedule_warnings(object: &Value) -> Vec<String> {
+    let zone = object.text("spec.schedule").contains("TZ");
+    let text = "cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see \
+                https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details";
+    zone.then(|| text.to_owned()).into_iter().collect()
 }
 
 #[cfg(test)]

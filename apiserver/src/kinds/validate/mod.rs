@@ -22,6 +22,8 @@ pub mod job_policy;
 pub mod limit_range;
 pub mod meta;
 pub mod network;
+pub mod node_labels;
+mod path_overlaps;
 pub mod persistent_volume;
 pub mod pod;
 pub mod pod_annotations;

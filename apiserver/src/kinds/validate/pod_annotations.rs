@@ -8,8 +8,9 @@ use super::{security_context, volume_source};
 
 /// Before its container's name: the AppArmor profile of old.
 pub const APP_ARMOR: &str = "container.apparmor.security.beta.kubernetes.io/";
-const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
-const POD_SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
+/// Before its container's name: the seccomp profile of old.
+pub const SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
+pub const POD_SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
@@ -81,6 +82,25 @@ pub fn app_armor_profile(text: &str) -> Option<(&'static str, &str)> {
     }
 }
 
+/// The field for what an annotation says of AppArmor, unless that is wrong.
+fn app_armor_field(text: &str) -> Option<Value> {
+    let profile = app_armor_profile(text).map(|(kind, name)| match name {
+        "" => json!({ "type": kind }),
+        name => json!({ "type": kind, "localhostProfile": name }),
+    });
+    profile.filter(|profile| {
+        let mut errors = ErrorList::new();
+        security_context::app_armor(&mut errors, &Path::default(), profile);
+        errors.is_empty()
+    })
+}
+
+/// Whether an annotation says of AppArmor what the field does.
+#[must_use]
+pub fn says(text: &str, field: &Value) -> bool {
+    app_armor_field(text).as_ref() == Some(field)
+}
+
 /// Makes fields of a new pod's AppArmor annotations, where its containers have none, and yields what to warn of
 /// (`applyAppArmorVersionSkew`).
 pub fn app_armor_fields(pod: &mut Value) -> Vec<String> {
@@ -97,15 +117,7 @@ pub fn app_armor_fields(pod: &mut Value) -> Vec<String> {
             if container.has("securityContext.appArmorProfile") {
                 continue;
             }
-            let profile = app_armor_profile(text.as_str().unwrap_or_default()).map(|(kind, name)| match name {
-                "" => json!({ "type": kind }),
-                name => json!({ "type": kind, "localhostProfile": name }),
-            });
-            let valid = profile.filter(|profile| {
-                let mut errors = ErrorList::new();
-                security_context::app_armor(&mut errors, &Path::default(), profile);
-                errors.is_empty()
-            });
+            let valid = app_armor_field(text.as_str().unwrap_or_default());
             // What the pod says of all its containers need not be said again.
             if valid.as_ref() == Some(&whole) {
                 continue;

@@ -5,7 +5,7 @@ use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::quantity_text;
+use super::{node_labels, quantity_text};
 
 /// Sources whose drivers are gone: (field, as it is shown, since when).
 const GONE: [(&str, &str, &str); 9] = [
@@ -54,6 +54,10 @@ pub fn persistent_volume(volume: &Value) -> Vec<String> {
              approach is to use dynamic provisioning."
                 .to_owned(),
         );
+    }
+    let terms = "spec.nodeAffinity.required.nodeSelectorTerms";
+    for (i, term) in volume.list(terms).iter().enumerate() {
+        node_labels::term(&mut warnings, &format!("{terms}[{i}]"), term, false);
     }
     source(&mut warnings, "spec", volume.at("spec"));
     warnings

@@ -9,7 +9,7 @@ use super::super::internal;
 use super::super::json::Json;
 use super::{
     IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, persistent_volume, pod,
-    same, spec,
+    same, spec, volume_warnings,
 };
 
 #[must_use]
@@ -211,6 +211,23 @@ const CHANGEABLE: [&str; 7] = [
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 ];
+
+/// Warnings of a StatefulSet beside its template's.
+#[must_use]
+pub fn stateful_set_warnings(object: &Value) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (i, claim) in object.list("spec.volumeClaimTemplates").iter().enumerate() {
+        let path = format!("spec.volumeClaimTemplates[{i}].resources");
+        volume_warnings::claim_spec(&mut warnings, &path, claim.at("spec"));
+    }
+    if object.int("spec.revisionHistoryLimit") < 0 {
+        warnings.push(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+                .to_owned(),
+        );
+    }
+    warnings
+}
 
 #[must_use]
 pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
