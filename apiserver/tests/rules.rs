@@ -116,3 +116,20 @@ fn rules_hold_on_every_way_in() {
     server.fails(&["patch", "gates/g", "--type=merge", "-p", "{\"spec\":{\"max\":3}}"], "", "max is too small");
     server.ok(&["patch", "gates/g", "--type=merge", "-p", "{\"spec\":{\"max\":300}}"], "");
 }
+
+#[test]
+fn a_status_that_a_create_does_not_take_is_nobodys() {
+    if kubectl_is_missing() {
+        return;
+    }
+    let server = Server::start("nobodys");
+    let with_default = definition("[]").replace("          status:\n", "          status:\n            default: {replicas: 3}\n");
+    server.ok(&["create", "-f", "-"], &with_default);
+    server.ok(&["wait", "--for=condition=established", "crd/gates.example.dev"], "");
+    server.ok(&["create", "-f", "-"], &(gate("{replicas: 1}") + "status: {replicas: 5}\n"));
+    let object = server.ok(&["get", "gate", "g", "--show-managed-fields", "-o", "json"], "");
+    let object: serde_json::Value = serde_json::from_str(&object).unwrap();
+    assert_eq!(object["status"], serde_json::json!({"replicas": 3}));
+    let fields = serde_json::json!({"f:spec": {".": {}, "f:replicas": {}}});
+    assert_eq!(object["metadata"]["managedFields"][0]["fieldsV1"], fields);
+}

@@ -284,7 +284,7 @@ pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
     let Some(schema) = call.resource.schema() else { return };
     let strategy = &call.resource.strategy;
     // What a create does not take from the client is nobody's; an update has the old values back by now.
-    let status = (strategy.has_status && !call.resource.is_custom()).then_some("status");
+    let status = strategy.has_status.then_some("status");
     let unmanaged = status.into_iter().chain(strategy.unmanaged.iter().copied()).filter(|_| old.is_none());
     let Some(fields) = new.as_object_mut() else { return };
     let aside: Vec<_> = unmanaged.filter_map(|name| fields.remove_entry(name)).collect();
