@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use schema::go::quote;
+
 use super::Extension;
 use crate::{
     decl::{Call, Row},
@@ -29,9 +31,9 @@ pub struct Url {
     query: String,
 }
 
-/// `url.ParseRequestURI` and then `url.Parse`: absolute, or an absolute path.
+/// `url.ParseRequestURI` and then `url.Parse`: absolute, or an absolute path. The first knows no fragments.
 pub(crate) fn parse(raw: &str) -> Result<Url, String> {
-    let wrong = |why: &str| format!("parse {raw:?}: {why}");
+    let wrong = |why: &str| format!("parse {}: {why}", quote(raw));
     if raw.is_empty() {
         return Err(wrong("empty url"));
     }
@@ -39,26 +41,16 @@ pub(crate) fn parse(raw: &str) -> Result<Url, String> {
         return Err(wrong("net/url: invalid control character in URL"));
     }
     let (scheme, rest) = split_scheme(raw).map_err(wrong)?;
-    if scheme.is_empty() && !rest.starts_with('/') {
+    // An opaque URI such as mailto:x is no request URI.
+    if !rest.starts_with('/') {
         return Err(wrong("invalid URI for request"));
     }
-    if !scheme.is_empty() && !rest.starts_with('/') {
-        // An opaque URI such as mailto:x is no request URI.
-        return Err(wrong("invalid URI for request"));
+    hierarchy(scheme, rest, true).map_err(|why| wrong(&why))?;
+    if let Some(why) = unreadable(raw) {
+        return Err(why);
     }
     let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
-    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let authority = rest.strip_prefix("//").filter(|_| !scheme.is_empty() || !rest.starts_with("///"));
-    let (host, path) = match authority {
-        Some(rest) if !scheme.is_empty() => {
-            let end = rest.find('/').unwrap_or(rest.len());
-            (&rest[..end], &rest[end..])
-        }
-        _ => ("", rest),
-    };
-    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    check_host(host).map_err(|why| wrong(&why))?;
-    check_escapes(path).map_err(|why| wrong(&why))?;
+    let (host, path, query) = hierarchy(scheme, rest, false).map_err(|why| wrong(&why))?;
     Ok(Url {
         text: raw.to_owned(),
         scheme: scheme.to_ascii_lowercase(),
@@ -68,11 +60,23 @@ pub(crate) fn parse(raw: &str) -> Result<Url, String> {
     })
 }
 
+/// Host, path and query behind a scheme, where there is a slash. `request`: without a scheme there is no host.
+fn hierarchy<'a>(scheme: &str, rest: &'a str, request: bool) -> Result<(&'a str, &'a str, &'a str), String> {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let hosted = !scheme.is_empty() || !request && !rest.starts_with("///");
+    let authority = rest.strip_prefix("//").filter(|_| hosted);
+    let Some(rest) = authority else { return check_escapes(rest).map(|()| ("", rest, query)) };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = check_authority(authority)?;
+    check_escapes(path)?;
+    Ok((host, path, query))
+}
+
 /// What Go's `url.Parse` says of a text that is no URL, be it a relative one.
 #[must_use]
 pub fn unreadable(raw: &str) -> Option<String> {
     let (url, fragment) = raw.split_once('#').unwrap_or((raw, ""));
-    let told = |raw: &str, read: Result<(), String>| read.err().map(|why| format!("parse {raw:?}: {why}"));
+    let told = |raw: &str, read: Result<(), String>| read.err().map(|why| format!("parse {}: {why}", quote(raw)));
     told(url, check_reference(url)).or_else(|| told(raw, check_escapes(fragment)))
 }
 
@@ -95,7 +99,7 @@ fn check_reference(url: &str) -> Result<(), String> {
     let authority = rest.strip_prefix("//").filter(|_| !scheme.is_empty() || !rest.starts_with("///"));
     let Some(rest) = authority else { return check_escapes(rest) };
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    check_host(host.rsplit_once('@').map_or(host, |(_, host)| host))?;
+    check_authority(host)?;
     check_escapes(path)
 }
 
@@ -112,6 +116,17 @@ fn split_scheme(raw: &str) -> Result<(&str, &str), &'static str> {
     Ok(("", raw))
 }
 
+/// The host of an authority, behind who asks there.
+fn check_authority(authority: &str) -> Result<&str, String> {
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    check_host(host)?;
+    if !user.chars().all(|c| c.is_ascii_alphanumeric() || "-._:~!$&'()*+,;=%@".contains(c)) {
+        return Err("net/url: invalid userinfo".to_owned());
+    }
+    check_escapes(user)?;
+    Ok(host)
+}
+
 fn check_host(host: &str) -> Result<(), String> {
     let port = match host.strip_prefix('[') {
         Some(rest) => {
@@ -122,20 +137,33 @@ fn check_host(host: &str) -> Result<(), String> {
     };
     let numbered = port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_digit()));
     if !port.is_empty() && !numbered {
-        return Err(format!("invalid port {port:?} after host"));
+        return Err(format!("invalid port {} after host", quote(port)));
     }
-    if let Some(c) = host.chars().find(|c| " <>\"\\^`{|}".contains(*c)) {
-        return Err(format!("invalid character {:?} in host name", c.to_string()));
+    for (at, c) in host.char_indices() {
+        if " #\\^`{|}".contains(c) {
+            return Err(format!("invalid character {} in host name", quote(&c.to_string())));
+        }
+        // What is escaped is no ASCII, but for the percent sign of an address' zone.
+        if c == '%'
+            && !host[at..].starts_with("%25")
+            && !host[at + 1..].starts_with(|c| matches!(c, '8' | '9' | 'a'..='f' | 'A'..='F'))
+        {
+            return Err(escape(&host[at..]));
+        }
     }
     check_escapes(host)
+}
+
+fn escape(at: &str) -> String {
+    let shown: String = at.chars().take(3).collect();
+    format!("invalid URL escape {}", quote(&shown))
 }
 
 fn check_escapes(text: &str) -> Result<(), String> {
     for (at, _) in text.match_indices('%') {
         let digits = text.get(at + 1..at + 3).is_some_and(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()));
         if !digits {
-            let shown: String = text[at..].chars().take(3).collect();
-            return Err(format!("invalid URL escape {shown:?}"));
+            return Err(escape(&text[at..]));
         }
     }
     Ok(())
@@ -241,4 +269,33 @@ fn query<'a>(_: &Call<'_>, args: &mut [Value<'a>]) -> EvalResult<'a> {
         (Key::String(Str::Owned(key.into())), Value::list(values))
     });
     Ok(Value::Map(Map::Owned(Arc::new(entries.collect()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_read_as_in_go() {
+        for (raw, expected) in [
+            ("http://a:1/b?c=d#e", Ok(("http", "a:1", "/b", "c=d"))),
+            ("http://u:p@a", Ok(("http", "a", "", ""))),
+            ("//a/b", Ok(("", "a", "/b", ""))),
+            ("/a#b", Ok(("", "", "/a", ""))),
+            ("http://a#b", Err("invalid character \"#\" in host name")),
+            ("http://#%blah$#@", Err("net/url: invalid userinfo")),
+            ("http://a%41", Err("invalid URL escape \"%41\"")),
+            ("http://a/#%b", Err("invalid URL escape \"%b\"")),
+            ("a/b", Err("invalid URI for request")),
+            ("mailto:x", Err("invalid URI for request")),
+            ("", Err("empty url")),
+        ] {
+            let read = parse(raw);
+            let read = read.as_ref().map(|u| (u.scheme.as_str(), u.host.as_str(), u.path.as_str(), u.query.as_str()));
+            let expected = expected.map_err(|why| format!("parse {}: {why}", quote(raw)));
+            assert_eq!(read.map_err(Clone::clone), expected);
+        }
+        let told = "parse \"a\\b\": net/url: invalid control character in URL";
+        assert_eq!(parse("a\u{8}").err().as_deref(), Some(told));
+    }
 }
