@@ -34,6 +34,7 @@ pub const POD_TEMPLATE: Strategy = Strategy {
     has_generation: true,
     default: Some(|object| pod_spec::default_at(object, "template.spec")),
     validate: Some(validate::pod::pod_template),
+    warnings: Some(|object| validate::pod_warnings::template_at(object, "template")),
     ..Strategy::PLAIN
 };
 

@@ -1,5 +1,8 @@
 //! Defaults of a pod spec, wherever one stands (`pkg/apis/core/v1/defaults.go`).
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use serde_json::{Value, json};
 
 use super::super::json::Json;
@@ -122,8 +125,22 @@ fn requests_from_limits(container: &mut Value) {
     }
 }
 
-/// The tag of an image reference: `latest` where there is neither tag nor digest.
+/// An image reference, with what is before its tag or digest (`distribution/reference`).
+static REFERENCE: LazyLock<Regex> = LazyLock::new(|| {
+    const COMPONENT: &str = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
+    const LABEL: &str = "(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])";
+    let host = format!(r"(?:{LABEL}(?:\.{LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?");
+    let name = format!("(?:{host}/)?{COMPONENT}(?:/{COMPONENT})*");
+    let digest = "@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,}";
+    Regex::new(&format!("^{name}(?::[A-Za-z0-9_][A-Za-z0-9_.-]{{0,127}})?(?:{digest})?$"))
+        .expect("the pattern is fixed")
+});
+
+/// The tag of an image reference: `latest` where there is neither tag nor digest, none where it is no reference.
 fn tag(image: &str) -> &str {
+    if !REFERENCE.is_match(image) {
+        return "";
+    }
     let name = image.rsplit_once('/').map_or(image, |(_, name)| name);
     if name.contains('@') {
         return name.split_once('@').and_then(|(n, _)| n.split_once(':')).map_or("", |(_, tag)| tag);
@@ -209,14 +226,22 @@ mod tests {
 
     #[test]
     fn the_tag_decides_the_pull_policy() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let (digested, tagged) = (format!("nginx@{digest}"), format!("nginx:3@{digest}"));
         for (image, expected) in [
             ("nginx", "latest"),
             ("nginx:latest", "latest"),
             ("nginx:1.27", "1.27"),
             ("host:5000/nginx", "latest"),
             ("host:5000/a/nginx:2", "2"),
-            ("nginx@sha256:abc", ""),
-            ("nginx:3@sha256:abc", "3"),
+            ("[::1]:5000/a:x", "x"),
+            (&digested, ""),
+            (&tagged, "3"),
+            // No references.
+            ("Nginx", ""),
+            ("a b", ""),
+            ("nginx:", ""),
+            ("nginx:3@sha256:abc", ""),
         ] {
             assert_eq!(tag(image), expected, "{image}");
         }

@@ -25,6 +25,8 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
     }),
     validate: Some(validate::workload::replication_controller),
     named_after: Some(PODS),
+    warnings: Some(validate::pod_warnings::template),
+    warned_again: WarnedAgain::NewGeneration,
     ..SPEC_AND_STATUS
 };
 

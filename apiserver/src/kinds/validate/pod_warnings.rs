@@ -5,34 +5,61 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{address, volume_warnings};
+use super::{address, pod_annotations, volume_warnings};
 
 /// Warnings of a pod.
 #[must_use]
 pub fn pod(pod: &Value) -> Vec<String> {
-    spec_warnings(pod.at("spec"), "spec", pod)
+    of(pod, "")
 }
 
 /// Warnings of a workload's template.
 #[must_use]
 pub fn template(object: &Value) -> Vec<String> {
-    spec_warnings(object.at("spec.template.spec"), "spec.template.spec", object.at("spec.template"))
+    template_at(object, "spec.template")
+}
+
+/// Warnings of a template at `path`.
+#[must_use]
+pub fn template_at(object: &Value, path: &str) -> Vec<String> {
+    of(object.at(path), &format!("{path}."))
 }
 
 /// Deprecated annotations and the fields that took their place.
-const DEPRECATED: [(&str, &str); 2] = [
-    (
-        "scheduler.alpha.kubernetes.io/critical-pod",
-        "non-functional in v1.16+; use the \"priorityClassName\" field instead",
-    ),
-    ("seccomp.security.alpha.kubernetes.io/pod", "non-functional in v1.27+; use the \"seccompProfile\" field instead"),
-];
+const CRITICAL: (&str, &str) = (
+    "scheduler.alpha.kubernetes.io/critical-pod",
+    "non-functional in v1.16+; use the \"priorityClassName\" field instead",
+);
+const SECCOMP_WARNING: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 
-fn spec_warnings(spec: &Value, path: &str, owner: &Value) -> Vec<String> {
+/// Warnings of a pod, or of a template, before whose fields `prefix` is put.
+fn of(pod: &Value, prefix: &str) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (key, text) in DEPRECATED {
-        if owner.entries("metadata.annotations").contains_key(key) {
-            warnings.push(format!("metadata.annotations[{key}]: {text}"));
+    let (spec, path) = (pod.at("spec"), format!("{prefix}spec"));
+    let path = path.as_str();
+    let annotations = pod.entries("metadata.annotations");
+    let mut deprecated = |key: &str, text: &str| {
+        if annotations.contains_key(key) {
+            warnings.push(format!("{prefix}metadata.annotations[{key}]: {text}"));
+        }
+    };
+    deprecated(CRITICAL.0, CRITICAL.1);
+    if !spec.has("securityContext.seccompProfile") {
+        deprecated(pod_annotations::POD_SECCOMP, SECCOMP_WARNING);
+    }
+    let template = !prefix.is_empty();
+    for container in pod_annotations::CONTAINERS.iter().flat_map(|list| spec.list(list)) {
+        let name = container.text("name");
+        if !container.has("securityContext.seccompProfile") {
+            deprecated(&format!("{}{name}", pod_annotations::SECCOMP), SECCOMP_WARNING);
+        }
+        let key = format!("{}{name}", pod_annotations::APP_ARMOR);
+        // Of a pod's, fields are made.
+        if template && !container.has("securityContext.appArmorProfile") {
+            let said = annotations.get(&key).and_then(Value::as_str).and_then(pod_annotations::app_armor_field);
+            if said.is_none_or(|said| said != *spec.at("securityContext.appArmorProfile")) {
+                deprecated(&key, pod_annotations::APP_ARMOR_WARNING);
+            }
         }
     }
     for label in ["beta.kubernetes.io/os", "beta.kubernetes.io/arch"] {
@@ -176,6 +203,28 @@ mod tests {
         let expected =
             expected.map(|at| format!("{at}.labelSelector: a null labelSelector results in matching no pod"));
         assert_eq!(template(&object), expected);
+    }
+
+    #[test]
+    fn annotations_of_old_are_warned_of() {
+        let key = |prefix: &str| format!("{prefix}c");
+        let of = json!({"metadata": {"annotations": {pod_annotations::POD_SECCOMP: "unconfined",
+                key(pod_annotations::SECCOMP): "unconfined", key(pod_annotations::APP_ARMOR): "unconfined"}},
+            "spec": {"containers": [{"name": "c"}]}});
+        let at = |prefix: &str, key: &str, text: &str| format!("{prefix}metadata.annotations[{key}]: {text}");
+        let seccomp = |prefix: &str| {
+            let container = key(pod_annotations::SECCOMP);
+            vec![at(prefix, pod_annotations::POD_SECCOMP, SECCOMP_WARNING), at(prefix, &container, SECCOMP_WARNING)]
+        };
+        assert_eq!(pod(&of), seccomp(""));
+        let mut expected = seccomp("spec.template.");
+        expected.push(at("spec.template.", &key(pod_annotations::APP_ARMOR), pod_annotations::APP_ARMOR_WARNING));
+        assert_eq!(template(&json!({"spec": {"template": of}})), expected);
+        let fields = json!({"seccompProfile": {"type": "Unconfined"}, "appArmorProfile": {"type": "Unconfined"}});
+        let mut said = of.clone();
+        said["spec"]["securityContext"] = fields.clone();
+        said["spec"]["containers"][0]["securityContext"] = fields;
+        assert_eq!(template_at(&json!({"template": said}), "template"), Vec::<String>::new());
     }
 
     #[test]
