@@ -72,16 +72,16 @@ pub async fn ensure(app: &Arc<App>, group: &str, plural: &str, mut object: Value
     let namespace = text(&object, "/metadata/namespace").to_owned();
     let name = text(&object, "/metadata/name").to_owned();
     let call = Call::internal(app, group, plural, &namespace, &name)?;
-    let (found, _) = app.store.get(&call.resource.key(&namespace, &name), None).await?;
-    if found.is_some() {
+    let key = call.resource.key(&namespace, &name);
+    if app.store.get(&key, None).await?.0.is_some() {
         return Ok(false);
     }
     object["apiVersion"] = call.resource.api_version().into();
     object["kind"] = call.resource.kind.clone().into();
     match create::create_value(&call, object, false).await {
         Ok(_) => Ok(true),
-        // Another API server on the same store was faster.
-        Err(error) if error.reason == "AlreadyExists" => Ok(false),
+        // Another API server on the same store was faster; of a Service it is the address that is taken then.
+        Err(_) if app.store.get(&key, None).await?.0.is_some() => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -174,7 +174,8 @@ fn merge_in(
         let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
         managed.push(Managed { manager: before, fields: Fields::Set(set) });
     }
-    let mut applied = typed::to_set(config, node);
+    let said = typed::to_set(config, node);
+    let mut applied = said.clone();
     strip(&mut applied);
     let (mine, mut others): (Vec<Managed>, Vec<Managed>) = managed.into_iter().partition(|entry| entry.is(manager));
     let last = mine.into_iter().next().map(|entry| (entry.manager, entry.fields.into_set()));
@@ -182,7 +183,8 @@ fn merge_in(
     let mut merged = base.clone();
     typed::merge(&mut merged, config, node);
     if let Some((_, gone)) = last.as_ref().filter(|(_, set)| *set != applied) {
-        let mut kept = applied.clone();
+        // The name is nobody's, but it is said: the metadata stays for it.
+        let mut kept = said;
         others.iter_mut().for_each(|entry| kept.unite(entry.fields.set()));
         typed::remove(&mut merged, node, gone, &kept);
     }
@@ -211,7 +213,7 @@ fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
         let fields = entry.fields.shared(changed);
         out.extend(fields.into_iter().map(|field| Conflict { message: message.clone(), field }));
     }
-    out.sort_by(|a, b| (&a.message, &a.field).cmp(&(&b.message, &b.field)));
+    out.sort_by(|a, b| a.message.cmp(&b.message));
     out
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use self::validator::{Place, validate_changed, validate_lists};
-pub use self::{format::matches as matches_format, validator::Validator};
+pub use self::{defaults::each as each_default, format::matches as matches_format, validator::Validator};
 use crate::{
     Schema, facts,
     field::{self, ErrorList, Path},

@@ -9,12 +9,12 @@ mod characters;
 mod document;
 mod embedded;
 mod place;
+mod repeated;
 mod restore;
 mod spans;
 mod syntax;
 mod walk;
 pub use document::whole_numbers;
-pub use restore::restore_error;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
 pub(crate) use walk::zero;
@@ -127,8 +127,14 @@ pub fn interpret(value: &Value) -> Result<(&str, &str), String> {
 
 /// `schema`: None decodes plainly (duplicates are still noted).
 pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    let document = document::json(bytes)?;
-    finish(document, Vec::new(), schema, validation, bytes)
+    let mut document = document::json(bytes)?;
+    if !document.duplicates.is_empty()
+        && let Some(schema) = schema.filter(|schema| !schema.is_custom())
+        && let Some(together) = repeated::json(bytes, &schema.root)
+    {
+        document.value = together;
+    }
+    finish(document, Vec::new(), schema, validation, Source::Text(bytes))
 }
 
 /// A list of objects that have no other fields than these, which may hold anything: of what is unknown or given twice the
@@ -159,7 +165,7 @@ pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) 
     // Upstream turns YAML into JSON first, with an error of the YAML reader for keys given twice, and in order of names.
     let twice = if document.duplicates.is_empty() { Vec::new() } else { vec![document::yaml_twice(bytes)] };
     document.duplicates.clear();
-    finish(document, twice, schema, validation, &[])
+    finish(document, twice, schema, validation, Source::Value)
 }
 
 /// JSON is YAML, and programs that apply configurations send it: it is read much faster as what it is. Where there is
@@ -170,18 +176,34 @@ fn as_json(bytes: &[u8]) -> Option<document::Document> {
 
 /// An already parsed value (from protobuf or a patch) against the schema.
 pub fn value(value: Value, schema: &Schema, validation: FieldValidation) -> Result<Decoded, DecodeError> {
-    finish(value.into(), Vec::new(), Some(schema), validation, &[])
+    finish(value.into(), Vec::new(), Some(schema), validation, Source::Value)
 }
 
-/// `complaints`: those of whoever made JSON of the document. `text`: the JSON itself, if there is any, by which mistakes are put in
-/// order; without it that is the order of names.
+/// What upstream's `runtime.DefaultUnstructuredConverter` makes of a merged value of a built-in kind; mistakes are told in its
+/// words.
+pub fn restored(value: Value, schema: &Schema, validation: FieldValidation) -> Result<Decoded, DecodeError> {
+    finish(value.into(), Vec::new(), Some(schema), validation, Source::Unstructured)
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// JSON, by which mistakes are put in order; without it that is the order of names.
+    Text(&'a [u8]),
+    Value,
+    /// Go's maps and lists of anything.
+    Unstructured,
+}
+
+/// `complaints`: those of whoever made JSON of the document.
 fn finish(
     document: document::Document,
     mut complaints: Vec<String>,
     schema: Option<&Schema>,
     validation: FieldValidation,
-    text: &[u8],
+    source: Source<'_>,
 ) -> Result<Decoded, DecodeError> {
+    let text = if let Source::Text(text) = source { text } else { &[] };
     let document::Document { mut value, mut duplicates } = document;
     if !fits(&value, MAX_DEPTH) {
         return Err(DecodeError::Syntax("exceeded max depth".to_owned()));
@@ -192,11 +214,17 @@ fn finish(
         let custom = schema.is_custom();
         let found = match custom {
             true => walk::metadata(&mut value),
+            false if matches!(source, Source::Unstructured) => walk::restored(&mut value, &schema.root),
             false => walk::typed(&mut value, &schema.root, !duplicates.is_empty()),
         };
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
         read_in_order = !custom;
         if !found.errors.is_empty() {
+            if let Source::Unstructured = source
+                && let Some(why) = restore::error(&value, schema)
+            {
+                return Err(DecodeError::Type(why));
+            }
             // A custom object's metadata is read again, from what was read before.
             return Err(DecodeError::Type(first_error(&found, if custom { &[] } else { text })));
         }

@@ -8,6 +8,7 @@ use crate::{
     Schema,
     decode::zero,
     model::{Field, Node, Presence, Scalar, Shape, Struct},
+    quantity,
 };
 
 /// Drops what Go would read as "not set" (zero values under `omitempty`), then fills marker or OpenAPI defaults,
@@ -54,6 +55,9 @@ fn default_struct(map: &mut Map<String, Value>, of: &Struct) {
         let Some(field) = of.field(name) else { return true };
         let set = !unset(value, field);
         if set {
+            if is_resource_list(of, &field.node) {
+                round_resources(value);
+            }
             default_node(value, &field.node);
         }
         set
@@ -65,6 +69,20 @@ fn default_struct(map: &mut Map<String, Value>, of: &Struct) {
             let mut value = Value::clone(default);
             default_node(&mut value, &field.node);
             map.insert(field.name.to_string(), value);
+        }
+    }
+}
+
+/// Whether a field is one of core's `ResourceList`s, which upstream gives a default to.
+fn is_resource_list(of: &Struct, node: &Node) -> bool {
+    of.name.starts_with("api.core.v1.")
+        && matches!(&node.shape, Shape::Map { values, .. } if matches!(values.shape, Shape::Scalar(Scalar::Quantity)))
+}
+
+fn round_resources(list: &mut Value) {
+    for amount in list.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        if let Some(rounded) = amount.as_str().and_then(quantity::in_thousandths) {
+            *amount = rounded.into();
         }
     }
 }
@@ -110,6 +128,10 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
         let Some(field) = of.field(name).filter(|_| !callers(name)) else { return true };
         let shown =
             matches!(field.presence, Presence::Always | Presence::Null) || !unset(value, field) || shown_null(field);
+        if shown && is_empty(value, &field.node) && field.presence == Presence::Always {
+            // As it comes back from the store, where what is empty is not written.
+            *value = zero(&field.node);
+        }
         if shown {
             show_node(value, &field.node, false);
         }
@@ -121,6 +143,15 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
             show_node(&mut value, &field.node, false);
             map.insert(field.name.to_string(), value);
         }
+    }
+}
+
+/// Whether it is a list or map that holds nothing.
+fn is_empty(value: &Value, node: &Node) -> bool {
+    match (&node.shape, value) {
+        (Shape::List { .. }, Value::Array(list)) => list.is_empty(),
+        (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
+        _ => false,
     }
 }
 
@@ -174,12 +205,32 @@ mod tests {
     }
 
     #[test]
+    fn resource_lists_count_thousandths() {
+        let amount = json!({"cpu": "100u", "memory": "1Gi"});
+        let mut pod = json!({"spec": {"containers": [{"resources": {"limits": amount}}]}});
+        apply_defaults(&builtin("v1", "Pod").unwrap(), &mut pod);
+        let limits = pod.pointer("/spec/containers/0/resources/limits");
+        assert_eq!(limits, Some(&json!({"cpu": "1m", "memory": "1Gi"})));
+        let class = json!({"overhead": {"podFixed": amount}});
+        let mut same = class.clone();
+        apply_defaults(&builtin("node.k8s.io/v1", "RuntimeClass").unwrap(), &mut same);
+        assert_eq!(same, class);
+    }
+
+    #[test]
     fn some_pointers_are_shown_as_null() {
         let schema = builtin("v1", "PersistentVolumeClaim").unwrap();
         let mut value = json!({"spec": {"dataSource": {"kind": "PersistentVolumeClaim", "name": "a"}}});
         normalize(&schema, &mut value);
         assert_eq!(value["spec"]["dataSource"]["apiGroup"], json!(null));
         assert!(value["spec"]["dataSource"].as_object().unwrap().contains_key("apiGroup"));
+    }
+
+    #[test]
+    fn what_is_empty_is_shown_as_null() {
+        let mut role = json!({"rules": []});
+        normalize(&builtin("rbac.authorization.k8s.io/v1", "Role").unwrap(), &mut role);
+        assert_eq!(role["rules"], json!(null));
     }
 
     #[test]

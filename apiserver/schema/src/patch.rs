@@ -67,6 +67,7 @@ pub fn merge_patch(original: &Value, patch: &Value, checked: bool) -> Result<Val
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
+        prune(target);
         return;
     };
     if !target.is_object() {
@@ -79,6 +80,18 @@ fn merge(target: &mut Value, patch: &Value) {
         } else {
             merge(target.entry(key.clone()).or_insert(Value::Null), value);
         }
+    }
+}
+
+/// Takes the nulls out of objects in a list: upstream's library takes them for what is to be deleted there, too.
+fn prune(value: &mut Value) {
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(prune),
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(prune);
+        }
+        _ => {}
     }
 }
 
@@ -119,6 +132,8 @@ mod tests {
             (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
             (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+            // Not the RFC's, but upstream's.
+            (json!({}), json!({"a":[null,{"b":null,"c":[{"d":null}]}]}), json!({"a":[null,{"c":[{}]}]})),
         ] {
             assert_eq!(merge_patch(&original, &patch, true).unwrap(), result);
         }

@@ -13,7 +13,6 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use rustls::pki_types::{CertificateDer, UnixTime};
-use serde_json::Value;
 
 use super::legacy;
 use super::measured;
@@ -21,6 +20,7 @@ use super::notes::Notes;
 use crate::app::{App, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::options::Options;
+use crate::registry::write::live;
 
 /// The authorities whose certificates mean something.
 #[derive(Clone)]
@@ -101,19 +101,12 @@ struct Bound<'a>(&'a App);
 #[async_trait]
 impl BoundObjects for Bound<'_> {
     async fn find(&self, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<BoundState>> {
-        let Some(object) = stored(self.0, resource, namespace, name).await? else { return Ok(None) };
+        let Some(object) = live(self.0, resource, namespace, name).await? else { return Ok(None) };
         Ok(Some(BoundState {
             uid: text(&object, "/metadata/uid").to_owned(),
             deletion_timestamp: text(&object, "/metadata/deletionTimestamp").parse().ok(),
         }))
     }
-}
-
-/// An object of core/v1 as the store has it.
-pub(super) async fn stored(app: &App, resource: &str, namespace: &str, name: &str) -> anyhow::Result<Option<Value>> {
-    let resource = app.resource("", resource)?;
-    let (found, _) = app.store.get(&resource.key(namespace, name), None).await?;
-    found.map(|kv| serde_json::from_slice(&kv.value).context("read a stored object")).transpose()
 }
 
 /// The user behind a token, and the audiences it is good for (`audiences` empty: the server's own). Each authenticator is
@@ -203,7 +196,7 @@ fn ours(app: &App, wanted: &[String]) -> Option<Vec<String>> {
 
 async fn bootstrap(app: &App, id: &str, secret: &str, now: Timestamp) -> Result<UserInfo, String> {
     let name = bootstrap_token::secret_name(id);
-    let found = stored(app, "secrets", bootstrap_token::NAMESPACE, &name).await.map_err(|error| error.to_string())?;
+    let found = live(app, "secrets", bootstrap_token::NAMESPACE, &name).await.map_err(|error| error.to_string())?;
     let object = found.ok_or("there is no such bootstrap token")?;
     bootstrap_token::user(&object, id, secret, now).map_err(str::to_owned)
 }

@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::authenticate::stored;
 use super::notes::Notes;
 use crate::app::{App, Call, text};
 use crate::bootstrap;
 use crate::http::status::ApiResult;
 use crate::registry::follow::{self, Step};
 use crate::registry::update;
+use crate::registry::write::live;
 
 const NAMESPACE: &str = "kube-system";
 /// The ConfigMap is not created more often than this, for servers that do not want it may be deleting it.
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// # Errors
 /// Why it is refused.
 pub async fn user(app: &Arc<App>, token: &str, claims: &LegacyClaims, notes: &mut Notes) -> Result<UserInfo, String> {
-    let find = |plural, name| stored(app, plural, &claims.namespace, name);
+    let find = |plural, name| live(app, plural, &claims.namespace, name);
     let secret = find("secrets", &claims.secret).await.map_err(|error| error.to_string())?;
     let account = find("serviceaccounts", &claims.account).await.map_err(|error| error.to_string())?;
     if claims.aud.is_empty() {

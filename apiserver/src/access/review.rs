@@ -8,6 +8,7 @@ use super::{Asked, Notes, Outcome, decide_asked, token_user};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::kinds::validate;
+use crate::registry::{create, object};
 
 /// An object whose namespace is not that of the request.
 pub const OTHER_NAMESPACE: &str =
@@ -15,6 +16,7 @@ pub const OTHER_NAMESPACE: &str =
 
 /// Answers the review in `body`.
 pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
+    object::set(&mut body, "creationTimestamp", Value::Null);
     match call.resource.plural.as_str() {
         plural @ ("selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews") => {
             if call.resource.namespaced {
@@ -22,8 +24,9 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
                 if !namespace.is_empty() && namespace != call.info.namespace {
                     return Err(ApiError::bad_request(OTHER_NAMESPACE));
                 }
-                crate::registry::object::set(&mut body, "namespace", call.info.namespace.clone().into());
+                object::set(&mut body, "namespace", call.info.namespace.clone().into());
             }
+            create::track(call, None, &mut body);
             let errors = validate::review::access(&body, plural);
             if !errors.is_empty() {
                 // Upstream's error names no kind.
@@ -39,15 +42,17 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             let namespace = text(&body, "/spec/namespace");
             body["status"] = call.app.access.authorizers.rules(&call.app, &call.user, namespace);
             body["spec"] = json!({});
+            body["metadata"] = json!({});
         }
         "selfsubjectreviews" => {
-            crate::registry::object::set(&mut body, "creationTimestamp", crate::registry::object::now().into());
+            body["metadata"] = json!({ "creationTimestamp": object::now() });
             body["status"] = json!({ "userInfo": call.user });
         }
         "tokenreviews" => {
             if text(&body, "/spec/token").is_empty() {
                 return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
             }
+            create::track(call, None, &mut body);
             let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
             let mut notes = Notes::default();
             let judged = token_user(&call.app, text(&body, "/spec/token"), &audiences, &mut notes).await;
@@ -61,7 +66,6 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
         }
         _ => return Err(ApiError::no_route()),
     }
-    crate::registry::object::set(&mut body, "creationTimestamp", Value::Null);
     Ok(body)
 }
 

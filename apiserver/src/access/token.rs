@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object::{self, stamp};
+use crate::registry::write::live;
 
 const DEFAULT_SECONDS: i64 = 3600;
 const MIN_SECONDS: i64 = 600;
@@ -58,7 +59,7 @@ pub fn fill(call: &Call, request: &mut Value) -> ApiResult<()> {
 /// Issues a token for the call's ServiceAccount; `body` is a TokenRequest.
 pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
-    let account = load(call, "serviceaccounts", &namespace, &name).await?;
+    let account = live(&call.app, "serviceaccounts", &namespace, &name).await?;
     let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", &name))?;
     let spec = &body["spec"];
     let asked = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
@@ -120,7 +121,8 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
     if name.is_empty() {
         return Err(ApiError::bad_request("Name parameter required."));
     }
-    let object = load(call, plural, namespace, name).await?.ok_or_else(|| ApiError::not_found("", plural, name))?;
+    let object =
+        live(&call.app, plural, namespace, name).await?.ok_or_else(|| ApiError::not_found("", plural, name))?;
     let uid = text(&object, "/metadata/uid").to_owned();
     let wanted = text(reference, "/uid");
     if !wanted.is_empty() && wanted != uid {
@@ -142,7 +144,7 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
             }
             let node = text(&object, "/spec/nodeName");
             if !node.is_empty() {
-                let uid = load(call, "nodes", "", node).await?.map(|n| text(&n, "/metadata/uid").to_owned());
+                let uid = live(&call.app, "nodes", "", node).await?.map(|n| text(&n, "/metadata/uid").to_owned());
                 request.node = Some(BoundRef { name: node.to_owned(), uid: uid.unwrap_or_default() });
             }
             request.pod = Some(bound);
@@ -151,10 +153,4 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
         _ => request.node = Some(bound),
     }
     Ok(())
-}
-
-async fn load(call: &Call, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
-    let resource = call.app.resource("", plural)?;
-    let (found, _) = call.app.store.get(&resource.key(namespace, name), None).await?;
-    found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }

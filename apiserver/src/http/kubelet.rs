@@ -184,10 +184,7 @@ fn container_name(call: &Call, pod: &Value) -> ApiResult<String> {
 
 /// A node's kubelet.
 pub async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
-    let resource = app.resource("", "nodes")?;
-    let (found, _) = app.store.get(&resource.key("", name), None).await?;
-    let kv = found.ok_or_else(|| ApiError::not_found("", "nodes", name))?;
-    let node: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+    let node = write::live(app, "nodes", "", name).await?.ok_or_else(|| ApiError::not_found("", "nodes", name))?;
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let address = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
     let host = address("InternalIP").or_else(|| address("Hostname")).or_else(|| address("ExternalIP"));

@@ -7,17 +7,17 @@ use store::cache::{At, ListQuery, Object};
 use crate::app::{App, text};
 use crate::http::answer::value_of;
 use crate::http::status::{ApiError, ApiResult};
+use crate::registry::write::live;
 
 /// Host and port a Service's port is reached at.
 ///
 /// # Errors
 /// 404 without the Service, 503 without such a port or (by endpoints) without a ready endpoint.
 pub async fn service(app: &App, namespace: &str, name: &str, port: u16) -> ApiResult<(String, u16)> {
-    let services = app.resource("", "services")?;
-    let (found, _) = app.store.get(&services.key(namespace, name), None).await?;
-    let found = found.ok_or_else(|| ApiError::not_found("", "services", name));
-    let found = found.map_err(|error| ApiError { message: format!("service {name:?} not found"), ..error })?;
-    let service: Value = serde_json::from_slice(&found.value).map_err(ApiError::internal)?;
+    let service = live(app, "services", namespace, name).await?.ok_or_else(|| ApiError {
+        message: format!("service {name:?} not found"),
+        ..ApiError::not_found("", "services", name)
+    })?;
     let kind = text(&service, "/spec/type");
     if app.options.enable_aggregator_routing && kind == "ExternalName" {
         return Err(ApiError::new(500, "", format!("unsupported service type {kind:?}")));

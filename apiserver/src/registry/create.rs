@@ -66,12 +66,13 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         }
         prepare(call, &mut object);
         let mut errors = hooks::check(call, &object, None).await?;
+        // As upstream does it: what cannot be had comes before what is wrong.
+        let reserved = hooks::before_create(call, &mut object).await?;
         errors.extend(check(call, &object, None));
         let name = text(&object, "/metadata/name").to_owned();
         if !errors.is_empty() {
             return Err(call.invalid(&name, &errors));
         }
-        let reserved = hooks::before_create(call, &mut object).await?;
         admission::validate(&attributes, &object).await?;
         warn_of_name(call, &name);
         warn(call, &object, None);
@@ -123,15 +124,9 @@ fn wipe(call: &Call, object: &mut Value) {
 }
 
 fn wipe_system_fields(object: &mut Value) {
-    for field in [
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-        "generation",
-        "resourceVersion",
-        "uid",
-        "creationTimestamp",
-    ] {
+    for field in
+        ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "uid", "creationTimestamp"]
+    {
         object::set(object, field, Value::Null);
     }
 }
@@ -240,6 +235,10 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     }
     if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
         errors.extend(validate(new, old));
+    }
+    // Of built-in kinds all rules are asked again in the end, for what has not changed, too.
+    if old.is_some() && call.info.subresource.is_empty() && !call.resource.is_custom() {
+        meta::generate_name(&mut errors, new, strategy.name);
     }
     let mut unique = ErrorList::new();
     for error in errors {

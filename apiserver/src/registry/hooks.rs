@@ -7,7 +7,7 @@ use super::service::{self, Refusal, Reservation};
 use crate::app::Call;
 use crate::crd;
 use crate::http::status::ApiResult;
-use crate::kinds::validate::{pod_annotations, resource};
+use crate::kinds::validate::{self, pod_annotations, resource};
 
 /// A certificate request says who made it, whatever it says itself.
 pub fn sign_with_user(call: &Call, object: &mut Value) {
@@ -41,6 +41,12 @@ pub fn sync_app_armor(call: &Call, object: &mut Value) {
 /// (`AuthorizedForAdmin`).
 pub async fn check(call: &Call, new: &Value, old: Option<&Value>) -> ApiResult<ErrorList> {
     let mut errors = ErrorList::new();
+    if call.resource.is("", "services") && call.info.subresource.is_empty() {
+        let errors = validate::service::addressing(new);
+        if !errors.is_empty() {
+            return Err(call.invalid(crate::app::text(new, "/metadata/name"), &errors));
+        }
+    }
     if call.resource.group != "resource.k8s.io" {
         return Ok(errors);
     }

@@ -9,7 +9,7 @@ use schema::patch::{self, NO_MERGE_PATCH, OPERATION, PatchError};
 use schema::{FieldValidation, Schema, decode, go};
 use serde_json::{Value, json};
 
-use super::{body, options};
+use super::{body, options, update};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 
@@ -128,27 +128,29 @@ impl Patch {
         // What is shown of a strategic patch is the patch, to upstream's own words for what does not fit.
         let shown = match self.form {
             Form::Strategic => go::plain(&body),
-            Form::Json | Form::Merge => schema::json::patched(&value, live),
+            Form::Json => schema::json::patched(&value, live, None),
+            Form::Merge => schema::json::patched(&value, live, Some(&body)),
         };
         let unfit = |why: String| unfit(&shown, why);
         let strategic = self.form == Form::Strategic;
         // A strategic patch is one of the kind's fields; what the object says it is does not count.
         if !strategic {
             model.recognize(call, &value, &shown)?;
+            if model.is_nameless(&value) {
+                complaints.extend(internal_fields(&value).filter(|_| checked));
+                warn_or_refuse(call, validation, complaints, unfit)?;
+                return Err(update::undeterminable(&call.info.name));
+            }
         }
         body::set_kind(&mut value, model.api_version, model.kind);
         if let Some(schema) = model.schema {
-            let restored = if strategic { decode::restore_error(&value, schema) } else { None };
             let reading = if checked { FieldValidation::Warn } else { FieldValidation::Ignore };
-            let decoded = decode::value(value, schema, reading)
-                .map_err(|error| unfit(restored.unwrap_or_else(|| error.to_string())))?;
+            let read = if strategic { decode::restored } else { decode::value };
+            let decoded = read(value, schema, reading).map_err(|error| unfit(error.to_string()))?;
             complaints.extend(decoded.warnings);
             value = decoded.value;
         }
-        if validation == FieldValidation::Strict && !complaints.is_empty() {
-            return Err(unfit(format!("strict decoding error: {}", complaints.join(", "))));
-        }
-        complaints.into_iter().for_each(|complaint| call.warn(complaint));
+        warn_or_refuse(call, validation, complaints, unfit)?;
         Ok(value)
     }
 
@@ -176,7 +178,36 @@ impl Patch {
     }
 }
 
+/// Tells of what is odd about a patched object.
+///
+/// # Errors
+/// `unfit`, where `fieldValidation` forbids that.
+fn warn_or_refuse(
+    call: &Call,
+    validation: FieldValidation,
+    complaints: Vec<String>,
+    unfit: impl Fn(String) -> ApiError,
+) -> ApiResult<()> {
+    if validation == FieldValidation::Strict && !complaints.is_empty() {
+        return Err(unfit(format!("strict decoding error: {}", complaints.join(", "))));
+    }
+    complaints.into_iter().for_each(|complaint| call.warn(complaint));
+    Ok(())
+}
+
+/// What is said of an object without version: upstream reads it into its internal type, whose fields have other names.
+fn internal_fields(value: &Value) -> impl Iterator<Item = String> {
+    let fields = value.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let unknown = fields.filter(|name| !matches!(name.as_str(), "apiVersion" | "kind"));
+    unknown.map(|name| format!("unknown field {}", go::quote(name)))
+}
+
 impl Model<'_> {
+    /// Whether a patched object of a built-in kind does not say any more of which version it is.
+    fn is_nameless(&self, value: &Value) -> bool {
+        !self.custom && text(value, "/apiVersion").is_empty()
+    }
+
     /// Whether a patched object still is what it was.
     fn recognize(&self, call: &Call, value: &Value, shown: &str) -> ApiResult<()> {
         let unfit = |why: String| unfit(shown, why);

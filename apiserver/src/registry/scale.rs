@@ -177,6 +177,9 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
         Change::Apply(configuration) => {
             let config = &configuration.value;
             update::applicable(&schema, config, VERSION, KIND)?;
+            if before["metadata"]["managedFields"].is_null() && call.resource.is_custom() {
+                return Err(unmanaged());
+            }
             let applied = update::apply(&schema, Some(&before), config, &by(Operation::Apply), configuration.force)?;
             configuration.complain(call)?;
             applied
@@ -209,6 +212,19 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let seen = scale["metadata"]["resourceVersion"].clone();
     object::set(&mut new, "resourceVersion", seen);
     Ok(new)
+}
+
+/// Upstream would have a manager for what was there before, and finds no version of the resource to write it in.
+fn unmanaged() -> ApiError {
+    let version = apply::group_version_kind(VERSION, KIND);
+    ApiError::new(
+        500,
+        "",
+        format!(
+            "failed to create manager for existing fields: failed to convert live object (/; {version}) to proper version: \
+         request to convert CR to an invalid group/version: {VERSION}"
+        ),
+    )
 }
 
 /// Where an object has its replicas in a version of its API; `None` where it has none.

@@ -315,8 +315,12 @@ fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> 
     let config = apply_config(call, &configuration.value)?;
     let manager = create::manager(call, Operation::Apply);
     let mut applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    if live.is_none() && call.resource.strategy.status_on_create {
+        // Nobody's, and yet written.
+        applied["status"] = configuration.value["status"].clone();
+    }
     if !call.resource.is_custom() {
-        applied = read_merged(call, &schema, applied)?;
+        applied = read_merged(call, &schema, applied, &configuration.value)?;
     }
     configuration.complain(call)?;
     Ok(applied)
@@ -326,12 +330,11 @@ fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> 
 ///
 /// # Errors
 /// 500 for values that are none of their field's.
-fn read_merged(call: &Call, schema: &Schema, merged: Value) -> ApiResult<Value> {
-    let restored = schema::decode::restore_error(&merged, schema);
-    schema::decode::value(merged, schema, FieldValidation::Ignore).map(|decoded| decoded.value).map_err(|error| {
-        let why = restored.unwrap_or_else(|| error.to_string());
+fn read_merged(call: &Call, schema: &Schema, merged: Value, config: &Value) -> ApiResult<Value> {
+    schema::decode::restored(merged, schema, FieldValidation::Ignore).map(|decoded| decoded.value).map_err(|why| {
         let kind = apply::group_version_kind(&call.resource.api_version(), &call.resource.kind);
-        let (namespace, name) = (&call.info.namespace, &call.info.name);
+        // As the configuration says it, if it does.
+        let (namespace, name) = (text(config, "/metadata/namespace"), &call.info.name);
         ApiError::new(500, "", format!(
             "failed to convert new object ({namespace}/{name}; {kind}) to proper version: unable to convert unstructured object to \
              {kind}: {why}"
@@ -371,9 +374,7 @@ pub fn identity(call: &Call, object: &Value) -> ApiResult<()> {
     namespace_of_url(call, object)?;
     let wanted = &call.info.name;
     match text(object, "/metadata/name") {
-        "" => Err(ApiError::bad_request(format!(
-            "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
-        ))),
+        "" => Err(undeterminable(wanted)),
         name if name != wanted => Err(name_mismatch(name, wanted)),
         _ => Ok(()),
     }
@@ -392,6 +393,13 @@ pub fn namespace_of_url(call: &Call, object: &Value) -> ApiResult<()> {
         ));
     }
     Ok(())
+}
+
+/// An object that does not say its name.
+pub fn undeterminable(wanted: &str) -> ApiError {
+    ApiError::bad_request(format!(
+        "the name of the object ({wanted} based on URL) was undeterminable: name must be provided"
+    ))
 }
 
 fn name_mismatch(have: &str, wanted: &str) -> ApiError {

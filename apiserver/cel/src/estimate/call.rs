@@ -87,7 +87,9 @@ impl Coster<'_> {
             "list_reverse" => allocating(1.0, self.measure(target?)),
             "list_flatten" => allocating(1.0, self.measure(target?)),
             "list_flatten_int" => {
-                allocating(int_literal(args.first()?).unwrap_or(u64::MAX) as f64, self.measure(target?))
+                // One below zero is refused when it is evaluated.
+                let depth = int_literal_any(args.first()?).map_or(u64::MAX, |depth| depth.cast_signed().max(0) as u64);
+                allocating(depth as f64, self.measure(target?))
             }
             "list_distinct" => {
                 let size = self.measure(target?);

@@ -38,26 +38,12 @@ pub fn define(path: &Path, open_api_v3_schema: &Json) -> ErrorList {
 #[must_use]
 pub fn define_defaults(path: &Path, open_api_v3_schema: &Json) -> ErrorList {
     let mut errors = ErrorList::new();
-    defaults(path, open_api_v3_schema, &mut errors);
-    errors
-}
-
-fn defaults(path: &Path, schema: &Json, errors: &mut ErrorList) {
-    if let Some(default) = schema.get("default")
-        && let Some(rules) = Rules::below(schema, false)
-    {
-        let at = path.child("default");
-        let found = rules.validate_at(&at, default, Some(default));
-        errors.extend(found.errors);
-    }
-    for (name, property) in schema.get("properties").and_then(Json::as_object).into_iter().flatten() {
-        defaults(&path.child("properties").key(name), property, errors);
-    }
-    for name in ["items", "additionalProperties"] {
-        if let Some(below @ Json::Object(_)) = schema.get(name) {
-            defaults(&path.child(name), below, errors);
+    schema::crd::each_default(path, open_api_v3_schema, &mut |at, schema, default| {
+        if let Some(rules) = Rules::below(schema, false) {
+            errors.extend(rules.validate_at(at, default, Some(default)).errors);
         }
-    }
+    });
+    errors
 }
 
 #[derive(Default)]

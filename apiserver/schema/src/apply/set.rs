@@ -102,7 +102,8 @@ impl Set {
         self.0.get(step).map(|entry| &entry.below)
     }
 
-    /// Every member's path, in the way errors print it: `.spec.containers[name="a"].image`.
+    /// Every member's path, in the way errors print it: `.spec.containers[name="a"].image`. As upstream goes through a set, those
+    /// of a level come before those below it.
     pub fn paths(&self) -> Vec<String> {
         let mut out = Vec::new();
         self.collect("", &mut out);
@@ -110,12 +111,10 @@ impl Set {
     }
 
     fn collect(&self, prefix: &str, out: &mut Vec<String>) {
-        for (step, entry) in &self.0 {
-            let path = format!("{prefix}{}", shown(step));
-            if entry.member {
-                out.push(path.clone());
-            }
-            entry.below.collect(&path, out);
+        let path = |step: &str| format!("{prefix}{}", shown(step));
+        out.extend(self.0.iter().filter(|(_, entry)| entry.member).map(|(step, _)| path(step)));
+        for (step, entry) in self.0.iter().filter(|(_, entry)| !entry.below.0.is_empty()) {
+            entry.below.collect(&path(step), out);
         }
     }
 
@@ -278,6 +277,8 @@ mod tests {
                 ".spec.ports[port=80,protocol=\"TCP\"].port"
             ]
         );
+        let set = Set::from_fields_v1(json!({"f:spec":{"f:ports":{"f:a":{}},"f:selector":{}},"f:subsets":{}}));
+        assert_eq!(set.paths(), [".subsets", ".spec.selector", ".spec.ports.a"], "those of a level come first");
         assert_eq!(set.intersection(&set), set);
         let mut none = set.clone();
         none.subtract(&set);

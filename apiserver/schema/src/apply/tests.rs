@@ -96,6 +96,16 @@ fn what_is_no_longer_applied_goes() {
 }
 
 #[test]
+fn a_name_stays_where_nothing_else_of_the_metadata_is_applied_any_more() {
+    let (schema, me) = (builtin("v1", "ConfigMap").unwrap(), manager("me", Operation::Apply));
+    let config = |labels: Value| json!({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c","labels":labels}});
+    let live = apply(&schema, None, &config(json!({"a":"b"})), &me, false).unwrap();
+    let bare = json!({"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"c"}});
+    let applied = apply(&schema, Some(&live), &bare, &me, false).unwrap();
+    assert_eq!((&applied["metadata"]["name"], &applied["metadata"]["labels"]), (&json!("c"), &Value::Null));
+}
+
+#[test]
 fn shared_fields_stay_until_the_last_owner_leaves() {
     let schema = deployment();
     let (one, two) = (manager("one", Operation::Apply), manager("two", Operation::Apply));

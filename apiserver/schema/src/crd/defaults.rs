@@ -18,6 +18,21 @@ pub(super) fn check(path: &Path, schema: &Value) -> ErrorList {
     errors
 }
 
+/// Calls `visit` with the place of each default, the schema that it is one of, and the default.
+pub fn each(path: &Path, schema: &Value, visit: &mut impl FnMut(&Path, &Value, &Value)) {
+    if let Some(default) = schema.get("default") {
+        visit(&path.child("default"), schema, default);
+    }
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        each(&path.child("properties").key(name), property, visit);
+    }
+    for name in ["items", "additionalProperties"] {
+        if let Some(below @ Value::Object(_)) = schema.get(name) {
+            each(&path.child(name), below, visit);
+        }
+    }
+}
+
 fn level(path: &Path, schema: &Value, root: bool, errors: &mut ErrorList) {
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
         let at = path.child("default");

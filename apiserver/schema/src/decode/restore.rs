@@ -10,8 +10,7 @@ use crate::{
 };
 
 /// The first value that does not fit, `None` where all do.
-#[must_use]
-pub fn restore_error(value: &Value, schema: &Schema) -> Option<String> {
+pub(super) fn error(value: &Value, schema: &Schema) -> Option<String> {
     at(value, &schema.root)
 }
 
@@ -44,11 +43,11 @@ fn scalar_error(scalar: Scalar, value: &Value, node: &Node) -> Option<String> {
             return alone(value, node);
         }
     };
-    // Go would convert between these, if it were let.
+    // What the converter makes numbers of a field's type of has been made of them; these Go would convert, if it were let.
     let convertible = matches!((go_kind(value), wanted), ("int64", "string") | ("float64", "int32" | "int64"));
     match () {
         () if fits => None,
-        () if convertible => Some(format!("cannot convert {} to {wanted}", go_kind(value))),
+        () if convertible => Some(format!("cannot convert {} to {}", go_kind(value), walk::go_type(node))),
         () => Some(format!("unrecognized type: {wanted}")),
     }
 }
@@ -80,8 +79,33 @@ mod tests {
     #[test]
     fn bytes_are_read_from_json() {
         let schema = crate::builtin("v1", "Secret").unwrap();
-        let found = restore_error(&json!({ "data": { "a": "%" } }), &schema);
+        let found = error(&json!({ "data": { "a": "%" } }), &schema);
         assert_eq!(found.as_deref(), Some("error decoding from json: illegal base64 data at input byte 0"));
+    }
+
+    #[test]
+    fn no_bytes_are_an_empty_text() {
+        let schema = crate::builtin("v1", "Secret").unwrap();
+        let read = crate::decode::value(json!({"data": {"a": null}}), &schema, crate::FieldValidation::Ignore);
+        assert_eq!(read.unwrap().value, json!({"data": {"a": ""}}));
+    }
+
+    #[test]
+    fn numbers_become_what_their_field_is() {
+        let schema = crate::builtin("apps/v1", "Deployment").unwrap();
+        for (replicas, expected) in [
+            (json!(4_294_967_298_i64), Some(2)),
+            (json!(-4_294_967_298_i64), Some(-2)),
+            (json!(2_147_483_648_i64), Some(-2_147_483_648)),
+            (json!(9_223_372_036_854_775_808_u64), Some(0)),
+            (json!(1e19), Some(0)),
+            (json!(2.0), Some(2)),
+            (json!(2.5), None),
+        ] {
+            let value = json!({ "spec": { "replicas": replicas } });
+            let restored = crate::decode::restored(value, &schema, crate::FieldValidation::Ignore);
+            assert_eq!(restored.ok().and_then(|read| read.value["spec"]["replicas"].as_i64()), expected, "{replicas}");
+        }
     }
 
     #[test]
@@ -93,6 +117,7 @@ mod tests {
             (json!({"replicas": 2.5}), Some("cannot convert float64 to int32")),
             (json!({"paused": 1}), Some("unrecognized type: bool")),
             (json!({"selector": {"matchLabels": {"a": 1}}}), Some("cannot convert int64 to string")),
+            (json!({"strategy": {"type": 1}}), Some("cannot convert int64 to v1.DeploymentStrategyType")),
             (json!({"selector": {"matchLabels": ["a"]}}), Some("cannot restore map from slice")),
             (json!({"template": {"spec": {"containers": {}}}}), Some("cannot restore slice from map")),
             (json!({"template": "x"}), Some("cannot restore struct from: string")),
@@ -101,7 +126,7 @@ mod tests {
                 Some("json: cannot unmarshal number 1.5 into Go value of type int32"),
             ),
         ] {
-            assert_eq!(restore_error(&json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
+            assert_eq!(error(&json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
         }
     }
 }

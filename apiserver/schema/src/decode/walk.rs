@@ -9,8 +9,7 @@ use super::{
 use crate::{
     facts,
     model::{AnyKind, Node, Scalar, Shape, StructRef, Union},
-    quantity::Quantity,
-    time,
+    quantity, time,
 };
 
 /// What a walk met with, each at a path, in order of names.
@@ -21,6 +20,8 @@ pub(super) struct Findings {
     /// Places whose text Go keeps as it is, or hands to a reader that is not strict: nothing below counts as given twice.
     pub opaque: Vec<String>,
     note_opaque: bool,
+    /// Numbers become what their field is, as Go converts them.
+    converts: bool,
 }
 
 /// A value of a type that does not fit.
@@ -60,6 +61,13 @@ impl Findings {
 /// Checks and prunes.
 pub(super) fn typed(value: &mut Value, node: &Node, note_opaque: bool) -> Findings {
     let mut walk = Findings { note_opaque, ..Findings::default() };
+    walk.node(value, node, &Place::default());
+    walk
+}
+
+/// The same of what upstream converts, and does not decode.
+pub(super) fn restored(value: &mut Value, node: &Node) -> Findings {
+    let mut walk = Findings { converts: true, ..Findings::default() };
     walk.node(value, node, &Place::default());
     walk
 }
@@ -125,7 +133,11 @@ impl Findings {
     /// In lists and maps a null is the zero value.
     fn element(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) {
         if value.is_null() {
-            *value = zero(node);
+            *value = match &node.shape {
+                // None, which comes back from the store as an empty text.
+                Shape::Scalar(Scalar::Bytes) => "".into(),
+                _ => zero(node),
+            };
         } else {
             self.node(value, node, at);
         }
@@ -166,6 +178,12 @@ impl Findings {
             (Scalar::Bool, Value::Bool(_))
             | (Scalar::String | Scalar::IntOrString, Value::String(_))
             | (Scalar::Double, Value::Number(_)) => {}
+            (Scalar::Int32 | Scalar::Int64, Value::Number(number)) if self.converts => match converted(number) {
+                Some(number) if scalar == Scalar::Int64 => *value = number.into(),
+                #[expect(clippy::cast_possible_truncation, reason = "so does Go")]
+                Some(number) => *value = (number as i32).into(),
+                None => self.cannot(value, true, &go_type(node), false, at),
+            },
             (Scalar::Int32, Value::Number(_)) => {
                 if !is_int32(value) {
                     self.cannot(value, true, &go_type(node), false, at);
@@ -199,7 +217,7 @@ impl Findings {
             }
             (Scalar::Quantity, _) => {
                 let text = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
-                self.read(Quantity::parse(&text).map(|quantity| quantity.to_string()), value, at);
+                self.read(quantity::canonical(&text), value, at);
             }
             (Scalar::Time, Value::String(text)) => self.read(time::canonical(text), value, at),
             (Scalar::MicroTime, Value::String(text)) => self.read(time::canonical_micro(text), value, at),
@@ -241,6 +259,18 @@ impl Findings {
     }
 }
 
+/// A number as Go makes an integer of it: `None` for one that is not whole.
+fn converted(number: &serde_json::Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
+        // 2^63. What is beyond Go leaves to the processor.
+        const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+        #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+        let whole = float as i64;
+        Some(if (-BEYOND..BEYOND).contains(&float) { whole } else { i64::MIN })
+    })
+}
+
 fn is_int32(value: &Value) -> bool {
     value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())
 }
@@ -270,7 +300,7 @@ pub fn go_kind(value: &Value) -> &'static str {
 }
 
 /// A type as Go's reflection names it.
-fn go_type(node: &Node) -> String {
+pub(super) fn go_type(node: &Node) -> String {
     if let Some(own) = node.go {
         return own.to_owned();
     }

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use serde_json::Value;
-
 use crate::app::{Call, text};
 use crate::http::backend::{Backend, Scheme};
 use crate::http::kubelet;
@@ -107,14 +105,11 @@ pub async fn service(call: &Call) -> ApiResult<Backend> {
             candidates.push((pod, address, port));
         }
     }
-    let pods = call.app.resource("", "pods")?;
     // Any of them, so that clients spread over all.
     let start = usize::try_from(uuid::Uuid::new_v4().as_u128() % candidates.len().max(1) as u128).unwrap_or(0);
     let (before, after) = candidates.split_at(start.min(candidates.len()));
     for (pod, address, port) in after.iter().chain(before) {
-        let (found, _) = call.app.store.get(&pods.key(namespace, pod), None).await?;
-        let Some(kv) = found else { continue };
-        let pod: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+        let Some(pod) = write::live(&call.app, "pods", namespace, pod).await? else { continue };
         let own = pod["status"]["podIPs"].as_array().into_iter().flatten().any(|ip| ip["ip"] == *address);
         if own {
             return Ok(id.backend(address, *port));

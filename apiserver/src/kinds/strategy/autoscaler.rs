@@ -39,7 +39,7 @@ fn default(object: &mut Value) {
     if v1 {
         // A metric that an annotation carries is one, too.
         let others = object.entries("metadata.annotations").get(METRICS).and_then(Value::as_str);
-        let others = others.and_then(|text| v1::metrics_to_v2(text, v1::SOURCES));
+        let others = others.and_then(|text| v1::metrics_to_v2(text, v1::Side::Spec));
         let alone = others.is_none_or(|others| others.is_empty());
         if alone && object.at("spec").is_object() {
             object.default_to("spec.targetCPUUtilizationPercentage", CPU_PERCENT);
@@ -109,9 +109,9 @@ const CARRIED: [Carried; 4] = [
         write: |value| {
             let others = |metric: &&Value| cpu_share(metric, "resource.target.averageUtilization").is_none();
             let others: Vec<Value> = value.list("").iter().filter(others).cloned().collect();
-            (!others.is_empty()).then(|| v1::metrics_to_v1(&others, v1::SOURCES))
+            (!others.is_empty()).then(|| v1::metrics_to_v1(&others, v1::Side::Spec))
         },
-        read: |text| v1::metrics_to_v2(text, v1::SOURCES).map(Value::from),
+        read: |text| v1::metrics_to_v2(text, v1::Side::Spec).map(Value::from),
     },
     Carried {
         annotation: "autoscaling.alpha.kubernetes.io/current-metrics",
@@ -119,9 +119,9 @@ const CARRIED: [Carried; 4] = [
         // Those of CPU, too, for the field has not all of them.
         write: |value| {
             let metrics = value.list("");
-            (!metrics.is_empty()).then(|| v1::metrics_to_v1(metrics, v1::STATUSES))
+            (!metrics.is_empty()).then(|| v1::metrics_to_v1(metrics, v1::Side::Status))
         },
-        read: |text| v1::metrics_to_v2(text, v1::STATUSES).map(Value::from),
+        read: |text| v1::metrics_to_v2(text, v1::Side::Status).map(Value::from),
     },
     Carried {
         annotation: "autoscaling.alpha.kubernetes.io/conditions",

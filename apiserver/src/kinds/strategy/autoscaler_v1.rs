@@ -1,103 +1,92 @@
 //! What autoscaling/v1 has no fields for, as its annotations carry it: metrics and their values in the forms of v1's own types,
 //! the behavior by the names of Go's fields, for upstream writes its internal type there (`pkg/apis/autoscaling/v1/conversion.go`).
 
+use std::fmt::Display;
+
 use serde_json::{Map, Value, json};
 
 use super::super::json::Json;
 
-/// A field of a metric: its name in v1, where v2 has it, and whether v1 always says it (an amount, `0` without one).
-type Field = (&'static str, &'static str, bool);
+/// A field of a metric: its name in v1 and where v2 has it, `@` for the side's word; and where v1 always says it (an amount, `0`
+/// without one).
+type Field = (&'static str, &'static str, Always);
 /// A type of metrics, the member that describes it, and that one's fields in Go's order.
 type Form = (&'static str, &'static str, &'static [Field]);
 
-/// What is aimed at.
-pub const SOURCES: &[Form] = &[
-    (
-        "Object",
-        "object",
-        &[
-            ("target", "describedObject", false),
-            ("metricName", "metric.name", false),
-            ("targetValue", "target.value", true),
-            ("selector", "metric.selector", false),
-            ("averageValue", "target.averageValue", false),
-        ],
-    ),
-    (
-        "Pods",
-        "pods",
-        &[
-            ("metricName", "metric.name", false),
-            ("targetAverageValue", "target.averageValue", true),
-            ("selector", "metric.selector", false),
-        ],
-    ),
-    ("Resource", "resource", RESOURCE_SOURCE),
-    (
-        "ContainerResource",
-        "containerResource",
-        &[RESOURCE_SOURCE[0], RESOURCE_SOURCE[1], RESOURCE_SOURCE[2], ("container", "container", false)],
-    ),
-    (
-        "External",
-        "external",
-        &[
-            ("metricName", "metric.name", false),
-            ("metricSelector", "metric.selector", false),
-            ("targetValue", "target.value", false),
-            ("targetAverageValue", "target.averageValue", false),
-        ],
-    ),
-];
-const RESOURCE_SOURCE: &[Field] = &[
-    ("name", "name", false),
-    ("targetAverageUtilization", "target.averageUtilization", false),
-    ("targetAverageValue", "target.averageValue", false),
-];
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Always {
+    Nowhere,
+    InStatus,
+    OnBothSides,
+}
+use Always::{InStatus, Nowhere, OnBothSides};
 
-/// What was measured.
-pub const STATUSES: &[Form] = &[
+/// What is aimed at, and what was measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Spec,
+    Status,
+}
+
+impl Side {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Spec => "target",
+            Self::Status => "current",
+        }
+    }
+
+    fn of(self, name: &str) -> String {
+        name.replace('@', self.word())
+    }
+
+    fn says(self, always: Always) -> bool {
+        always == OnBothSides || (always == InStatus && self == Self::Status)
+    }
+}
+
+const FORMS: &[Form] = &[
     (
         "Object",
         "object",
         &[
-            ("target", "describedObject", false),
-            ("metricName", "metric.name", false),
-            ("currentValue", "current.value", true),
-            ("selector", "metric.selector", false),
-            ("averageValue", "current.averageValue", false),
+            ("target", "describedObject", Nowhere),
+            ("metricName", "metric.name", Nowhere),
+            ("@Value", "@.value", OnBothSides),
+            ("selector", "metric.selector", Nowhere),
+            ("averageValue", "@.averageValue", Nowhere),
         ],
     ),
     (
         "Pods",
         "pods",
         &[
-            ("metricName", "metric.name", false),
-            ("currentAverageValue", "current.averageValue", true),
-            ("selector", "metric.selector", false),
+            ("metricName", "metric.name", Nowhere),
+            ("@AverageValue", "@.averageValue", OnBothSides),
+            ("selector", "metric.selector", Nowhere),
         ],
     ),
-    ("Resource", "resource", RESOURCE_STATUS),
+    ("Resource", "resource", RESOURCE),
     (
         "ContainerResource",
         "containerResource",
-        &[RESOURCE_STATUS[0], RESOURCE_STATUS[1], RESOURCE_STATUS[2], ("container", "container", false)],
+        &[RESOURCE[0], RESOURCE[1], RESOURCE[2], ("container", "container", Nowhere)],
     ),
     (
         "External",
         "external",
         &[
-            ("metricName", "metric.name", false),
-            ("metricSelector", "metric.selector", false),
-            ("currentValue", "current.value", true),
-            ("currentAverageValue", "current.averageValue", false),
+            ("metricName", "metric.name", Nowhere),
+            ("metricSelector", "metric.selector", Nowhere),
+            ("@Value", "@.value", InStatus),
+            ("@AverageValue", "@.averageValue", Nowhere),
         ],
     ),
 ];
-const RESOURCE_STATUS: &[Field] = &[
-    ("name", "name", false),
-    ("currentAverageUtilization", "current.averageUtilization", false),
-    ("currentAverageValue", "current.averageValue", true),
+const RESOURCE: &[Field] = &[
+    ("name", "name", Nowhere),
+    ("@AverageUtilization", "@.averageUtilization", Nowhere),
+    ("@AverageValue", "@.averageValue", InStatus),
 ];
 
 /// Go's names of the behavior's fields, in its order, and v2's; what is not said is null.
@@ -115,7 +104,7 @@ const REFERENCE: &[&str] = &["kind", "name", "apiVersion"];
 const SELECTOR: &[&str] = &["matchLabels", "matchExpressions"];
 
 /// `{"a":…,"b":…}` in this order.
-fn object(members: impl IntoIterator<Item = (&'static str, String)>) -> String {
+fn object(members: impl IntoIterator<Item = (impl Display, String)>) -> String {
     let members: Vec<String> = members.into_iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
     format!("{{{}}}", members.join(","))
 }
@@ -130,21 +119,21 @@ fn ordered(value: &Value, names: &[&'static str]) -> String {
 }
 
 /// Metrics of v2 as v1 writes them.
-pub fn metrics_to_v1(metrics: &[Value], forms: &[Form]) -> String {
+pub fn metrics_to_v1(metrics: &[Value], side: Side) -> String {
     list(metrics.iter().map(|metric| {
         let kind = metric.text("type");
-        let of = forms.iter().find(|(name, member, _)| *name == kind && metric.has(member));
+        let of = FORMS.iter().find(|(name, member, _)| *name == kind && metric.has(member));
         let described = of.map(|(_, member, fields)| {
             let metric = metric.at(member);
             let written = fields.iter().filter_map(|(name, path, always)| {
-                let value = metric.at(path);
+                let value = metric.at(&side.of(path));
                 let text = match *name {
-                    _ if value.is_null() => always.then(|| "\"0\"".to_owned())?,
+                    _ if value.is_null() => side.says(*always).then(|| "\"0\"".to_owned())?,
                     "target" => ordered(value, REFERENCE),
                     "selector" | "metricSelector" => ordered(value, SELECTOR),
                     _ => value.to_string(),
                 };
-                Some((*name, text))
+                Some((side.of(name), text))
             });
             (*member, object(written))
         });
@@ -153,21 +142,22 @@ pub fn metrics_to_v1(metrics: &[Value], forms: &[Form]) -> String {
 }
 
 /// The way back; `None` where the text is none of such metrics.
-pub fn metrics_to_v2(text: &str, forms: &[Form]) -> Option<Vec<Value>> {
+pub fn metrics_to_v2(text: &str, side: Side) -> Option<Vec<Value>> {
     let metrics: Vec<Map<String, Value>> = serde_json::from_str(text).ok()?;
     let read = |metric: Map<String, Value>| {
         let metric = Value::Object(metric);
         let mut read = json!({ "type": metric.text("type") });
-        let Some((kind, member, fields)) = forms.iter().find(|(_, member, _)| metric.has(member)) else { return read };
+        let Some((kind, member, fields)) = FORMS.iter().find(|(_, member, _)| metric.has(member)) else { return read };
         let (from, mut into) = (metric.at(member), json!({}));
         for (name, path, always) in *fields {
-            match from.at(name) {
-                Value::Null if *always => into.put(path, json!("0")),
+            let path = side.of(path);
+            match from.at(&side.of(name)) {
+                Value::Null if side.says(*always) => into.put(&path, json!("0")),
                 Value::Null => {}
-                value => into.put(path, value.clone()),
+                value => into.put(&path, value.clone()),
             }
         }
-        if forms == SOURCES {
+        if side == Side::Spec {
             aim(kind, &mut into);
         }
         read.put(member, into);
@@ -254,7 +244,7 @@ mod tests {
                 "metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "3"}}},
             {"type": "External", "external": {"metric": {"name": "m", "selector": {"matchLabels": {"a": "b"},
                 "matchExpressions": []}}, "target": {"type": "Value", "value": "7"}}}]);
-        let text = metrics_to_v1(metrics.as_array().unwrap(), SOURCES);
+        let text = metrics_to_v1(metrics.as_array().unwrap(), Side::Spec);
         let expected = r#"[{"type":"Resource","resource":{"name":"memory","targetAverageValue":"1Gi"}},
             {"type":"ContainerResource","containerResource":{"name":"cpu","targetAverageUtilization":60,"container":"c"}},
             {"type":"Pods","pods":{"metricName":"m","targetAverageValue":"5"}},
@@ -262,9 +252,9 @@ mod tests {
             {"type":"Object","object":{"target":{"kind":"Service","name":"s"},"metricName":"m","targetValue":"0","averageValue":"3"}},
             {"type":"External","external":{"metricName":"m","metricSelector":{"matchLabels":{"a":"b"},"matchExpressions":[]},"targetValue":"7"}}]"#;
         assert_eq!(text, expected.replace("\n            ", ""));
-        assert_eq!(metrics_to_v2(&text, SOURCES), metrics.as_array().cloned());
-        assert_eq!(metrics_to_v2("{}", SOURCES), None);
-        assert_eq!(metrics_to_v2("[{}]", SOURCES), Some(vec![json!({"type": ""})]));
+        assert_eq!(metrics_to_v2(&text, Side::Spec), metrics.as_array().cloned());
+        assert_eq!(metrics_to_v2("{}", Side::Spec), None);
+        assert_eq!(metrics_to_v2("[{}]", Side::Spec), Some(vec![json!({"type": ""})]));
     }
 
     #[test]
@@ -273,11 +263,11 @@ mod tests {
             {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 60, "averageValue": "5m"}}},
             {"type": "Object", "object": {"describedObject": {"kind": "Service", "name": "s"}, "metric": {"name": "m"},
                 "current": {"value": "0", "averageValue": "3"}}}]);
-        let text = metrics_to_v1(metrics.as_array().unwrap(), STATUSES);
+        let text = metrics_to_v1(metrics.as_array().unwrap(), Side::Status);
         let expected = r#"[{"type":"Resource","resource":{"name":"cpu","currentAverageUtilization":60,"currentAverageValue":"5m"}},
             {"type":"Object","object":{"target":{"kind":"Service","name":"s"},"metricName":"m","currentValue":"0","averageValue":"3"}}]"#;
         assert_eq!(text, expected.replace("\n            ", ""));
-        assert_eq!(metrics_to_v2(&text, STATUSES), metrics.as_array().cloned());
+        assert_eq!(metrics_to_v2(&text, Side::Status), metrics.as_array().cloned());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub const DAEMON_SET: Strategy = Strategy {
         count_templates(new, template_generation(old) + i64::from(changed));
     }),
     prepare_path: &[("status", |new, old| count_templates(new, template_generation(old)))],
-    validate: Some(validate::workload::daemon_set),
+    validate_create: Some(validate::workload::daemon_set),
     validate_path: &[("status", validate::counts::daemon_set)],
     validate_update: Some(validate::workload::daemon_set_update),
     warnings: Some(validate::pod_warnings::template),

@@ -47,6 +47,9 @@ fn default(definition: &mut Value) {
         definition.remove("spec.conversion.webhook");
     }
     webhook::default_port(definition, "spec.conversion.webhook.clientConfig.service");
+    if definition.list("status.storedVersions").is_empty() {
+        store(definition);
+    }
 }
 
 /// Formats that are kept but never checked.

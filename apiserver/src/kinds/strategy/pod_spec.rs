@@ -252,14 +252,22 @@ mod tests {
 
     #[test]
     fn the_tag_decides_the_pull_policy() {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let (digested, tagged) = (format!("nginx@{digest}"), format!("nginx:3@{digest}"));
         for (image, expected) in [
             ("nginx", "latest"),
             ("nginx:latest", "latest"),
             ("nginx:1.27", "1.27"),
             ("host:5000/nginx", "latest"),
             ("host:5000/a/nginx:2", "2"),
-            ("nginx@sha256:abc", ""),
-            ("nginx:3@sha256:abc", "3"),
+            ("[::1]:5000/a:x", "x"),
+            (&digested, ""),
+            (&tagged, "3"),
+            // No references.
+            ("Nginx", ""),
+            ("a b", ""),
+            ("nginx:", ""),
+            ("nginx:3@sha256:abc", ""),
         ] {
             assert_eq!(tag(image), expected, "{image}");
         }

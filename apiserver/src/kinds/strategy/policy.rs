@@ -113,7 +113,7 @@ pub const PRIORITY_LEVEL: Strategy = Strategy {
     status_keeps: ALL_METADATA,
     validate: Some(validate::flow::level),
     default: Some(|level| match level.text("spec.type") {
-        "Limited" => {
+        "Limited" if level.has("spec.limited") => {
             level.default_to("spec.limited.nominalConcurrencyShares", 30);
             level.default_to("spec.limited.lendablePercent", 0);
             if level.text("spec.limited.limitResponse.type") == "Queue" {

@@ -51,7 +51,7 @@ pub const SLICE: Strategy = Strategy {
     }),
     prepare_create: Some(|slice| drop_off(slice, &Value::Null, OF_SLICES)),
     prepare_update: Some(|slice, old| drop_off(slice, old, OF_SLICES)),
-    validate: Some(validate::resource_slice::slice),
+    validate_create: Some(validate::resource_slice::slice),
     validate_update: Some(validate::resource_slice::slice_update),
     warnings: Some(validate::resource_slice::warnings),
     ..Strategy::PLAIN

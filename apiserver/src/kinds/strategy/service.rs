@@ -67,7 +67,7 @@ fn default(service: &mut Value) {
     }
 }
 
-/// Keeps the singular and the plural form of the cluster IP together, and derives the families of given addresses.
+/// Keeps the singular and the plural form of the cluster IP together, and says the cluster's family where none is said.
 fn prepare(service: &mut Value) {
     let kind = service.text("spec.type");
     if kind == "ExternalName" {
@@ -76,25 +76,16 @@ fn prepare(service: &mut Value) {
     let (one, many) = (service.text("spec.clusterIP").to_owned(), service.list("spec.clusterIPs").len());
     if !one.is_empty() && many == 0 {
         service.put("spec.clusterIPs", json!([one]));
-    } else if one.is_empty() && many > 0 {
-        let first = service.list("spec.clusterIPs")[0].clone();
-        service.put("spec.clusterIP", first);
     }
     if service.text("spec.clusterIP") == "None" && service.entries("spec.selector").is_empty() {
         return any_families(service);
     }
     if service.list("spec.ipFamilies").is_empty() {
-        let families: Vec<&str> = service
-            .texts("spec.clusterIPs")
-            .into_iter()
-            .filter(|ip| *ip != "None" && !ip.is_empty())
-            .map(|ip| match runtime::address::ip(ip).map(|ip| ip.to_canonical()) {
-                Some(IpAddr::V6(_)) => "IPv6",
-                _ => "IPv4",
-            })
-            .collect();
-        let families = if families.is_empty() { vec!["IPv4"] } else { families };
-        service.put("spec.ipFamilies", json!(families));
+        let first = runtime::address::ip(service.text("spec.clusterIP")).map(|ip| ip.to_canonical());
+        // A family that the cluster does not have follows from no address.
+        if !matches!(first, Some(IpAddr::V6(_))) {
+            service.put("spec.ipFamilies", json!(["IPv4"]));
+        }
     }
     if service.text("spec.ipFamilyPolicy").is_empty() {
         service.put("spec.ipFamilyPolicy", "SingleStack");

@@ -9,7 +9,7 @@ use super::{SPEC_AND_STATUS, pod_spec, storage, zero};
 
 pub const STATEFUL_SET: Strategy = Strategy {
     default: Some(default),
-    validate: Some(validate::workload::stateful_set),
+    validate_create: Some(validate::workload::new_stateful_set),
     validate_path: &[("status", validate::counts::stateful_set)],
     validate_update: Some(validate::workload::stateful_set_update),
     warnings: Some(validate::pod_warnings::template),

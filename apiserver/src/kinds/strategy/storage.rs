@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::{CONDITIONAL, METADATA, WITH_STATUS};
 
 pub const VOLUME: Strategy = Strategy {
@@ -51,6 +51,8 @@ pub const CSI_DRIVER: Strategy = Strategy {
         }
     }),
     validate: Some(validate::storage::driver),
+    warnings: Some(validate::storage::driver_warnings),
+    warned_again: WarnedAgain::Never,
     validate_update: Some(validate::storage::driver_update),
     default: Some(|driver| {
         for (field, value) in [

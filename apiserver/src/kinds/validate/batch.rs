@@ -207,11 +207,13 @@ fn managed_by(errors: &mut ErrorList, path: &Path, manager: &str) {
 pub fn job_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = spec();
-    let indexed = new.text("spec.completionMode") == "Indexed";
     // An elastic indexed Job changes both numbers together.
-    let elastic = indexed && new.at("spec.completions") == new.at("spec.parallelism");
-    if !elastic {
-        immutable(&mut errors, &path.child("completions"), new.at("spec.completions"), old.at("spec.completions"));
+    let (at, asked) = (path.child("completions"), new.at("spec.completions"));
+    let together = |job: &Value| job.at("spec.completions") == job.at("spec.parallelism");
+    if new.text("spec.completionMode") != "Indexed" {
+        immutable(&mut errors, &at, asked, old.at("spec.completions"));
+    } else if asked != old.at("spec.completions") && !(together(new) && together(old)) {
+        errors.push(Error::invalid(&at, asked.clone(), "can only be modified in tandem with spec.parallelism"));
     }
     let (now, then) = (new.at("spec"), old.at("spec"));
     let template = movable(now.at("template"), old);
@@ -426,6 +428,29 @@ mod tests {
         );
         let errors = texts(&job_update(&always, &j));
         assert!(errors[0].starts_with("spec.template: Invalid value:") && errors[0].ends_with("field is immutable"));
+    }
+
+    #[test]
+    fn completions_change_with_parallelism_or_not_at_all() {
+        let job = |mode: &str, completions: i64, parallelism: i64| json!({"spec": {"completionMode": mode, "completions": completions, "parallelism": parallelism}});
+        let at = "spec.completions: Invalid value: 4:";
+        for (new, old, expected) in [
+            (job("Indexed", 4, 4), job("Indexed", 3, 3), vec![]),
+            (job("Indexed", 3, 5), job("Indexed", 3, 3), vec![]),
+            (
+                job("Indexed", 4, 3),
+                job("Indexed", 3, 3),
+                vec![format!("{at} can only be modified in tandem with spec.parallelism")],
+            ),
+            (
+                job("Indexed", 4, 4),
+                job("Indexed", 3, 2),
+                vec![format!("{at} can only be modified in tandem with spec.parallelism")],
+            ),
+            (job("NonIndexed", 4, 4), job("NonIndexed", 3, 3), vec![format!("{at} field is immutable")]),
+        ] {
+            assert_eq!(texts(&job_update(&new, &old)), expected, "{new}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{internal_schema, required};
+use super::{internal_schema, meta, required};
 
 pub const COLUMN_TYPES: &str = "boolean,date,integer,number,string";
 pub const COLUMN_FORMATS: &str = "byte,date,date-time,double,float,int32,int64,password";
@@ -171,6 +171,9 @@ fn schema_of(errors: &mut ErrorList, path: &Path, open: &Value, status: bool) {
     if defined.sound {
         let rules = cel::rules::define(path, open);
         if fits && rules.is_empty() {
+            schema::crd::each_default(path, open, &mut |at, schema, default| {
+                errors.extend(schema::crd::embedded::check(at, default, schema, false, &meta::embedded_resource));
+            });
             errors.extend(cel::rules::define_defaults(path, open));
         }
         errors.extend(rules);

@@ -15,7 +15,7 @@ pub fn ingress(object: &Value) -> ErrorList {
     if body.list("rules").is_empty() && default.is_null() {
         errors.push(Error::invalid(
             &path,
-            body.list("rules").to_vec(),
+            body.at("rules").clone(),
             "either `defaultBackend` or `rules` must be specified",
         ));
     }
@@ -120,26 +120,28 @@ fn paths(errors: &mut ErrorList, path: &Path, paths: &[Value]) {
 fn backend(errors: &mut ErrorList, path: &Path, backend: &Value) {
     match (backend.has("service"), backend.has("resource")) {
         (true, true) => errors.push(Error::invalid(path, "", "cannot set both resource and service backends")),
-        (false, false) => errors.push(Error::required(path, "resource or service backend is required")),
+        (false, false) => errors.push(Error::invalid(path, "", "resource or service backend is required")),
         (false, true) => {
             for field in ["kind", "name"] {
                 let at = path.child("resource").child(field);
                 required_name(errors, &at, backend.at("resource").text(field), names::path_segment);
             }
         }
-        (true, false) => service_backend(errors, &path.child("service"), backend.at("service")),
+        (true, false) => service_backend(errors, path, backend.at("service")),
     }
 }
 
-fn service_backend(errors: &mut ErrorList, path: &Path, service: &Value) {
+/// `backend`: the path of what leads to the service, of which upstream says that its port is missing.
+fn service_backend(errors: &mut ErrorList, backend: &Path, service: &Value) {
+    let path = backend.child("service");
     required_name(errors, &path.child("name"), service.text("name"), names::dns1035_label);
     let (name, number) = (service.text("port.name"), service.int("port.number"));
     let port = path.child("port");
     match (name, number) {
-        ("", 0) => errors.push(Error::required(&port, "port name or number is required")),
+        ("", 0) => errors.push(Error::required(backend, "port name or number is required")),
         ("", number) => port_number(errors, &port.child("number"), number),
         (name, 0) => named(errors, &port.child("name"), name, names::port_name),
-        _ => errors.push(Error::invalid(path, "", "cannot set both port name & port number")),
+        _ => errors.push(Error::invalid(backend, "", "cannot set both port name & port number")),
     }
 }
 
@@ -225,7 +227,7 @@ mod tests {
         }
         assert_eq!(
             texts(&ingress(&json!({"spec": {}}))),
-            ["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]
+            ["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]
         );
     }
 

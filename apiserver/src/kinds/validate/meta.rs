@@ -18,12 +18,7 @@ pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("metadata");
     let meta = object.at("metadata");
-    let generate = meta.text("generateName");
-    if !generate.is_empty() {
-        for message in name_messages(rule, generate, true) {
-            errors.push(Error::invalid(&path.child("generateName"), generate, message));
-        }
-    }
+    generate_name(&mut errors, object, rule);
     match meta.text("name") {
         "" => errors.push(Error::required(&path.child("name"), "name or generateName is required")),
         name => {
@@ -42,6 +37,14 @@ pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
     }
     body(&mut errors, &path, meta);
     errors
+}
+
+/// Checks what a name is to begin with.
+pub fn generate_name(errors: &mut ErrorList, object: &Value, rule: NameRule) {
+    let prefix = object.text("metadata.generateName");
+    for message in if prefix.is_empty() { Vec::new() } else { name_messages(rule, prefix, true) } {
+        errors.push(Error::invalid(&Path::new("metadata").child("generateName"), prefix, message));
+    }
 }
 
 /// Checks the metadata of a resource within another, of whose kind nothing is known.
@@ -276,6 +279,19 @@ mod tests {
                 "metadata.uid: Invalid value: \"2\": field is immutable"
             ]
         );
+    }
+
+    #[test]
+    fn names_begin_as_names_do() {
+        for (prefix, told) in [("a-", 0), ("", 0), ("BAD_", 1)] {
+            let mut errors = ErrorList::new();
+            generate_name(
+                &mut errors,
+                &json!({"metadata": {"name": "a", "generateName": prefix}}),
+                NameRule::Subdomain,
+            );
+            assert_eq!(errors.len(), told, "{prefix}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::{
 #[must_use]
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    pod_annotations::check(&mut errors, pod);
+    pod_annotations::check(&mut errors, &pod_annotations::path(), pod);
     pod_spec(&mut errors, &spec(), pod.at("spec"));
     volume::image_references(&mut errors, &spec().child("volumes"), pod.list("spec.volumes"));
     images(&mut errors, &spec(), pod.at("spec"));
@@ -34,7 +34,7 @@ pub fn new_pod(pod: &Value) -> ErrorList {
         let detail = "cannot be set until all schedulingGates have been cleared";
         errors.push(Error::forbidden(&spec().child("nodeName"), detail));
     }
-    pod_annotations::agree(&mut errors, pod);
+    pod_annotations::agree(&mut errors, &spec(), pod);
     errors
 }
 
@@ -49,7 +49,9 @@ pub fn pod_template(object: &Value) -> ErrorList {
 pub fn template(errors: &mut ErrorList, path: &Path, template: &Value) {
     meta::labels(errors, &path.child("labels"), template.at("metadata.labels"));
     meta::annotations(errors, &path.child("annotations"), template.at("metadata.annotations"));
+    pod_annotations::check(errors, &path.child("annotations"), template);
     pod_spec(errors, &path.child("spec"), template.at("spec"));
+    pod_annotations::agree(errors, &path.child("spec"), template);
     if !template.list("spec.ephemeralContainers").is_empty() {
         errors.push(Error::forbidden(
             &path.child("spec").child("ephemeralContainers"),

@@ -15,9 +15,11 @@ const MIRROR: &str = "kubernetes.io/config.mirror";
 const COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// The kinds of containers, as fields of a pod's spec.
-const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+pub const CONTAINERS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
-fn path() -> Path {
+/// Where a pod has them.
+#[must_use]
+pub fn path() -> Path {
     Path::new("metadata").child("annotations")
 }
 
@@ -31,37 +33,33 @@ pub fn is_mirror(pod: &Value) -> bool {
     given(pod).any(|(key, _)| key == MIRROR)
 }
 
-/// What is wrong with those of one pod.
-pub fn check(errors: &mut ErrorList, pod: &Value) {
+/// What is wrong with those of one pod, or of a template, which are at `path`.
+pub fn check(errors: &mut ErrorList, path: &Path, pod: &Value) {
     if let Some((key, value)) = given(pod).find(|(key, _)| *key == MIRROR)
         && pod.text("spec.nodeName").is_empty()
     {
         let detail = "must set spec.nodeName if mirror pod annotation is set";
-        errors.push(Error::invalid(&path().key(key), value, detail));
+        errors.push(Error::invalid(&path.key(key), value, detail));
     }
     if let Some((key, cost)) = given(pod).find(|(key, _)| *key == COST)
         && !is_cost(cost)
     {
-        errors.push(Error::invalid(&path().key(key), cost, "must be a 32bit integer"));
+        errors.push(Error::invalid(&path.key(key), cost, "must be a 32bit integer"));
     }
     if let Some((key, profile)) = given(pod).find(|(key, _)| *key == POD_SECCOMP) {
-        seccomp(errors, &path().child(key), profile);
+        seccomp(errors, &path.child(key), profile);
     }
     for (key, profile) in given(pod).filter(|(key, _)| key.starts_with(SECCOMP)) {
-        seccomp(errors, &path().child(key), profile);
+        seccomp(errors, &path.child(key), profile);
     }
     for (key, profile) in given(pod) {
         let Some(container) = key.strip_prefix(APP_ARMOR) else { continue };
         let known = CONTAINERS.iter().flat_map(|list| pod.at("spec").list(list)).any(|c| c.text("name") == container);
         if !known {
-            errors.push(Error::invalid(&path().key(key), container, "container not found"));
+            errors.push(Error::invalid(&path.key(key), container, "container not found"));
         }
         if app_armor_profile(profile).is_none() && !profile.is_empty() {
-            errors.push(Error::invalid(
-                &path().key(key),
-                profile,
-                format!("invalid AppArmor profile name: {profile:?}"),
-            ));
+            errors.push(Error::invalid(&path.key(key), profile, format!("invalid AppArmor profile name: {profile:?}")));
         }
     }
 }
@@ -101,6 +99,9 @@ pub fn says(text: &str, field: &Value) -> bool {
     app_armor_field(text).as_ref() == Some(field)
 }
 
+/// Told of annotations that fields have taken the place of.
+pub const APP_ARMOR_WARNING: &str = "deprecated since v1.30; use the \"appArmorProfile\" field instead";
+
 /// Makes fields of a new pod's AppArmor annotations, where its containers have none, and yields what to warn of
 /// (`applyAppArmorVersionSkew`).
 pub fn app_armor_fields(pod: &mut Value) -> Vec<String> {
@@ -125,8 +126,7 @@ pub fn app_armor_fields(pod: &mut Value) -> Vec<String> {
             if let Some(profile) = valid {
                 container.put("securityContext.appArmorProfile", profile);
             }
-            let path = path().key(&key);
-            warnings.push(format!("{path}: deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+            warnings.push(format!("{}: {APP_ARMOR_WARNING}", path().key(&key)));
         }
     }
     warnings
@@ -140,8 +140,9 @@ fn seccomp(errors: &mut ErrorList, path: &Path, profile: &str) {
     }
 }
 
-/// Fields and annotations of a new pod that say something of the same must say the same.
-pub fn agree(errors: &mut ErrorList, pod: &Value) {
+/// Fields and annotations of a new pod, or of a template, that say something of the same must say the same. `spec`: where the
+/// pod's spec is.
+pub fn agree(errors: &mut ErrorList, spec: &Path, pod: &Value) {
     const SECCOMP_TYPES: [(&str, &[&str]); 2] =
         [("Unconfined", &["unconfined"]), ("RuntimeDefault", &["runtime/default", "docker/default"])];
     const APP_ARMOR_TYPES: [(&str, &[&str]); 2] =
@@ -167,7 +168,6 @@ pub fn agree(errors: &mut ErrorList, pod: &Value) {
             }
         }
     };
-    let spec = Path::new("spec");
     let context = spec.child("securityContext");
     let of_pod = pod.at("spec");
     let seccomp_of_pod = own(of_pod, "seccompProfile");
@@ -175,7 +175,7 @@ pub fn agree(errors: &mut ErrorList, pod: &Value) {
     let all = || {
         CONTAINERS.iter().flat_map(|list| {
             let places = of_pod.list(list).iter().enumerate();
-            places.map(|(i, container)| (Path::new("spec").child(list).index(i).child("securityContext"), container))
+            places.map(|(i, container)| (spec.child(list).index(i).child("securityContext"), container))
         })
     };
     for (path, container) in all() {
@@ -214,7 +214,7 @@ pub fn update(errors: &mut ErrorList, new: &Value, old: &Value) {
         };
         errors.push(Error::forbidden(&path().key(&key), format!("may not {done} {what}")));
     }
-    check(errors, new);
+    check(errors, &path(), new);
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
             ),
         ] {
             let mut errors = ErrorList::new();
-            check(&mut errors, &pod(annotations));
+            check(&mut errors, &path(), &pod(annotations));
             assert_eq!(texts(&errors), expected);
         }
     }
@@ -279,7 +279,7 @@ mod tests {
             "seccompProfile": {"type": "RuntimeDefault"}});
         pod["spec"]["containers"][0]["securityContext"] = json!({"appArmorProfile": {"type": "Unconfined"}});
         let mut errors = ErrorList::new();
-        agree(&mut errors, &pod);
+        agree(&mut errors, &Path::new("spec"), &pod);
         let expected = [
             "spec.securityContext.seccompProfile.type: Forbidden: seccomp type in annotation and field must match",
             "spec.containers[0].securityContext.appArmorProfile.type: Forbidden: apparmor type in annotation and field must match",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::pod_annotations::{self, APP_ARMOR, POD_SECCOMP, SECCOMP};
+use super::pod_annotations::{self, APP_ARMOR, APP_ARMOR_WARNING, POD_SECCOMP, SECCOMP};
 use super::{address, node_labels, path_overlaps, volume_warnings};
 
 /// Warnings of a pod.
@@ -74,7 +74,7 @@ pub fn of(pod: &Value, at: &str) -> Vec<String> {
             && !container.has("securityContext.appArmorProfile")
             && !pod_annotations::says(text.as_str().unwrap_or_default(), spec.at("securityContext.appArmorProfile"))
         {
-            warnings.push(annotation(&key, "deprecated since v1.30; use the \"appArmorProfile\" field instead"));
+            warnings.push(annotation(&key, APP_ARMOR_WARNING));
         }
         for resource in WHOLE {
             for amounts in ["limits", "requests"] {

@@ -86,7 +86,7 @@ fn amount(errors: &mut ErrorList, at: &Path, name: &str, value: &Value) {
     }
     if let Some(quantity) = quantity(errors, at, value)
         && whole(name)
-        && quantity.as_i64().is_none()
+        && !quantity.is_whole()
     {
         errors.push(Error::invalid(at, quantity.to_string(), "must be an integer"));
     }

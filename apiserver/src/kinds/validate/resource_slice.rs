@@ -25,6 +25,15 @@ const NODES: &str = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `per
 
 #[must_use]
 pub fn slice(object: &Value) -> ErrorList {
+    check(object, None)
+}
+
+#[must_use]
+pub fn slice_update(new: &Value, old: &Value) -> ErrorList {
+    check(new, Some(old))
+}
+
+fn check(object: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     driver_name(&mut errors, &path.child("driver"), body.text("driver"));
@@ -37,6 +46,13 @@ pub fn slice(object: &Value) -> ErrorList {
     if generation < 0 {
         let detail = "must be greater than or equal to zero";
         errors.push(Error::invalid(&at.child("generation"), generation, detail));
+    }
+    if let Some(old) = old {
+        let driver = path.child("driver");
+        for (path, field) in [(at.child("name"), "pool.name"), (driver, "driver"), (path.child("nodeName"), "nodeName")]
+        {
+            immutable(&mut errors, &path, body.at(field), old.at("spec").at(field));
+        }
     }
     nodes(&mut errors, &path, body);
     set(&mut errors, &path.child("devices"), body.list("devices"), MAX_DEVICES, by_name, device);
@@ -145,20 +161,6 @@ fn is_version(text: &str) -> bool {
         Regex::new(&pattern).ok()
     });
     VERSION.as_ref().is_some_and(|version| version.is_match(text))
-}
-
-#[must_use]
-pub fn slice_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let fields = [
-        (spec().child("pool").child("name"), "spec.pool.name"),
-        (spec().child("driver"), "spec.driver"),
-        (spec().child("nodeName"), "spec.nodeName"),
-    ];
-    for (path, field) in fields {
-        immutable(&mut errors, &path, new.at(field), old.at(field));
-    }
-    errors
 }
 
 /// Drivers are told apart by every letter, though names of the kind are not.

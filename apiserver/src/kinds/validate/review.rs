@@ -39,11 +39,10 @@ pub fn access(review: &Value, plural: &str) -> ErrorList {
         field => local && field == "namespace",
     };
     let said = review.entries("metadata").iter().filter(|(_, value)| !value.is_null());
-    let rest = said.filter(|(field, _)| !may_be_said(field));
-    let rest: serde_json::Map<String, Value> = rest.map(|(field, value)| (field.clone(), value.clone())).collect();
-    if !rest.is_empty() {
+    if said.into_iter().any(|(field, _)| !may_be_said(field)) {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
-        errors.push(Error::invalid(&Path::new("metadata"), rest, detail));
+        let shown = schema::json::metadata(review.at("metadata"));
+        errors.push(Error::invalid_as(&Path::new("metadata"), shown, detail));
     }
     if local {
         let namespace = resource.text("namespace");

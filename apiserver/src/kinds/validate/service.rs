@@ -52,7 +52,6 @@ pub fn service(object: &Value) -> ErrorList {
     ports(&mut errors, &path.child("ports"), body);
     meta::labels(&mut errors, &path.child("selector"), body.at("selector"));
     affinity(&mut errors, &path, body);
-    cluster_ips(&mut errors, &path, body);
     for (i, address) in body.texts("externalIPs").into_iter().enumerate() {
         let at = path.child("externalIPs").index(i);
         let before = errors.len();
@@ -71,7 +70,20 @@ pub fn service(object: &Value) -> ErrorList {
     for (i, range) in body.texts("loadBalancerSourceRanges").into_iter().enumerate() {
         cidr(&mut errors, &path.child("LoadBalancerSourceRanges").index(i), range.trim());
     }
-    families(&mut errors, &path, body);
+    if kind != "LoadBalancer" {
+        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
+            if body.has(field) {
+                errors.push(Error::forbidden(&path.child(field), "may only be used when `type` is 'LoadBalancer'"));
+            }
+        }
+    }
+    if !body.text("loadBalancerClass").is_empty() {
+        named(&mut errors, &path.child("loadBalancerClass"), body.text("loadBalancerClass"), names::qualified_name);
+    }
+    if body.has("trafficDistribution") {
+        let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+        one_of(&mut errors, &path.child("trafficDistribution"), body.text("trafficDistribution"), &ways);
+    }
     traffic(&mut errors, &path, body, kind);
     errors
 }
@@ -149,93 +161,101 @@ fn affinity(errors: &mut ErrorList, path: &Path, body: &Value) {
     }
 }
 
-fn cluster_ips(errors: &mut ErrorList, path: &Path, body: &Value) {
-    let path = path.child("clusterIPs");
-    let all = body.texts("clusterIPs");
-    let first = body.text("clusterIP");
-    if all.is_empty() {
-        return;
+/// What is wrong with a Service's addresses and their families: upstream asks when it gives out addresses, before it looks at
+/// anything else (`ValidateServiceClusterIPsRelatedFields`, then `initIPFamilyFields` of the allocators).
+#[must_use]
+pub fn addressing(service: &Value) -> ErrorList {
+    let (path, body) = (spec(), service.at("spec"));
+    if body.text("type") == "ExternalName" {
+        return ErrorList::new();
     }
-    if !first.is_empty() && all[0] != first {
-        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), "first value must match `clusterIP`"));
+    let mut errors = ErrorList::new();
+    families(&mut errors, &path, body);
+    if errors.is_empty() {
+        stacks(&mut errors, &path, body);
     }
-    if first.is_empty() {
-        let detail = "must be empty when `clusterIP` is not specified";
-        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), detail));
-    }
-    for (i, address) in all.iter().enumerate() {
-        let at = path.index(i);
-        if *address == "None" {
-            if all.len() > 1 {
-                errors.push(Error::invalid(&at, *address, "'None' must be the first and only value"));
-            }
-            continue;
-        }
-        ip(errors, &at, address);
-    }
-    if all.len() > 2 {
-        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), "may only hold up to 2 values"));
-    } else if all.len() == 2 && all[0].contains(':') == all[1].contains(':') {
-        let detail = "may specify no more than one IP for each IP family";
-        errors.push(Error::invalid(&path, body.at("clusterIPs").clone(), detail));
-    }
+    errors
 }
 
-/// Families of addresses, and what is asked of them.
 fn families(errors: &mut ErrorList, path: &Path, body: &Value) {
-    let at = path.child("ipFamilies");
+    let at = path.child("clusterIPs");
+    let (first, addresses, families) = (body.text("clusterIP"), body.texts("clusterIPs"), body.texts("ipFamilies"));
+    let whole = |detail: &str| Error::invalid(&at, body.at("clusterIPs").clone(), detail);
+    match addresses.first() {
+        None if !first.is_empty() => errors.push(Error::required(&at, "")),
+        Some(_) if first.is_empty() => errors.push(whole("must be empty when `clusterIP` is not specified")),
+        Some(same) if *same != first => errors.push(whole("first value must match `clusterIP`")),
+        _ => {}
+    }
     let mut seen = BTreeSet::new();
-    for (i, family) in body.texts("ipFamilies").into_iter().enumerate() {
-        one_of(errors, &at.index(i), family, &["IPv4", "IPv6"]);
+    for (i, family) in families.iter().enumerate() {
+        let at = path.child("ipFamilies").index(i);
+        one_of(errors, &at, family, &["IPv4", "IPv6"]);
         if !seen.insert(family) {
-            errors.push(Error::duplicate(&at.index(i), family));
+            errors.push(Error::duplicate(&at, *family));
         }
     }
     if body.has("ipFamilyPolicy") {
         let policies = ["PreferDualStack", "RequireDualStack", "SingleStack"];
         one_of(errors, &path.child("ipFamilyPolicy"), body.text("ipFamilyPolicy"), &policies);
     }
-    stacks(errors, path, body);
-    if body.has("trafficDistribution") {
-        let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
-        one_of(errors, &path.child("trafficDistribution"), body.text("trafficDistribution"), &ways);
+    let mut well_formed = ErrorList::new();
+    for (i, address) in addresses.iter().enumerate() {
+        match (i, *address) {
+            (0, "None") if addresses.len() > 1 => {
+                well_formed.push(whole("'None' must be the first and only value"));
+            }
+            (0, "None") => {}
+            _ => ip(&mut well_formed, &at.index(i), address),
+        }
     }
-}
-
-/// Addresses are of the families they are said to be of, and of one: there are no others here.
-fn stacks(errors: &mut ErrorList, path: &Path, body: &Value) {
-    let (policy, at) = (body.text("ipFamilyPolicy"), path.child("ipFamilyPolicy"));
-    let (families, addresses) = (body.texts("ipFamilies"), body.texts("clusterIPs"));
-    if addresses.first() == Some(&"None") && body.entries("selector").is_empty() {
+    let broken = !well_formed.is_empty();
+    errors.extend(well_formed);
+    if addresses.len() > 2 {
+        errors.push(whole("may only hold up to 2 values"));
+    }
+    if broken {
         return;
     }
-    if policy == "SingleStack" && families.len() > 1 {
-        let detail = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-        errors.push(Error::invalid(&at, policy, detail));
+    if addresses.len() > 1 && addresses.iter().all(|address| address.contains(':') == addresses[0].contains(':')) {
+        errors.push(whole("may specify no more than one IP for each IP family"));
     }
     for (i, (address, family)) in addresses.iter().zip(&families).enumerate() {
         let Some(parsed) = runtime::address::ip(address).map(|ip| ip.to_canonical()) else { continue };
         if parsed.is_ipv6() != (*family == "IPv6") && matches!(*family, "IPv4" | "IPv6") {
             let detail = format!("expected an {family} value as indicated by `ipFamilies[{i}]`");
-            errors.push(Error::invalid(&path.child("clusterIPs").index(i), *address, detail));
+            errors.push(Error::invalid(&at.index(i), *address, detail));
         }
     }
-    if !errors.is_empty() {
-        // What the cluster has is asked about what else is well.
+}
+
+/// Addresses are of the cluster's one family.
+fn stacks(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (policy, at) = (body.text("ipFamilyPolicy"), path.child("ipFamilyPolicy"));
+    let (families, addresses) = (body.texts("ipFamilies"), body.texts("clusterIPs"));
+    for (what, count) in [("cluster IPs", addresses.len()), ("IP families", families.len())] {
+        if policy == "SingleStack" && count > 1 {
+            let detail = format!("must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified");
+            errors.push(Error::invalid(&at, policy, detail));
+        }
+    }
+    // Of these the family follows from the address.
+    for (i, address) in addresses.iter().enumerate().skip(families.len()) {
+        if address.contains(':') {
+            let value = body.at("clusterIPs").clone();
+            let detail = "IPv6 is not configured on this cluster";
+            errors.push(Error::invalid(&path.child("clusterIPs").index(i), value, detail));
+        }
+    }
+    let free = addresses.first() == Some(&"None") && body.entries("selector").is_empty();
+    if !errors.is_empty() || free {
         return;
     }
     if policy == "RequireDualStack" {
         errors.push(Error::invalid(&at, policy, "this cluster is not configured for dual-stack services"));
     }
     for (i, family) in families.iter().enumerate().filter(|(_, family)| **family != "IPv4") {
-        errors.push(match addresses.get(i).filter(|address| **address != "None") {
-            // It was the address that said so.
-            Some(_) => {
-                let detail = format!("{family} is not configured on this cluster");
-                Error::invalid(&path.child("clusterIPs").index(i), body.at("clusterIPs").clone(), detail)
-            }
-            None => Error::invalid(&path.child("ipFamilies").index(i), *family, "not configured on this cluster"),
-        });
+        errors.push(Error::invalid(&path.child("ipFamilies").index(i), *family, "not configured on this cluster"));
     }
 }
 
@@ -265,16 +285,6 @@ fn traffic(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
     let at = path.child("internalTrafficPolicy");
     if kind != "ExternalName" || body.has("internalTrafficPolicy") {
         required_one_of(errors, &at, internal, &["Cluster", "Local"]);
-    }
-    if kind != "LoadBalancer" {
-        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-            if body.has(field) {
-                errors.push(Error::forbidden(&path.child(field), "may only be used when `type` is 'LoadBalancer'"));
-            }
-        }
-    }
-    if !body.text("loadBalancerClass").is_empty() {
-        named(errors, &path.child("loadBalancerClass"), body.text("loadBalancerClass"), names::qualified_name);
     }
 }
 
@@ -441,54 +451,59 @@ mod tests {
 
     #[test]
     fn families_are_those_of_the_cluster() {
-        let single = "SingleStack";
-        for (ips, families, policy, expected) in [
-            (json!(["10.0.0.1"]), json!(["IPv4"]), single, None),
+        let multiple = |what: &str| {
+            format!(
+                "ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple {what} are specified"
+            )
+        };
+        let no_ipv6 = "Invalid value: [\"10.0.0.1\",\"fd00::1\"]: IPv6 is not configured on this cluster";
+        for (spec, expected) in [
+            (json!({"clusterIP": "10.0.0.1", "ipFamilies": ["IPv4"]}), vec![]),
+            (json!({"clusterIP": "None", "ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "RequireDualStack"}), vec![]),
             (
-                json!(["10.0.0.1"]),
-                json!(["IPv6"]),
-                single,
-                Some(
-                    "clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`",
-                ),
+                json!({"clusterIP": "10.0.0.1", "ipFamilies": ["IPv6"]}),
+                vec!["clusterIPs[0]: Invalid value: \"10.0.0.1\": expected an IPv6 value as indicated by `ipFamilies[0]`".to_owned()],
+            ),
+            (json!({"clusterIP": "10.0.0.1", "ipFamilies": ["IPv4", "IPv6"]}), vec![multiple("IP families")]),
+            (
+                json!({"clusterIP": "10.0.0.1", "ipFamilyPolicy": "RequireDualStack"}),
+                vec!["ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services".to_owned()],
             ),
             (
-                json!(["10.0.0.1"]),
-                json!(["IPv4", "IPv6"]),
-                single,
-                Some(
-                    "ipFamilyPolicy: Invalid value: \"SingleStack\": must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
-                ),
+                json!({"ipFamilies": ["IPv4", "IPv6"], "ipFamilyPolicy": "PreferDualStack"}),
+                vec!["ipFamilies[1]: Invalid value: \"IPv6\": not configured on this cluster".to_owned()],
             ),
             (
-                json!(["10.0.0.1"]),
-                json!(["IPv4"]),
-                "RequireDualStack",
-                Some(
-                    "ipFamilyPolicy: Invalid value: \"RequireDualStack\": this cluster is not configured for dual-stack services",
-                ),
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"]}),
+                vec![multiple("cluster IPs"), format!("clusterIPs[1]: {no_ipv6}")],
             ),
             (
-                json!([]),
-                json!(["IPv4", "IPv6"]),
-                "PreferDualStack",
-                Some("ipFamilies[1]: Invalid value: \"IPv6\": not configured on this cluster"),
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "fd00::1"], "ipFamilyPolicy": "PreferDualStack"}),
+                vec![format!("clusterIPs[1]: {no_ipv6}")],
             ),
             (
-                json!(["10.0.0.1", "fd00::1"]),
-                json!(["IPv4", "IPv6"]),
-                "PreferDualStack",
-                Some(
-                    "clusterIPs[1]: Invalid value: [\"10.0.0.1\",\"fd00::1\"]: IPv6 is not configured on this cluster",
-                ),
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.1", "10.0.0.2"]}),
+                vec!["clusterIPs: Invalid value: [\"10.0.0.1\",\"10.0.0.2\"]: may specify no more than one IP for each IP family".to_owned()],
             ),
-            (json!(["None"]), json!(["IPv4", "IPv6"]), "RequireDualStack", None),
+            (
+                json!({"clusterIPs": ["10.0.0.1"]}),
+                vec!["clusterIPs: Invalid value: [\"10.0.0.1\"]: must be empty when `clusterIP` is not specified".to_owned()],
+            ),
+            (
+                json!({"clusterIP": "10.0.0.1", "clusterIPs": ["10.0.0.2"]}),
+                vec!["clusterIPs: Invalid value: [\"10.0.0.2\"]: first value must match `clusterIP`".to_owned()],
+            ),
+            (json!({"ipFamilies": ["IPv4", "IPv4"]}), vec!["ipFamilies[1]: Duplicate value: \"IPv4\"".to_owned()]),
+            (
+                json!({"clusterIP": "None", "clusterIPs": ["None", "None"]}),
+                vec![
+                    "clusterIPs: Invalid value: [\"None\",\"None\"]: 'None' must be the first and only value".to_owned(),
+                    "clusterIPs[1]: Invalid value: \"None\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned(),
+                ],
+            ),
         ] {
-            let mut errors = ErrorList::new();
-            let body = json!({"clusterIPs": ips, "ipFamilies": families, "ipFamilyPolicy": policy});
-            stacks(&mut errors, &spec(), &body);
             let expected: Vec<String> = expected.into_iter().map(|text| format!("spec.{text}")).collect();
-            assert_eq!(texts(&errors), expected);
+            assert_eq!(texts(&addressing(&defaulted(spec.clone()))), expected, "{spec}");
         }
     }
 

@@ -211,7 +211,7 @@ pub fn attachment(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     volume_source::driver_name(&mut errors, &path.child("attacher"), body.text("attacher"));
-    required_name(&mut errors, &path.child("nodeName"), body.text("nodeName"), names::dns1123_subdomain);
+    let node = (path.child("nodeName"), body.text("nodeName"));
     let (path, source) = (path.child("source"), body.at("source"));
     let detail = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     match (source.at("persistentVolumeName").as_str(), source.at("inlineVolumeSpec")) {
@@ -226,6 +226,7 @@ pub fn attachment(object: &Value) -> ErrorList {
         }
         (None, inline) => volume_spec(&mut errors, &path.child("inlineVolumeSpec"), inline, true),
     }
+    named(&mut errors, &node.0, node.1, names::dns1123_subdomain);
     errors
 }
 
@@ -250,10 +251,23 @@ pub fn attachment_status(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
+/// Tokens in the attributes of a volume end in logs.
+#[must_use]
+pub fn driver_warnings(driver: &Value) -> Vec<String> {
+    let asked = !driver.list("spec.tokenRequests").is_empty();
+    let warning = "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible \
+                   logging of tokens in volume attributes";
+    (asked && !driver.has("spec.serviceAccountTokenInSecrets")).then(|| warning.to_owned()).into_iter().collect()
+}
+
 #[must_use]
 pub fn attributes_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     required(&mut errors, object, "driverName", &Path::default());
+    if !object.text("driverName").is_empty() {
+        let lower = object.text("driverName").to_lowercase();
+        named(&mut errors, &Path::new("driverName"), &lower, names::qualified_name);
+    }
     if object.entries("parameters").is_empty() {
         errors.push(Error::required(&Path::new("parameters"), "must contain at least one key/value pair"));
     }
@@ -305,6 +319,21 @@ mod tests {
             check(json!({ "inlineVolumeSpec": inline })),
             [format!("spec.source.inlineVolumeSpec.capacity: Forbidden: {detail}")]
         );
+    }
+
+    #[test]
+    fn drivers_of_classes_are_names() {
+        let class = |driver: &str| texts(&attributes_class(&json!({"driverName": driver, "parameters": {"a": "b"}})));
+        assert_eq!(class("Ebs.csi.aws.com"), Vec::<String>::new());
+        assert!(class("Bad_Name!")[0].starts_with("driverName: Invalid value: \"bad_name!\": name part must consist"));
+    }
+
+    #[test]
+    fn tokens_are_warned_of_until_it_is_said_where_they_go() {
+        let told = |spec: Value| driver_warnings(&json!({ "spec": spec })).len();
+        let asked = json!({"tokenRequests": [{"audience": ""}]});
+        assert_eq!((told(json!({})), told(asked)), (0, 1));
+        assert_eq!(told(json!({"tokenRequests": [{}], "serviceAccountTokenInSecrets": false})), 0);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn source(warnings: &mut Vec<String>, path: &str, volume: &Value) {
 /// Bytes come in whole.
 pub fn fraction(warnings: &mut Vec<String>, path: &str, resource: &str, value: &Value) {
     let text = quantity_text(value);
-    if Quantity::parse(&text).is_ok_and(|amount| amount.milli_value() % 1000 != 0) {
+    if Quantity::parse(&text).is_ok_and(|amount| !amount.is_whole()) {
         warnings.push(format!("{path}[{resource}]: fractional byte value {text:?} is invalid, must be an integer"));
     }
 }

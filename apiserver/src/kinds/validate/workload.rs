@@ -125,7 +125,9 @@ pub fn daemon_set(object: &Value) -> ErrorList {
 
 #[must_use]
 pub fn daemon_set_update(new: &Value, old: &Value) -> ErrorList {
-    selector_kept(new, old)
+    let mut errors = selector_kept(new, old);
+    errors.extend(daemon_set(new));
+    errors
 }
 
 #[must_use]
@@ -166,16 +168,22 @@ pub fn stateful_set(object: &Value) -> ErrorList {
     not_negative(&mut errors, body, "replicas", &path);
     not_negative(&mut errors, body, "minReadySeconds", &path);
     not_negative(&mut errors, body.at("ordinals"), "start", &path.child("ordinals"));
-    for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate() {
-        persistent_volume::claim_spec(
-            &mut errors,
-            &path.child("volumeClaimTemplates").index(i).child("spec"),
-            claim.at("spec"),
-        );
-    }
     if selector(&mut errors, &path, body, "statefulset") {
         template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
     }
+    errors
+}
+
+/// What no update can change is looked at when it is new.
+#[must_use]
+pub fn new_stateful_set(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
+    for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate() {
+        let at = path.child("volumeClaimTemplates").index(i).child("spec");
+        persistent_volume::claim_spec(&mut errors, &at, claim.at("spec"));
+    }
+    errors.extend(stateful_set(object));
     if !body.text("serviceName").is_empty() {
         super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_label);
     }
@@ -231,7 +239,7 @@ pub fn stateful_set_warnings(object: &Value) -> Vec<String> {
 
 #[must_use]
 pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
+    let mut errors = stateful_set(new);
     let mut rest = new.at("spec").clone();
     for field in CHANGEABLE {
         rest.take_from(field, old.at("spec"));
@@ -463,10 +471,10 @@ mod tests {
         set["spec"]["persistentVolumeClaimRetentionPolicy"] = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
         set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/d"}]);
         let missing = "spec.template.spec.containers[0].volumeMounts[0].name: Not found: \"data\"";
-        assert_eq!(texts(&stateful_set(&set)), [missing]);
+        assert_eq!(texts(&new_stateful_set(&set)), [missing]);
         set["spec"]["volumeClaimTemplates"] = json!([{"metadata": {"name": "data"}}]);
         assert_eq!(
-            texts(&stateful_set(&set)),
+            texts(&new_stateful_set(&set)),
             [
                 "spec.volumeClaimTemplates[0].spec.accessModes: Required value: at least 1 access mode is required",
                 "spec.volumeClaimTemplates[0].spec.resources[storage]: Required value",
@@ -474,8 +482,8 @@ mod tests {
         );
         set["spec"]["volumeClaimTemplates"][0]["spec"] =
             json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
-        assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
+        assert_eq!(texts(&new_stateful_set(&set)), Vec::<String>::new());
         set["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
-        assert_eq!(texts(&stateful_set(&set)), Vec::<String>::new());
+        assert_eq!(texts(&new_stateful_set(&set)), Vec::<String>::new());
     }
 }

@@ -11,7 +11,7 @@ use crate::app::{App, text};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
-use crate::registry::write::ATTEMPTS;
+use crate::registry::write::{ATTEMPTS, live};
 
 pub const GROUP: &str = "networking.k8s.io";
 pub const PLURAL: &str = "ipaddresses";
@@ -84,10 +84,7 @@ pub async fn take(
     let asked = text(service, "/spec/clusterIP");
     let refused = |why: &str| Ok(Err(format!("failed to allocate IP {asked}: {why}")));
     if !(range.first..=range.last).contains(&u32::from(address)) {
-        let net = app.options.service_cluster_ip_range;
-        return refused(&format!(
-            "the provided IP ({address}) is not in the valid range. The range of valid IPs is {net}"
-        ));
+        return refused("the provided network does not match the current range");
     }
     // Another server may be writing the same Service: at the first start they all write `kubernetes`. Then they take turns.
     for _ in 0..ATTEMPTS {
@@ -141,6 +138,13 @@ async fn adopt(app: &App, address: Ipv4Addr, service: &Value) -> ApiResult<Adopt
     if parent(&found.value)? != (namespace.to_owned(), name.to_owned()) {
         return Ok(Adopted::No);
     }
+    // It has it rightly: there is such a Service.
+    if live(app, "services", namespace, name)
+        .await?
+        .is_some_and(|there| Holdings::of(&there).addresses.contains(&address))
+    {
+        return Ok(Adopted::No);
+    }
     // Written anew, so that whoever is about to release it finds that it has changed.
     let outcome = app.store.put(&key, to_json(&object(address, namespace, name)), found.mod_revision).await?;
     Ok(if let WriteOutcome::Done(_) = outcome { Adopted::Yes } else { Adopted::Changed })
@@ -158,12 +162,9 @@ pub async fn release(app: &App, address: Ipv4Addr) -> ApiResult<()> {
     let key = app.resource(GROUP, PLURAL)?.key("", &address.to_string());
     let (Some(found), _) = app.store.get(&key, None).await? else { return Ok(()) };
     let (namespace, name) = parent(&found.value)?;
-    let (service, _) = app.store.get(&app.resource("", "services")?.key(&namespace, &name), None).await?;
-    if let Some(service) = service {
-        let service = serde_json::from_slice(&service.value).map_err(ApiError::internal)?;
-        if Holdings::of(&service).addresses.contains(&address) {
-            return Ok(());
-        }
+    let service = live(app, "services", &namespace, &name).await?;
+    if service.is_some_and(|service| Holdings::of(&service).addresses.contains(&address)) {
+        return Ok(());
     }
     // Whoever was faster has released it, or holds it now.
     app.store.delete(&key, found.mod_revision).await?;

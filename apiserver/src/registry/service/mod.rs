@@ -174,9 +174,9 @@ pub async fn assign(
 }
 
 /// Takes the node ports of a Service from `ports`.
-fn assign_ports(ports: &mut Ports, service: &mut Value, had: &[u16]) -> Result<Vec<u16>, ErrorList> {
+fn assign_ports(ports: &mut Ports, service: &mut Value, had: &[u16]) -> Result<Vec<u16>, Refusal> {
     let spec = Path::new("spec");
-    let (mut taken, mut errors) = (Vec::new(), ErrorList::new());
+    let mut taken = Vec::new();
     let mut take = |asked: u64| -> Result<u16, String> {
         match u16::try_from(asked).unwrap_or(0) {
             port if had.contains(&port) => Ok(port),
@@ -204,7 +204,8 @@ fn assign_ports(ports: &mut Ports, service: &mut Value, had: &[u16]) -> Result<V
                     shared.push((number, protocol, node));
                 }
                 Err(why) => {
-                    errors.push(Error::invalid(&spec.child("ports").index(index).child("nodePort"), asked, why));
+                    let at = spec.child("ports").index(index).child("nodePort");
+                    return Err(Refusal::Fields(vec![Error::invalid(&at, asked, why)]));
                 }
             }
         }
@@ -213,24 +214,28 @@ fn assign_ports(ports: &mut Ports, service: &mut Value, had: &[u16]) -> Result<V
         let asked = service["spec"]["healthCheckNodePort"].as_u64().unwrap_or(0);
         match take(asked) {
             Ok(port) => service["spec"]["healthCheckNodePort"] = port.into(),
-            Err(why) => errors.push(Error::invalid(&spec.child("healthCheckNodePort"), asked, why)),
+            // Upstream has no field for that.
+            Err(why) => {
+                let why = format!("failed to allocate requested HealthCheck NodePort {asked}: {why}");
+                return Err(ApiError::internal(why).into());
+            }
         }
     }
-    if errors.is_empty() { Ok(taken) } else { Err(errors) }
+    Ok(taken)
 }
 
 /// Changes the bits of the node ports in the store.
 async fn change_ports<T>(
     app: &App,
     dry_run: bool,
-    mut change: impl FnMut(&mut Ports) -> Result<T, ErrorList>,
+    mut change: impl FnMut(&mut Ports) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let _one = app.allocator.ports.lock().await;
     for _ in 0..super::write::ATTEMPTS {
         let (found, _) = app.store.get(ports::KEY, None).await?;
         let before = Ports::read(app.options.service_node_port_range, found.as_ref().map(|kv| &*kv.value))?;
         let mut after = before.clone();
-        let done = change(&mut after).map_err(Refusal::Fields)?;
+        let done = change(&mut after)?;
         let revision = found.map_or(0, |kv| kv.mod_revision);
         if dry_run || after == before {
             return Ok(done);
@@ -279,20 +284,20 @@ mod tests {
         let mut service = json!({ "spec": { "type": "NodePort", "ports": [
             { "port": 53, "protocol": "TCP" }, { "port": 53, "protocol": "UDP" }, { "port": 80, "protocol": "TCP" }] } });
         let mut all = Ports::read("30000-32767".parse().unwrap(), None).unwrap();
-        let taken = assign_ports(&mut all, &mut service, &[]).unwrap();
+        let taken = assign_ports(&mut all, &mut service, &[]).ok().unwrap();
         assert_eq!(taken.len(), 2);
         let ports = &service["spec"]["ports"];
         assert_eq!(ports[0]["nodePort"], ports[1]["nodePort"]);
         assert_ne!(ports[0]["nodePort"], ports[2]["nodePort"]);
         // What the Service has already is not taken again.
-        assert!(assign_ports(&mut all, &mut service, &taken).unwrap().is_empty());
+        assert!(assign_ports(&mut all, &mut service, &taken).is_ok_and(|more| more.is_empty()));
     }
 
     #[test]
     fn a_node_port_out_of_range_is_refused_in_upstreams_words() {
         let mut service = json!({ "spec": { "type": "NodePort", "ports": [{ "port": 80, "nodePort": 29999 }] } });
         let mut all = Ports::read("30000-32767".parse().unwrap(), None).unwrap();
-        let errors = assign_ports(&mut all, &mut service, &[]).unwrap_err();
+        let Err(Refusal::Fields(errors)) = assign_ports(&mut all, &mut service, &[]) else { panic!("it is refused") };
         assert_eq!(
             errors[0].to_string(),
             "spec.ports[0].nodePort: Invalid value: 29999: provided port is not in the valid range. The range of valid ports is 30000-32767"
