@@ -107,3 +107,14 @@ fn custom_resources_come_and_go() {
     server.ok(&["delete", "crd", "widgets.example.com", "--timeout=5s"], "");
     server.fails(&["get", "--raw", "/apis/example.com/v1"], "", "NotFound");
 }
+
+#[test]
+fn what_is_in_no_namespace_may_say_that_it_is_in_one() {
+    if kubectl_is_missing() {
+        return;
+    }
+    let server = Server::start("nowhere");
+    let role = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: r, namespace: default}\nrules: []\n";
+    server.ok(&["create", "-f", "-"], role);
+    assert_eq!(server.ok(&["get", "clusterrole", "r", "-o", "jsonpath={.metadata.namespace}"], ""), "");
+}

@@ -101,14 +101,14 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     unreachable!("the loop ends by returning")
 }
 
-/// The namespace of the URL, or an error where the body says another.
+/// The namespace of the URL, or an error where the body says another. What is in none must not say that it is in one, and often does.
 fn place(call: &Call, value: &mut Value) -> ApiResult<()> {
     let namespace = if call.resource.namespaced { call.info.namespace.as_str() } else { "" };
     let own = text(value, "/metadata/namespace");
     if call.resource.namespaced && namespace.is_empty() {
         return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
     }
-    if !own.is_empty() && own != namespace {
+    if call.resource.namespaced && !own.is_empty() && own != namespace {
         return Err(ApiError::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
