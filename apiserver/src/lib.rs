@@ -85,7 +85,7 @@ where
     let audit = Arc::new(audit::Log::load(&options, &egress)?);
     let clients = access.clients.clone();
     let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
-    let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
+    let tls = auth::x509::server_config(&certificate, &key, auth::x509::Asked::Of(&clients.hint))?;
     let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
