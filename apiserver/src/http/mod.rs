@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod backend;
 mod component_status;
+mod content;
 pub mod discovery;
 mod drive;
 mod eviction;

@@ -314,7 +314,10 @@ async fn other(
             let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
             return match document {
                 Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
-                None => Ok(openapi::answer(app, path, query, headers).await),
+                None => {
+                    let asked = openapi::Asked { method: request.method(), query, headers };
+                    Ok(openapi::answer(app, path, asked).await)
+                }
             };
         }
         _ => {}
