@@ -55,6 +55,9 @@ const WORKERS: u8 = 2;
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let options = Options::parse_from(args);
     runtime::log::init("apiserver");
+    if options.verbosity > 0 {
+        runtime::log::set_verbosity(options.verbosity);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS.into()).enable_all().build()?;
     runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
 }

@@ -185,6 +185,12 @@ pub struct Options {
     /// Admission plugins that shall not run.
     #[arg(long, value_delimiter = ',')]
     pub disable_admission_plugins: Vec<String>,
+    /// Whether /debug/flags is served.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub profiling: bool,
+    /// How much is logged: from 4 on what developers want, from 8 on everything.
+    #[arg(short = 'v', long = "v", default_value_t = 0)]
+    pub verbosity: u32,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod backend;
 mod component_status;
 mod content;
+mod debug;
 pub mod discovery;
 mod drive;
 mod eviction;

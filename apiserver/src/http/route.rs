@@ -18,7 +18,9 @@ use super::answer;
 use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzip};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{component_status, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
+use super::{
+    component_status, debug, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket,
+};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -321,6 +323,11 @@ async fn other(
             };
         }
         _ => {}
+    }
+    if info.path.starts_with("/debug/") {
+        let (head, body) = request.into_parts();
+        let found = debug::answer(app, info, query, &head.method, body).await;
+        return Ok(found.unwrap_or_else(answer::page_not_found));
     }
     let response = discovery::answer(app, &info.path, headers)?;
     // Two of these are always written for people.
