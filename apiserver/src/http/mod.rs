@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod backend;
+mod browsers;
+pub mod certificates;
 mod component_status;
 mod content;
 mod debug;

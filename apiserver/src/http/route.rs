@@ -19,7 +19,8 @@ use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzi
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{
-    component_status, debug, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket,
+    browsers, component_status, debug, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings,
+    websocket,
 };
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
@@ -63,7 +64,31 @@ impl Routes {
 
     /// Answers a request of `peer`.
     pub async fn handle(&self, peer: &Peer, request: Request) -> Response<Body> {
-        handle(self, peer, request).await
+        let serving = &self.app.options.serving;
+        let origin = browsers::origin(serving, request.headers());
+        let mut response = match browsers::preflight(request.method(), origin.as_ref()) {
+            Some(mut response) => {
+                if let Ok(id) = HeaderValue::from_str(&audit::id(request.headers())) {
+                    response.headers_mut().insert(audit::ID_HEADER, id);
+                }
+                response
+            }
+            None => handle(self, peer, request).await,
+        };
+        browsers::add(serving, origin, response.headers_mut());
+        response
+    }
+
+    /// Whether a client on HTTP/2 is asked to connect anew after this request.
+    #[must_use]
+    pub fn sends_away(&self) -> bool {
+        let chance = self.app.options.serving.goaway_chance;
+        if chance.is_none() {
+            return false;
+        }
+        // 32 random bits.
+        let (bits, ..) = uuid::Uuid::new_v4().as_fields();
+        chance.hits(f64::from(bits) / (f64::from(u32::MAX) + 1.0))
     }
 }
 

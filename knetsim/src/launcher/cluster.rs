@@ -125,6 +125,7 @@ impl Cluster {
             ("kubelet-client-certificate", pki("apiserver-kubelet-client.crt")),
             ("kubelet-client-key", pki("apiserver-kubelet-client.key")),
             ("kubelet-certificate-authority", pki("ca.crt")),
+            ("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname".to_owned()),
             ("service-account-key-file", pki("sa.pub")),
             ("service-account-signing-key-file", pki("sa.key")),
             ("enable-bootstrap-token-auth", "true".to_owned()),
