@@ -7,8 +7,11 @@ use std::str::FromStr;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RuntimeConfig(BTreeMap<String, bool>);
 
+/// Whether a word is about a version.
+type IsAbout = fn(&str) -> bool;
+
 /// Words for many versions at once, in the order they count in.
-const MANY: [(&str, fn(&str) -> bool); 4] = [
+const MANY: [(&str, IsAbout); 4] = [
     ("api/all", |_| true),
     ("api/ga", |version| !version.contains("alpha") && !version.contains("beta")),
     ("api/beta", |version| version.contains("beta")),

@@ -40,7 +40,7 @@ pub fn choose(mut provider: CryptoProvider, listed: &[String]) -> anyhow::Result
         .map(|name| if name.ends_with(CHACHA.0) { format!("{name}{}", CHACHA.1) } else { name.clone() })
         .collect();
     let has = |wanted: &String| provider.cipher_suites.iter().any(|suite| name(suite) == *wanted);
-    for unknown in listed.iter().filter(|wanted| !has(wanted) && !KNOWN.contains(&wanted.as_str())) {
+    if let Some(unknown) = listed.iter().find(|wanted| !has(wanted) && !KNOWN.contains(&wanted.as_str())) {
         anyhow::bail!("Cipher suite {unknown} not supported or doesn't exist");
     }
     provider.cipher_suites.retain(|suite| name(suite).starts_with(NEWER) || listed.contains(&name(suite)));
