@@ -93,7 +93,7 @@ where
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
     let store: Arc<dyn store::Store> =
-        Arc::new(metrics::storage::Measured::new(storage.open().await?, metrics.clone()));
+        Arc::new(metrics::storage::Measured::new(storage.open(&options.etcd_prefix).await?, metrics.clone()));
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(catalogue(&options)?),

@@ -76,6 +76,9 @@ pub struct Options {
     /// The key of `--etcd-certfile`.
     #[arg(long, requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// Where all keys are in the store.
+    #[arg(long, default_value = store::relocated::USUAL)]
+    pub etcd_prefix: String,
     /// How often what is older than this is forgotten by the store; 0: never.
     #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
     pub etcd_compaction_interval: Duration,

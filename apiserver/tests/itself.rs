@@ -53,7 +53,7 @@ fn the_server_tells_how_it_is() {
 #[test]
 fn command_lines_of_others_are_taken() {
     let server = Server::start_with("flags", None, |_| {
-        let flags = "--allow-privileged=true --advertise-address=127.0.0.1 --authorization-mode=Node,RBAC --etcd-prefix=/registry \
+        let flags = "--allow-privileged=true --advertise-address=127.0.0.1 --authorization-mode=Node,RBAC --etcd-prefix=/clusters/a \
             --feature-gates=WatchList=true --runtime-config=batch/v1=false --runtime-config=api/all=true --storage-media-type=application/json \
             --enable-admission-plugins=NodeRestriction --disable-admission-plugins=ServiceAccount --tls-min-version=VersionTLS13 \
             --cors-allowed-origins=^https://a\\.io$ --strict-transport-security-directives=max-age=60 --goaway-chance=0.001 \

@@ -66,7 +66,6 @@ const VALUES: &[(&str, Taken)] = &[
     ("etcd-count-metric-poll-period", Anything),
     ("etcd-db-metric-poll-interval", Anything),
     ("etcd-healthcheck-timeout", Anything),
-    ("etcd-prefix", Only(&["/registry"])),
     ("etcd-readycheck-timeout", Anything),
     ("etcd-servers-overrides", Nothing),
     ("kubelet-timeout", Anything),
@@ -166,10 +165,10 @@ mod tests {
     fn what_is_taken() {
         for (flags, refusal) in [
             (&["--allow-privileged=true", "--watch-cache=false", "--vmodule=a=3", "--logging-format", "text"][..], ""),
-            (&["--allow-privileged", "--etcd-prefix=/registry", "--peer-ca-file="], ""),
+            (&["--allow-privileged", "--endpoint-reconciler-type=lease", "--peer-ca-file="], ""),
             (&["--allow-privileged=F"], "--allow-privileged=false is not supported; it can be true"),
             (&["--allow-privileged=x"], "--allow-privileged: \"x\" is neither true nor false"),
-            (&["--etcd-prefix=/x"], "--etcd-prefix=/x is not supported; it can be /registry"),
+            (&["--logging-format=json"], "--logging-format=json is not supported; it can be text"),
             (&["--tracing-config-file=f"], "--tracing-config-file is not supported"),
         ] {
             let found = All::try_parse_from(std::iter::once(&"apiserver").chain(flags)).err();
