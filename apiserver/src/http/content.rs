@@ -126,7 +126,7 @@ mod tests {
             let asked = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
             let (head, bytes) = serve(&Method::GET, &asked, &content).into_parts();
             let header = |name| head.headers.get(name).map_or("", |value: &HeaderValue| value.to_str().unwrap());
-            let found = [CONTENT_RANGE, ETAG, LAST_MODIFIED, ACCEPT_RANGES].map(|name| header(name));
+            let found = [CONTENT_RANGE, ETAG, LAST_MODIFIED, ACCEPT_RANGES].map(&header);
             assert_eq!((head.status.as_u16(), header(CONTENT_TYPE), found), (code, kind, told), "{value}");
             assert_eq!(bytes.collect().await.unwrap().to_bytes(), body, "{value}");
         }
