@@ -47,6 +47,8 @@ pub struct App {
     pub started: Instant,
     /// Cancelled when the server stops: watches end, listeners close.
     pub stop: CancellationToken,
+    /// Cancelled when it is asked to, `--shutdown-delay-duration` before.
+    pub stopping: CancellationToken,
 }
 
 impl App {

@@ -70,7 +70,7 @@ fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
             }
         }
     }
-    let before = app.catalogue.swap(Arc::new(Catalogue::new(&customs)));
+    let before = app.catalogue.swap(Arc::new(Catalogue::serving(&customs, &app.options.served())));
     app.documents.forget();
     app.aggregator.catalogue_changed();
     // A cache is made anew when its kind is gone or its selectable fields have changed.

@@ -55,6 +55,9 @@ const WORKERS: u8 = 2;
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let options = Options::parse_from(args);
     runtime::log::init("apiserver");
+    if options.verbosity > 0 {
+        runtime::log::set_verbosity(options.verbosity);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS.into()).enable_all().build()?;
     runtime.block_on(async { serve(options, runtime::shutdown::token()?).await })
 }
@@ -78,22 +81,22 @@ where
 {
     let started = Instant::now();
     metrics::started();
-    let read = |path: &std::path::Path| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let (asked, stop) = (stop, CancellationToken::new());
+    tokio::spawn(stop_after(asked.clone(), options.serving.shutdown_delay_duration, stop.clone()));
     let egress = outbound::egress::Egress::load(&options)?;
     let storage = storage::Storage::load(&options, &egress)?;
     let access = access::Access::load(&options, &egress)?;
     let audit = Arc::new(audit::Log::load(&options, &egress)?);
     let clients = access.clients.clone();
-    let (certificate, key) = (read(&options.tls_cert_file)?, read(&options.tls_private_key_file)?);
-    let tls = auth::x509::server_config(&certificate, &key, Some(&clients.hint))?;
+    let tls = http::certificates::tls(&options, auth::x509::Asked::Of(&clients.hint))?;
     let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
     let store: Arc<dyn store::Store> =
-        Arc::new(metrics::storage::Measured::new(storage.open().await?, metrics.clone()));
+        Arc::new(metrics::storage::Measured::new(storage.open(&options.etcd_prefix).await?, metrics.clone()));
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
-        catalogue: ArcSwap::from_pointee(Catalogue::new(&[])),
+        catalogue: ArcSwap::from_pointee(catalogue(&options)?),
         allocator: registry::service::Allocator::default(),
         clients: outbound::Clients::load(&options, egress)?,
         publisher: crd::Publisher::default(),
@@ -113,6 +116,7 @@ where
         store,
         started,
         stop: stop.clone(),
+        stopping: asked,
         options,
     });
     let server =
@@ -141,6 +145,23 @@ where
         tracing::warn!("not all audit events could be told in time");
     }
     Ok(())
+}
+
+/// Serves for a while after the server was asked to stop, so that load balancers hear of it first.
+async fn stop_after(asked: CancellationToken, delay: std::time::Duration, stop: CancellationToken) {
+    asked.cancelled().await;
+    tokio::time::sleep(delay).await;
+    stop.cancel();
+}
+
+/// The built-in kinds that are served.
+fn catalogue(options: &Options) -> anyhow::Result<Catalogue> {
+    let known = Catalogue::new(&[]).groups.into_iter();
+    let known: Vec<_> =
+        known.flat_map(|group| group.versions.into_iter().map(move |version| (group.name.clone(), version))).collect();
+    let served = options.served();
+    served.check(&known).map_err(anyhow::Error::msg).context("--runtime-config")?;
+    Ok(Catalogue::serving(&[], &served))
 }
 
 /// What must be done before the server says that it is ready.

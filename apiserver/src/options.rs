@@ -1,4 +1,11 @@
-//! The flags. Names are upstream's `kube-apiserver` flags; the few of our own say so.
+//! The flags. Names are upstream's `kube-apiserver` flags; the few of our own say so. [`table`] has those of upstream's that
+//! nothing here depends on.
+
+mod gates;
+mod plugins;
+mod runtime_config;
+mod serving;
+mod table;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -6,6 +13,9 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use ipnet::IpNet;
+
+pub use runtime_config::RuntimeConfig;
+pub use serving::Serving;
 
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -46,7 +56,7 @@ impl std::fmt::Display for PortRange {
 
 /// The Kubernetes API server of knetsim.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "apiserver", version)]
+#[command(name = "apiserver", version, args_override_self = true)]
 pub struct Options {
     /// Where objects are kept (`embedded` is ours); without it in etcd where `--etcd-servers` says which, or embedded.
     #[arg(long, value_enum)]
@@ -66,6 +76,9 @@ pub struct Options {
     /// The key of `--etcd-certfile`.
     #[arg(long, requires = "etcd_certfile")]
     pub etcd_keyfile: Option<PathBuf>,
+    /// Where all keys are in the store.
+    #[arg(long, default_value = store::relocated::USUAL)]
+    pub etcd_prefix: String,
     /// How often what is older than this is forgotten by the store; 0: never.
     #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
     pub etcd_compaction_interval: Duration,
@@ -76,10 +89,8 @@ pub struct Options {
     /// The address other members of the cluster reach this server at; it becomes the endpoint of the `kubernetes` Service.
     #[arg(long)]
     pub advertise_address: Option<IpAddr>,
-    #[arg(long)]
-    pub tls_cert_file: PathBuf,
-    #[arg(long)]
-    pub tls_private_key_file: PathBuf,
+    #[command(flatten)]
+    pub serving: Serving,
     #[arg(long)]
     pub client_ca_file: PathBuf,
     #[arg(long)]
@@ -88,6 +99,9 @@ pub struct Options {
     pub kubelet_client_key: Option<PathBuf>,
     #[arg(long)]
     pub kubelet_certificate_authority: Option<PathBuf>,
+    /// Which of a node's addresses its kubelet is reached at, the best first.
+    #[arg(long, value_delimiter = ',', default_value = "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP")]
+    pub kubelet_preferred_address_types: Vec<String>,
     /// Public (or private) keys ServiceAccount tokens are verified with; repeatable.
     #[arg(long)]
     pub service_account_key_file: Vec<PathBuf>,
@@ -96,6 +110,18 @@ pub struct Options {
     pub service_account_signing_key_file: PathBuf,
     #[arg(long, default_value = "https://kubernetes.default.svc.cluster.local")]
     pub service_account_issuer: String,
+    /// Where the keys of tokens are published; by default here.
+    #[arg(long)]
+    pub service_account_jwks_uri: Option<String>,
+    /// No token lives longer; it is told so who asks for more.
+    #[arg(long, value_parser = runtime::flags::duration)]
+    pub service_account_max_token_expiration: Option<Duration>,
+    /// Whether tokens that pods are given by default live for a year, so that old clients can go on with them.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub service_account_extend_token_expiration: bool,
+    /// The host that clients outside know this server by.
+    #[arg(long)]
+    pub external_hostname: Option<String>,
     #[arg(long, default_value = "10.96.0.0/16")]
     pub service_cluster_ip_range: IpNet,
     #[arg(long, default_value = "30000-32767")]
@@ -180,11 +206,25 @@ pub struct Options {
     #[arg(long)]
     pub admission_control_config_file: Option<PathBuf>,
     /// Admission plugins that are off by default and shall run.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = plugins::enable)]
     pub enable_admission_plugins: Vec<String>,
     /// Admission plugins that shall not run.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = plugins::disable)]
     pub disable_admission_plugins: Vec<String>,
+    /// Whether /debug/flags is served.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub profiling: bool,
+    /// How much is logged: from 4 on what developers want, from 8 on everything.
+    #[arg(short = 'v', long = "v", default_value_t = 0)]
+    pub verbosity: u32,
+    /// Features as they are, NAME=true|false, comma-separated; repeatable.
+    #[arg(long)]
+    pub feature_gates: Vec<gates::Gates>,
+    /// Which of the built-in groups and versions are served: GROUP/VERSION=true|false, api/beta=false …; repeatable.
+    #[arg(long)]
+    pub runtime_config: Vec<RuntimeConfig>,
+    #[command(flatten)]
+    pub others: table::Table,
     /// An inherited, already listening TCP socket to serve as well, with the same TLS; repeatable (ours).
     #[arg(long)]
     pub listen_fd: Vec<i32>,
@@ -312,6 +352,15 @@ pub struct Oidc {
     pub oidc_signing_algs: Vec<String>,
 }
 
+/// What Go reads as a truth.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
+    }
+}
+
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("malformed pair, expect string=string: {text:?}"))?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
@@ -350,6 +399,14 @@ impl Options {
         (default || listed(&self.enable_admission_plugins)) && !listed(&self.disable_admission_plugins)
     }
 
+    /// All that is said of groups and versions.
+    #[must_use]
+    pub fn served(&self) -> RuntimeConfig {
+        let mut all = RuntimeConfig::default();
+        self.runtime_config.iter().for_each(|one| all.extend(one));
+        all
+    }
+
     /// The advertised address; without the flag the bind address, or loopback where that is a wildcard.
     #[must_use]
     pub fn advertised(&self) -> IpAddr {
@@ -358,6 +415,17 @@ impl Options {
         } else {
             self.bind_address
         })
+    }
+
+    /// How clients outside reach this server.
+    #[must_use]
+    pub fn external_address(&self) -> String {
+        match &self.external_hostname {
+            // A host may say its port.
+            Some(host) if host.contains(':') => host.clone(),
+            Some(host) => format!("{host}:{}", self.secure_port),
+            None => format!("{}:{}", self.advertised(), self.secure_port),
+        }
     }
 
     /// The `kubernetes` Service's address: the first of the range.
@@ -374,8 +442,7 @@ mod tests {
     #[test]
     fn a_store_is_chosen_by_what_is_said_of_it() {
         let parse = |store: &[&str]| {
-            let needed =
-                ["tls-cert-file", "tls-private-key-file", "client-ca-file", "service-account-signing-key-file"];
+            let needed = ["client-ca-file", "service-account-signing-key-file"];
             let needed = needed.map(|flag| format!("--{flag}=f"));
             let store = store.iter().map(|flag| (*flag).to_owned());
             let options = Options::try_parse_from(std::iter::once("apiserver".to_owned()).chain(needed).chain(store));

@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use store::Store;
 use store::embedded::{self, Embedded};
 use store::etcd::{self, Etcd, Refusal};
+use store::relocated::Relocated;
 
 use crate::options::{Backend, Options};
 use crate::outbound::egress::{Dialer, Egress, Network};
@@ -53,9 +54,15 @@ impl Storage {
         }
     }
 
+    /// Opens it; `prefix` is where all keys are.
+    ///
     /// # Errors
     /// It cannot be opened, or etcd does not answer.
-    pub async fn open(self) -> anyhow::Result<Arc<dyn Store>> {
+    pub async fn open(self, prefix: &str) -> anyhow::Result<Arc<dyn Store>> {
+        Ok(Relocated::at(prefix, self.open_usual().await?))
+    }
+
+    async fn open_usual(self) -> anyhow::Result<Arc<dyn Store>> {
         match self {
             Self::Embedded(dir) => Ok(Arc::new(Embedded::open(&dir, embedded::Options::default())?)),
             Self::Etcd { servers, how, given } => match Etcd::connect(&servers, how).await {

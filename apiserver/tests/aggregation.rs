@@ -204,7 +204,7 @@ async fn echo(
 fn upgrading() -> u16 {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = made.signing_key.serialize_pem();
-    let tls = auth::x509::server_config(made.cert.pem().as_bytes(), key.as_bytes(), None).unwrap();
+    let tls = auth::x509::server_config(made.cert.pem().as_bytes(), key.as_bytes(), auth::x509::Asked::Nobody).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -49,6 +49,96 @@ fn the_server_tells_how_it_is() {
     series(&get, &admin);
 }
 
+/// What is asked for by flags that upstream has, on a command line as others write it.
+#[test]
+fn command_lines_of_others_are_taken() {
+    let server = Server::start_with("flags", None, |_| {
+        let flags = "--allow-privileged=true --advertise-address=127.0.0.1 --authorization-mode=Node,RBAC --etcd-prefix=/clusters/a \
+            --feature-gates=WatchList=true --runtime-config=batch/v1=false --runtime-config=api/all=true --storage-media-type=application/json \
+            --enable-admission-plugins=NodeRestriction --disable-admission-plugins=ServiceAccount --tls-min-version=VersionTLS13 \
+            --cors-allowed-origins=^https://a\\.io$ --strict-transport-security-directives=max-age=60 --goaway-chance=0.001 \
+            --service-account-max-token-expiration=20m --external-hostname=api.io --vmodule=a=2 --watch-cache-sizes=pods#9 -v=1 --v=2 --profiling=false --profiling";
+        flags.split_whitespace().map(str::to_owned).collect()
+    });
+    let admin = admin(&server);
+    let get = |path: &str| admin.send("GET", path, &[], "");
+    // The group is gone from everywhere, and its neighbours are not.
+    assert_eq!(
+        [get("/apis/batch/v1").code, get("/apis/apps/v1").code, get("/openapi/v3/apis/batch/v1").code],
+        [404, 200, 404]
+    );
+    assert!(!get("/apis").text.contains("\"batch\""));
+    // Nobody has made the account that pods would need.
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    let pod = admin.send("POST", PODS, &[], &pod.to_string());
+    assert!(pod.code == 201 && !pod.text.contains("serviceAccountToken"), "{}", pod.text);
+    let account = json!({ "metadata": { "name": "a" } }).to_string();
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    assert_eq!(admin.send("POST", accounts, &[], &account).code, 201);
+    let request = json!({ "spec": { "audiences": [], "expirationSeconds": 7200 } }).to_string();
+    let token = admin.send("POST", &format!("{accounts}/a/token"), &[], &request);
+    let warning = "299 - \"requested expiration of 7200 seconds shortened to 1200 seconds\"";
+    assert!(token.text.contains(warning) && token.text.contains("\"expirationSeconds\":1200"), "{}", token.text);
+    let keys = "https://api.io:";
+    assert!(get("/.well-known/openid-configuration").text.contains(keys));
+    // Browsers.
+    let page = "Origin: https://a.io";
+    let asked = admin.send("OPTIONS", PODS, &[page], "");
+    let allowed = "access-control-allow-origin: https://a.io";
+    assert!(asked.code == 204 && asked.text.contains(allowed) && asked.text.contains("audit-id: "), "{}", asked.text);
+    let read = admin.send("GET", PODS, &[page], "");
+    assert!(
+        read.text.contains(allowed) && read.text.contains("strict-transport-security: max-age=60"),
+        "{}",
+        read.text
+    );
+    assert!(!admin.send("GET", PODS, &["Origin: https://b.io"], "").text.contains("access-control"));
+    pieces(&admin);
+    operators(&admin);
+}
+
+fn pieces(admin: &Raw) {
+    for (path, headers, code, told, begins) in [
+        ("/openapi/v3/api/v1", &["Range: bytes=0-9"][..], 206, "content-range: bytes 0-9/", "{\""),
+        ("/openapi/v2", &["Range: bytes=0-0"], 206, "accept-ranges: bytes", "{"),
+        ("/openapi/v2", &["If-None-Match: *"], 304, "vary: Accept-Encoding", ""),
+        ("/openapi/v3", &["If-Unmodified-Since: Mon, 01 Jan 2001 00:00:00 GMT"], 412, "last-modified: ", ""),
+        (
+            "/openapi/v3/version",
+            &["Accept: application/com.github.proto-openapi.spec.v3@v1.0+protobuf"],
+            200,
+            "content-type: application/com.github.proto-openapi.spec.v3.v1.0+protobuf",
+            "\n\u{5}3.0.0",
+        ),
+    ] {
+        let reply = admin.send("GET", path, headers, "");
+        let found = (reply.code, reply.text.contains(told), body(&reply).starts_with(begins));
+        assert_eq!(found, (code, true, true), "{path} {headers:?}: {:.400}", reply.text);
+    }
+}
+
+fn operators(admin: &Raw) {
+    let dumps = "/debug/api_priority_and_fairness";
+    for (path, row) in [
+        ("dump_priority_levels", "exempt,            0,            false,  false,       0,               1,"),
+        ("dump_queues", "workload-low,      127,"),
+        ("dump_requests?includeRequestDetails=1", "admin,"),
+    ] {
+        let reply = admin.send("GET", &format!("{dumps}/{path}"), &[], "");
+        assert!(reply.code == 200 && reply.text.contains(row), "{path}: {}", reply.text);
+    }
+    assert_eq!(admin.send("GET", &format!("{dumps}/x"), &[], "").code, 404);
+    for (method, value, code, answer) in [
+        ("PUT", "0", 200, "successfully set klog.logging.verbosity to 0\n"),
+        ("PUT", "x", 400, "strconv.ParseUint: parsing \"x\": invalid syntax\n"),
+        ("POST", "1", 406, "unsupported http method\n"),
+    ] {
+        let reply = admin.send(method, "/debug/flags/v", &[], value);
+        assert_eq!((reply.code, body(&reply)), (code, answer), "{method} {value}");
+    }
+    assert!(admin.send("GET", "/debug/flags", &[], "").text.contains("/debug/flags/<br>"));
+}
+
 fn health(get: &impl Fn(&str) -> Reply) {
     for (path, code, begins, ends) in [
         ("/readyz", 200, "ok", "ok"),

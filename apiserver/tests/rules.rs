@@ -123,7 +123,8 @@ fn a_status_that_a_create_does_not_take_is_nobodys() {
         return;
     }
     let server = Server::start("nobodys");
-    let with_default = definition("[]").replace("          status:\n", "          status:\n            default: {replicas: 3}\n");
+    let with_default =
+        definition("[]").replace("          status:\n", "          status:\n            default: {replicas: 3}\n");
     server.ok(&["create", "-f", "-"], &with_default);
     server.ok(&["wait", "--for=condition=established", "crd/gates.example.dev"], "");
     server.ok(&["create", "-f", "-"], &(gate("{replicas: 1}") + "status: {replicas: 5}\n"));

@@ -73,8 +73,8 @@ pub fn start(context: &Arc<Context>, signer: Signer, authority: Vec<u8>) {
         }
     });
     let tokens = Tokens { context: context.clone(), signer, authority };
-    drive(context.gate(), &Arc::new(tokens), &queue, 1);
-    drive(context.gate(), &Arc::new(References { context: context.clone() }), &references, 1);
+    drive(&context.gate(), &Arc::new(tokens), &queue, 1);
+    drive(&context.gate(), &Arc::new(References { context: context.clone() }), &references, 1);
 }
 
 fn text(field: &Option<String>) -> &str {

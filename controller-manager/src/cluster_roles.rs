@@ -26,7 +26,7 @@ pub fn start(context: &Arc<Context>) {
             on_role.add(role.metadata.name.clone().unwrap_or_default());
         }
     });
-    drive(context.gate(), &Arc::new(Aggregation { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Aggregation { context: context.clone() }), &queue, 1);
 }
 
 impl Controller for Aggregation {

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use runtime::events::{EventType, Recorder};
 use tokio::sync::watch;
 
-use crate::framework::{Gate, Kind};
+use crate::framework::{Gate, Kind, Queues};
 
 /// The ConfigMaps this process reads or writes: the cluster's authority, in every namespace …
 pub const ROOT_CA_CONFIG_MAP: &str = "kube-root-ca.crt";
@@ -98,6 +98,7 @@ pub struct Context {
     removals: RwLock<Vec<OnRemoved>>,
     clock: fn() -> Timestamp,
     listed: watch::Sender<bool>,
+    pub queues: Queues,
 }
 
 impl Context {
@@ -108,6 +109,7 @@ impl Context {
             removals: RwLock::default(),
             clock,
             listed: watch::Sender::new(false),
+            queues: Queues::default(),
         })
     }
 
@@ -132,7 +134,7 @@ impl Context {
 
     /// What [`drive`](crate::framework::drive) waits for.
     pub fn gate(&self) -> Gate {
-        self.listed.subscribe()
+        Gate { listed: self.listed.subscribe(), queues: self.queues.clone() }
     }
 
     /// Starts all watches. Handlers must be registered before.

@@ -29,13 +29,16 @@ pub mod root_ca;
 pub mod service_account;
 pub mod service_cidr;
 pub mod statefulset;
+mod told;
 pub mod volumes;
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
+use component_base::{ports, secure_port};
 use k8s_openapi::jiff::Timestamp;
 
 use context::Context;
@@ -44,7 +47,8 @@ use flags::Flags;
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When a file named by a flag cannot be read, the kubeconfig cannot be used, or signals cannot be handled.
+/// When a file named by a flag cannot be read, the kubeconfig cannot be used, the secure port is taken, or signals cannot
+/// be handled.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(args);
     runtime::log::init("controller-manager");
@@ -53,7 +57,9 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
         let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
         let context = Context::new(client, Timestamp::now);
         let running = async {
-            start(&context, &flags)?;
+            let controllers = start(&context, &flags)?;
+            let told = Arc::new(told::Told::new(controllers, context.queues.clone()));
+            secure_port::open(&flags.secure, ports::CONTROLLER_MANAGER, told).await?;
             std::future::pending::<anyhow::Result<()>>().await
         };
         tokio::select! {
@@ -63,14 +69,22 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     })
 }
 
-/// Wires the controllers to the caches, then starts the watches that feed them.
+/// Wires the controllers to the caches, then starts the watches that feed them; the names of those that run.
 ///
 /// # Errors
 /// When a file named by a flag cannot be read.
-fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
+fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<Vec<&'static str>> {
     let kinds = &context.kinds;
-    let on = |name: &str, start: &dyn Fn()| {
-        if flags.enabled(name) {
+    let running = RefCell::new(Vec::new());
+    let enabled = |name: &'static str| {
+        let enabled = flags.enabled(name);
+        if enabled {
+            running.borrow_mut().push(name);
+        }
+        enabled
+    };
+    let on = |name: &'static str, start: &dyn Fn()| {
+        if enabled(name) {
             start();
         }
     };
@@ -86,15 +100,15 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("horizontal-pod-autoscaler-controller", &|| autoscaler::start(context, &flags.autoscaler()));
     on("endpointslice-controller", &|| endpoints::start(context));
     on("serviceaccount-controller", &|| service_account::start(context));
-    if flags.enabled("root-ca-certificate-publisher-controller")
-        && let Some(path) = &flags.root_ca_file
+    if let Some(path) = &flags.root_ca_file
+        && enabled("root-ca-certificate-publisher-controller")
     {
         let certificate =
             std::fs::read_to_string(path).with_context(|| format!("reading --root-ca-file {}", path.display()))?;
         root_ca::start(context, certificate);
     }
-    if flags.enabled("serviceaccount-token-controller")
-        && let Some(path) = &flags.service_account_private_key_file
+    if let Some(path) = &flags.service_account_private_key_file
+        && enabled("serviceaccount-token-controller")
     {
         let authority = flags
             .root_ca_file
@@ -107,8 +121,8 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     });
     on("certificatesigningrequest-approving-controller", &|| certificates::start_approving(context));
     on("certificatesigningrequest-cleaner-controller", &|| certificates::start_cleaning(context));
-    if flags.enabled("certificatesigningrequest-signing-controller")
-        && let (Some(certificate), Some(key)) = (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file)
+    if let (Some(certificate), Some(key)) = (&flags.cluster_signing_cert_file, &flags.cluster_signing_key_file)
+        && enabled("certificatesigningrequest-signing-controller")
     {
         let signer = certificates::Signer::load(certificate, key, flags.cluster_signing_duration)?;
         certificates::start_signing(context, signer);
@@ -132,5 +146,5 @@ fn start(context: &Arc<Context>, flags: &Flags) -> anyhow::Result<()> {
     on("service-cidr-controller", &|| service_cidr::start(context));
     on("service-lb-controller", &|| load_balancer::start(context, flags.load_balancer_pool));
     context.watch();
-    Ok(())
+    Ok(running.into_inner())
 }

@@ -35,7 +35,7 @@ pub fn start(context: &Arc<Context>, pool: Ipv4Net) {
     });
     let recorder = context.recorder("service-controller");
     // One worker: two at a time could choose the same address.
-    drive(context.gate(), &Arc::new(LoadBalancers { context: context.clone(), recorder, pool }), &queue, 1);
+    drive(&context.gate(), &Arc::new(LoadBalancers { context: context.clone(), recorder, pool }), &queue, 1);
 }
 
 /// Wants an address, and from us: a class names another provider.

@@ -47,7 +47,7 @@ pub fn start_claims(context: &Arc<Context>) {
             }
         }
     });
-    drive(context.gate(), &Arc::new(Claims { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Claims { context: context.clone() }), &queue, 1);
 }
 
 /// Protects volumes that are bound.
@@ -59,7 +59,7 @@ pub fn start_volumes(context: &Arc<Context>) {
             on_volume.add(key_of(&change.object().metadata));
         }
     });
-    drive(context.gate(), &Arc::new(Volumes { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Volumes { context: context.clone() }), &queue, 1);
 }
 
 /// Protects classes of volume attributes that claims or volumes have, or are to have.
@@ -79,7 +79,7 @@ pub fn start_classes(context: &Arc<Context>) {
     context.kinds.volumes.on_change(move |change| {
         change.old.iter().filter_map(|volume| class_of(volume)).for_each(|class| on_volume.add(class));
     });
-    drive(context.gate(), &Arc::new(Classes { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Classes { context: context.clone() }), &queue, 1);
 }
 
 /// The classes a claim has, wants, or is on its way to.

@@ -27,7 +27,7 @@ pub fn start(context: &Arc<Context>, certificate: String) {
     context.kinds.config_maps.on_change(move |change| {
         on_map.add(change.object().metadata.namespace.clone().unwrap_or_default());
     });
-    drive(context.gate(), &Arc::new(Publisher { context: context.clone(), certificate }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Publisher { context: context.clone(), certificate }), &queue, 1);
 }
 
 impl Controller for Publisher {

@@ -28,7 +28,7 @@ pub fn start(context: &Arc<Context>) {
             on_account.add(meta.namespace.clone().unwrap_or_default());
         }
     });
-    drive(context.gate(), &Arc::new(ServiceAccounts { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(ServiceAccounts { context: context.clone() }), &queue, 1);
 }
 
 impl Controller for ServiceAccounts {

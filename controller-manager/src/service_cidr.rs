@@ -36,7 +36,7 @@ pub fn start(context: &Arc<Context>) {
                 .for_each(|r| on_address.add(key_of(&r.metadata)));
         }
     });
-    drive(context.gate(), &Arc::new(ServiceCidrs { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(ServiceCidrs { context: context.clone() }), &queue, 1);
 }
 
 fn ranges(cidr: &ServiceCIDR) -> Vec<IpNet> {

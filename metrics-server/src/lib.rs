@@ -20,7 +20,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Parser;
+use component_base::trust::Trust;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, PartialObjectMeta};
@@ -91,7 +93,8 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     runtime::block_on(async move {
         let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
         let state = watch(&client, flags.metric_resolution);
-        let front = serve::Front::read(&client).await?;
+        let trust = Trust::read(&client).await.context("read extension-apiserver-authentication")?;
+        let front = trust.front.context("extension-apiserver-authentication names no front proxy")?;
         let kubelets = Kubelets::new(&flags)?;
         tokio::select! {
             ended = serve::serve((flags.bind_address, flags.secure_port).into(), front, state.clone()) => ended,

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use auth::request_header::RequestHeaders;
-use auth::x509::{ClientAuthority, server_config};
+use auth::x509::{Asked, server_config};
+use component_base::trust::Front;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -15,52 +15,14 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use kube::Client;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::State;
 use crate::answer::{answer, failure};
 
-const TRUST: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
 /// So many connections are served at once; there is one client.
 const CONNECTIONS: usize = 64;
-
-/// Who is believed to speak for users.
-pub struct Front {
-    authority: ClientAuthority,
-    headers: RequestHeaders,
-}
-
-impl Front {
-    /// As the cluster publishes it.
-    ///
-    /// # Errors
-    /// It does not, or may not be read.
-    pub async fn read(client: &Client) -> anyhow::Result<Self> {
-        let request = http::Request::get(TRUST).body(Vec::new())?;
-        let map: Value = client.request(request).await.context("read extension-apiserver-authentication")?;
-        let text = |name: &str| map["data"][name].as_str().unwrap_or_default();
-        let list = |name: &str| serde_json::from_str::<Vec<String>>(text(name)).unwrap_or_default();
-        let headers = RequestHeaders {
-            allowed_names: list("requestheader-allowed-names"),
-            username: list("requestheader-username-headers"),
-            uid: list("requestheader-uid-headers"),
-            group: list("requestheader-group-headers"),
-            extra_prefix: list("requestheader-extra-headers-prefix"),
-        };
-        let authority = ClientAuthority::from_pem(text("requestheader-client-ca-file").as_bytes())
-            .context("use requestheader-client-ca-file of extension-apiserver-authentication")?;
-        Ok(Self { authority, headers })
-    }
-
-    fn believes(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let proxy = self.authority.authenticate(chain, UnixTime::now());
-        proxy.is_ok_and(|proxy| self.headers.believes(&proxy.username))
-    }
-}
 
 /// Serves until the process ends.
 ///
@@ -69,7 +31,7 @@ impl Front {
 pub async fn serve(address: SocketAddr, front: Front, state: Arc<State>) -> anyhow::Result<()> {
     let own = rcgen::generate_simple_self_signed(vec!["metrics-server.kube-system.svc".to_owned()])?;
     let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
-    let tls = server_config(certificate.as_bytes(), key.as_bytes(), Some(&front.authority))?;
+    let tls = server_config(certificate.as_bytes(), key.as_bytes(), Asked::Of(&front.authority))?;
     let acceptor = TlsAcceptor::from(tls);
     let listener = TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
     let front = Arc::new(front);
@@ -99,7 +61,7 @@ fn respond<B>(front: &Front, state: &State, believed: bool, request: &Request<B>
         "/readyz" => return plain(StatusCode::INTERNAL_SERVER_ERROR, "no metrics to serve"),
         _ => {}
     }
-    let known = believed && front.headers.user(request.headers()).is_some();
+    let known = believed && front.user(request.headers()).is_some();
     let (code, body) = if known {
         let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let table = accept.flat_map(|value| value.split(',')).any(|kind| kind.contains("as=Table"));

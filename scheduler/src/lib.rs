@@ -6,19 +6,22 @@
 //! ```
 //!
 //! One task owns all state, so there is no lock and no snapshot to copy: a pod is decided on against the live cluster,
-//! assumed there, and bound in the background.
+//! assumed there, and bound in the background. How it fares is told on the secure port ([`metrics`]).
 
 pub mod apply;
 pub mod core;
 pub mod decide;
 pub mod index;
+pub mod metrics;
 pub mod queue;
 mod scheduler;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
+use component_base::{ports, secure_port};
 
 /// The name pods ask for by default, and under which Events are written.
 const DEFAULT_NAME: &str = "default-scheduler";
@@ -33,25 +36,40 @@ struct Flags {
     /// Takes care of pods whose schedulerName is this
     #[arg(long, default_value = DEFAULT_NAME)]
     scheduler_name: String,
+    #[command(flatten)]
+    secure: secure_port::SecureServing,
 }
 
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the kubeconfig cannot be used or signals cannot be handled.
+/// When the kubeconfig cannot be used, the secure port is taken or signals cannot be handled.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(args);
     runtime::log::init("scheduler");
     runtime::block_on(async move {
         let stop = runtime::shutdown::signal();
         let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
+        let metrics = Arc::new(metrics::Metrics::new(&flags.scheduler_name));
+        secure_port::open(&flags.secure, ports::SCHEDULER, metrics.clone()).await?;
         let messages = index::watch(&client);
         let writer = apply::Writer::new(client, &flags.scheduler_name);
         tracing::info!(name = flags.scheduler_name, "scheduling");
         tokio::select! {
             result = stop => result?,
-            () = scheduler::Scheduler::new(writer, flags.scheduler_name).run(messages) => {}
+            () = scheduler::Scheduler::new(writer, flags.scheduler_name, metrics).run(messages) => {}
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags() {
+        let flags = Flags::parse_from(["scheduler", "--secure-port=0", "--bind-address=127.0.0.1"]);
+        assert_eq!((flags.secure.secure_port, flags.scheduler_name.as_str()), (Some(0), DEFAULT_NAME));
+    }
 }

@@ -178,6 +178,12 @@ impl Queue {
         self.pods.remove(uid);
     }
 
+    /// How many pods are to be tried now, after a back-off, and when something has changed.
+    #[must_use]
+    pub fn lengths(&self) -> (usize, usize, usize) {
+        (self.active.len(), self.backoff.len() + self.failed.len(), self.unschedulable.len())
+    }
+
     /// The next pod to decide on, and the moment to give back to [`refused`](Self::refused).
     pub fn pop(&mut self, now: Instant) -> Option<(Waiting, u64)> {
         self.wake(now);
@@ -293,10 +299,12 @@ mod tests {
         queue.put(pod("a", 0));
         let (waiting, moment) = queue.pop(now).unwrap();
         queue.refused(waiting, [Plugin::NodeResourcesFit].into(), moment, now);
+        assert_eq!(queue.lengths(), (0, 0, 1));
         queue.tell(News::StorageChanged, now);
         assert_eq!(queue.next_due(), Some(now + LONGEST_WAIT));
         queue.tell(News::PodLeft, now);
         queue.put(pod("b", -5));
+        assert_eq!(queue.lengths(), (1, 1, 0));
         assert_eq!(next(&mut queue, now).as_deref(), Some("b"), "who backs off lets others go first");
         assert_eq!(next(&mut queue, now).as_deref(), Some("a"), "there are none");
     }

@@ -13,6 +13,7 @@ use crate::core::volumes::Assumed;
 use crate::core::volumes::plan::Bindings;
 use crate::decide::{Decision, decide};
 use crate::index::{KINDS, Kind, Message, PodNews};
+use crate::metrics::{self, Metrics};
 use crate::queue::{News, Queue, Waiting};
 
 /// How many bindings may be on their way at once.
@@ -20,6 +21,8 @@ const BINDINGS: usize = 32;
 
 struct Outcome {
     waiting: Waiting,
+    /// When the decision began.
+    began: Instant,
     since: u64,
     assumed: Assumed,
     bound: Result<(), BindError>,
@@ -28,6 +31,7 @@ struct Outcome {
 pub struct Scheduler {
     name: String,
     writer: Writer,
+    metrics: Arc<Metrics>,
     cluster: Cluster,
     queue: Queue,
     listed: HashSet<Kind>,
@@ -42,10 +46,11 @@ pub struct Scheduler {
 
 impl Scheduler {
     #[must_use]
-    pub fn new(writer: Writer, name: String) -> Self {
+    pub fn new(writer: Writer, name: String, metrics: Arc<Metrics>) -> Self {
         Self {
             name,
             writer,
+            metrics,
             cluster: Cluster::default(),
             queue: Queue::default(),
             listed: HashSet::new(),
@@ -67,6 +72,8 @@ impl Scheduler {
             while let Ok(outcome) = results.try_recv() {
                 self.finish(outcome);
             }
+            let (active, backoff, unschedulable) = self.queue.lengths();
+            self.metrics.pending([active, backoff, self.gated.len(), unschedulable]);
             let ready = self.listed.len() == KINDS.len() && self.slots.available_permits() > 0;
             if ready && let Some((waiting, since)) = self.queue.pop(Instant::now()) {
                 self.schedule(waiting, since, &outcomes);
@@ -163,6 +170,9 @@ impl Scheduler {
             Kind::Budgets => self.cluster.budgets.retain(|key, _| all.contains(key)),
         }
         self.listed.insert(kind);
+        if self.listed.len() == KINDS.len() {
+            self.metrics.synced();
+        }
     }
 
     fn take_pod(&mut self, news: PodNews) {
@@ -218,10 +228,15 @@ impl Scheduler {
     }
 
     fn schedule(&mut self, waiting: Waiting, since: u64, outcomes: &mpsc::Sender<Outcome>) {
-        let pod = waiting.pod.clone();
-        match decide(&pod, &self.cluster) {
-            Decision::Place(node, bindings) => self.bind(waiting, since, node, &bindings, outcomes.clone()),
+        let (pod, began) = (waiting.pod.clone(), Instant::now());
+        let decision = decide(&pod, &self.cluster);
+        if !matches!(decision, Decision::Place(..)) {
+            self.metrics.tried(metrics::Outcome::Unschedulable, waiting.attempts, began.elapsed());
+        }
+        match decision {
+            Decision::Place(node, bindings) => self.bind(waiting, since, began, node, &bindings, outcomes.clone()),
             Decision::Evict(diagnosis, preemption) => {
+                self.metrics.preempted(preemption.victims.len());
                 let mut waiting = waiting;
                 let mut hopeful = (*pod).clone();
                 hopeful.nominated = Some(preemption.node.clone());
@@ -249,6 +264,7 @@ impl Scheduler {
         &mut self,
         waiting: Waiting,
         since: u64,
+        began: Instant,
         node: String,
         bindings: &Bindings,
         outcomes: mpsc::Sender<Outcome>,
@@ -277,7 +293,7 @@ impl Scheduler {
                 _ = called_off => Err(BindError::CalledOff),
             };
             drop(slot);
-            let _ = outcomes.send(Outcome { waiting, since, assumed, bound }).await;
+            let _ = outcomes.send(Outcome { waiting, began, since, assumed, bound }).await;
         });
     }
 
@@ -287,7 +303,9 @@ impl Scheduler {
     }
 
     fn finish(&mut self, outcome: Outcome) {
-        let Outcome { waiting, since, assumed, bound } = outcome;
+        let Outcome { waiting, began, since, assumed, bound } = outcome;
+        let came_of_it = if bound.is_ok() { metrics::Outcome::Scheduled } else { metrics::Outcome::Error };
+        self.metrics.tried(came_of_it, waiting.attempts, began.elapsed());
         let uid = waiting.pod.uid.clone();
         self.binding.remove(&uid);
         let Err(error) = bound else { return };

@@ -224,7 +224,7 @@ mod tests {
         let (config, name) = (Arc::new(config.clone()), ServerName::try_from(name.to_owned()).unwrap());
         let mut client = rustls::ClientConnection::new(config, name).unwrap();
         let (pem, key) = std::str::from_utf8(own).unwrap().split_once("\n\n").unwrap();
-        let server = crate::x509::server_config(pem.as_bytes(), key.as_bytes(), None).unwrap();
+        let server = crate::x509::server_config(pem.as_bytes(), key.as_bytes(), crate::x509::Asked::Nobody).unwrap();
         let mut server = rustls::ServerConnection::new(server).unwrap();
         for _ in 0..4 {
             let mut bytes = Vec::new();

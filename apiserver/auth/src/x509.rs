@@ -4,12 +4,15 @@
 //! request is authenticated, so that a bad one (expired, of another authority) is answered with 401 and no certificate at
 //! all means an anonymous user. That the client holds the certificate's key is always verified in the handshake.
 
+mod names;
+mod suites;
+
 use crate::user::UserInfo;
 use anyhow::Context;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::CryptoProvider;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
@@ -41,7 +44,7 @@ impl ClientAuthority {
         for certificate in CertificateDer::pem_slice_iter(ca_pem) {
             roots.add(certificate.context("read a certificate authority")?).context("use a certificate authority")?;
         }
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
             .build()
             .context("no certificate authority for clients")?;
         Ok(Self(verifier))
@@ -82,42 +85,100 @@ pub fn user_of(der: &[u8]) -> Result<UserInfo, CertificateError> {
     Ok(user)
 }
 
-/// A server's TLS: 1.2 and 1.3, HTTP/2 and 1.1, asking clients for certificates when there is an authority for them.
+/// Whom the handshake asks for a certificate.
+#[derive(Clone, Copy, Debug)]
+pub enum Asked<'a> {
+    Nobody,
+    /// Everybody, and those of this authority are told that it is them.
+    Of(&'a ClientAuthority),
+    /// Everybody: whose certificates are believed is found out later.
+    Anyone,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    #[default]
+    Tls12,
+    Tls13,
+}
+
+/// A certificate for clients that ask for one of some names.
+#[derive(Clone, Debug)]
+pub struct Named {
+    pub certificate: Vec<u8>,
+    pub key: Vec<u8>,
+    /// Names of hosts, or `*.` and what is below; none: those of the certificate.
+    pub names: Vec<String>,
+}
+
+/// How a server speaks TLS.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    pub oldest: Version,
+    /// What TLS 1.2 may encrypt with, in Go's names; none: what is usual. TLS 1.3 always does as usual, as in Go.
+    pub suites: Vec<String>,
+    pub http1_only: bool,
+    pub named: Vec<Named>,
+}
+
+/// A server's TLS: 1.2 and 1.3, HTTP/2 and 1.1.
 ///
 /// # Errors
 /// Certificate or key cannot be read, or do not fit.
-pub fn server_config(
+pub fn server_config(certificate_pem: &[u8], key_pem: &[u8], clients: Asked<'_>) -> anyhow::Result<Arc<ServerConfig>> {
+    server_config_in(certificate_pem, key_pem, clients, &Manner::default())
+}
+
+/// The same in another manner.
+///
+/// # Errors
+/// Certificate or key cannot be read, or do not fit; or nothing is left to encrypt with.
+pub fn server_config_in(
     certificate_pem: &[u8],
     key_pem: &[u8],
-    clients: Option<&ClientAuthority>,
+    clients: Asked<'_>,
+    manner: &Manner,
 ) -> anyhow::Result<Arc<ServerConfig>> {
-    let chain = CertificateDer::pem_slice_iter(certificate_pem)
-        .collect::<Result<Vec<_>, _>>()
-        .context("read the server's certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(key_pem).context("read the server's key")?;
-    let builder = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
+    let provider = Arc::new(suites::choose(provider(), &manner.suites)?);
+    let algorithms = provider.signature_verification_algorithms;
+    let versions: &[_] = match manner.oldest {
+        Version::Tls12 => &[&rustls::version::TLS13, &rustls::version::TLS12],
+        Version::Tls13 => &[&rustls::version::TLS13],
+    };
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(versions)
         .context("choose TLS versions")?;
     let builder = match clients {
-        Some(authority) => builder.with_client_cert_verifier(Arc::new(JudgeLater(authority.0.clone()))),
-        None => builder.with_no_client_auth(),
+        Asked::Nobody => builder.with_no_client_auth(),
+        Asked::Of(authority) => {
+            let hints = authority.0.root_hint_subjects().to_vec();
+            builder.with_client_cert_verifier(Arc::new(JudgeLater { hints, algorithms }))
+        }
+        Asked::Anyone => builder.with_client_cert_verifier(Arc::new(JudgeLater { hints: Vec::new(), algorithms })),
     };
-    let mut config = builder.with_single_cert(chain, key).context("use the server's certificate and key")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let certificates = names::ByName::new(&provider, (certificate_pem, key_pem), &manner.named)?;
+    let mut config = builder.with_cert_resolver(Arc::new(certificates));
+    let protocols: &[&[u8]] = if manner.http1_only { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
     config.ignore_client_order = true;
     Ok(Arc::new(config))
 }
 
 /// ring's, with AES-128 before AES-256, which is what Go's servers choose too: a list of pods is mostly encryption.
-fn provider() -> Arc<CryptoProvider> {
+fn provider() -> CryptoProvider {
     let mut provider = rustls::crypto::ring::default_provider();
     provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains("AES_128"));
-    Arc::new(provider)
+    provider
 }
 
 /// Asks for a certificate and takes any, or none; see the module's documentation.
 #[derive(Debug)]
-struct JudgeLater(Arc<dyn ClientCertVerifier>);
+struct JudgeLater {
+    /// The authorities that clients are told of, so that they can choose.
+    hints: Vec<DistinguishedName>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
 impl ClientCertVerifier for JudgeLater {
     fn client_auth_mandatory(&self) -> bool {
@@ -125,7 +186,7 @@ impl ClientCertVerifier for JudgeLater {
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_client_cert(
@@ -143,7 +204,7 @@ impl ClientCertVerifier for JudgeLater {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -152,10 +213,10 @@ impl ClientCertVerifier for JudgeLater {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }

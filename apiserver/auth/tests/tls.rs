@@ -90,7 +90,8 @@ async fn handshake(
 ) -> anyhow::Result<(Option<Vec<CertificateDer<'static>>>, Vec<u8>)> {
     let server = issue(ours, Some("kube-apiserver"), &[], VALID, ExtendedKeyUsagePurpose::ServerAuth);
     let clients = ClientAuthority::from_pem(ours.pem().as_bytes()).unwrap();
-    let config = server_config(server.certificate_pem.as_bytes(), server.key_pem.as_bytes(), Some(&clients)).unwrap();
+    let config =
+        server_config(server.certificate_pem.as_bytes(), server.key_pem.as_bytes(), Asked::Of(&clients)).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(ours.der().clone()).unwrap();
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

@@ -1,5 +1,5 @@
 //! OpenAPI documents from the same facts that everything else follows: v3 per group version, v2 as one swagger document,
-//! and v2 in gnostic's protobuf form for older kubectl.
+//! and both in gnostic's protobuf forms.
 //!
 //! Types carry what clients need to merge and validate: `x-kubernetes-group-version-kind`, list and map types, patch
 //! keys. Paths carry what they look for: the kind of each operation, and the query parameters (`fieldValidation`,
@@ -9,6 +9,7 @@ mod custom;
 mod enums;
 mod everywhere;
 mod gnostic;
+mod gnostic_v3;
 mod parameters;
 mod paths;
 mod route;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 pub use self::custom::Custom;
 use self::everywhere::Scope;
 pub use self::gnostic::v2_protobuf;
+pub use self::gnostic_v3::v3_protobuf;
 use self::route::Route;
 use self::types::{Dialect, Types};
 

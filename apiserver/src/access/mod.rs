@@ -190,7 +190,8 @@ pub async fn authorize(
 /// /.well-known/openid-configuration
 #[must_use]
 pub fn openid(app: &App) -> http::Response<axum::body::Body> {
-    let address = format!("https://{}:{}/openid/v1/jwks", app.options.advertised(), app.options.secure_port);
+    let here = || format!("https://{}/openid/v1/jwks", app.options.external_address());
+    let address = app.options.service_account_jwks_uri.clone().unwrap_or_else(here);
     let value = auth::serviceaccount::openid_configuration(&app.access.issuer, &address, app.access.verifier.keys());
     published(crate::http::answer::json(200, &value))
 }

@@ -62,7 +62,7 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let account = live(&call.app, "serviceaccounts", &namespace, &name).await?;
     let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", &name))?;
     let spec = &body["spec"];
-    let asked = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
+    let mut asked = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let path = schema::field::Path::new("spec").child("expirationSeconds");
     let wrong = |text: &str| {
         ApiError::invalid(
@@ -78,6 +78,13 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     if asked > MAX_SECONDS {
         return Err(wrong("may not specify a duration larger than 2^32 seconds"));
     }
+    let options = &call.app.options;
+    let most = options.service_account_max_token_expiration.filter(|most| !most.is_zero());
+    if let Some(most) = most.map(|most| i64::try_from(most.as_secs()).unwrap_or(i64::MAX)).filter(|most| asked > *most)
+    {
+        call.warn(format!("requested expiration of {asked} seconds shortened to {most} seconds"));
+        asked = most;
+    }
     let audiences: Vec<String> =
         spec["audiences"].as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
     let mut request = TokenRequest {
@@ -88,7 +95,8 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
         ..TokenRequest::default()
     };
     bind(call, spec, &mut request).await?;
-    if asked == EXTENDABLE && audiences == call.app.access.audiences() && request.pod.is_some() {
+    let extends = options.service_account_extend_token_expiration && asked == EXTENDABLE;
+    if extends && audiences == call.app.access.audiences() && request.pod.is_some() {
         request.warn_after = Some(SignedDuration::from_secs(asked));
         request.expires_in = SignedDuration::from_secs(YEAR);
     }
@@ -96,6 +104,7 @@ pub async fn issue(call: &Call, mut body: Value) -> ApiResult<Value> {
     let expires = now.checked_add(SignedDuration::from_secs(asked)).map_err(ApiError::internal)?;
     let (token, claims) = call.app.access.signer.issue(request, now).map_err(ApiError::internal)?;
     call.annotate("authentication.kubernetes.io/issued-credential-id", &format!("JTI={}", claims.jti));
+    body["spec"]["expirationSeconds"] = asked.into();
     body["status"] = json!({ "token": token, "expirationTimestamp": stamp(expires) });
     Ok(body)
 }

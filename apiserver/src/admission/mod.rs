@@ -77,7 +77,15 @@ impl Phase {
     }
 
     /// Runs the plugin of a name, and counts what it took; `name` empty: the whole phase.
-    async fn run<T>(self, a: &Attributes<'_>, name: &str, plugin: impl Future<Output = ApiResult<T>>) -> ApiResult<T> {
+    async fn run<T: Default>(
+        self,
+        a: &Attributes<'_>,
+        name: &str,
+        plugin: impl Future<Output = ApiResult<T>>,
+    ) -> ApiResult<T> {
+        if is_off(a, name) {
+            return Ok(T::default());
+        }
         let started = Instant::now();
         let result = plugin.await;
         self.count(a, name, started, result.is_err());
@@ -85,7 +93,15 @@ impl Phase {
     }
 
     /// The same with one that waits for nobody.
-    fn run_now<T>(self, a: &Attributes<'_>, name: &str, plugin: impl FnOnce() -> ApiResult<T>) -> ApiResult<T> {
+    fn run_now<T: Default>(
+        self,
+        a: &Attributes<'_>,
+        name: &str,
+        plugin: impl FnOnce() -> ApiResult<T>,
+    ) -> ApiResult<T> {
+        if is_off(a, name) {
+            return Ok(T::default());
+        }
         let started = Instant::now();
         let result = plugin();
         self.count(a, name, started, result.is_err());
@@ -93,7 +109,10 @@ impl Phase {
     }
 
     /// The same with one that refuses nothing, either.
-    fn let_run<T>(self, a: &Attributes<'_>, name: &str, plugin: impl FnOnce() -> T) -> T {
+    fn let_run<T: Default>(self, a: &Attributes<'_>, name: &str, plugin: impl FnOnce() -> T) -> T {
+        if is_off(a, name) {
+            return T::default();
+        }
         let started = Instant::now();
         let result = plugin();
         self.count(a, name, started, false);
@@ -108,6 +127,11 @@ impl Phase {
             name => metrics.admission_controllers.observe(&[name, operation, rejected, self.word()], took),
         }
     }
+}
+
+/// Whether the plugin of a name is switched off.
+fn is_off(a: &Attributes<'_>, name: &str) -> bool {
+    a.app().options.disable_admission_plugins.iter().any(|off| off == name)
 }
 
 /// Lets the plugins change `object`, which is null for a deletion; whether one of them changed an update.

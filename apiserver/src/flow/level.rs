@@ -4,16 +4,17 @@
 //! queues leaves nearly every other flow a queue that is not full. Freed seats go to the queues in turn; whose turn it is
 //! waits until there are as many as it needs. How many the level has changes with what it borrows and lends ([`super::lending`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::dump::{Counts, Digest, Entry, Who};
 use super::lending::{Demand, Share, Stats};
 use crate::app::text;
 use crate::metrics::{About, families};
@@ -103,9 +104,16 @@ struct State {
     turn: usize,
     demand: Demand,
     stats: Stats,
+    /// Who waits or is served, in the order of their arrival.
+    requests: BTreeMap<u64, Entry>,
+    /// How many have arrived.
+    arrived: u64,
+    counts: Counts,
 }
 
 struct Waiting {
+    /// In `requests`.
+    id: u64,
     turn: oneshot::Sender<Hold>,
     width: u64,
 }
@@ -165,18 +173,30 @@ impl Drop for Hold {
 struct Wish {
     level: Arc<Level>,
     width: u64,
+    id: u64,
 }
 
 impl Wish {
-    fn new(level: &Arc<Level>, width: u64) -> Self {
-        level.state.lock().demand.more(width, Instant::now());
-        Self { level: level.clone(), width }
+    fn new(level: &Arc<Level>, who: Who, width: u64) -> Self {
+        let mut state = level.state.lock();
+        state.demand.more(width, Instant::now());
+        state.arrived += 1;
+        let id = state.arrived;
+        let entry = Entry { who, arrived: SystemTime::now(), started: None, seats: width, queue: None };
+        state.requests.insert(id, entry);
+        Self { level: level.clone(), width, id }
     }
 }
 
 impl Drop for Wish {
     fn drop(&mut self) {
-        self.level.state.lock().demand.less(self.width, Instant::now());
+        {
+            let mut state = self.level.state.lock();
+            state.demand.less(self.width, Instant::now());
+            // Who was refused is not there any more, and who never had its turn has gone away.
+            let gone = state.requests.remove(&self.id);
+            state.counts.cancelled += u64::from(gone.is_some_and(|entry| entry.started.is_none()));
+        }
         // It may have been the one whose turn it was.
         self.level.dispatch();
     }
@@ -194,6 +214,9 @@ impl Level {
             turn: 0,
             demand: Demand::new(Instant::now()),
             stats: Stats::default(),
+            requests: BTreeMap::new(),
+            arrived: 0,
+            counts: Counts::default(),
         };
         Self { settings, state: Mutex::new(state) }
     }
@@ -202,33 +225,80 @@ impl Level {
     ///
     /// # Errors
     /// There is no room to wait, or it waited in vain.
-    pub async fn seat(this: &Arc<Self>, flow: impl Hash, width: u64, patience: Duration) -> Result<Seat, Refusal> {
+    pub async fn seat(
+        this: &Arc<Self>,
+        who: Who,
+        flow: impl Hash,
+        width: u64,
+        patience: Duration,
+    ) -> Result<Seat, Refusal> {
         let width = width.clamp(1, this.settings.widest);
-        let wish = Wish::new(this, width);
-        if this.settings.exempt {
-            return Ok(Seat { _hold: None, wish });
+        let wish = Wish::new(this, who, width);
+        let found = Self::turn(this, &wish, flow, patience).await;
+        let mut state = this.state.lock();
+        match found {
+            Ok(hold) => {
+                state.counts.dispatched += 1;
+                drop(state);
+                Ok(Seat { _hold: hold, wish })
+            }
+            Err(refusal) => {
+                state.requests.remove(&wish.id);
+                match refusal {
+                    Refusal::TimedOut => state.counts.timed_out += 1,
+                    Refusal::NoQueues | Refusal::QueueFull => state.counts.rejected += 1,
+                }
+                Err(refusal)
+            }
         }
+    }
+
+    /// Waits for what is wished; nothing need be held where the level is exempt.
+    async fn turn(
+        this: &Arc<Self>,
+        &Wish { width, id, .. }: &Wish,
+        flow: impl Hash,
+        patience: Duration,
+    ) -> Result<Option<Hold>, Refusal> {
         let turn = {
             let mut state = this.state.lock();
+            if this.settings.exempt {
+                state.start(id);
+                return Ok(None);
+            }
             if state.waiting == 0 && state.fits(width) {
                 state.taken += width;
-                return Ok(Seat { _hold: Some(Hold { level: Some(this.clone()), width }), wish });
+                state.start(id);
+                return Ok(Some(Hold { level: Some(this.clone()), width }));
             }
             let queues = this.settings.queues.ok_or(Refusal::NoQueues)?;
-            let queue = hand(flow, queues).min_by_key(|at| state.queues[*at].len()).ok_or(Refusal::NoQueues)?;
-            let queue = &mut state.queues[queue];
+            let at = hand(flow, queues).min_by_key(|at| state.queues[*at].len()).ok_or(Refusal::NoQueues)?;
+            let queue = &mut state.queues[at];
             // Those who went away make room.
             queue.retain(|waiting| !waiting.turn.is_closed());
             if queue.len() >= queues.length {
                 return Err(Refusal::QueueFull);
             }
             let (seat, turn) = oneshot::channel();
-            queue.push_back(Waiting { turn: seat, width });
+            queue.push_back(Waiting { id, turn: seat, width });
             state.waiting = state.queues.iter().map(VecDeque::len).sum();
+            if let Some(entry) = state.requests.get_mut(&id) {
+                entry.queue = Some(at);
+            }
             turn
         };
-        let hold = tokio::time::timeout(patience, turn).await.ok().and_then(Result::ok).ok_or(Refusal::TimedOut)?;
-        Ok(Seat { _hold: Some(hold), wish })
+        let hold = tokio::time::timeout(patience, turn).await.ok().and_then(Result::ok);
+        hold.map(Some).ok_or(Refusal::TimedOut)
+    }
+
+    /// Who is here now, and what became of the others.
+    pub fn digest(&self) -> Digest {
+        let state = self.state.lock();
+        Digest {
+            queues: state.queues.len(),
+            requests: state.requests.values().cloned().collect(),
+            counts: state.counts,
+        }
     }
 
     /// What decides how many seats it is to have; a period of its demand ends.
@@ -261,7 +331,7 @@ impl Level {
     /// Hands out what is free.
     fn dispatch(self: &Arc<Self>) {
         loop {
-            let Some(Waiting { turn, width }) = self.state.lock().next() else { return };
+            let Some(Waiting { turn, width, .. }) = self.state.lock().next() else { return };
             if let Err(mut hold) = turn.send(Hold { level: Some(self.clone()), width }) {
                 // It went away meanwhile.
                 hold.level = None;
@@ -272,6 +342,13 @@ impl Level {
 }
 
 impl State {
+    /// The turn of a request has come.
+    fn start(&mut self, id: u64) {
+        if let Some(entry) = self.requests.get_mut(&id) {
+            entry.started = Some(SystemTime::now());
+        }
+    }
+
     /// Who wants more than there are has its turn when it is alone.
     fn fits(&self, width: u64) -> bool {
         self.taken == 0 || self.taken + width <= self.limit
@@ -297,7 +374,9 @@ impl State {
             self.turn = (at + 1) % count;
             self.waiting -= 1;
             self.taken += width;
-            return self.queues[at].pop_front();
+            let next = self.queues[at].pop_front();
+            next.iter().for_each(|waiting| self.start(waiting.id));
+            return next;
         }
         None
     }
@@ -349,11 +428,13 @@ mod tests {
     #[tokio::test]
     async fn without_queues_who_finds_no_seat_is_refused() {
         let level = level(2, None);
-        let (_one, two) =
-            (Level::seat(&level, 1, 1, LONG).await.ok().unwrap(), Level::seat(&level, 1, 1, LONG).await.ok().unwrap());
-        assert_eq!(Level::seat(&level, 2, 1, LONG).await.err(), Some(Refusal::NoQueues));
+        let (_one, two) = (
+            Level::seat(&level, Who::default(), 1, 1, LONG).await.ok().unwrap(),
+            Level::seat(&level, Who::default(), 1, 1, LONG).await.ok().unwrap(),
+        );
+        assert_eq!(Level::seat(&level, Who::default(), 2, 1, LONG).await.err(), Some(Refusal::NoQueues));
         drop(two);
-        assert!(Level::seat(&level, 2, 1, LONG).await.is_ok());
+        assert!(Level::seat(&level, Who::default(), 2, 1, LONG).await.is_ok());
     }
 
     #[tokio::test]
@@ -362,13 +443,14 @@ mod tests {
         // Two flows that were dealt different queues.
         let at = |flow: u32| hand(flow, Queues { count: 2, hand: 1, length: 3 }).next().unwrap();
         let (greedy, modest) = ((0..).find(|f| at(*f) == 0).unwrap(), (0..).find(|f| at(*f) == 1).unwrap());
-        let seat = Level::seat(&level, 9, 1, LONG).await.ok().unwrap();
-        let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(Level::seat(&level, greedy, 1, LONG))).collect();
-        waiting.push(Box::pin(Level::seat(&level, modest, 1, LONG)));
+        let seat = Level::seat(&level, Who::default(), 9, 1, LONG).await.ok().unwrap();
+        let mut waiting: Vec<_> =
+            (0..3).map(|_| Box::pin(Level::seat(&level, Who::default(), greedy, 1, LONG))).collect();
+        waiting.push(Box::pin(Level::seat(&level, Who::default(), modest, 1, LONG)));
         for turn in &mut waiting {
             assert!(turn.as_mut().now_or_never().is_none());
         }
-        assert_eq!(Level::seat(&level, greedy, 1, LONG).await.err(), Some(Refusal::QueueFull));
+        assert_eq!(Level::seat(&level, Who::default(), greedy, 1, LONG).await.err(), Some(Refusal::QueueFull));
         drop(seat);
         let first = waiting[0].as_mut().now_or_never().unwrap().ok().unwrap();
         drop(first);
@@ -381,14 +463,18 @@ mod tests {
         drop(third);
         assert_eq!(level.state.lock().taken, 0);
         // Who waits too long is refused.
-        let _seat = Level::seat(&level, 9, 1, LONG).await.ok().unwrap();
-        let late = Level::seat(&level, modest, 1, Duration::from_millis(1)).await;
+        let _seat = Level::seat(&level, Who::default(), 9, 1, LONG).await.ok().unwrap();
+        let late = Level::seat(&level, Who::default(), modest, 1, Duration::from_millis(1)).await;
         assert_eq!(late.err(), Some(Refusal::TimedOut));
+        let Digest { queues, requests, counts } = level.digest();
+        assert_eq!(counts, Counts { dispatched: 5, rejected: 1, timed_out: 1, cancelled: 1 });
+        assert_eq!((queues, requests.len(), requests[0].started.is_some(), requests[0].queue), (2, 1, true, None));
     }
+
     #[tokio::test]
     async fn a_wide_request_waits_for_as_many_seats_and_keeps_its_turn() {
         let level = level(3, Some(Queues { count: 1, hand: 1, length: 5 }));
-        let seat = |width| Box::pin(Level::seat(&level, 1, width, LONG));
+        let seat = |width| Box::pin(Level::seat(&level, Who::default(), 1, width, LONG));
         let (one, two) = (seat(1).await.ok().unwrap(), seat(1).await.ok().unwrap());
         let (mut wide, mut narrow) = (seat(2), seat(1));
         assert!(wide.as_mut().now_or_never().is_none(), "one is free, and it needs two");

@@ -9,6 +9,7 @@
 
 mod classify;
 pub mod defaults;
+pub mod dump;
 mod lending;
 mod level;
 pub mod work;
@@ -157,8 +158,9 @@ impl Flow {
         }
         let since = Instant::now();
         let queues = level.settings.queues();
+        let flow = schema.flow(user, info);
         let waiting = queues.then(|| Counted::new(metrics, names, Counting::Waiting));
-        let found = Level::seat(level, schema.flow(user, info), width, self.wait).await;
+        let found = Level::seat(level, dump::Who::new(flow, user, info), flow, width, self.wait).await;
         drop(waiting);
         let waited = since.elapsed();
         if queues {

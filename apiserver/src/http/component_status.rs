@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use component_base::ports;
 use futures::future;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -18,13 +19,13 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where to ask.
 enum At {
-    Address(&'static str),
+    Port(u16),
     Store,
 }
 
 const COMPONENTS: [(&str, At); 3] = [
-    ("scheduler", At::Address("https://127.0.0.1:10259/healthz")),
-    ("controller-manager", At::Address("https://127.0.0.1:10257/healthz")),
+    ("scheduler", At::Port(ports::SCHEDULER)),
+    ("controller-manager", At::Port(ports::CONTROLLER_MANAGER)),
     ("etcd-0", At::Store),
 ];
 
@@ -62,8 +63,8 @@ pub async fn get(call: &Call) -> ApiResult<Value> {
 
 async fn status(app: &App, name: &str, at: &At) -> Value {
     let (healthy, message, error) = match at {
-        At::Address(url) => {
-            let (healthy, message) = ask(app, url).await;
+        At::Port(port) => {
+            let (healthy, message) = ask(app, &format!("https://127.0.0.1:{port}/healthz")).await;
             (healthy, message, String::new())
         }
         At::Store => match health::store(app).await {

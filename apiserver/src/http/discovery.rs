@@ -30,7 +30,7 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
                 return Ok(kept(headers, answer::line(answer::to_json(&list))));
             }
             if *which == "api" {
-                let address = format!("{}:{}", app.options.advertised(), app.options.secure_port);
+                let address = app.options.external_address();
                 json!({ "kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }] })
             } else {

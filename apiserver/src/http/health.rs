@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
+use component_base::health::{self, Report};
 use http::Response;
 use http::header::X_CONTENT_TYPE_OPTIONS;
 use parking_lot::Mutex;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use super::answer;
 use super::request_info::Query;
 use crate::app::App;
-use crate::metrics::families::{HEALTH, HEALTH_TOTAL, STARTED};
+use crate::metrics::families::{HEALTH, HEALTH_TOTAL};
 use crate::metrics::{self, Page};
 
 /// How long the store may take to answer (`--etcd-healthcheck-timeout`).
@@ -158,7 +159,7 @@ impl Health {
                 page.number(&HEALTH_TOTAL, &[name, status, endpoint], count as f64);
             }
         }
-        page.number(&STARTED, &[], metrics::started());
+        page.number(&metrics::STARTED, &[], metrics::started());
     }
 
     pub fn reset(&self) {
@@ -183,7 +184,7 @@ async fn look(app: &App, look: Look) -> Option<&'static str> {
         Look::Store => store(app).await,
         Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
         Look::Everything => (!health.ready.load(Ordering::Acquire)).then_some("informers not started yet"),
-        Look::NotStopping => app.stop.is_cancelled().then_some("process is shutting down"),
+        Look::NotStopping => app.stopping.is_cancelled().then_some("process is shutting down"),
     }
 }
 
@@ -194,58 +195,31 @@ pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Bod
     let endpoint = *ENDPOINTS.iter().find(|known| **known == endpoint)?;
     if let Some(only) = only {
         let (_, check) = checks(endpoint).find(|(name, _)| *name == only)?;
-        return Some(match look(app, check).await {
-            None => {
-                let mut well = answer::text(200, "ok");
-                well.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
-                well
-            }
-            Some(why) => answer::text(500, format!("internal server error: {why}\n")),
-        });
+        let (code, text) = health::single(look(app, check).await);
+        let mut answer = answer::text(code, text);
+        if code == 200 {
+            answer.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
+        }
+        return Some(answer);
     }
     Some(all(app, endpoint, query).await)
 }
 
 async fn all(app: &App, endpoint: &'static str, query: &Query) -> Response<Body> {
-    let mut excluded: Vec<&str> = query.all("exclude").collect();
-    excluded.sort_unstable();
-    excluded.dedup();
-    let (mut text, mut well) = (String::new(), true);
+    let mut report = Report::new(endpoint, query.all("exclude"));
     for (name, check) in checks(endpoint) {
-        if let Some(at) = excluded.iter().position(|other| *other == name) {
-            excluded.remove(at);
-            text.push_str(&format!("[+]{name} excluded: ok\n"));
+        if report.excludes(name) {
             continue;
         }
-        let ok = match look(app, check).await {
-            None => true,
-            Some(why) => {
-                tracing::info!(check = name, why, "{endpoint} check failed");
-                false
-            }
-        };
-        // Why it failed is for the log: everybody may see this.
-        text.push_str(&if ok { format!("[+]{name} ok\n") } else { format!("[-]{name} failed: reason withheld\n") });
-        well &= ok;
+        let wrong = look(app, check).await;
+        report.add(name, wrong);
         let mut results = app.health.results.lock();
         let result = results.entry((endpoint, name)).or_default();
-        result.well = ok;
-        result.counts[usize::from(ok)] += 1;
+        result.well = wrong.is_none();
+        result.counts[usize::from(wrong.is_none())] += 1;
     }
-    if !excluded.is_empty() {
-        let names: Vec<String> = excluded.iter().map(|name| schema::go::quote(name)).collect();
-        let names = names.join(",");
-        text.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
-    }
-    if !well {
-        return answer::text(500, format!("{text}{endpoint} check failed\n"));
-    }
-    if query.get("verbose").is_some() {
-        text.push_str(&format!("{endpoint} check passed\n"));
-    } else {
-        text = "ok".to_owned();
-    }
-    answer::text(200, text)
+    let (code, text) = report.finish(query.get("verbose").is_some());
+    answer::text(code, text)
 }
 
 #[cfg(test)]

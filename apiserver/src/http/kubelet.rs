@@ -187,7 +187,7 @@ pub async fn node(app: &Arc<App>, name: &str) -> ApiResult<Backend> {
     let node = write::live(app, "nodes", "", name).await?.ok_or_else(|| ApiError::not_found("", "nodes", name))?;
     let addresses = node["status"]["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let address = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
-    let host = address("InternalIP").or_else(|| address("Hostname")).or_else(|| address("ExternalIP"));
+    let host = app.options.kubelet_preferred_address_types.iter().find_map(|kind| address(kind));
     let host = host
         .ok_or_else(|| ApiError::internal(format!("no preferred addresses found; known addresses: {addresses:?}")))?;
     let own = node.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64).filter(|p| *p != 0);

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
+use component_base::metrics::FORM;
 use http::header::{CONTENT_ENCODING, HeaderValue};
 use http::{Method, Response};
 
@@ -33,7 +34,6 @@ pub async fn answer(app: &App, method: &Method, path: &str, gzip: bool) -> Optio
         }
         _ => return None,
     };
-    const FORM: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
     let text: Bytes = page.text().into();
     let mut response = answer::bytes(200, FORM, if gzip { answer::pack(&text) } else { text }, false);
     if gzip {

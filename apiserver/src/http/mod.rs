@@ -2,7 +2,11 @@
 
 pub mod answer;
 pub mod backend;
+mod browsers;
+pub mod certificates;
 mod component_status;
+mod content;
+mod debug;
 pub mod discovery;
 mod drive;
 mod eviction;

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, IF_NONE_MATCH,
-    LOCATION, VARY,
-};
-use http::{HeaderMap, Response};
+use component_base::ranges::State;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, EXPIRES, HeaderValue, LOCATION, VARY};
+use http::{HeaderMap, Method, Response};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use parking_lot::Mutex;
@@ -18,6 +16,7 @@ use schema::openapi::{self, Custom, Resource as Row, Subresource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::content::{self, Content};
 use super::request_info::Query;
 use super::{answer, negotiate};
 use crate::aggregator;
@@ -27,16 +26,26 @@ use crate::registry::resource::{Catalogue, Resource};
 /// As it is answered; old clients ask for it with an `@`, which no media type may contain.
 const PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const OLD_PROTOBUF_V2: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const PROTOBUF_V3: &str = "application/com.github.proto-openapi.spec.v3.v1.0+protobuf";
+const OLD_PROTOBUF_V3: &str = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf";
+const JSON: &str = "application/json";
 
 /// The documents that have been asked for, by path and media type.
 #[derive(Default)]
 pub struct Documents(Mutex<Kept>);
 
-#[derive(Default)]
 struct Kept {
     /// Grows with every change of the definitions.
     generation: u64,
+    /// When they were changed last, in seconds since the epoch.
+    changed: i64,
     documents: HashMap<String, Document>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { generation: 0, changed: Timestamp::now().as_second(), documents: HashMap::new() }
+    }
 }
 
 /// A document as it is kept: packed, for it is asked for rarely, by clients that mostly unpack it themselves, and would
@@ -44,13 +53,33 @@ struct Kept {
 #[derive(Clone)]
 struct Document {
     packed: Bytes,
+    /// Unpacked.
+    size: u64,
+    /// Of what is told in JSON, whatever the form.
     hash: Arc<str>,
 }
 
+/// The bytes of a document to be kept, and the hash of what they tell.
+struct Made {
+    body: Bytes,
+    hash: String,
+}
+
+impl Made {
+    fn json(document: &Value) -> Self {
+        let body = answer::to_json(document);
+        let hash = Sha256::digest(&body).iter().map(|byte| format!("{byte:02X}")).collect();
+        Self { body, hash }
+    }
+
+    fn protobuf(document: &Value, form: fn(&Value) -> Vec<u8>) -> Self {
+        Self { body: form(document).into(), ..Self::json(document) }
+    }
+}
+
 impl Document {
-    fn new(body: &[u8]) -> Self {
-        let hash: String = Sha256::digest(body).iter().map(|byte| format!("{byte:02X}")).collect();
-        Self { packed: answer::pack(body), hash: hash.into() }
+    fn new(made: &Made) -> Self {
+        Self { packed: answer::pack(&made.body), size: made.body.len() as u64, hash: made.hash.as_str().into() }
     }
 
     fn unpacked(&self) -> Bytes {
@@ -66,6 +95,7 @@ impl Documents {
     pub fn forget(&self) {
         let mut kept = self.0.lock();
         kept.generation += 1;
+        kept.changed = Timestamp::now().as_second();
         kept.documents.clear();
     }
 
@@ -74,13 +104,18 @@ impl Documents {
         self.0.lock().generation
     }
 
+    /// When what documents are made of was changed last, in seconds since the epoch.
+    fn changed(&self) -> i64 {
+        self.0.lock().changed
+    }
+
     /// The document, unless it has to be made.
     fn peek(&self, name: &str) -> Option<Document> {
         self.0.lock().documents.get(name).cloned()
     }
 
     /// The document, made where it is not kept. What is made of an older catalogue than today's is not kept.
-    fn get(&self, name: &str, generation: u64, make: impl FnOnce() -> Bytes) -> Document {
+    fn get(&self, name: &str, generation: u64, make: impl FnOnce() -> Made) -> Document {
         if let Some(document) = self.0.lock().documents.get(name) {
             return document.clone();
         }
@@ -107,25 +142,43 @@ fn form(headers: &HeaderMap, offers: &[&'static str]) -> Option<&'static str> {
     })
 }
 
-pub async fn answer(app: &App, path: &str, query: &Query, headers: &HeaderMap) -> Response<Body> {
+/// What a request for a document says besides its path.
+#[derive(Clone, Copy)]
+pub struct Asked<'a> {
+    pub method: &'a Method,
+    pub query: &'a Query,
+    pub headers: &'a HeaderMap,
+}
+
+pub async fn answer(app: &App, path: &str, asked: Asked<'_>) -> Response<Body> {
     let generation = app.documents.generation();
     let catalogue = app.catalogue.load_full();
-    let mut response = match path.strip_prefix("/openapi/v3") {
-        Some("") => answer::text(200, index(app, &catalogue)),
-        Some(name) => v3_document(app, generation, &catalogue, name.trim_start_matches('/'), query, headers),
-        None if path == "/openapi/v2" => v2_document(app, generation, &catalogue, headers).await,
-        None => return answer::page_not_found(),
-    };
-    if path != "/openapi/v3" {
-        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+    match path.strip_prefix("/openapi/v3") {
+        Some("") => index(app, &catalogue, asked),
+        Some(name) => v3_document(app, generation, &catalogue, name.trim_start_matches('/'), asked),
+        None if path == "/openapi/v2" => v2_document(app, generation, &catalogue, asked.headers, asked.method).await,
+        None => answer::page_not_found(),
+    }
+}
+
+fn vary(mut response: Response<Body>, by: &'static [&'static str]) -> Response<Body> {
+    for name in by {
+        response.headers_mut().append(VARY, HeaderValue::from_static(name));
     }
     response
 }
 
-async fn v2_document(app: &App, generation: u64, catalogue: &Catalogue, headers: &HeaderMap) -> Response<Body> {
+async fn v2_document(
+    app: &App,
+    generation: u64,
+    catalogue: &Catalogue,
+    headers: &HeaderMap,
+    method: &Method,
+) -> Response<Body> {
+    const BY: &[&str] = &["Accept-Encoding", "Accept"];
     // Old clients name the other form differently.
-    let Some(wish) = form(headers, &["application/json", OLD_PROTOBUF_V2, PROTOBUF_V2]) else { return empty(406) };
-    let protobuf = wish != "application/json";
+    let Some(wish) = form(headers, &[JSON, OLD_PROTOBUF_V2, PROTOBUF_V2]) else { return vary(empty(406), BY) };
+    let protobuf = wish != JSON;
     let (name, kind) = if protobuf { ("v2 protobuf", PROTOBUF_V2) } else { ("v2", wish) };
     let document = match app.documents.peek(name) {
         Some(document) => document,
@@ -134,11 +187,11 @@ async fn v2_document(app: &App, generation: u64, catalogue: &Catalogue, headers:
             app.documents.get(name, generation, || {
                 let mut document = openapi::v2(&rows(catalogue));
                 remote.into_iter().for_each(|other| aggregator::openapi::merge(&mut document, other));
-                if protobuf { openapi::v2_protobuf(&document).into() } else { answer::to_json(&document) }
+                if protobuf { Made::protobuf(&document, openapi::v2_protobuf) } else { Made::json(&document) }
             })
         }
     };
-    respond(&document, &document.hash, kind, headers)
+    vary(respond(app, &document, &document.hash, kind, method, headers), BY)
 }
 
 fn v3_document(
@@ -146,30 +199,40 @@ fn v3_document(
     generation: u64,
     catalogue: &Catalogue,
     name: &str,
-    query: &Query,
-    headers: &HeaderMap,
+    Asked { method, query, headers }: Asked<'_>,
 ) -> Response<Body> {
+    const BY: &[&str] = &["Accept"];
     let Some(hash) = hash(catalogue, name) else { return empty(404) };
-    let Some(kind) = form(headers, &["application/json"]) else { return empty(406) };
+    // Upstream answers nothing to who wishes for nothing that it understands.
+    if headers.get(ACCEPT).is_some_and(|accept| !accept.is_empty() && !accept.as_bytes().contains(&b'/')) {
+        return empty(200);
+    }
+    let Some(wish) = form(headers, &[JSON, PROTOBUF_V3, OLD_PROTOBUF_V3]) else { return vary(empty(406), BY) };
+    let kind = if wish == JSON { JSON } else { PROTOBUF_V3 };
     let asked = query.text("hash");
     if asked.is_some_and(|asked| asked != hash) {
-        let mut response = empty(301);
-        if let Ok(there) = HeaderValue::from_str(&address(name, &hash)) {
-            response.headers_mut().insert(LOCATION, there);
+        let mut response = answer::bytes(301, kind, Bytes::new(), false);
+        for (header, value) in [(LOCATION, address(name, &hash)), (ETAG, format!("\"{hash}\""))] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                response.headers_mut().insert(header, value);
+            }
         }
-        return response;
+        return vary(response, BY);
     }
-    let mut response = respond(&v3(app, generation, catalogue, name), &hash, kind, headers);
+    let document = v3(app, generation, catalogue, name, kind);
+    let mut response = respond(app, &document, &hash, kind, method, headers);
     if asked.is_some() {
         // The address carries the hash, so the answer never changes.
         let headers = response.headers_mut();
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        if headers.contains_key(ETAG) {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
+        }
         let year = Timestamp::now().to_zoned(TimeZone::UTC).saturating_add(Span::new().years(1));
         if let Ok(value) = HeaderValue::from_str(&year.strftime("%a, %d %b %Y %H:%M:%S UTC").to_string()) {
             headers.insert(EXPIRES, value);
         }
     }
-    response
+    vary(response, BY)
 }
 
 fn empty(code: u16) -> Response<Body> {
@@ -186,27 +249,23 @@ fn group_version(name: &str) -> Option<(&str, &str)> {
     }
 }
 
-fn respond(document: &Document, hash: &str, kind: &str, headers: &HeaderMap) -> Response<Body> {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn respond(
+    app: &App,
+    document: &Document,
+    hash: &str,
+    kind: &'static str,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Response<Body> {
     let tag = format!("\"{hash}\"");
-    let mut response = if text(IF_NONE_MATCH) == tag {
-        empty(304)
-    } else if text(ACCEPT_ENCODING).contains("gzip") {
-        let mut response = answer::bytes(200, kind, document.packed.clone(), false);
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        response
-    } else {
-        answer::bytes(200, kind, document.unpacked(), false)
-    };
-    if let Ok(value) = HeaderValue::from_str(&tag) {
-        response.headers_mut().insert(ETAG, value);
-    }
-    response
+    let state = State { size: document.size, modified: app.documents.changed(), tag: Some(&tag) };
+    let packed = (*method != Method::HEAD && negotiate::takes_gzip(headers)).then(|| document.packed.clone());
+    content::serve(method, headers, &Content { kind, state, whole: &|| document.unpacked(), packed })
 }
 
 /// The document of a name that has a hash.
-fn v3(app: &App, generation: u64, catalogue: &Catalogue, name: &str) -> Document {
-    app.documents.get(&format!("v3/{name}"), generation, || {
+fn v3(app: &App, generation: u64, catalogue: &Catalogue, name: &str, kind: &str) -> Document {
+    app.documents.get(&format!("v3/{name} {kind}"), generation, || {
         let document = match (group_version(name), name.strip_prefix("apis/")) {
             (Some((group, version)), _) => {
                 let rows: Vec<Row> = catalogue.of(group, version).into_iter().map(|r| row(r)).collect();
@@ -216,7 +275,8 @@ fn v3(app: &App, generation: u64, catalogue: &Catalogue, name: &str) -> Document
             (None, None) if name == "api" => Some(openapi::v3_group("")),
             (None, None) => openapi::v3_other(name),
         };
-        answer::to_json(&document.unwrap_or_default())
+        let document = document.unwrap_or_default();
+        if kind == JSON { Made::json(&document) } else { Made::protobuf(&document, openapi::v3_protobuf) }
     })
 }
 
@@ -228,7 +288,7 @@ pub fn schemas(app: &App, group: &str, version: &str) -> Value {
         return Value::Null;
     }
     let name = if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") };
-    let document = v3(app, generation, &catalogue, &name);
+    let document = v3(app, generation, &catalogue, &name, JSON);
     let mut document: Value = serde_json::from_slice(&document.unpacked()).unwrap_or_default();
     document["components"]["schemas"].take()
 }
@@ -260,7 +320,7 @@ fn address(name: &str, hash: &str) -> String {
 }
 
 /// The addresses of all documents, each with the hash of what is behind it.
-fn index(app: &App, catalogue: &Catalogue) -> Bytes {
+fn index(app: &App, catalogue: &Catalogue, Asked { method, headers, .. }: Asked<'_>) -> Response<Body> {
     let groups = catalogue.groups.iter().flat_map(|group| {
         let root = if group.name.is_empty() { "api".to_owned() } else { format!("apis/{}", group.name) };
         let versions = group.versions.iter().map(|version| format!("{root}/{version}")).collect::<Vec<_>>();
@@ -273,7 +333,17 @@ fn index(app: &App, catalogue: &Catalogue) -> Bytes {
     };
     let mut paths: Map<String, Value> = names.filter_map(path).collect();
     aggregator::openapi::index(app, &mut paths);
-    answer::to_json(&json!({ "paths": paths }))
+    let text = answer::to_json(&json!({ "paths": paths }));
+    let state = State { size: text.len() as u64, modified: app.documents.changed(), tag: None };
+    // So upstream's looks to Go, which guesses.
+    let kind = "text/plain; charset=utf-8";
+    let content = Content { kind, state, whole: &|| text.clone(), packed: None };
+    let mut response = content::serve(method, headers, &content);
+    // Where nobody guesses a kind nothing is told of any.
+    if response.status() == http::StatusCode::PRECONDITION_FAILED {
+        response.headers_mut().remove(CONTENT_TYPE);
+    }
+    response
 }
 
 fn rows(catalogue: &Catalogue) -> Vec<Row> {

@@ -18,7 +18,10 @@ use super::answer;
 use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzip};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
-use super::{component_status, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings, websocket};
+use super::{
+    browsers, component_status, debug, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings,
+    websocket,
+};
 use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
@@ -61,7 +64,31 @@ impl Routes {
 
     /// Answers a request of `peer`.
     pub async fn handle(&self, peer: &Peer, request: Request) -> Response<Body> {
-        handle(self, peer, request).await
+        let serving = &self.app.options.serving;
+        let origin = browsers::origin(serving, request.headers());
+        let mut response = match browsers::preflight(request.method(), origin.as_ref()) {
+            Some(mut response) => {
+                if let Ok(id) = HeaderValue::from_str(&audit::id(request.headers())) {
+                    response.headers_mut().insert(audit::ID_HEADER, id);
+                }
+                response
+            }
+            None => handle(self, peer, request).await,
+        };
+        browsers::add(serving, origin, response.headers_mut());
+        response
+    }
+
+    /// Whether a client on HTTP/2 is asked to connect anew after this request.
+    #[must_use]
+    pub fn sends_away(&self) -> bool {
+        let chance = self.app.options.serving.goaway_chance;
+        if chance.is_none() {
+            return false;
+        }
+        // 32 random bits.
+        let (bits, ..) = uuid::Uuid::new_v4().as_fields();
+        chance.hits(f64::from(bits) / (f64::from(u32::MAX) + 1.0))
     }
 }
 
@@ -314,10 +341,18 @@ async fn other(
             let document = path.strip_prefix("/openapi/v3").and_then(|path| app.aggregator.remote_at(path));
             return match document {
                 Some(remote) => Ok(aggregator::proxy::answer(app, &remote, user, request).await),
-                None => Ok(openapi::answer(app, path, query, headers).await),
+                None => {
+                    let asked = openapi::Asked { method: request.method(), query, headers };
+                    Ok(openapi::answer(app, path, asked).await)
+                }
             };
         }
         _ => {}
+    }
+    if info.path.starts_with("/debug/") {
+        let (head, body) = request.into_parts();
+        let found = debug::answer(app, info, query, &head.method, body).await;
+        return Ok(found.unwrap_or_else(answer::page_not_found));
     }
     let response = discovery::answer(app, &info.path, headers)?;
     // Two of these are always written for people.

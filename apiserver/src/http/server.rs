@@ -110,8 +110,13 @@ async fn connection(
     let uses = Uses::new(pace);
     let in_use = uses.clone();
     let streams = routes.streams();
+    let enough = CancellationToken::new();
+    let sent_away = enough.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (routes, peer, used) = (routes.clone(), peer.clone(), in_use.begin());
+        if request.version() == http::Version::HTTP_2 && routes.sends_away() {
+            sent_away.cancel();
+        }
         async move {
             let response = routes.handle(&peer, request.map(Body::new)).await;
             Ok::<_, Infallible>(response.map(|body| Witnessed::new(body, used)))
@@ -129,7 +134,9 @@ async fn connection(
     let mut connection = Drive::new(connection, &requests, socket);
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = async { tokio::select! { () = stop.cancelled() => {}, () = uses.idle(IDLE) => {} } } => {
+        () = async {
+            tokio::select! { () = stop.cancelled() => {}, () = enough.cancelled() => {}, () = uses.idle(IDLE) => {} }
+        } => {
             connection.connection().as_mut().graceful_shutdown();
             connection.await
         }

@@ -1,6 +1,7 @@
 //! The families of series there are, in upstream's names and words.
 
-use super::family::{About, Family, Kind, Stability};
+use component_base::metrics::{About, Family, Kind, Stability};
+
 use super::inflight::Inflight;
 
 /// `apiserver_request_duration_seconds` and what is compared with it.
@@ -219,13 +220,6 @@ told! {
         "This metric records the result of a single healthcheck.";
     HEALTH_TOTAL: Stable Counter, "kubernetes_healthchecks_total", ["name", "status", "type"],
         "This metric records the results of all healthcheck.";
-    CPU: Internal Counter, "process_cpu_seconds_total", [], "Total user and system CPU time spent in seconds.";
-    MAX_FDS: Internal Gauge, "process_max_fds", [], "Maximum number of open file descriptors.";
-    OPEN_FDS: Internal Gauge, "process_open_fds", [], "Number of open file descriptors.";
-    RESIDENT: Internal Gauge, "process_resident_memory_bytes", [], "Resident memory size in bytes.";
-    VIRTUAL: Internal Gauge, "process_virtual_memory_bytes", [], "Virtual memory size in bytes.";
-    STARTED: Internal Gauge, "process_start_time_seconds", [],
-        "Start time of the process since unix epoch in seconds.";
 }
 
 /// How stable the families are, one after the other.

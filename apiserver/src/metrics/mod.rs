@@ -4,12 +4,9 @@
 //! when somebody asks ([`crate::http::metrics`]).
 
 pub mod families;
-mod family;
 mod inflight;
-mod process;
 pub mod requests;
 pub mod storage;
 
+pub use component_base::metrics::{About, Family, Page, Process, STARTED, Stability, started};
 pub use families::Metrics;
-pub use family::{About, Family, Page, Stability};
-pub use process::{Process, started};

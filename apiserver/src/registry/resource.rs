@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::custom::Custom;
 use crate::kinds::{Kind, Strategy};
+use crate::options::RuntimeConfig;
 
 /// A path below an object, as discovery and OpenAPI list it.
 #[derive(Clone, Debug)]
@@ -241,11 +242,17 @@ impl Catalogue {
     /// The built-in kinds, then custom resources, whose groups come after in alphabetical order.
     #[must_use]
     pub fn new(custom: &[Arc<Custom>]) -> Self {
+        Self::serving(custom, &RuntimeConfig::default())
+    }
+
+    /// The same without the built-in kinds that are not to be served.
+    #[must_use]
+    pub fn serving(custom: &[Arc<Custom>], config: &RuntimeConfig) -> Self {
         let mut this = Self::default();
         for kind in crate::kinds::all() {
-            for version in kind.versions {
-                this.add(Resource::built_in(kind, version));
-            }
+            let all = kind.versions.iter().map(|version| Resource::built_in(kind, version));
+            let served = all.filter(|row| config.serves(&row.group, &row.version, &row.plural));
+            served.for_each(|row| this.add(row));
         }
         let mut groups: BTreeMap<&str, Vec<&Arc<Custom>>> = BTreeMap::new();
         for definition in custom {

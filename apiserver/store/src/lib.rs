@@ -13,6 +13,7 @@ pub mod cache;
 pub mod embedded;
 pub mod etcd;
 mod hub;
+pub mod relocated;
 pub mod splice;
 mod types;
 

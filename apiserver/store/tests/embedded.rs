@@ -4,6 +4,7 @@ mod contract;
 
 use contract::{delete, put};
 use knetsim_store::embedded::{Embedded, Options};
+use knetsim_store::relocated::Relocated;
 use knetsim_store::{Store, StoreError};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -17,6 +18,21 @@ fn contract_holds() {
     let dir = tempfile::tempdir().unwrap();
     let store = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
     runtime().block_on(contract::run(store));
+}
+
+/// The same for those who ask, elsewhere in the store.
+#[test]
+fn contract_holds_at_another_prefix() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    assert!(Arc::ptr_eq(&Relocated::at("registry/", store.clone()), &store));
+    runtime().block_on(async {
+        contract::run(Relocated::at("/clusters/a", store.clone())).await;
+        let own = Relocated::at("clusters/b", store.clone());
+        put(&*own, "/registry/pods/a", "1", 0).await;
+        assert!(store.get("/clusters/b/pods/a", None).await.unwrap().0.is_some());
+        assert_eq!(store.range("/registry", None, 0, None).await.unwrap().count, 0);
+    });
 }
 
 proptest! {

@@ -29,7 +29,9 @@ impl Port {
 
     /// Serves until the token is cancelled.
     pub fn serve(self, router: Router, stop: CancellationToken) {
-        let tls = auth::x509::server_config(self.certificate.as_bytes(), self.key.as_bytes(), None).unwrap();
+        let tls =
+            auth::x509::server_config(self.certificate.as_bytes(), self.key.as_bytes(), auth::x509::Asked::Nobody)
+                .unwrap();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Runtime::new().unwrap();
             runtime.block_on(stop.run_until_cancelled(async move {

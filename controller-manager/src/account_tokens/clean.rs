@@ -35,7 +35,7 @@ pub fn start(context: &Arc<Context>, period: Duration) {
     let queue = Arc::new(Queue::default());
     queue.add("all".to_owned());
     let period = SignedDuration::try_from(period).unwrap_or(SignedDuration::MAX);
-    drive(context.gate(), &Arc::new(Cleaner { context: context.clone(), period }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Cleaner { context: context.clone(), period }), &queue, 1);
 }
 
 /// What becomes of a Secret.

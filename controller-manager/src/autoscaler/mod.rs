@@ -87,7 +87,7 @@ pub fn start(context: &Arc<Context>, settings: &Settings) {
         api,
         memory: Mutex::default(),
     };
-    drive(context.gate(), &Arc::new(controller), &queue, settings.workers);
+    drive(&context.gate(), &Arc::new(controller), &queue, settings.workers);
 }
 
 impl Controller for Autoscaler {

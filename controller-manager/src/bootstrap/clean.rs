@@ -20,7 +20,7 @@ pub fn start(context: &Arc<Context>) {
             on_secret.add(key_of(&secret.metadata));
         }
     });
-    drive(context.gate(), &Arc::new(Cleaner { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Cleaner { context: context.clone() }), &queue, 1);
 }
 
 impl Controller for Cleaner {

@@ -27,7 +27,7 @@ pub fn start(context: &Arc<Context>) {
     let (on_secret, on_map) = (queue.clone(), queue.clone());
     context.kinds.bootstrap_tokens.on_change(move |_| on_secret.add(KEY));
     context.kinds.cluster_info.on_change(move |_| on_map.add(KEY));
-    drive(context.gate(), &Arc::new(Signing { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Signing { context: context.clone() }), &queue, 1);
 }
 
 impl Controller for Signing {

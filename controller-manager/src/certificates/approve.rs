@@ -27,7 +27,7 @@ struct Approver {
 }
 
 pub fn start(context: &Arc<Context>, queue: &Arc<Queue>) {
-    drive(context.gate(), &Arc::new(Approver { context: context.clone() }), queue, 1);
+    drive(&context.gate(), &Arc::new(Approver { context: context.clone() }), queue, 1);
 }
 
 impl Controller for Approver {

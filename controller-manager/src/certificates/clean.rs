@@ -20,7 +20,7 @@ struct Cleaner {
 }
 
 pub fn start(context: &Arc<Context>, queue: &Arc<Queue>) {
-    drive(context.gate(), &Arc::new(Cleaner { context: context.clone() }), queue, 1);
+    drive(&context.gate(), &Arc::new(Cleaner { context: context.clone() }), queue, 1);
 }
 
 impl Controller for Cleaner {

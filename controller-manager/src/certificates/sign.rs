@@ -48,7 +48,7 @@ struct Signing {
 }
 
 pub fn start(context: &Arc<Context>, queue: &Arc<Queue>, signer: Signer) {
-    drive(context.gate(), &Arc::new(Signing { context: context.clone(), signer }), queue, 1);
+    drive(&context.gate(), &Arc::new(Signing { context: context.clone(), signer }), queue, 1);
 }
 
 impl Controller for Signing {

@@ -47,7 +47,7 @@ pub fn start(context: &Arc<Context>) {
         sides.filter_map(|job| owner_key(&job.metadata, "CronJob")).for_each(|key| on_job.add(key));
     });
     let recorder = context.recorder(CronJobs::NAME);
-    drive(context.gate(), &Arc::new(CronJobs { context: context.clone(), recorder }), &queue, 5);
+    drive(&context.gate(), &Arc::new(CronJobs { context: context.clone(), recorder }), &queue, 5);
 }
 
 impl Controller for CronJobs {

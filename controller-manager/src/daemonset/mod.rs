@@ -49,7 +49,7 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     let recorder = context.recorder(DaemonSets::NAME);
-    drive(context.gate(), &Arc::new(DaemonSets { context: context.clone(), recorder }), &queue, 2);
+    drive(&context.gate(), &Arc::new(DaemonSets { context: context.clone(), recorder }), &queue, 2);
 }
 
 impl Controller for DaemonSets {

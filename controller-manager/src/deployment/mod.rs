@@ -49,7 +49,7 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     let recorder = context.recorder(Deployments::NAME);
-    drive(context.gate(), &Arc::new(Deployments { context: context.clone(), recorder }), &queue, 5);
+    drive(&context.gate(), &Arc::new(Deployments { context: context.clone(), recorder }), &queue, 5);
 }
 
 impl Controller for Deployments {

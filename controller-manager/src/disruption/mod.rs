@@ -56,7 +56,7 @@ pub fn start(context: &Arc<Context>) {
     on_scale!(replication_controllers: ReplicationController);
     on_scale!(stateful_sets: StatefulSet);
     let recorder = context.recorder("controllermanager");
-    drive(context.gate(), &Arc::new(Disruption { context: context.clone(), recorder }), &queue, 2);
+    drive(&context.gate(), &Arc::new(Disruption { context: context.clone(), recorder }), &queue, 2);
 }
 
 fn enqueue_namespace(queue: &Queue, budgets: &crate::framework::Kind<PodDisruptionBudget>, meta: &ObjectMeta) {

@@ -64,7 +64,7 @@ pub fn start(context: &Arc<Context>) {
             services.all().iter().for_each(|service| on_node.add(key_of(&service.metadata)));
         }
     });
-    drive(context.gate(), &Arc::new(EndpointsController { context: context.clone() }), &queue, 5);
+    drive(&context.gate(), &Arc::new(EndpointsController { context: context.clone() }), &queue, 5);
 }
 
 fn services_of(services: &Kind<Service>, pod: &Pod) -> Vec<Arc<Service>> {

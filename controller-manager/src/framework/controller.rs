@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{ApiError, Queue};
@@ -17,15 +18,24 @@ pub trait Controller: Send + Sync + 'static {
     fn sync(&self, key: &str) -> impl Future<Output = Outcome> + Send;
 }
 
-/// Turns true when every kind has been listed: before that, nothing may be concluded from an object's absence.
-pub type Gate = watch::Receiver<bool>;
+/// The controllers' queues, by the controllers' names.
+pub type Queues = Arc<Mutex<Vec<(&'static str, Arc<Queue>)>>>;
+
+/// What workers wait at, and where queues are made known.
+#[derive(Clone)]
+pub struct Gate {
+    /// Turns true when every kind has been listed: before that, nothing may be concluded from an object's absence.
+    pub listed: watch::Receiver<bool>,
+    pub queues: Queues,
+}
 
 /// Starts `workers` tasks that take keys from `queue` once `gate` is open. They end with the runtime.
-pub fn drive<C: Controller>(gate: Gate, controller: &Arc<C>, queue: &Arc<Queue>, workers: usize) {
+pub fn drive<C: Controller>(gate: &Gate, controller: &Arc<C>, queue: &Arc<Queue>, workers: usize) {
+    gate.queues.lock().push((C::NAME, queue.clone()));
     for _ in 0..workers {
-        let (mut gate, controller, queue) = (gate.clone(), controller.clone(), queue.clone());
+        let (mut listed, controller, queue) = (gate.listed.clone(), controller.clone(), queue.clone());
         tokio::spawn(async move {
-            if gate.wait_for(|open| *open).await.is_err() {
+            if listed.wait_for(|open| *open).await.is_err() {
                 return;
             }
             loop {

@@ -21,7 +21,7 @@ mod queue;
 mod store;
 
 pub use claim::{claim, owner_key, queue_owners};
-pub use controller::{Controller, Gate, Outcome, drive};
+pub use controller::{Controller, Gate, Outcome, Queues, drive};
 pub use errors::{ApiError, reason_of};
 pub use kind::{Kind, Object};
 pub use merge::difference;

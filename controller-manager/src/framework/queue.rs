@@ -25,6 +25,9 @@ struct State {
     later: BTreeMap<Instant, BTreeSet<String>>,
     due: HashMap<String, Instant>,
     failures: HashMap<String, u32>,
+    /// How many keys have been added, and how often one was planned for later.
+    adds: u64,
+    retries: u64,
 }
 
 impl State {
@@ -32,6 +35,7 @@ impl State {
         if !self.dirty.insert(key.clone()) {
             return false;
         }
+        self.adds += 1;
         if self.running.contains(&key) {
             return false;
         }
@@ -41,6 +45,7 @@ impl State {
 
     /// Plans `key` for `at`; of two plans the earlier one holds.
     fn plan(&mut self, key: &str, at: Instant) {
+        self.retries += 1;
         if let Some(&planned) = self.due.get(key) {
             if planned <= at {
                 return;
@@ -78,6 +83,12 @@ impl Queue {
         if self.state.lock().add(key.into()) {
             self.changed.notify_one();
         }
+    }
+
+    /// How many keys are ready, how many have been added, and how often one was planned for later.
+    pub fn counts(&self) -> [u64; 3] {
+        let state = self.state.lock();
+        [state.ready.len() as u64, state.adds, state.retries]
     }
 
     pub fn add_after(&self, key: &str, delay: Duration) {
@@ -155,6 +166,7 @@ mod tests {
         assert_eq!(queue.next().await, "a");
         queue.add("a");
         assert_eq!(queue.next().await, "b");
+        assert_eq!(queue.counts(), [0, 3, 0]);
         assert!(
             tokio::time::timeout(Duration::from_millis(20), queue.next()).await.is_err(),
             "a is still being worked on"
@@ -171,6 +183,7 @@ mod tests {
             let key = queue.next().await;
             assert_eq!(queue.failed(&key), Duration::from_millis(expected));
         }
+        assert_eq!(queue.counts()[2], 3);
         let start = Instant::now();
         assert_eq!(queue.next().await, "a");
         assert!(start.elapsed() < Duration::from_millis(20), "the earliest of several plans holds");

@@ -48,7 +48,7 @@ pub fn start(context: &Arc<Context>) {
         rediscover: tokio::sync::Notify::new(),
     });
     watch::start(&shared);
-    drive(context.gate(), &Arc::new(Collector { shared: shared.clone() }), &shared.queue, 8);
+    drive(&context.gate(), &Arc::new(Collector { shared: shared.clone() }), &shared.queue, 8);
 }
 
 impl Shared {

@@ -55,7 +55,7 @@ pub fn start(context: &Arc<Context>) {
     orphans::start(context);
     let recorder = context.recorder(Jobs::NAME);
     let controller = Arc::new(Jobs { context: context.clone(), recorder, records: Mutex::default() });
-    drive(context.gate(), &controller, &queue, 5);
+    drive(&context.gate(), &controller, &queue, 5);
 }
 
 /// What became of an [`Action`].

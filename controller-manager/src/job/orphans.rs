@@ -33,7 +33,7 @@ pub fn start(context: &Arc<Context>) {
             tracked.for_each(|pod| on_job.add(key_of(&pod.metadata)));
         }
     });
-    drive(context.gate(), &Arc::new(Orphans { context: context.clone() }), &queue, 2);
+    drive(&context.gate(), &Arc::new(Orphans { context: context.clone() }), &queue, 2);
 }
 
 impl Controller for Orphans {

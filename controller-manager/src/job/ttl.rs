@@ -24,7 +24,7 @@ pub fn start(context: &Arc<Context>) {
             on_job.add(key_of(&job.metadata));
         }
     });
-    drive(context.gate(), &Arc::new(TtlAfterFinished { context: context.clone() }), &queue, 2);
+    drive(&context.gate(), &Arc::new(TtlAfterFinished { context: context.clone() }), &queue, 2);
 }
 
 impl Controller for TtlAfterFinished {

@@ -51,7 +51,7 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     context.on_removed(move |object| removed(&object.namespace));
-    drive(context.gate(), &Arc::new(Namespaces { context: context.clone() }), &queue, 4);
+    drive(&context.gate(), &Arc::new(Namespaces { context: context.clone() }), &queue, 4);
 }
 
 impl Controller for Namespaces {

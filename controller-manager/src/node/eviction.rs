@@ -50,7 +50,7 @@ pub fn start(context: &Arc<Context>) {
     });
     let recorder = context.recorder(Eviction::NAME);
     drive(
-        context.gate(),
+        &context.gate(),
         &Arc::new(Eviction { context: context.clone(), recorder, seen: Mutex::default() }),
         &queue,
         4,

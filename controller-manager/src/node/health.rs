@@ -67,7 +67,7 @@ pub fn start(context: &Arc<Context>, grace: Duration) {
     });
     let recorder = context.recorder("node-controller");
     let health = Health { context: context.clone(), recorder, grace, signs: Mutex::default(), heard };
-    drive(context.gate(), &Arc::new(health), &queue, 2);
+    drive(&context.gate(), &Arc::new(health), &queue, 2);
 }
 
 fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {

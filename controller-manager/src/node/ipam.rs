@@ -61,7 +61,7 @@ pub fn start(context: &Arc<Context>, cluster: Ipv4Net, size: u8) {
     });
     let recorder = context.recorder(Ipam::NAME);
     // One worker: two at a time could choose the same block.
-    drive(context.gate(), &Arc::new(Ipam { context: context.clone(), recorder, cluster, size }), &queue, 1);
+    drive(&context.gate(), &Arc::new(Ipam { context: context.clone(), recorder, cluster, size }), &queue, 1);
 }
 
 fn pod_cidr(node: &Node) -> Option<&str> {

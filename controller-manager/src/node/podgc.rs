@@ -32,7 +32,7 @@ pub fn start(context: &Arc<Context>) {
             on_pod.add_after(node, QUARANTINE);
         }
     });
-    drive(context.gate(), &Arc::new(PodGc { context: context.clone() }), &queue, 1);
+    drive(&context.gate(), &Arc::new(PodGc { context: context.clone() }), &queue, 1);
 }
 
 impl Controller for PodGc {

@@ -34,7 +34,7 @@ pub fn start<R: Replicated>(context: &Arc<Context>, sets: &Arc<Kind<R>>) {
     queue_owners(&context.kinds.pods, sets, &queue, |set, labels| selects(Some(&set.selector()), labels));
     let recorder = context.recorder(R::COMPONENT);
     let controller = Arc::new(Replicas { context: context.clone(), sets: sets.clone(), recorder });
-    drive(context.gate(), &controller, &queue, 5);
+    drive(&context.gate(), &controller, &queue, 5);
 }
 
 impl<R: Replicated> Controller for Replicas<R> {

@@ -39,7 +39,7 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     replenish::start(context, &queue);
-    drive(context.gate(), &Arc::new(Quotas { context: context.clone() }), &queue, 5);
+    drive(&context.gate(), &Arc::new(Quotas { context: context.clone() }), &queue, 5);
 }
 
 /// The evaluators concerned by what a quota limits, each once.

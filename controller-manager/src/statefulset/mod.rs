@@ -41,7 +41,7 @@ pub fn start(context: &Arc<Context>) {
         selects(set.spec.as_ref().map(|spec| &spec.selector), labels)
     });
     let recorder = context.recorder(StatefulSets::NAME);
-    drive(context.gate(), &Arc::new(StatefulSets { context: context.clone(), recorder }), &queue, 5);
+    drive(&context.gate(), &Arc::new(StatefulSets { context: context.clone(), recorder }), &queue, 5);
 }
 
 impl Controller for StatefulSets {

@@ -40,7 +40,7 @@ pub fn start(context: &Arc<Context>) {
         }
     });
     let maker = Maker { context: context.clone(), recorder: context.recorder("ephemeral_volume") };
-    drive(context.gate(), &Arc::new(maker), &queue, 5);
+    drive(&context.gate(), &Arc::new(maker), &queue, 5);
 }
 
 /// The keys of all pods that a claim's name could be made for: what stands before any of its hyphens.

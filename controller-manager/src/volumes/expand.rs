@@ -54,7 +54,7 @@ pub fn start(context: &Arc<Context>) {
         waiting: context.recorder("volume_expand"),
         resizer: context.recorder(&format!("external-resizer {PROVISIONER}")),
     };
-    drive(context.gate(), &Arc::new(expander), &queue, 2);
+    drive(&context.gate(), &Arc::new(expander), &queue, 2);
 }
 
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {

@@ -98,7 +98,7 @@ pub fn start(context: &Arc<Context>) {
     let recorder = context.recorder("persistentvolume-controller");
     let binder = Binder { context: context.clone(), recorder, queue: queue.clone() };
     // One worker: two at a time could give one volume to two claims.
-    drive(context.gate(), &Arc::new(binder), &queue, 1);
+    drive(&context.gate(), &Arc::new(binder), &queue, 1);
 }
 
 /// The key of the claim a volume refers to.

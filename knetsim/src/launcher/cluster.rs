@@ -16,6 +16,7 @@ use crate::topology::{ClusterPlan, NodePlan, Store};
 /// Where etcd listens, on the control-plane node.
 const ETCD_CLIENT: &str = "http://127.0.0.1:2379";
 const ETCD_PEER: &str = "http://127.0.0.1:2380";
+const CONTROLLER_MANAGER_CONFIG: &str = "kubeconfigs/controller-manager.conf";
 
 /// A cluster whose nodes are there.
 pub struct Cluster {
@@ -124,6 +125,7 @@ impl Cluster {
             ("kubelet-client-certificate", pki("apiserver-kubelet-client.crt")),
             ("kubelet-client-key", pki("apiserver-kubelet-client.key")),
             ("kubelet-certificate-authority", pki("ca.crt")),
+            ("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname".to_owned()),
             ("service-account-key-file", pki("sa.pub")),
             ("service-account-signing-key-file", pki("sa.key")),
             ("enable-bootstrap-token-auth", "true".to_owned()),
@@ -149,7 +151,10 @@ impl Cluster {
         let mut argv = self.own("controller-manager");
         let pki = |name: &str| self.path(&format!("pki/{name}"));
         for (flag, value) in [
-            ("kubeconfig", self.path("kubeconfigs/controller-manager.conf")),
+            ("kubeconfig", self.path(CONTROLLER_MANAGER_CONFIG)),
+            ("authentication-kubeconfig", self.path(CONTROLLER_MANAGER_CONFIG)),
+            ("authorization-kubeconfig", self.path(CONTROLLER_MANAGER_CONFIG)),
+            ("bind-address", "127.0.0.1".to_owned()),
             ("cluster-cidr", self.plan.pod_cidr.to_string()),
             ("node-cidr-mask-size", "24".to_owned()),
             ("root-ca-file", pki("ca.crt")),
@@ -165,7 +170,10 @@ impl Cluster {
 
     fn scheduler(&self) -> Service {
         let mut argv = self.own("scheduler");
-        argv.push(format!("--kubeconfig={}", self.path("kubeconfigs/scheduler.conf")));
+        for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+            argv.push(format!("--{flag}={}", self.path("kubeconfigs/scheduler.conf")));
+        }
+        argv.push("--bind-address=127.0.0.1".to_owned());
         self.service("scheduler", &self.nodes[0], argv, false)
     }
 

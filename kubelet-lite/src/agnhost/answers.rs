@@ -101,7 +101,7 @@ fn json(value: &serde_json::Value) -> Response<Full<Bytes>> {
 }
 
 async fn netexec(peer: SocketAddr, parts: &Parts, body: &[u8]) -> Response<Full<Bytes>> {
-    let query = crate::server::Query::parse(parts.uri.query().unwrap_or_default());
+    let query = component_base::query::Query::parse(parts.uri.query().unwrap_or_default());
     match parts.uri.path() {
         "/" => ok(format!("NOW: {}", k8s_openapi::jiff::Timestamp::now())),
         "/hostname" => ok(hostname()),

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::{TcpStream, UdpSocket};
 
-use crate::server::Query;
+use component_base::query::Query;
 
 /// Entries, and replicas, that are remembered at most.
 const MOST: usize = 1024;

@@ -2,56 +2,20 @@
 //! and the API server says whose it is and what they may (`pkg/kubelet/server/auth.go`, `--authentication-token-webhook`,
 //! `--authorization-mode=Webhook`). Nobody is let in unnamed.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::time::Duration;
 
+use component_base::reviews::{Reviews, Times, Wish};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, StatusCode};
-use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::Client;
-use kube::api::{Api, PostParams};
-use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 
-/// How long an answer holds: whose a token is, a yes, a no (the defaults of KubeletConfiguration).
-const TOKEN: Duration = Duration::from_secs(120);
-const YES: Duration = Duration::from_secs(300);
-const NO: Duration = Duration::from_secs(30);
-/// So many answers of each kind are kept; when there is no room the oldest go.
-const KEPT: usize = 256;
-
-/// Answers that hold for a while.
-struct Cache<K, V>(Mutex<HashMap<K, (Instant, V)>>);
-
-impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
-    fn get(&self, key: &K, now: Instant) -> Option<V> {
-        self.0.lock().get(key).filter(|(until, _)| *until > now).map(|(_, value)| value.clone())
-    }
-
-    fn put(&self, key: K, value: V, until: Instant, now: Instant) {
-        let mut kept = self.0.lock();
-        if kept.len() >= KEPT {
-            kept.retain(|_, (until, _)| *until > now);
-        }
-        if kept.len() >= KEPT {
-            let first = kept.iter().min_by_key(|(_, (until, _))| *until).map(|(key, _)| key.clone());
-            first.and_then(|key| kept.remove(&key));
-        }
-        kept.insert(key, (until, value));
-    }
-}
-
-/// What is asked of the API server: who, verb, subresource of the node.
-type Question = (String, &'static str, &'static str);
+/// How long answers hold (the defaults of KubeletConfiguration).
+const TIMES: Times =
+    Times { token: Duration::from_secs(120), yes: Duration::from_secs(300), no: Duration::from_secs(30) };
 
 pub struct Access {
-    client: Client,
     node: String,
-    tokens: Cache<[u8; 32], UserInfo>,
-    answers: Cache<Question, bool>,
+    reviews: Reviews,
 }
 
 /// The parts of a node that a path is about, the most particular first; holding any of them is enough.
@@ -85,7 +49,7 @@ fn verb(method: &Method) -> &'static str {
 impl Access {
     #[must_use]
     pub fn new(client: Client, node: String) -> Self {
-        Self { client, node, tokens: Cache(Mutex::default()), answers: Cache(Mutex::default()) }
+        Self { node, reviews: Reviews::new(client, TIMES) }
     }
 
     /// Whether a request without a certificate may go on; else the code and the text to answer it with.
@@ -96,67 +60,21 @@ impl Access {
         let unauthorized = || (StatusCode::UNAUTHORIZED, "Unauthorized".to_owned());
         let token = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
         let token = token.map(str::trim).filter(|token| !token.is_empty()).ok_or_else(unauthorized)?;
-        let user = self.user(token).await.map_err(|error| {
+        let user = self.reviews.user(token).await.map_err(|error| {
             tracing::warn!(error, "a token could not be reviewed");
             unauthorized()
         })?;
         let user = user.ok_or_else(unauthorized)?;
-        let name = user.username.clone().unwrap_or_default();
         let (verb, parts) = (verb(method), subresources(path));
         for part in parts {
-            if self.may(&user, verb, part).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))? {
+            let wish = Wish::Node { verb, name: self.node.clone(), part };
+            if self.reviews.may(&user, wish).await.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, error))? {
                 return Ok(());
             }
         }
-        let why = format!("Forbidden (user={name}, verb={verb}, resource=nodes, subresource(s)=[{}])", parts.join(" "));
+        let (name, parts) = (&user.username, parts.join(" "));
+        let why = format!("Forbidden (user={name}, verb={verb}, resource=nodes, subresource(s)=[{parts}])");
         Err((StatusCode::FORBIDDEN, why))
-    }
-
-    async fn user(&self, token: &str) -> Result<Option<UserInfo>, String> {
-        let (key, now): ([u8; 32], _) = (Sha256::digest(token.as_bytes()).into(), Instant::now());
-        if let Some(user) = self.tokens.get(&key, now) {
-            return Ok(Some(user));
-        }
-        let spec = TokenReviewSpec { token: Some(token.to_owned()), ..TokenReviewSpec::default() };
-        let review = TokenReview { spec, ..TokenReview::default() };
-        let reviewed = Api::<TokenReview>::all(self.client.clone()).create(&PostParams::default(), &review).await;
-        let status = reviewed.map_err(|error| error.to_string())?.status.unwrap_or_default();
-        let user = status.user.filter(|_| status.authenticated == Some(true));
-        if let Some(user) = &user {
-            self.tokens.put(key, user.clone(), now + TOKEN, now);
-        }
-        Ok(user)
-    }
-
-    async fn may(&self, user: &UserInfo, verb: &'static str, part: &'static str) -> Result<bool, String> {
-        let now = Instant::now();
-        let question = (serde_json::to_string(user).unwrap_or_default(), verb, part);
-        if let Some(answer) = self.answers.get(&question, now) {
-            return Ok(answer);
-        }
-        let review = SubjectAccessReview {
-            spec: SubjectAccessReviewSpec {
-                user: user.username.clone(),
-                uid: user.uid.clone(),
-                groups: user.groups.clone(),
-                extra: user.extra.clone(),
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some(verb.to_owned()),
-                    version: Some("v1".to_owned()),
-                    resource: Some("nodes".to_owned()),
-                    subresource: Some(part.to_owned()),
-                    name: Some(self.node.clone()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SubjectAccessReviewSpec::default()
-            },
-            ..SubjectAccessReview::default()
-        };
-        let api = Api::<SubjectAccessReview>::all(self.client.clone());
-        let reviewed = api.create(&PostParams::default(), &review).await.map_err(|error| error.to_string())?;
-        let allowed = reviewed.status.is_some_and(|status| status.allowed);
-        self.answers.put(question, allowed, now + if allowed { YES } else { NO }, now);
-        Ok(allowed)
     }
 }
 
@@ -167,6 +85,7 @@ mod tests {
     use http::{Request, Response};
     use http_body_util::BodyExt;
     use kube::client::Body;
+    use parking_lot::Mutex;
     use serde_json::{Value, json};
 
     use super::*;
@@ -226,16 +145,5 @@ mod tests {
         ] {
             assert_eq!(subresources(path), parts, "{path}");
         }
-    }
-
-    #[test]
-    fn the_cache_is_bounded() {
-        let (cache, now) = (Cache(Mutex::default()), Instant::now());
-        for key in 0..KEPT * 2 {
-            cache.put(key, (), now + Duration::from_secs(key as u64 + 1), now);
-        }
-        assert_eq!(cache.0.lock().len(), KEPT);
-        assert!(cache.get(&0, now).is_none() && cache.get(&(KEPT * 2 - 1), now).is_some());
-        assert!(cache.get(&(KEPT * 2 - 1), now + Duration::from_secs(10_000)).is_none());
     }
 }

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LAST_MODIFIED, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::ranges::{Piece, Wanted, date, wanted};
-use super::{Body, decode, streamed, text};
+use super::{Body, streamed, text};
+use component_base::query::decode;
+use component_base::ranges::{self, Piece, State, Wanted, date, wanted};
 
 /// How much of a file tells what it is.
 const SNIFFED: u64 = 512;
@@ -129,7 +130,7 @@ async fn file(path: &Path, asked: &HeaderMap) -> std::io::Result<Response<Body>>
     let mut head = Vec::new();
     (&mut file).take(SNIFFED).read_to_end(&mut head).await?;
     let kind = if is_text(&head) { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-    let (code, kind, range, parts) = match wanted(asked, size, modified) {
+    let (code, kind, range, parts) = match wanted(&Method::GET, asked, State { size, modified, tag: None }) {
         Wanted::Whole => (StatusCode::OK, kind.to_owned(), None, vec![Part::File(Piece { start: 0, length: size })]),
         Wanted::Pieces(pieces) => match pieces[..] {
             [piece] => (StatusCode::PARTIAL_CONTENT, kind.to_owned(), Some(piece.of(size)), vec![Part::File(piece)]),
@@ -202,18 +203,12 @@ impl Part {
     }
 }
 
-/// Several pieces, each with a head of its own (RFC 9110, 14.6).
+/// Several pieces, and what is between them.
 fn several(pieces: &[Piece], size: u64, kind: &str, boundary: &str) -> Vec<Part> {
-    let mut parts = Vec::with_capacity(2 * pieces.len() + 1);
-    let mut before = "";
-    for piece in pieces {
-        let range = piece.of(size);
-        let head = format!("{before}--{boundary}\r\nContent-Range: {range}\r\nContent-Type: {kind}\r\n\r\n");
-        parts.extend([Part::Text(head.into()), Part::File(*piece)]);
-        before = "\r\n";
-    }
-    parts.push(Part::Text(format!("\r\n--{boundary}--\r\n").into()));
-    parts
+    let mut pieces_left = pieces.iter();
+    let between = ranges::between(pieces, size, kind, boundary).into_iter();
+    let pair = |text: String| [Some(Part::Text(text.into())), pieces_left.next().map(|piece| Part::File(*piece))];
+    between.flat_map(pair).flatten().collect()
 }
 
 /// No control characters but those of text: what Go's sniffing calls text where nothing else is known.

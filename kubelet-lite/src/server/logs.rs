@@ -6,13 +6,14 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use component_base::query::Query;
 use http::{Response, StatusCode};
 use k8s_openapi::jiff::Timestamp;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Body, Query, streamed, text};
+use super::{Body, streamed, text};
 use crate::container::prepare::log_path;
 use crate::pause::log::older;
 use crate::pod::registry::View;

@@ -4,7 +4,6 @@
 mod access;
 mod files;
 mod logs;
-mod ranges;
 mod reports;
 mod streams;
 
@@ -13,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
+use component_base::query::Query;
 use futures::{Stream, StreamExt};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -75,7 +75,7 @@ pub async fn listen(node: Arc<Node>, registry: Registry) -> anyhow::Result<impl 
 async fn route(node: &Arc<Node>, registry: &Registry, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let query = Query::of(&request);
+    let query = Query::of(request.uri());
     let reads = request.method() == Method::GET;
     match parts.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
@@ -139,69 +139,4 @@ fn streamed(stream: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static)
 
 fn boxed(body: Full<Bytes>) -> Body {
     body.map_err(|never| match never {}).boxed_unsync()
-}
-
-/// A request's query, repeated names kept.
-pub(crate) struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn of(request: &Request<Incoming>) -> Self {
-        Self::parse(request.uri().query().unwrap_or_default())
-    }
-
-    pub(crate) fn parse(query: &str) -> Self {
-        let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        });
-        Self(pairs.collect())
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    fn all(&self, name: &str) -> Vec<String> {
-        self.0.iter().filter(|(known, _)| known == name).map(|(_, value)| value.clone()).collect()
-    }
-
-    /// Upstream says `1` to kubelets and `true` to the API server.
-    fn flag(&self, name: &str) -> bool {
-        matches!(self.get(name), Some("1" | "true"))
-    }
-
-    pub(crate) fn number<T: std::str::FromStr>(&self, name: &str) -> Option<T> {
-        self.get(name).and_then(|text| text.parse().ok())
-    }
-}
-
-fn decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        rest = after;
-        let hex = |at: usize| after.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        match (first, hex(0), hex(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &after[2..];
-            }
-            (b'+', ..) => bytes.push(b' '),
-            _ => bytes.push(*first),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn queries() {
-        let query = Query::parse("command=sh&command=-c&command=echo%20a%2Bb+c&stdin=1&tty=true&tailLines=5");
-        assert_eq!(query.all("command"), ["sh", "-c", "echo a+b c"]);
-        assert!(query.flag("stdin") && query.flag("tty") && !query.flag("stdout"));
-        assert_eq!(query.number::<usize>("tailLines"), Some(5));
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use component_base::query::Query;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Child;
 
-use super::{Body, Query, text};
+use super::{Body, text};
 use crate::node::Node;
 use crate::oci_runtime::exec::{Runc, exit_code, resize};
 use crate::oci_runtime::sandbox;
@@ -57,7 +58,7 @@ pub fn exec(
         Ok(id) => id,
         Err(response) => return *response,
     };
-    let command = query.all("command");
+    let command = query.all("command").map(str::to_owned).collect::<Vec<_>>();
     if command.is_empty() {
         return text(StatusCode::BAD_REQUEST, "you must specify at least 1 command");
     }
@@ -233,8 +234,7 @@ async fn resize_container(dir: &Path, id: &str, columns: u16, rows: u16) -> Resu
 pub fn port_forward(view: &View, query: &Query, request: Request<Incoming>) -> Response<Body> {
     let ports = query
         .all("port")
-        .iter()
-        .chain(&query.all("ports"))
+        .chain(query.all("ports"))
         .flat_map(|list| list.split(',').map(str::to_owned).collect::<Vec<_>>())
         .filter_map(|port| port.parse().ok())
         .collect();

@@ -111,6 +111,8 @@ const fn hop(name: &'static str, after: &'static [&'static str], run: fn(&Scene)
 pub const HOPS: &[Hop] = &[
     hop("nodes of c0", &[], |s| nodes::ready(s, "c0")),
     hop("nodes of c1", &[], |s| nodes::ready(s, "c1")),
+    hop("components of c0", &[], |s| nodes::components(s, "c0")),
+    hop("components of c1", &[], |s| nodes::components(s, "c1")),
     hop("node to node", &[], nodes::ping),
     // Cuts c0 off from the WAN for a moment: nothing that comes from outside may be under way.
     hop("cluster to cluster", &[], nodes::by_way_of_wan),

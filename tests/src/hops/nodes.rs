@@ -21,6 +21,16 @@ pub fn ready(scene: &Scene, context: &str) -> anyhow::Result<Seen> {
     seen(wide.command.clone(), format!("4 Ready, {}", addresses.into_iter().collect::<Vec<_>>().join(" ")))
 }
 
+/// The scheduler, the controller manager and the store are found where upstream's listen.
+pub fn components(scene: &Scene, context: &str) -> anyhow::Result<Seen> {
+    let said = scene.kubectl(context, &["get", "componentstatuses"])?;
+    let rows = said.lines().skip(1).map(|line| line.split_whitespace().take(3).collect());
+    let rows: BTreeSet<Vec<&str>> = rows.collect();
+    let expected = ["scheduler", "controller-manager", "etcd-0"].map(|name| vec![name, "Healthy", "ok"]);
+    ensure!(rows == BTreeSet::from(expected), "{}", said.stdout);
+    seen(said.command.clone(), "3 Healthy")
+}
+
 /// Cluster DNS, the ingress controller and the Skupper controller serve.
 pub fn add_ons(scene: &Scene, context: &str) -> anyhow::Result<Seen> {
     let wait = ["wait", "-A", "--for=condition=Available", "deployment", "-l", "knetsim.dev/add-on", "--timeout=80s"];

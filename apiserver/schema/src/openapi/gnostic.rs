@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::protobuf::wire::Writer;
 
-type Done = Result<(), Infallible>;
+pub(super) type Done = Result<(), Infallible>;
 
 /// `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
 #[must_use]
@@ -52,32 +52,32 @@ fn write_document(out: &mut Writer, document: &Value) -> Done {
     })
 }
 
-fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
+pub(super) fn entries(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
     value.as_object().into_iter().flatten()
 }
 
-fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+pub(super) fn items<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     value.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn text(out: &mut Writer, number: u32, value: &Value, name: &str) {
+pub(super) fn text(out: &mut Writer, number: u32, value: &Value, name: &str) {
     if let Some(text) = value.get(name).and_then(Value::as_str) {
         out.bytes(number, text.as_bytes());
     }
 }
 
-fn texts(out: &mut Writer, number: u32, value: &Value, name: &str) {
+pub(super) fn texts(out: &mut Writer, number: u32, value: &Value, name: &str) {
     items(value, name).filter_map(Value::as_str).for_each(|text| out.bytes(number, text.as_bytes()));
 }
 
-fn flag(out: &mut Writer, number: u32, value: &Value, name: &str) {
+pub(super) fn flag(out: &mut Writer, number: u32, value: &Value, name: &str) {
     if value.get(name) == Some(&Value::Bool(true)) {
         out.integer(number, 1);
     }
 }
 
 /// A name and a message: every map of the format is a list of these.
-fn named(out: &mut Writer, number: u32, name: &str, body: impl FnOnce(&mut Writer) -> Done) -> Done {
+pub(super) fn named(out: &mut Writer, number: u32, name: &str, body: impl FnOnce(&mut Writer) -> Done) -> Done {
     out.message(number, |out| {
         out.bytes(1, name.as_bytes());
         out.message(2, body)
@@ -85,14 +85,14 @@ fn named(out: &mut Writer, number: u32, name: &str, body: impl FnOnce(&mut Write
 }
 
 /// `Any`: YAML text, and JSON is YAML.
-fn any(out: &mut Writer, number: u32, value: &Value) -> Done {
+pub(super) fn any(out: &mut Writer, number: u32, value: &Value) -> Done {
     out.message(number, |out| {
         out.bytes(2, format!("{value}\n").as_bytes());
         Ok(())
     })
 }
 
-fn extensions(out: &mut Writer, number: u32, value: &Value) -> Done {
+pub(super) fn extensions(out: &mut Writer, number: u32, value: &Value) -> Done {
     entries(value).filter(|(name, _)| name.starts_with("x-")).try_for_each(|(name, value)| {
         out.message(number, |out| {
             out.bytes(1, name.as_bytes());

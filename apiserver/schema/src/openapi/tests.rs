@@ -345,3 +345,56 @@ fn v2_in_both_forms() {
     let needle = b"x-kubernetes-patch-merge-key";
     assert!(bytes.windows(needle.len()).any(|window| window == needle));
 }
+
+#[test]
+fn v3_in_protobuf() {
+    let document = serde_json::json!({
+        "openapi": "3.0.0", "info": { "title": "K", "version": "v1" },
+        "paths": { "/a": { "get": { "tags": ["t"], "parameters": [{ "$ref": "p" }], "responses": {
+            "200": { "description": "OK", "content": { "m": { "schema": { "$ref": "s" } } } },
+        }, "x-k": "a" } } },
+        "components": { "schemas": { "s": {
+            "type": "object", "default": true, "minimum": 1, "allOf": [{ "$ref": "r" }],
+            "items": { "type": "t" }, "additionalProperties": { "type": "string", "default": {} },
+        } } },
+    });
+    // A field of a number that holds others, all of them short.
+    let message = |number: u16, fields: &[Vec<u8>]| {
+        let (body, tag) = (fields.concat(), number << 3 | 2);
+        let tag = if tag < 128 { vec![tag as u8] } else { vec![tag as u8 | 128, (tag >> 7) as u8] };
+        let length = u8::try_from(body.len()).ok().filter(|length| *length < 128).expect("a short one");
+        [tag, vec![length], body].concat()
+    };
+    let text = |number: u16, text: &str| message(number, &[text.as_bytes().to_vec()]);
+    let reference = |to: &str| message(2, &[text(1, to)]);
+    let media = message(2, &[message(1, &[reference("s")])]);
+    let response = message(1, &[text(1, "OK"), message(3, &[message(1, &[text(1, "m"), media])])]);
+    let operation = message(
+        4,
+        &[
+            text(1, "t"),
+            message(6, &[reference("p")]),
+            message(8, &[message(2, &[text(1, "200"), message(2, &[response])])]),
+            message(13, &[text(1, "x-k"), message(2, &[text(2, "\"a\"\n")])]),
+        ],
+    );
+    let typed = |name: &str| message(1, &[text(25, name)]);
+    let schema = message(
+        1,
+        &[
+            [vec![13 << 3 | 1], 1.0f64.to_le_bytes().to_vec()].concat(),
+            text(25, "object"),
+            message(26, &[reference("r")]),
+            message(30, &[message(1, &[typed("t")])]),
+            message(32, &[message(1, &[typed("string")])]),
+            message(33, &[vec![2 << 3, 1]]),
+        ],
+    );
+    let expected = [
+        text(1, "3.0.0"),
+        message(2, &[text(1, "K"), text(6, "v1")]),
+        message(4, &[message(1, &[text(1, "/a"), message(2, &[operation])])]),
+        message(5, &[message(1, &[message(1, &[text(1, "s"), message(2, &[schema])])])]),
+    ];
+    assert_eq!(v3_protobuf(&document), expected.concat());
+}

@@ -3,8 +3,20 @@
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::Page;
-use super::families::{CPU, MAX_FDS, OPEN_FDS, RESIDENT, STARTED, VIRTUAL};
+use super::{About, Kind, Page, Stability};
+
+const fn about(kind: Kind, name: &'static str, help: &'static str) -> About {
+    About { name, help, stability: Stability::Internal, kind, labels: &[] }
+}
+
+static CPU: About =
+    about(Kind::Counter, "process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
+static MAX_FDS: About = about(Kind::Gauge, "process_max_fds", "Maximum number of open file descriptors.");
+static OPEN_FDS: About = about(Kind::Gauge, "process_open_fds", "Number of open file descriptors.");
+static RESIDENT: About = about(Kind::Gauge, "process_resident_memory_bytes", "Resident memory size in bytes.");
+static VIRTUAL: About = about(Kind::Gauge, "process_virtual_memory_bytes", "Virtual memory size in bytes.");
+pub static STARTED: About =
+    about(Kind::Gauge, "process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
 
 /// What /proc/self says.
 pub struct Process {
