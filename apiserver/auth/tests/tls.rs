@@ -1,6 +1,6 @@
 //! Client certificates through a real TLS handshake, in memory.
 
-use knetsim_auth::x509::{CertificateError, ClientAuthority, server_config, user_of};
+use knetsim_auth::x509::{Asked, CertificateError, ClientAuthority, server_config, user_of};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
