@@ -14,7 +14,7 @@ mod spans;
 mod syntax;
 mod walk;
 pub use document::whole_numbers;
-pub use restore::restore_error;
+pub use restore::restore;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
 pub(crate) use walk::zero;
@@ -173,17 +173,37 @@ pub fn value(value: Value, schema: &Schema, validation: FieldValidation) -> Resu
     finish(value.into(), Vec::new(), Some(schema), validation, &[])
 }
 
-/// `complaints`: those of whoever made JSON of the document. `text`: the JSON itself, if there is any, by which mistakes are put in
-/// order; without it that is the order of names.
+/// The same in its place; returns the warnings. A custom object whose metadata does not fit stays as it was.
+///
+/// # Errors
+/// As above.
+pub fn in_place(value: &mut Value, schema: &Schema, validation: FieldValidation) -> Result<Vec<String>, DecodeError> {
+    check(value, Vec::new(), Vec::new(), Some(schema), validation, &[])
+}
+
 fn finish(
     document: document::Document,
-    mut complaints: Vec<String>,
+    complaints: Vec<String>,
     schema: Option<&Schema>,
     validation: FieldValidation,
     text: &[u8],
 ) -> Result<Decoded, DecodeError> {
-    let document::Document { mut value, mut duplicates } = document;
-    if !fits(&value, MAX_DEPTH) {
+    let document::Document { mut value, duplicates } = document;
+    let warnings = check(&mut value, duplicates, complaints, schema, validation, text)?;
+    Ok(Decoded { value, warnings })
+}
+
+/// `complaints`: those of whoever made JSON of the document. `text`: the JSON itself, if there is any, by which mistakes are put in
+/// order; without it that is the order of names.
+fn check(
+    value: &mut Value,
+    mut duplicates: Vec<String>,
+    mut complaints: Vec<String>,
+    schema: Option<&Schema>,
+    validation: FieldValidation,
+    text: &[u8],
+) -> Result<Vec<String>, DecodeError> {
+    if !fits(value, MAX_DEPTH) {
         return Err(DecodeError::Syntax("exceeded max depth".to_owned()));
     }
     let mut unknown = Vec::new();
@@ -191,8 +211,8 @@ fn finish(
     if let Some(schema) = schema {
         let custom = schema.is_custom();
         let found = match custom {
-            true => walk::metadata(&mut value),
-            false => walk::typed(&mut value, &schema.root, !duplicates.is_empty()),
+            true => walk::metadata(value),
+            false => walk::typed(value, &schema.root, !duplicates.is_empty()),
         };
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
         read_in_order = !custom;
@@ -202,9 +222,9 @@ fn finish(
         }
         unknown = found.unknown;
         if custom {
-            unknown.extend(prune(schema, &mut value));
-            embedded::coerce(&mut value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
-            document::whole_numbers(&mut value);
+            unknown.extend(prune(schema, value));
+            embedded::coerce(value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
+            document::whole_numbers(value);
         } else {
             let skipped: Vec<&String> = found.opaque.iter().chain(&unknown).collect();
             duplicates.retain(|path| {
@@ -222,9 +242,9 @@ fn finish(
                 Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
                 None => vec![text],
             };
-            Ok(Decoded { value, warnings: complaints.into_iter().flat_map(lines).collect() })
+            Ok(complaints.into_iter().flat_map(lines).collect())
         }
-        _ => Ok(Decoded { value, warnings: Vec::new() }),
+        _ => Ok(Vec::new()),
     }
 }
 

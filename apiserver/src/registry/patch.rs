@@ -138,7 +138,7 @@ impl Patch {
         }
         body::set_kind(&mut value, model.api_version, model.kind);
         if let Some(schema) = model.schema {
-            let restored = if strategic { decode::restore_error(&value, schema) } else { None };
+            let restored = if strategic { decode::restore(&mut value, schema) } else { None };
             let reading = if checked { FieldValidation::Warn } else { FieldValidation::Ignore };
             let decoded = decode::value(value, schema, reading)
                 .map_err(|error| unfit(restored.unwrap_or_else(|| error.to_string())))?;

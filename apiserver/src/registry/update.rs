@@ -326,8 +326,8 @@ fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> 
 ///
 /// # Errors
 /// 500 for values that are none of their field's.
-fn read_merged(call: &Call, schema: &Schema, merged: Value) -> ApiResult<Value> {
-    let restored = schema::decode::restore_error(&merged, schema);
+fn read_merged(call: &Call, schema: &Schema, mut merged: Value) -> ApiResult<Value> {
+    let restored = schema::decode::restore(&mut merged, schema);
     schema::decode::value(merged, schema, FieldValidation::Ignore).map(|decoded| decoded.value).map_err(|error| {
         let why = restored.unwrap_or_else(|| error.to_string());
         let kind = apply::group_version_kind(&call.resource.api_version(), &call.resource.kind);
