@@ -38,12 +38,10 @@ pub fn access(review: &Value, plural: &str) -> ErrorList {
         "managedFields" | "creationTimestamp" => true,
         field => local && field == "namespace",
     };
-    let said = review.entries("metadata").iter().filter(|(_, value)| !value.is_null());
-    let rest = said.filter(|(field, _)| !may_be_said(field));
-    let rest: serde_json::Map<String, Value> = rest.map(|(field, value)| (field.clone(), value.clone())).collect();
-    if !rest.is_empty() {
+    let mut said = review.entries("metadata").iter().filter(|(_, value)| !value.is_null());
+    if said.any(|(field, _)| !may_be_said(field)) {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
-        errors.push(Error::invalid(&Path::new("metadata"), rest, detail));
+        errors.push(Error::invalid(&Path::new("metadata"), review.at("metadata").clone(), detail));
     }
     if local {
         let namespace = resource.text("namespace");
