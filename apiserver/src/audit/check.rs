@@ -57,7 +57,8 @@ fn rule(errors: &mut ErrorList, path: &Path, rule: &Value) {
         }
     }
     stages(errors, &path.child("omitStages"), &rule["omitStages"]);
-    if !is_empty(paths) && !(is_empty(&rule["resources"]) && is_empty(&rule["namespaces"])) {
+    let of_resources = ["resources", "namespaces"].iter().any(|field| !is_empty(&rule[*field]));
+    if of_resources && !is_empty(paths) {
         let why = "rules cannot apply to both regular resources and non-resource URLs";
         errors.push(Error::invalid(&at, paths.clone(), why));
     }

@@ -102,11 +102,7 @@ const OLD_EVICTION: &str = "policy/v1beta1";
 /// 400 where it says that it is of another namespace.
 pub fn receive(call: &Call, body: &mut Value) -> ApiResult<()> {
     match text(body, "/metadata/namespace") {
-        own if !call.resource.namespaced => {
-            if !own.is_empty() {
-                object::set(body, "namespace", Value::Null);
-            }
-        }
+        _ if !call.resource.namespaced => object::set(body, "namespace", Value::Null),
         "" => object::set(body, "namespace", call.info.namespace.clone().into()),
         own if own != call.info.namespace => return Err(ApiError::bad_request(OTHER_NAMESPACE)),
         _ => {}
