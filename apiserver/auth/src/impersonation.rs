@@ -5,7 +5,7 @@
 
 use crate::request::Resource;
 use crate::serviceaccount;
-use crate::user::{ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, UserInfo};
+use crate::user::{ANONYMOUS, UNAUTHENTICATED, UserInfo};
 use http::HeaderMap;
 
 /// The verb all checks are about.
@@ -16,15 +16,12 @@ const UID: &str = "impersonate-uid";
 const GROUP: &str = "impersonate-group";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION_GROUP: &str = "authentication.k8s.io";
+const AUTHENTICATION_VERSION: &str = "authentication.k8s.io/v1";
 
-/// The headers make no sense.
+/// Somebody's groups, extras or uid are asked for, but nobody's name; what is asked for is shown as Go shows its references to it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum ImpersonationError {
-    #[error("requested {0} without impersonating a user")]
-    NoUser(&'static str),
-    #[error("header {0} is no text")]
-    NoText(String),
-}
+#[error("requested [{0}] without impersonating a user")]
+pub struct NoUser(String);
 
 /// Whom to act as once all checks have passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +46,19 @@ impl Check {
         Self { group, resource, subresource: String::new(), namespace: String::new(), name: name.to_owned() }
     }
 
+    /// An ObjectReference (kind, namespace, name, uid, version, resource version, field path) as Go prints it.
+    fn shown(&self) -> String {
+        let (kind, version) = match self.resource {
+            "serviceaccounts" => ("ServiceAccount", ""),
+            "users" => ("User", ""),
+            "groups" => ("Group", ""),
+            "uids" => ("UID", AUTHENTICATION_VERSION),
+            _ => ("UserExtra", AUTHENTICATION_VERSION),
+        };
+        let Self { namespace, name, subresource, .. } = self;
+        format!("{{{kind} {namespace} {name}  {version}  {subresource}}}")
+    }
+
     pub fn resource(&self) -> Resource<'_> {
         let Self { group, resource, subresource, namespace, name } = self;
         Resource { group, resource, subresource, namespace, name }
@@ -58,32 +68,23 @@ impl Check {
 /// Reads the headers; `None` when nobody is to be impersonated.
 ///
 /// # Errors
-/// [`ImpersonationError`]: the request is to be refused.
-pub fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, ImpersonationError> {
-    let text = |name: &str, value: &http::HeaderValue| {
-        value.to_str().map(str::to_owned).map_err(|_| ImpersonationError::NoText(name.to_owned()))
-    };
-    let first = |name: &str| headers.get(name).map(|value| text(name, value)).transpose();
-    let username = first(USER)?.unwrap_or_default();
-    let uid = first(UID)?.unwrap_or_default();
-    let groups = headers.get_all(GROUP).iter().map(|value| text(GROUP, value)).collect::<Result<Vec<_>, _>>()?;
-    let mut user = UserInfo { username, uid, groups, ..UserInfo::default() };
+/// [`NoUser`]: the request is to be refused.
+pub fn requested(headers: &HeaderMap) -> Result<Option<Impersonation>, NoUser> {
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let first = |name: &str| headers.get(name).map(text).unwrap_or_default();
+    let groups = headers.get_all(GROUP).iter().map(text).collect();
+    let mut user = UserInfo { username: first(USER), uid: first(UID), groups, ..UserInfo::default() };
     for (name, value) in headers {
         if let Some(key) = name.as_str().strip_prefix(EXTRA) {
-            let value = text(name.as_str(), value)?;
-            user.extra.entry(unescape(key)).or_default().push(value);
+            user.extra.entry(unescape(key)).or_default().push(text(value));
         }
     }
-    if user.username.is_empty() {
-        return match (user.groups.is_empty(), user.extra.is_empty(), user.uid.is_empty()) {
-            (true, true, true) => Ok(None),
-            (false, ..) => Err(ImpersonationError::NoUser("groups")),
-            (true, false, _) => Err(ImpersonationError::NoUser("extra")),
-            (true, true, false) => Err(ImpersonationError::NoUser("uid")),
-        };
-    }
     let checks = checks(&user);
-    Ok(Some(Impersonation { user: complete(user), checks }))
+    match (user.username.is_empty(), checks.is_empty()) {
+        (true, true) => Ok(None),
+        (true, false) => Err(NoUser(checks.iter().map(Check::shown).collect::<Vec<_>>().join(" "))),
+        (false, _) => Ok(Some(Impersonation { user: complete(user), checks })),
+    }
 }
 
 fn checks(user: &UserInfo) -> Vec<Check> {
@@ -92,6 +93,7 @@ fn checks(user: &UserInfo) -> Vec<Check> {
         Some((namespace, name)) => {
             checks.push(Check { namespace: namespace.into(), ..Check::new("", "serviceaccounts", name) });
         }
+        None if user.username.is_empty() => {}
         None => checks.push(Check::new("", "users", &user.username)),
     }
     checks.extend(user.groups.iter().map(|group| Check::new("", "groups", group)));
@@ -115,14 +117,16 @@ fn complete(mut user: UserInfo) -> UserInfo {
     {
         user.groups = serviceaccount::groups(namespace);
     }
-    let group = if user.username == ANONYMOUS { UNAUTHENTICATED } else { AUTHENTICATED };
-    if !user.in_group(AUTHENTICATED) && !user.in_group(UNAUTHENTICATED) {
-        user.groups.push(group.into());
+    if user.username != ANONYMOUS {
+        return user.authenticated();
+    }
+    if !user.in_group(UNAUTHENTICATED) {
+        user.groups.push(UNAUTHENTICATED.into());
     }
     user
 }
 
-/// Percent-decodes a header name's tail; what is no valid escape stays as it is.
+/// Percent-decodes a header name's tail; where something in it is no valid escape, all of it stays as it is.
 fn unescape(key: &str) -> String {
     let mut bytes = Vec::with_capacity(key.len());
     let mut rest = key.as_bytes();
@@ -130,6 +134,9 @@ fn unescape(key: &str) -> String {
         let escaped = (*first == b'%')
             .then(|| tail.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()))
             .flatten();
+        if *first == b'%' && escaped.is_none() {
+            return key.to_owned();
+        }
         bytes.push(escaped.unwrap_or(*first));
         rest = if escaped.is_some() { &tail[2..] } else { tail };
     }
@@ -139,8 +146,9 @@ fn unescape(key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::user::AUTHENTICATED;
 
-    fn of(headers: &[(&'static str, &'static str)]) -> Result<Option<Impersonation>, ImpersonationError> {
+    fn of(headers: &[(&'static str, &'static str)]) -> Result<Option<Impersonation>, NoUser> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
@@ -182,18 +190,29 @@ mod tests {
         assert_eq!(found.checks, [Check { namespace: "web".into(), ..Check::new("", "serviceaccounts", "bot") }]);
         let anonymous = of(&[("Impersonate-User", ANONYMOUS)]).unwrap().unwrap();
         assert_eq!(anonymous.user.groups, [UNAUTHENTICATED]);
+        let both = of(&[("Impersonate-User", ANONYMOUS), ("Impersonate-Group", AUTHENTICATED)]).unwrap().unwrap();
+        assert_eq!(both.user.groups, [AUTHENTICATED, UNAUTHENTICATED]);
+        let no_account = of(&[("Impersonate-User", "system:serviceaccount:WEB:bot")]).unwrap().unwrap();
+        assert_eq!(no_account.checks, [Check::new("", "users", "system:serviceaccount:WEB:bot")]);
     }
 
     #[test]
     fn a_user_is_needed() {
-        assert_eq!(of(&[("Impersonate-Group", "dev")]), Err(ImpersonationError::NoUser("groups")));
-        assert_eq!(of(&[("Impersonate-Extra-a", "b")]), Err(ImpersonationError::NoUser("extra")));
-        assert_eq!(of(&[("Impersonate-Uid", "b")]), Err(ImpersonationError::NoUser("uid")));
+        for (header, shown) in [
+            (("Impersonate-Group", "dev"), "{Group  dev    }"),
+            (("Impersonate-Extra-a", "b"), "{UserExtra  b  authentication.k8s.io/v1  a}"),
+            (("Impersonate-Uid", "b"), "{UID  b  authentication.k8s.io/v1  }"),
+        ] {
+            let error = of(&[header]).unwrap_err().to_string();
+            assert_eq!(error, format!("requested [{shown}] without impersonating a user"));
+        }
     }
 
     #[test]
     fn escapes() {
-        for (raw, plain) in [("a", "a"), ("a%2fb", "a/b"), ("a%", "a%"), ("%2", "%2"), ("%zz", "%zz"), ("%ff", "%ff")] {
+        for (raw, plain) in
+            [("a", "a"), ("a%2fb", "a/b"), ("a%", "a%"), ("%2", "%2"), ("%41%zz", "%41%zz"), ("%ff", "%ff")]
+        {
             assert_eq!(unescape(raw), plain);
         }
     }

@@ -15,7 +15,7 @@ pub mod scale;
 mod set;
 mod typed;
 
-pub use self::configuration::overlay;
+pub use self::configuration::{Foreign, Step, overlay};
 
 use serde_json::{Map, Value};
 
@@ -228,8 +228,14 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 
 /// The same, without saying what it was that does not fit.
 fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
-    match typed::undeclared(config, &schema.root).as_slice() {
-        [] => typed::check(config, &schema.root),
+    no_more(typed::undeclared(config, &schema.root))?;
+    typed::check(config, &schema.root)
+}
+
+/// Complaints as one, if there are any.
+fn no_more(complaints: Vec<String>) -> Result<(), String> {
+    match complaints.as_slice() {
+        [] => Ok(()),
         [only] => Err(only.clone()),
         several => Err(format!("errors:\n  {}", several.join("\n  "))),
     }

@@ -15,6 +15,7 @@ mod spans;
 mod syntax;
 mod walk;
 pub use document::whole_numbers;
+pub use restore::restore;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
 pub(crate) use walk::zero;
@@ -195,17 +196,37 @@ enum Source<'a> {
     Unstructured,
 }
 
-/// `complaints`: those of whoever made JSON of the document.
+/// The same as [`value`] in its place; returns the warnings. A custom object whose metadata does not fit stays as it was.
+///
+/// # Errors
+/// As there.
+pub fn in_place(value: &mut Value, schema: &Schema, validation: FieldValidation) -> Result<Vec<String>, DecodeError> {
+    check(value, Vec::new(), Vec::new(), Some(schema), validation, Source::Value)
+}
+
 fn finish(
     document: document::Document,
-    mut complaints: Vec<String>,
+    complaints: Vec<String>,
     schema: Option<&Schema>,
     validation: FieldValidation,
     source: Source<'_>,
 ) -> Result<Decoded, DecodeError> {
+    let document::Document { mut value, duplicates } = document;
+    let warnings = check(&mut value, duplicates, complaints, schema, validation, source)?;
+    Ok(Decoded { value, warnings })
+}
+
+/// `complaints`: those of whoever made JSON of the document.
+fn check(
+    value: &mut Value,
+    mut duplicates: Vec<String>,
+    mut complaints: Vec<String>,
+    schema: Option<&Schema>,
+    validation: FieldValidation,
+    source: Source<'_>,
+) -> Result<Vec<String>, DecodeError> {
     let text = if let Source::Text(text) = source { text } else { &[] };
-    let document::Document { mut value, mut duplicates } = document;
-    if !fits(&value, MAX_DEPTH) {
+    if !fits(value, MAX_DEPTH) {
         return Err(DecodeError::Syntax("exceeded max depth".to_owned()));
     }
     let mut unknown = Vec::new();
@@ -213,15 +234,15 @@ fn finish(
     if let Some(schema) = schema {
         let custom = schema.is_custom();
         let found = match custom {
-            true => walk::metadata(&mut value),
-            false if matches!(source, Source::Unstructured) => walk::restored(&mut value, &schema.root),
-            false => walk::typed(&mut value, &schema.root, !duplicates.is_empty()),
+            true => walk::metadata(value),
+            false if matches!(source, Source::Unstructured) => walk::restored(value, &schema.root),
+            false => walk::typed(value, &schema.root, !duplicates.is_empty()),
         };
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
         read_in_order = !custom;
         if !found.errors.is_empty() {
             if let Source::Unstructured = source
-                && let Some(why) = restore::error(&value, schema)
+                && let Some(why) = restore::restore(value, schema)
             {
                 return Err(DecodeError::Type(why));
             }
@@ -230,9 +251,9 @@ fn finish(
         }
         unknown = found.unknown;
         if custom {
-            unknown.extend(prune(schema, &mut value));
-            embedded::coerce(&mut value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
-            document::whole_numbers(&mut value);
+            unknown.extend(prune(schema, value));
+            embedded::coerce(value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
+            document::whole_numbers(value);
         } else {
             let skipped: Vec<&String> = found.opaque.iter().chain(&unknown).collect();
             duplicates.retain(|path| {
@@ -250,9 +271,9 @@ fn finish(
                 Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
                 None => vec![text],
             };
-            Ok(Decoded { value, warnings: complaints.into_iter().flat_map(lines).collect() })
+            Ok(complaints.into_iter().flat_map(lines).collect())
         }
-        _ => Ok(Decoded { value, warnings: Vec::new() }),
+        _ => Ok(Vec::new()),
     }
 }
 

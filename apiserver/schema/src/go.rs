@@ -46,6 +46,23 @@ pub fn quote(text: &str) -> String {
     out
 }
 
+/// How Go prints a value, be it one that JSON does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// `%v`
+    pub plain: String,
+    /// `%#v`
+    pub syntax: String,
+    /// `%T`
+    pub kind: String,
+}
+
+impl From<&Value> for Printed {
+    fn from(value: &Value) -> Self {
+        Self { plain: plain(value), syntax: syntax(value), kind: type_name(value).to_owned() }
+    }
+}
+
 /// The type of a decoded JSON value (`%T`).
 #[must_use]
 pub fn type_name(value: &Value) -> &'static str {

@@ -228,14 +228,14 @@ async fn identify(
     notes: &mut Notes,
 ) -> ApiResult<UserInfo> {
     let Presented { user, proxy } = &*peer.presented;
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = value.and_then(|value| bearer(value, &mut notes.warnings));
     if let Some(user) = proxy.as_ref().and_then(|names| names.user(headers)) {
         return Ok(user.authenticated());
     }
     if let Some(Ok(user)) = user {
         return Ok(user.clone());
     }
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let bearer = values.next().and_then(|value| value.to_str().ok()).and_then(bearer);
     if let Some(bearer) = bearer {
         let now = std::time::Instant::now();
         if let Some(user) = app.access.tokens.get(bearer, now) {
@@ -259,11 +259,17 @@ async fn identify(
     if anonymous { Ok(UserInfo::anonymous()) } else { Err(ApiError::unauthorized()) }
 }
 
-/// The token of an Authorization header, if it is one of that kind.
-fn bearer(value: &str) -> Option<&str> {
+/// The token of an Authorization header, if it is one of that kind; a token after more than one space is none.
+fn bearer<'v>(value: &'v str, warnings: &mut Vec<String>) -> Option<&'v str> {
     let (scheme, token) = value.trim().split_once(' ')?;
-    let token = token.trim_start().split(' ').next().unwrap_or_default();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+    let token = token.split(' ').next().filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+    if token.is_empty() {
+        warnings.push(
+            "the provided Authorization header contains extra space before the bearer token, and is ignored".to_owned(),
+        );
+        return None;
+    }
+    Some(token)
 }
 
 #[cfg(test)]
@@ -272,16 +278,19 @@ mod tests {
 
     #[test]
     fn authorization_headers() {
-        for (value, token) in [
-            ("Bearer abc", Some("abc")),
-            ("bearer abc", Some("abc")),
-            ("Bearer  abc", Some("abc")),
-            ("Bearer", None),
-            ("Bearer ", None),
-            ("Basic abc", None),
-            ("Bearerabc", None),
+        for (value, token, warned) in [
+            ("Bearer abc", Some("abc"), 0),
+            ("bearer abc", Some("abc"), 0),
+            ("Bearer abc def", Some("abc"), 0),
+            ("Bearer  abc", None, 1),
+            ("Basic  abc", None, 0),
+            ("Bearer", None, 0),
+            ("Bearer ", None, 0),
+            ("Basic abc", None, 0),
+            ("Bearerabc", None, 0),
         ] {
-            assert_eq!(bearer(value), token, "{value:?}");
+            let mut warnings = Vec::new();
+            assert_eq!((bearer(value, &mut warnings), warnings.len()), (token, warned), "{value:?}");
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use auth::node::{Graph, NodeAuthorizer};
+use auth::node::{Graph, Holder, Known, NodeAuthorizer};
 use auth::rbac::{Binding, Index, Role};
-use auth::{Attributes, Decision};
+use auth::{Attributes, Decision, Target};
 use parking_lot::RwLock;
 use serde_json::Value;
 use store::cache::{At, Change, ListQuery, Object};
@@ -33,30 +33,39 @@ pub struct Policy {
 pub enum Refusal {
     /// The role a binding names does not exist.
     NoRole,
+    /// The object says nothing that could be granted.
+    Unreadable(String),
     Why(String),
 }
 
 impl Policy {
     /// What a node's kubelet may do. `fields` are the equalities of the request's field selector.
     pub async fn node(&self, app: &Arc<App>, attributes: &Attributes<'_>, fields: &[(&str, &str)]) -> Decision {
-        let Some(node) = attributes.user.node() else { return Decision::NoOpinion(String::new()) };
         let depends = self.node.needs_graph(attributes, fields);
         if depends {
             // Boxed, as the other wait is: most who ask are no nodes, and their requests' futures should be small.
             Box::pin(self.await_graph(app)).await;
         }
-        let decision = self.node.authorize(attributes, fields, &self.graph.read());
-        if depends && !decision.allowed() {
+        let holder = match attributes.target {
+            Target::Resource(resource) if self.node.asks_holder(attributes) => {
+                Box::pin(holder_of(app, &resource)).await
+            }
+            _ => Holder::Unknown,
+        };
+        let holder = &holder;
+        let decision = self.node.authorize(attributes, &Known { fields, graph: &self.graph.read(), holder });
+        if let Some(node) = attributes.user.node().filter(|_| depends && !decision.allowed()) {
             // The graph may be a moment behind the pod that the kubelet has just been given.
             let now = Box::pin(graph_of(app, node)).await.unwrap_or_default();
-            return self.node.authorize(attributes, fields, &now);
+            return self.node.authorize(attributes, &Known { fields, graph: &now, holder });
         }
         decision
     }
 
     /// The same without waiting for anything: of what a kubelet may do because of its pods, as much as is known already.
     pub fn node_now(&self, attributes: &Attributes<'_>) -> Decision {
-        self.node.authorize(attributes, &[], &self.graph.read())
+        let (fields, holder) = (&[], &Holder::Unknown);
+        self.node.authorize(attributes, &Known { fields, graph: &self.graph.read(), holder })
     }
 
     /// What roles and bindings allow.
@@ -92,7 +101,7 @@ impl Policy {
     /// That the user may grant what a role or binding says.
     pub fn may_grant(&self, user: &auth::UserInfo, plural: &str, object: &Value) -> Result<(), Refusal> {
         let index = self.index.read();
-        let unreadable = |error: serde_json::Error| Refusal::Why(error.to_string());
+        let unreadable = |error: serde_json::Error| Refusal::Unreadable(error.to_string());
         if plural.ends_with("bindings") {
             let binding = Binding::try_from(object).map_err(unreadable)?;
             let rules = index.referenced_rules(&binding).map_err(|_| Refusal::NoRole)?;
@@ -167,6 +176,19 @@ async fn begin(app: &App, resource: &Resource, plural: &str) -> ApiResult<store:
         app.access.policy.apply(plural, Change::Added, object);
     }
     Ok(watch)
+}
+
+/// Whose the object is that a request is about; nobody's where there is none, or the store does not answer.
+async fn holder_of(app: &App, asked: &auth::Resource<'_>) -> Holder {
+    let Ok(resource) = app.resource(asked.group, asked.resource) else { return Holder::Unknown };
+    let found = match app.store.get(&resource.key(asked.namespace, asked.name), None).await {
+        Ok((found, _)) => found.and_then(|kv| serde_json::from_slice::<Value>(&kv.value).ok()),
+        Err(error) => {
+            tracing::warn!(%error, name = asked.name, "cannot tell whose an object is");
+            None
+        }
+    };
+    found.as_ref().map(Holder::of).unwrap_or_default()
 }
 
 /// What the pods of a node refer to, from the store's present state.

@@ -8,7 +8,6 @@ use super::{Asked, Notes, Outcome, decide_asked, token_user};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
 use crate::kinds::validate;
-use crate::registry::{create, object};
 
 /// An object whose namespace is not that of the request.
 pub const OTHER_NAMESPACE: &str =
@@ -16,17 +15,8 @@ pub const OTHER_NAMESPACE: &str =
 
 /// Answers the review in `body`.
 pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
-    object::set(&mut body, "creationTimestamp", Value::Null);
     match call.resource.plural.as_str() {
         plural @ ("selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews") => {
-            if call.resource.namespaced {
-                let namespace = text(&body, "/metadata/namespace");
-                if !namespace.is_empty() && namespace != call.info.namespace {
-                    return Err(ApiError::bad_request(OTHER_NAMESPACE));
-                }
-                object::set(&mut body, "namespace", call.info.namespace.clone().into());
-            }
-            create::track(call, None, &mut body);
             let errors = validate::review::access(&body, plural);
             if !errors.is_empty() {
                 // Upstream's error names no kind.
@@ -39,20 +29,18 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             if text(&body, "/spec/namespace").is_empty() {
                 return Err(ApiError::bad_request("no namespace on request"));
             }
-            let namespace = text(&body, "/spec/namespace");
-            body["status"] = call.app.access.authorizers.rules(&call.app, &call.user, namespace);
-            body["spec"] = json!({});
-            body["metadata"] = json!({});
+            let status = call.app.access.authorizers.rules(&call.app, &call.user, text(&body, "/spec/namespace"));
+            return Ok(anew(&body, json!({ "metadata": {}, "spec": {}, "status": status })));
         }
         "selfsubjectreviews" => {
-            body["metadata"] = json!({ "creationTimestamp": object::now() });
-            body["status"] = json!({ "userInfo": call.user });
+            let made = crate::registry::object::now();
+            let answer = json!({ "metadata": { "creationTimestamp": made }, "status": { "userInfo": call.user } });
+            return Ok(anew(&body, answer));
         }
         "tokenreviews" => {
             if text(&body, "/spec/token").is_empty() {
                 return Err(ApiError::bad_request("token is required for TokenReview in authentication"));
             }
-            create::track(call, None, &mut body);
             let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
             let mut notes = Notes::default();
             let judged = token_user(&call.app, text(&body, "/spec/token"), &audiences, &mut notes).await;
@@ -66,7 +54,16 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
         }
         _ => return Err(ApiError::no_route()),
     }
+    crate::registry::object::set(&mut body, "creationTimestamp", Value::Null);
     Ok(body)
+}
+
+/// An answer that repeats nothing of the question but what it is.
+fn anew(question: &Value, mut answer: Value) -> Value {
+    for field in ["apiVersion", "kind"] {
+        answer[field] = question[field].clone();
+    }
+    answer
 }
 
 fn strings(list: &Value) -> Vec<String> {
@@ -86,11 +83,8 @@ fn subject(spec: &Value) -> UserInfo {
 async fn access(call: &Call, user: &UserInfo, spec: &Value) -> Value {
     let resource = &spec["resourceAttributes"];
     let path = &spec["nonResourceAttributes"];
-    let mut unread = Vec::new();
-    let fields = equalities(&resource["fieldSelector"], &mut unread);
-    if schema::selector::LabelSelector::parse(text(resource, "/labelSelector/rawSelector")).is_err() {
-        unread.push("spec.resourceAttributes.labelSelector ignored due to parse error");
-    }
+    let (fields, unread_fields) = equalities(&resource["fieldSelector"]);
+    let unread_labels = unread_labels(&resource["labelSelector"]);
     let attributes = if resource.is_object() {
         Attributes {
             user,
@@ -116,29 +110,99 @@ async fn access(call: &Call, user: &UserInfo, spec: &Value) -> Value {
     if !decision.reason().is_empty() {
         status["reason"] = decision.reason().into();
     }
-    let errors: Vec<String> = error.into_iter().chain(unread.into_iter().map(str::to_owned)).collect();
-    match errors.as_slice() {
-        [] => {}
-        [one] => status["evaluationError"] = one.as_str().into(),
-        several => status["evaluationError"] = format!("[{}]", several.join(", ")).into(),
+    let selectors = [("fieldSelector", unread_fields), ("labelSelector", unread_labels)];
+    let ignored = selectors.into_iter().filter_map(|(selector, unread)| {
+        let ignored = match unread {
+            Unread::None => return None,
+            Unread::Some => "partially ignored",
+            Unread::All => "ignored",
+        };
+        Some(format!("spec.resourceAttributes.{selector} {ignored} due to parse error"))
+    });
+    let errors: Vec<String> = error.into_iter().chain(ignored).collect();
+    if !errors.is_empty() {
+        status["evaluationError"] = errors.join("; ").into();
     }
     status
 }
 
-/// The equalities of a field selector: all that an authorizer can use. What cannot be read restricts nothing, and so
-/// allows nothing more.
-fn equalities(selector: &Value, unread: &mut Vec<&'static str>) -> Vec<(String, String)> {
-    let raw = FieldSelector::parse(text(selector, "/rawSelector")).unwrap_or_else(|_| {
-        unread.push("spec.resourceAttributes.fieldSelector ignored due to parse error");
-        FieldSelector::default()
-    });
-    let raw = raw.requirements.into_iter().filter(|r| r.equal).map(|r| (r.field, r.value));
-    let listed = selector["requirements"].as_array().into_iter().flatten().filter_map(|requirement| {
-        let values = requirement["values"].as_array().map_or(&[][..], Vec::as_slice);
-        match (text(requirement, "/operator"), values) {
-            ("In", [only]) => Some((text(requirement, "/key").to_owned(), only.as_str()?.to_owned())),
-            _ => None,
+/// How much of a selector cannot be read. It restricts nothing, and so allows nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unread {
+    None,
+    Some,
+    All,
+}
+
+impl Unread {
+    fn of(read: usize, unread: bool) -> Self {
+        match (unread, read) {
+            (false, _) => Self::None,
+            (true, 0) => Self::All,
+            (true, _) => Self::Some,
         }
-    });
-    raw.chain(listed).collect()
+    }
+}
+
+/// The equalities of a field selector: all that an authorizer can use.
+fn equalities(selector: &Value) -> (Vec<(String, String)>, Unread) {
+    let Some(requirements) = selector["requirements"].as_array().filter(|list| !list.is_empty()) else {
+        return match FieldSelector::parse(text(selector, "/rawSelector")) {
+            Ok(raw) => {
+                let equal = raw.requirements.into_iter().filter(|r| r.equal);
+                (equal.map(|r| (r.field, r.value)).collect(), Unread::None)
+            }
+            Err(_) => (Vec::new(), Unread::All),
+        };
+    };
+    let (mut found, mut read) = (Vec::new(), 0);
+    for requirement in requirements {
+        match (text(requirement, "/operator"), strings(&requirement["values"]).as_slice()) {
+            ("In", [only]) => found.push((text(requirement, "/key").to_owned(), only.clone())),
+            ("NotIn", [_]) => {}
+            // Several values, and whether a field is there at all, are not to be had of fields.
+            _ => continue,
+        }
+        read += 1;
+    }
+    (found, Unread::of(read, read < requirements.len()))
+}
+
+/// Whether a label selector can be read, which no authorizer of ours uses.
+fn unread_labels(selector: &Value) -> Unread {
+    let Some(requirements) = selector["requirements"].as_array().filter(|list| !list.is_empty()) else {
+        let unread = schema::selector::LabelSelector::parse(text(selector, "/rawSelector")).is_err();
+        return Unread::of(0, unread);
+    };
+    let known = |one: &&Value| matches!(text(one, "/operator"), "In" | "NotIn" | "Exists" | "DoesNotExist");
+    let read = requirements.iter().filter(known).count();
+    Unread::of(read, read < requirements.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_read_as_far_as_they_can_be() {
+        let listed = |requirements: Value| json!({ "requirements": requirements });
+        let one = json!({ "key": "a", "operator": "In", "values": ["b"] });
+        let not = json!({ "key": "a", "operator": "NotIn", "values": ["b"] });
+        let several = json!({ "key": "a", "operator": "In", "values": ["b", "c"] });
+        let exists = json!({ "key": "a", "operator": "Exists" });
+        let odd = json!({ "key": "a", "operator": "Odd" });
+        for (selector, equal, fields, labels) in [
+            (Value::Null, 0, Unread::None, Unread::None),
+            (json!({ "rawSelector": "a=b" }), 1, Unread::None, Unread::None),
+            (json!({ "rawSelector": "a in (b" }), 0, Unread::All, Unread::All),
+            (listed(json!([one, not])), 1, Unread::None, Unread::None),
+            (listed(json!([several])), 0, Unread::All, Unread::None),
+            (listed(json!([one, exists])), 1, Unread::Some, Unread::None),
+            (listed(json!([odd])), 0, Unread::All, Unread::All),
+            (listed(json!([exists, odd])), 0, Unread::All, Unread::Some),
+        ] {
+            let (found, unread) = equalities(&selector);
+            assert_eq!((found.len(), unread, unread_labels(&selector)), (equal, fields, labels), "{selector}");
+        }
+    }
 }

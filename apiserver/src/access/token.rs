@@ -134,23 +134,24 @@ async fn bind(call: &Call, spec: &Value, request: &mut TokenRequest) -> ApiResul
         live(&call.app, plural, namespace, name).await?.ok_or_else(|| ApiError::not_found("", plural, name))?;
     let uid = text(&object, "/metadata/uid").to_owned();
     let wanted = text(reference, "/uid");
+    let runs_as = text(&object, "/spec/serviceAccountName");
+    if kind == "Pod" && runs_as != request.serviceaccount.name {
+        let why = format!(
+            "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
+            request.serviceaccount.name
+        );
+        return Err(ApiError::bad_request(why));
+    }
     if !wanted.is_empty() && wanted != uid {
         let why = format!(
             "the UID in the bound object reference ({wanted}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict("", plural, name, &why));
+        // Upstream names the kind where the resource is to be.
+        return Err(ApiError::conflict("", kind, name, &why));
     }
     let bound = BoundRef { name: name.to_owned(), uid };
     match kind {
         "Pod" => {
-            let runs_as = text(&object, "/spec/serviceAccountName");
-            if runs_as != request.serviceaccount.name {
-                let why = format!(
-                    "cannot bind token for serviceaccount {:?} to pod running with different serviceaccount name.",
-                    request.serviceaccount.name
-                );
-                return Err(ApiError::bad_request(why));
-            }
             let node = text(&object, "/spec/nodeName");
             if !node.is_empty() {
                 let uid = live(&call.app, "nodes", "", node).await?.map(|n| text(&n, "/metadata/uid").to_owned());

@@ -8,7 +8,7 @@ use super::{Attributes as Admission, Operation};
 use crate::access::decide;
 use crate::access::policy::Refusal;
 use crate::app::text;
-use crate::http::status::ApiResult;
+use crate::http::status::{ApiError, ApiResult};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 
@@ -47,6 +47,7 @@ pub async fn admit(a: &Admission<'_>, object: &Value) -> ApiResult<()> {
     }
     Err(match refusal {
         Refusal::NoRole => call.not_found(target),
+        Refusal::Unreadable(why) => ApiError::new(500, "", why),
         Refusal::Why(why) => call.forbidden(name, &why),
     })
 }

@@ -75,7 +75,7 @@ fn read_typed(seen: &Seen, mut value: Value, validation: FieldValidation) -> Res
 
 /// A custom object says what it is, be it in another version; beyond that it is a map, of which no field is looked at before its
 /// validation.
-fn read_custom(seen: &Seen, custom: &Custom, value: Value) -> ApiResult<Value> {
+fn read_custom(seen: &Seen, custom: &Custom, mut value: Value) -> ApiResult<Value> {
     let (api_version, kind) = decode::interpret(&value).map_err(ApiError::internal)?;
     if kind.is_empty() {
         let text = to_json(&value);
@@ -89,15 +89,16 @@ fn read_custom(seen: &Seen, custom: &Custom, value: Value) -> ApiResult<Value> {
     };
     body::other_custom_kind(&value, kind, api_version, &seen.kind.kind)?;
     let schema = &version.schema;
-    let decoded = decode::value(value.clone(), schema, FieldValidation::Ignore);
-    let decoded = decoded.or_else(|_| decode::value(readable(value, schema), schema, FieldValidation::Ignore));
-    let mut value = decoded.map_err(ApiError::internal)?.value;
+    if decode::in_place(&mut value, schema, FieldValidation::Ignore).is_err() {
+        drop_unreadable(&mut value, schema);
+        decode::in_place(&mut value, schema, FieldValidation::Ignore).map_err(ApiError::internal)?;
+    }
     schema::apply_defaults(schema, &mut value);
     Ok(value)
 }
 
-/// The object without those fields of its metadata that are of other types than they should be: nobody reads them.
-fn readable(mut value: Value, schema: &Schema) -> Value {
+/// Removes those fields of the metadata that are of other types than they should be: nobody reads them.
+fn drop_unreadable(value: &mut Value, schema: &Schema) {
     if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
         metadata.retain(|field, content| {
             let mut alone = Map::new();
@@ -106,5 +107,4 @@ fn readable(mut value: Value, schema: &Schema) -> Value {
             decode::value(alone, schema, FieldValidation::Ignore).is_ok()
         });
     }
-    value
 }

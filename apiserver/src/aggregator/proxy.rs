@@ -77,7 +77,7 @@ async fn forward(app: &Arc<App>, remote: &Remote, user: &UserInfo, request: Requ
     if response.status().is_redirection() && response.headers().contains_key(LOCATION) {
         return Ok(answer::bytes(502, "text/plain; charset=utf-8", REDIRECTED.into(), false));
     }
-    Ok(finish(app, client, response)?)
+    Ok(finish(app, client, response).await?)
 }
 
 /// Tells the backend where it was asked for.

@@ -9,6 +9,7 @@
 
 mod backend;
 mod body;
+mod check;
 mod file;
 mod flags;
 mod legacy;
@@ -91,7 +92,8 @@ impl Log {
     pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let Some(path) = &options.audit_policy_file else { return Ok(Self::default()) };
         let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-        let policy = Policy::parse(&text).with_context(|| format!("use {}", path.display()))?;
+        let policy = Policy::parse(&text)
+            .map_err(|error| anyhow::anyhow!("loading audit policy file: {error:#}: from file {}", path.display()))?;
         let (flags, mut backends) = (&options.audit, Vec::new());
         if let Some(path) = &options.audit_log_path {
             let limits = Limits {

@@ -1,11 +1,19 @@
 //! Which requests are logged, and how much of them: audit.k8s.io/v1 Policy
 //! (`apiserver/pkg/audit/policy/checker.go`).
 
-use serde::Deserialize;
-
+use anyhow::Context;
 use auth::UserInfo;
+use schema::FieldValidation;
+use schema::decode::{self, Decoded};
+use serde::Deserialize;
+use serde_json::Value;
 
+use super::check;
+use crate::access::file::aggregate;
 use crate::http::request_info::RequestInfo;
+
+/// Where upstream makes the scheme that policies are of.
+const SCHEME: &str = "k8s.io/apiserver/pkg/audit/scheme.go:30";
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -45,6 +53,8 @@ pub enum Stage {
 }
 
 impl Stage {
+    pub const ALL: [Self; 4] = [Self::RequestReceived, Self::ResponseStarted, Self::ResponseComplete, Self::Panic];
+
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -83,8 +93,6 @@ struct Rule {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Policy {
-    api_version: String,
-    kind: String,
     omit_stages: Vec<Stage>,
     omit_managed_fields: bool,
     rules: Vec<Rule>,
@@ -104,13 +112,25 @@ impl Policy {
     /// # Errors
     /// It is no policy, or has no rules.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
-        let policy: Self = serde_saphyr::from_str(text)?;
+        let read = decode::yaml(text.as_bytes(), None, FieldValidation::Warn);
+        let read = read.map_err(|error| anyhow::anyhow!("couldn't get version/kind; json parse error: {error}"));
+        let Decoded { mut value, warnings } = read.context("failed decoding")?;
+        if !warnings.is_empty() {
+            tracing::warn!(warnings = warnings.join(", "), "the audit policy contains errors");
+        }
+        let (version, kind) = decode::interpret(&value).map_err(anyhow::Error::msg).context("failed decoding")?;
         anyhow::ensure!(
-            policy.kind == "Policy" && policy.api_version == "audit.k8s.io/v1",
-            "unknown group version field {:?} {:?} in policy file",
-            policy.api_version,
-            policy.kind
+            !(kind.is_empty() || version.is_empty()),
+            "unknown group version field audit.k8s.io/__internal, Kind=Policy in policy"
         );
+        anyhow::ensure!(
+            (version, kind) == ("audit.k8s.io/v1", "Policy"),
+            "failed decoding: no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}"
+        );
+        let errors = check::policy(&value);
+        anyhow::ensure!(errors.is_empty(), "{}", aggregate(&errors));
+        drop_nulls(&mut value);
+        let policy: Self = serde_json::from_value(value).context("failed decoding")?;
         anyhow::ensure!(!policy.rules.is_empty(), "loaded illegal policy with 0 rules");
         Ok(policy)
     }
@@ -126,6 +146,18 @@ impl Policy {
             omit_stages: self.omit_stages.iter().chain(&rule.omit_stages).copied().collect(),
             omit_managed_fields: rule.omit_managed_fields.unwrap_or(self.omit_managed_fields),
         }
+    }
+}
+
+/// A null says nothing.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
     }
 }
 
@@ -239,6 +271,16 @@ rules:
             !judge("a", Method::PUT, "/api/v1/namespaces/kube-system/configmaps/special", false).omit_managed_fields
         );
         assert!(Policy::parse("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: []").is_err());
-        assert!(Policy::parse("apiVersion: v1\nkind: Policy\nrules: [{level: None}]").is_err());
+        let refused = |text: &str| format!("{:#}", Policy::parse(text).unwrap_err());
+        let unknown = |kind: &str, version: &str| {
+            format!("failed decoding: no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}")
+        };
+        assert_eq!(refused("apiVersion: v1\nkind: Policy\nrules: [{level: None}]"), unknown("Policy", "v1"));
+        assert_eq!(
+            refused("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: 1}]"),
+            "rules[0].level: Required value"
+        );
+        let lenient = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None, foo: 1, users: null}]";
+        assert!(Policy::parse(lenient).is_ok());
     }
 }

@@ -27,20 +27,31 @@ pub const UNCACHED: HeaderValue = HeaderValue::from_static("no-cache, private");
 /// A response with a whole body.
 #[must_use]
 pub fn bytes(code: u16, content_type: &str, body: Bytes, gzip: bool) -> Response<Body> {
-    let code = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = code;
+    if gzip && body.len() >= GZIP_FROM {
+        return packed(code, content_type, &body);
+    }
+    of(code, content_type, false, body.into())
+}
+
+/// The same, compressed however short it is.
+#[must_use]
+pub fn packed(code: u16, content_type: &str, body: &[u8]) -> Response<Body> {
+    of(code, content_type, true, pack(body).into())
+}
+
+/// A response with a body that is compressed already, or not.
+#[must_use]
+pub fn of(code: u16, content_type: &str, packed: bool, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(content_type) {
         headers.insert(CONTENT_TYPE, value);
     }
     headers.insert(CACHE_CONTROL, UNCACHED);
-    if gzip && body.len() >= GZIP_FROM {
+    if packed {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        *response.body_mut() = pack(&body).into();
-        return response;
     }
-    *response.body_mut() = body.into();
     response
 }
 
@@ -87,7 +98,7 @@ pub fn line(json: Bytes) -> Bytes {
     text.freeze()
 }
 
-/// The end of a list, and of a Table.
+/// The end of a list.
 const END: &[u8] = b"]}\n";
 
 /// The error's Status in the client's media type.
@@ -234,24 +245,20 @@ pub async fn list(
         }
         (Shape::Table, Media::Json) => {
             let table = Table::new(resource, include, accept.view);
-            let mut head = Vec::new();
-            if table.head(&mut head, metadata, true, list.items.is_empty()) {
-                head.extend_from_slice(b"}\n");
-                return Ok(bytes(200, kind, head.into(), gzip));
-            }
+            let table::Frame { head, tail } = table.frame(metadata, true, list.items.is_empty());
             if cached {
                 let append = move |out: &mut Vec<u8>, item: Arc<Object>, first| {
                     comma(out, first);
                     Ok(table.row_of_bytes(out, item.bytes())?)
                 };
-                return pieces::body(kind, gzip, head, list.items.into_iter(), append, END);
+                return pieces::body(kind, gzip, head, list.items.into_iter(), append, tail);
             }
             let append = move |out: &mut Vec<u8>, item: Value, first| {
                 comma(out, first);
                 Ok(table.row(out, &item)?)
             };
             let items = values(app, resource, &list).await?;
-            pieces::body(kind, gzip, head, items.into_iter(), append, END)
+            pieces::body(kind, gzip, head, items.into_iter(), append, tail)
         }
         (Shape::Table, _) => {
             let values = values(app, resource, &list).await?;

@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::Request;
+use futures::{StreamExt, stream};
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue,
+    TRANSFER_ENCODING, UPGRADE,
 };
+use http::response::Parts;
 use http::{Response, StatusCode, Uri};
+use http_body_util::{BodyExt, BodyStream, StreamBody};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::answer;
 use super::backend::{Backend, Scheme, connect};
 use super::status::ApiError;
+use super::{answer, sniff};
 use crate::app::App;
 
 /// Headers about one connection, not about the request (RFC 9110 7.6.1).
@@ -115,17 +120,17 @@ pub async fn pass(
         parts.headers.insert(UPGRADE, protocol.clone());
     }
     let response = sender.send_request(Request::from_parts(parts, body)).await.map_err(|e| failed(&e))?;
-    finish(app, client, response).map_err(|why| failed(&why))
+    finish(app, client, response).await.map_err(|why| failed(&why))
 }
 
 /// A backend's answer as the client gets it; where both sides switch protocols, what follows is spliced.
 ///
 /// # Errors
 /// The backend switches protocols, and the client's connection cannot.
-pub fn finish(
+pub async fn finish(
     app: &Arc<App>,
     client: Option<hyper::upgrade::OnUpgrade>,
-    mut response: Response<hyper::body::Incoming>,
+    mut response: Response<Incoming>,
 ) -> Result<Response<Body>, &'static str> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let client = client.ok_or("the connection cannot be upgraded")?;
@@ -143,5 +148,16 @@ pub fn finish(
     for value in theirs {
         parts.headers.append(CACHE_CONTROL, value);
     }
-    Ok(Response::from_parts(parts, Body::new(body)))
+    let guessed = !parts.headers.contains_key(CONTENT_TYPE) && !parts.headers.contains_key(CONTENT_ENCODING);
+    Ok(if guessed { guess(parts, body).await } else { Response::from_parts(parts, Body::new(body)) })
+}
+
+/// An answer that does not say of what type it is: its beginning does.
+async fn guess(mut parts: Parts, mut body: Incoming) -> Response<Body> {
+    let Some(first) = body.frame().await else { return Response::from_parts(parts, Body::empty()) };
+    if let Some(data) = first.as_ref().ok().and_then(|frame| frame.data_ref()).filter(|data| !data.is_empty()) {
+        parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(sniff::content_type(data)));
+    }
+    let frames = stream::iter([first]).chain(BodyStream::new(body));
+    Response::from_parts(parts, Body::new(StreamBody::new(frames)))
 }

@@ -3,7 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use component_base::metrics::FORM;
-use http::header::{CONTENT_ENCODING, HeaderValue};
+use http::header::HeaderValue;
 use http::{Method, Response};
 
 use super::{answer, discovery};
@@ -35,10 +35,7 @@ pub async fn answer(app: &App, method: &Method, path: &str, gzip: bool) -> Optio
         _ => return None,
     };
     let text: Bytes = page.text().into();
-    let mut response = answer::bytes(200, FORM, if gzip { answer::pack(&text) } else { text }, false);
-    if gzip {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
+    let mut response = if gzip { answer::packed(200, FORM, &text) } else { answer::bytes(200, FORM, text, false) };
     if let Ok(started) = HeaderValue::from_str(&format!("{:.0}", metrics::started().floor())) {
         response.headers_mut().insert("process-start-time-unix", started);
     }

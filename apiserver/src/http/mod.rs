@@ -26,6 +26,7 @@ pub mod proxy;
 pub mod request_info;
 pub mod route;
 pub mod server;
+mod sniff;
 pub mod socket;
 pub mod status;
 pub mod subresource;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use futures::stream;
 use http::Response;
-use http::header::{CONTENT_ENCODING, HeaderValue};
 
 use super::answer::{self, GZIP_FROM};
 use super::status::{ApiError, ApiResult};
@@ -35,14 +34,12 @@ pub fn body<T: 'static>(
     if rest.over && !pack {
         return Ok(answer::bytes(200, content_type, begin.into(), false));
     }
-    let mut response = answer::bytes(200, content_type, Bytes::new(), false);
-    *response.body_mut() = if pack {
-        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    let body = if pack {
         Body::from_stream(stream::iter(packed(begin, rest)))
     } else {
         Body::from_stream(stream::iter(plain(begin, rest)))
     };
-    Ok(response)
+    Ok(answer::of(200, content_type, pack, body))
 }
 
 /// What is left to be written.
@@ -116,6 +113,7 @@ fn packed<T, I: Iterator<Item = T>>(
 mod tests {
     use std::io::Read;
 
+    use http::header::CONTENT_ENCODING;
     use http_body_util::BodyExt;
 
     use super::*;

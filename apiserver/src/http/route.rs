@@ -568,9 +568,8 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
                 &resource.api_version(),
                 &resource.kind,
             )?;
-            if resource.kind == "Binding" {
-                subresource::receive(call, &mut body)?;
-            }
+            create::fill(call, &mut body);
+            subresource::receive(call, &mut body)?;
             admission::admit(&Attributes::create(call, &body), &mut body).await?;
             let value = if resource.kind == "Binding" {
                 subresource::bind(call, &body).await?

@@ -18,8 +18,8 @@ pub struct ApiError {
     pub message: String,
     /// `StatusDetails`, or null.
     pub details: Value,
-    /// `metadata.continue`: where a list whose revision is forgotten may go on, inconsistently.
-    pub proceed: Option<String>,
+    /// `ListMeta`: where a list whose revision is forgotten may go on, inconsistently; or what a webhook says in its own.
+    pub metadata: Option<Box<Value>>,
 }
 
 pub type ApiResult<T> = Result<T, ApiError>;
@@ -32,7 +32,7 @@ pub fn qualified(group: &str, name: &str) -> String {
 
 impl ApiError {
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: Value::Null, proceed: None }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: Value::Null, metadata: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -192,15 +192,13 @@ impl ApiError {
     /// The body.
     #[must_use]
     pub fn status(&self) -> Value {
+        let metadata = self.metadata.as_deref().cloned().unwrap_or_else(|| json!({}));
         let mut status = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {},
+            "kind": "Status", "apiVersion": "v1", "metadata": metadata,
             "status": "Failure", "message": self.message,
         });
         if !self.reason.is_empty() {
             status["reason"] = self.reason.clone().into();
-        }
-        if let Some(token) = &self.proceed {
-            status["metadata"]["continue"] = token.clone().into();
         }
         if !self.details.is_null() {
             status["details"] = self.details.clone();

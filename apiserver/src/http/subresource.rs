@@ -67,6 +67,9 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             let version = "authentication.k8s.io/v1";
             let schema = schema::builtin(version, "TokenRequest");
             let mut request = body::object(call, &media, &bytes, schema.as_ref(), version, "TokenRequest")?;
+            if let Some(schema) = &schema {
+                schema::apply_defaults(schema, &mut request);
+            }
             token::prepare(&mut request);
             receive(call, &mut request)?;
             token::show(&mut request);
@@ -99,6 +102,7 @@ const OLD_EVICTION: &str = "policy/v1beta1";
 /// 400 where it says that it is of another namespace.
 pub fn receive(call: &Call, body: &mut Value) -> ApiResult<()> {
     match text(body, "/metadata/namespace") {
+        _ if !call.resource.namespaced => object::set(body, "namespace", Value::Null),
         "" => object::set(body, "namespace", call.info.namespace.clone().into()),
         own if own != call.info.namespace => return Err(ApiError::bad_request(OTHER_NAMESPACE)),
         _ => {}

@@ -1,5 +1,5 @@
-//! What a webhook answers, read as client-go reads it: whatever looks like JSON is, everything else is YAML, and it must be the
-//! review that was asked for, in a version that is known.
+//! What a webhook answers, read as client-go reads it: whatever looks like protobuf or JSON is, everything else is YAML, and it must
+//! be the review that was asked for, in a version that is known.
 
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use crate::app::text;
 
 /// Where upstream makes the scheme that reviews are of.
 const SCHEME: &str = "k8s.io/apiserver/pkg/util/webhook/client.go:71";
+
+/// What every message of protobuf begins with.
+const PROTOBUF: &[u8] = b"k8s\0";
 
 /// An answer as it came.
 pub struct Answer<'a> {
@@ -39,12 +42,25 @@ impl Answer<'_> {
         if !self.status.is_success() {
             return Err(CallError::Answer(self.refusal()));
         }
-        let kind = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind = self.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
         if self.body.is_empty() {
             let code = self.status.as_u16();
             return Err(CallError::Answer(format!(
                 "0-length response with status code: {code} and content type: {kind}"
             )));
+        }
+        let answer = self.decoded().map_err(CallError::Answer)?;
+        known(&answer, asked).map_err(CallError::Answer)?;
+        Ok(answer)
+    }
+
+    /// The document, of whichever sort it is by its beginning; what its header says does not count.
+    fn decoded(&self) -> Result<Value, String> {
+        if self.body.starts_with(PROTOBUF) {
+            let (version, kind, mut value) = schema::protobuf::decode(self.body).map_err(|error| error.to_string())?;
+            value["apiVersion"] = version.into();
+            value["kind"] = kind.into();
+            return Ok(value);
         }
         let is_json = self.body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
         let decoded = if is_json {
@@ -52,10 +68,8 @@ impl Answer<'_> {
         } else {
             decode::yaml(self.body, None, FieldValidation::Ignore)
         };
-        let decoded = decoded.map_err(|error| format!("couldn't get version/kind; json parse error: {error}"));
-        let answer = decoded.map_err(CallError::Answer)?.value;
-        known(&answer, asked).map_err(CallError::Answer)?;
-        Ok(answer)
+        let decoded = decoded.map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
+        Ok(decoded.value)
     }
 
     /// What client-go says of an error (`api/errors.NewGenericServerResponse`).
@@ -193,6 +207,20 @@ mod tests {
         }
         assert_eq!(of(200, "application/json", "{}"), Ok(json!({})));
         assert_eq!(of(200, "application/yaml", "kind: AdmissionReview"), Ok(json!({ "kind": "AdmissionReview" })));
+    }
+
+    #[test]
+    fn protobuf_is_told_by_its_beginning() {
+        let review = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview",
+            "response": { "uid": "u", "allowed": true, "status": { "message": "m" }, "patch": "W10=", "patchType": "JSONPatch" } });
+        let body = schema::protobuf::encode("admission.k8s.io/v1", "AdmissionReview", &review).unwrap();
+        let asked = json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview" });
+        let answer = Answer { status: StatusCode::OK, headers: &HeaderMap::new(), body: &body };
+        let read = answer.review(&asked).unwrap();
+        for field in ["uid", "allowed", "patch", "patchType"] {
+            assert_eq!(read["response"][field], review["response"][field], "{field}");
+        }
+        assert_eq!(read["response"]["status"]["message"], "m");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::egress::Network;
-use super::{Peer, resolve};
+use super::{Peer, Url, resolve};
 use crate::app::{App, text};
 
 /// Where to post reviews to.
@@ -16,7 +16,7 @@ pub struct ClientConfig {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Endpoint {
-    Url { host: String, port: u16, path: String, shown: String },
+    Url(Url),
     Service { namespace: String, name: String, port: u16, path: String },
 }
 
@@ -32,21 +32,13 @@ impl ClientConfig {
         let endpoint = if service.is_object() {
             let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
             let own = |field: &str| text(service, field).to_owned();
-            Endpoint::Service { namespace: own("/namespace"), name: own("/name"), port, path: clean(&own("/path")) }
+            Endpoint::Service { namespace: own("/namespace"), name: own("/name"), port, path: own("/path") }
         } else {
             let url = text(config, "/url");
             if url.is_empty() {
                 return Err("webhook configuration must have either service or URL".to_owned());
             }
-            let rest = url.strip_prefix("https://").ok_or_else(|| format!("Unparsable URL: {url}"))?;
-            let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-            let parsed: http::uri::Authority = authority.parse().map_err(|e| format!("Unparsable URL: {e}"))?;
-            Endpoint::Url {
-                host: parsed.host().to_owned(),
-                port: parsed.port_u16().unwrap_or(443),
-                path: clean(path),
-                shown: authority.to_owned(),
-            }
+            Endpoint::Url(Url::parse(url).map_err(|why| format!("Unparsable URL: {why}"))?)
         };
         Ok(Self { endpoint, ca_bundle })
     }
@@ -55,26 +47,19 @@ impl ClientConfig {
     #[must_use]
     pub fn authority(&self) -> String {
         match &self.endpoint {
-            Endpoint::Url { shown, .. } => shown.clone(),
+            Endpoint::Url(url) => url.authority().to_owned(),
             Endpoint::Service { namespace, name, port, .. } => format!("{name}.{namespace}.svc:{port}"),
-        }
-    }
-
-    fn path(&self) -> &str {
-        match &self.endpoint {
-            Endpoint::Url { path, .. } | Endpoint::Service { path, .. } => path,
         }
     }
 
     /// The URL as errors name it, with the time that is left to the server.
     #[must_use]
-    pub fn url(&self, seconds: u64) -> String {
-        self.address_url(&self.authority(), seconds)
-    }
-
-    /// The same, of another address.
-    fn address_url(&self, address: &str, seconds: u64) -> String {
-        format!("https://{address}{}?timeout={seconds}s", self.path())
+    pub fn url(&self, seconds: u64) -> Url {
+        let path = match &self.endpoint {
+            Endpoint::Url(url) => clean(url.path()),
+            Endpoint::Service { path, .. } => clean(path),
+        };
+        Url::https(&self.authority(), &path, format!("?timeout={seconds}s"))
     }
 
     /// Whom to expect there.
@@ -82,7 +67,7 @@ impl ClientConfig {
     pub fn peer(&self) -> Peer {
         let (ca_bundle, server_name) = (self.ca_bundle.clone(), self.server_name());
         let network = match &self.endpoint {
-            Endpoint::Url { .. } => Network::ControlPlane,
+            Endpoint::Url(_) => Network::ControlPlane,
             Endpoint::Service { .. } => Network::Cluster,
         };
         Peer { ca_bundle, insecure: false, server_name, identify: false, network: Some(network) }
@@ -90,7 +75,7 @@ impl ClientConfig {
 
     fn server_name(&self) -> Option<String> {
         match &self.endpoint {
-            Endpoint::Url { .. } => None,
+            Endpoint::Url(_) => None,
             Endpoint::Service { namespace, name, .. } => Some(format!("{name}.{namespace}.svc")),
         }
     }
@@ -101,7 +86,7 @@ impl ClientConfig {
     /// There is no such Service, or it has no such port.
     pub async fn resolve(&self, app: &App) -> Result<String, String> {
         match &self.endpoint {
-            Endpoint::Url { host, port, .. } => Ok(format!("{host}:{port}")),
+            Endpoint::Url(url) => Ok(url.address()),
             Endpoint::Service { namespace, name, port, .. } => {
                 let (host, port) =
                     resolve::service(app, namespace, name, *port).await.map_err(|error| error.message)?;
@@ -134,18 +119,17 @@ mod tests {
     #[test]
     fn urls_and_services() {
         let config = ClientConfig::parse(&json!({ "url": "https://example.org/a/b" })).unwrap();
-        assert_eq!(config.url(10), "https://example.org/a/b?timeout=10s");
+        assert_eq!(config.url(10).to_string(), "https://example.org/a/b?timeout=10s");
         assert_eq!(config.server_name(), None);
         let service = json!({ "service": { "namespace": "n", "name": "s", "path": "/p" } });
         let config = ClientConfig::parse(&service).unwrap();
-        assert_eq!(config.url(3), "https://s.n.svc:443/p?timeout=3s");
-        assert_eq!(config.address_url("10.96.0.9:443", 3), "https://10.96.0.9:443/p?timeout=3s");
+        assert_eq!(config.url(3).to_string(), "https://s.n.svc:443/p?timeout=3s");
         assert_eq!(config.server_name().as_deref(), Some("s.n.svc"));
         for (path, asked) in
             [("", "/"), ("/", "/"), ("/a/", "/a"), ("//a/../b", "/b"), ("/../a/./b", "/a/b"), ("/a//b", "/a/b")]
         {
             let config = ClientConfig::parse(&json!({ "url": format!("https://h{path}") })).unwrap();
-            assert_eq!(config.url(1), format!("https://h{asked}?timeout=1s"));
+            assert_eq!(config.url(1).to_string(), format!("https://h{asked}?timeout=1s"));
         }
         assert!(ClientConfig::parse(&json!({})).is_err());
         assert!(ClientConfig::parse(&json!({ "url": "https://[::1]:8443" })).is_ok());

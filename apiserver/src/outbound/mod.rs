@@ -14,9 +14,11 @@ pub mod kubeconfig;
 mod redirect;
 pub mod resolve;
 pub mod reviews;
+mod url;
 
 pub use answer::Answer;
 pub use config::ClientConfig;
+pub use url::Url;
 
 use std::collections::HashMap;
 use std::error::Error as _;
@@ -189,7 +191,7 @@ fn connect(
 pub async fn post(app: &App, config: &ClientConfig, review: &Value, timeout: Duration) -> Result<Value, CallError> {
     let seconds = timeout.as_secs() + u64::from(timeout.subsec_nanos() > 0);
     let url = config.url(seconds);
-    let transport = |why: String| CallError::Transport { url: url.clone(), why };
+    let transport = |why: String| CallError::Transport { url: url.to_string(), why };
     let call = async {
         let mut attempts = 0;
         loop {
@@ -215,7 +217,7 @@ async fn exchange(
     review: &Value,
     seconds: u64,
 ) -> Result<(StatusCode, HeaderMap, Bytes), CallError> {
-    let failed = |url: &str, why: String| CallError::Transport { url: url.to_owned(), why };
+    let failed = |url: &Url, why: String| CallError::Transport { url: url.to_string(), why };
     // What is asked, as errors name it; a Service is reached at another address.
     let mut url = config.url(seconds);
     let client = app.clients.of(&config.peer()).map_err(|error| failed(&url, format!("{error:#}")))?;
@@ -224,12 +226,11 @@ async fn exchange(
     let (mut method, mut referer, mut asked) = (Method::POST, None, 0);
     loop {
         asked += 1;
-        let own = redirect::authority(&url) == config.authority();
-        let at = if own { address.clone() } else { redirect::address(&url) };
-        let dialled = format!("https://{at}{}", redirect::path(&url));
+        let own = url.authority() == config.authority();
+        let at = if own { address.clone() } else { url.address() };
         let mut request = Request::builder()
             .method(method.clone())
-            .uri(dialled)
+            .uri(url.at(&at).to_string())
             .header(ACCEPT, HeaderValue::from_static("application/json, */*"))
             .header(USER_AGENT, HeaderValue::from_static("kube-apiserver-admission"));
         if let Some(referer) = &referer {
@@ -251,17 +252,18 @@ async fn exchange(
             let body = Limited::new(body, ANSWER).collect().await.map_err(|error| failed(&url, error.to_string()))?;
             return Ok((head.status, head.headers, body.to_bytes()));
         };
-        let next = redirect::follow(&url, to).map_err(|why| failed(&url, why))?;
+        let unread = |why: String| failed(&url, format!("failed to parse Location header {to:?}: {why}"));
+        let next = url.join(to).map_err(unread)?;
         if asked == REDIRECTIONS {
-            return Err(failed(to, format!("stopped after {REDIRECTIONS} redirects")));
+            let why = format!("stopped after {REDIRECTIONS} redirects");
+            return Err(CallError::Transport { url: to.to_owned(), why });
         }
         if !redirect::keeps_body(head.status) {
             method = Method::GET;
         }
-        referer = Some(std::mem::replace(&mut url, next));
-        if !url.starts_with("https://") {
-            let scheme = url.split(':').next().unwrap_or_default();
-            return Err(failed(&url, format!("unsupported protocol scheme {scheme:?}")));
+        referer = Some(std::mem::replace(&mut url, next).to_string());
+        if url.scheme() != "https" {
+            return Err(failed(&url, format!("unsupported protocol scheme {:?}", url.scheme())));
         }
     }
 }

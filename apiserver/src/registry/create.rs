@@ -295,7 +295,7 @@ pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
 #[must_use]
 pub fn manager(call: &Call, operation: Operation) -> Manager {
     let subresource = match call.info.subresource.as_str() {
-        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers" | "approval") => sub.to_owned(),
+        sub @ ("status" | "scale" | "resize" | "ephemeralcontainers" | "approval" | "finalize") => sub.to_owned(),
         _ => String::new(),
     };
     Manager {

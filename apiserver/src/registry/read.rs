@@ -82,7 +82,10 @@ pub async fn list(call: &Call) -> ApiResult<Response<Body>> {
             // The page's revision is forgotten: the client begins anew, or goes on with what there is now.
             (CacheError::Store(StoreError::Compacted { .. }), Some(start)) => {
                 let start = start.strip_prefix(&resource.prefix).unwrap_or(start);
-                ApiError { proceed: Some(Token::encode(Token::NOW, start)), ..ApiError::expired(INCONSISTENT) }
+                ApiError {
+                    metadata: Some(Box::new(json!({ "continue": Token::encode(Token::NOW, start) }))),
+                    ..ApiError::expired(INCONSISTENT)
+                }
             }
             (error, _) => ApiError::from(error),
         })?;

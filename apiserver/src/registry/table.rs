@@ -53,8 +53,13 @@ pub struct Table {
 
 /// What a row says of the object that nobody wants to see.
 const NO_OBJECT: &[u8] = b",\"object\":null";
-/// What ends a Table behind its rows.
-const TAIL: &[u8] = b"]}";
+
+/// What stands before and behind the rows of a Table.
+pub struct Frame {
+    pub head: Vec<u8>,
+    /// Ends the line, too.
+    pub tail: &'static [u8],
+}
 
 impl Table {
     /// Ages are those of this moment.
@@ -90,19 +95,17 @@ impl Table {
         Self { columns: Columns::BuiltIn(columns), include, view, generic: false, reads, now }
     }
 
-    /// What comes before the rows; `metadata` is that of the list, or of the single object's version. Where there is `nothing` in a
-    /// list, some kinds have no rows at all: those are written here, and `true` says so.
+    /// What the rows stand in; `metadata` is that of the list, or of the single object's version. Where there is `nothing` in a
+    /// list, some kinds have no rows at all.
     #[must_use]
-    pub fn head(&self, out: &mut Vec<u8>, metadata: &Value, headers: bool, nothing: bool) -> bool {
+    pub fn frame(&self, metadata: &Value, headers: bool, nothing: bool) -> Frame {
         let columns = if headers { self.definitions() } else { Value::Null };
+        let (rows, tail): (_, &[u8]) = if nothing && self.generic { ("null", b"}\n") } else { ("[", b"]}\n") };
         let head = format!(
-            "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":",
+            "{{\"kind\":\"Table\",\"apiVersion\":\"{}\",\"metadata\":{metadata},\"columnDefinitions\":{columns},\"rows\":{rows}",
             self.view
         );
-        out.extend_from_slice(head.as_bytes());
-        let null = nothing && self.generic;
-        out.extend_from_slice(if null { b"null" } else { b"[" });
-        null
+        Frame { head: head.into_bytes(), tail }
     }
 
     fn definitions(&self) -> Value {
@@ -190,18 +193,14 @@ fn reads(kind: &Kind) -> Pick {
 /// A Table of values, whole; of `nothing`, where the list has no items.
 #[must_use]
 pub fn of(table: &Table, objects: &[Value], metadata: &Value, headers: bool, nothing: bool) -> Vec<u8> {
-    let mut out = Vec::new();
-    if table.head(&mut out, metadata, headers, nothing) {
-        out.push(b'}');
-        return out;
-    }
+    let Frame { head: mut out, tail } = table.frame(metadata, headers, nothing);
     for (at, object) in objects.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
         table.row(&mut out, object).expect("a Value has only string keys");
     }
-    out.extend_from_slice(TAIL);
+    out.extend_from_slice(tail.trim_ascii_end());
     out
 }
 

@@ -79,12 +79,17 @@ impl Request {
 /// What is wrong, in upstream's words.
 pub fn certificates(pem: &[u8]) -> Result<usize, String> {
     let mut found = 0;
+    let text = String::from_utf8_lossy(pem);
+    let mut bodies = text.split("-----BEGIN CERTIFICATE-----").skip(1).map(str::trim_start);
+    if bodies.any(|body| body.lines().next().is_some_and(|line| line.contains(':'))) {
+        return Err("no PEM block headers are permitted".to_owned());
+    }
     for block in x509_parser::pem::Pem::iter_from_buffer(pem) {
         let Ok(block) = block else { break };
         if block.label != "CERTIFICATE" {
             return Err(format!("only CERTIFICATE PEM blocks are allowed, found {:?}", block.label));
         }
-        block.parse_x509().map_err(|error| error.to_string())?;
+        block.parse_x509().map_err(|_| "x509: malformed certificate".to_owned())?;
         found += 1;
     }
     if found == 0 { Err("must contain at least one CERTIFICATE PEM block".to_owned()) } else { Ok(found) }
@@ -166,6 +171,38 @@ mod tests {
         assert_eq!(read.dns_names, ["example.com"]);
         assert_eq!(Request::parse(&STANDARD.encode("-----BEGIN X-----\n-----END X-----\n")), Err(CsrError::Pem));
         assert!(Request::parse("!").is_err());
+    }
+
+    #[test]
+    fn certificates_are_pem_without_headers() {
+        let block = |label: &str, body: &str| format!("-----BEGIN {label}-----\n{body}-----END {label}-----\n");
+        for (pem, said) in [
+            (String::new(), "must contain at least one CERTIFICATE PEM block"),
+            (block("X", "AAAA\n"), "only CERTIFICATE PEM blocks are allowed, found \"X\""),
+            (block("CERTIFICATE", "A: b\n\nAAAA\n"), "no PEM block headers are permitted"),
+            (block("CERTIFICATE", "AAAA\n"), "x509: malformed certificate"),
+        ] {
+            assert_eq!(certificates(pem.as_bytes()), Err(said.to_owned()));
+        }
+    }
+
+    #[test]
+    fn kubelets_ask_in_their_own_name() {
+        use crate::node::{Operation, Write, restrict};
+        let resource = crate::Resource {
+            group: "certificates.k8s.io",
+            resource: "certificatesigningrequests",
+            ..crate::Resource::default()
+        };
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "system:node:a");
+        let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+        let object = serde_json::json!({"spec": {"signerName": KUBELET_SERVING, "request": STANDARD.encode(pem)}});
+        let write =
+            Write { operation: Operation::Create, resource, object: Some(&object), old: None, pod: None, node: None };
+        assert_eq!(restrict("a", &write), Ok(()));
+        let refused = "can only create a node CSR with CN=system:node:b".to_owned();
+        assert_eq!(restrict("b", &write), Err(refused));
     }
 
     #[test]

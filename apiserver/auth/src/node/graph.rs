@@ -10,6 +10,7 @@ pub enum Referred {
     Secret,
     ConfigMap,
     Claim,
+    ResourceClaim,
     ServiceAccount,
 }
 
@@ -41,6 +42,8 @@ impl Graph {
             let made = list(&pod["spec"]["volumes"]).filter(|volume| volume["ephemeral"].is_object());
             let claims = made.filter_map(|volume| Some(format!("{name}-{}", volume["name"].as_str()?)));
             objects.extend(claims.map(|claim| (Referred::Claim, namespace.clone(), claim)));
+            let devices = resource_claims(pod).into_iter();
+            objects.extend(devices.map(|claim| (Referred::ResourceClaim, namespace.clone(), claim.to_owned())));
         }
         for object in &objects {
             *self.nodes.entry(object.clone()).or_default().entry(node.clone()).or_default() += 1;
@@ -69,6 +72,16 @@ impl Graph {
         let id = (kind, namespace.to_owned(), name.to_owned());
         self.nodes.get(&id).is_some_and(|nodes| nodes.contains_key(node))
     }
+}
+
+/// The ResourceClaims of a pod: those it names, and those that were made for it.
+fn resource_claims(pod: &Value) -> Vec<&str> {
+    let made = |name: &Value| list(&pod["status"]["resourceClaimStatuses"]).find(|made| made["name"] == *name);
+    let of_spec = list(&pod["spec"]["resourceClaims"]).filter_map(|claim| {
+        claim["resourceClaimName"].as_str().or_else(|| made(&claim["name"])?["resourceClaimName"].as_str())
+    });
+    let extended = pod["status"]["extendedResourceClaimStatus"]["resourceClaimName"].as_str();
+    of_spec.chain(extended).collect()
 }
 
 /// The Secrets that a pod's spec refers to by name, each once.

@@ -9,12 +9,16 @@ mod mirror;
 mod restriction;
 
 pub use graph::{Graph, Referred, secrets};
-pub use restriction::{Operation, Write, restrict};
+pub use restriction::{Operation, Write, mounts_token_for, restrict};
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use crate::rbac::PolicyRule;
 use crate::request::{Attributes, Decision, Resource, Target};
+use crate::user::{NODE_USER_PREFIX, NODES};
 
 const LEASES: &str = "kube-node-lease";
 
@@ -30,15 +34,53 @@ impl Default for NodeAuthorizer {
     }
 }
 
+/// Whose an object is that says so itself; the caller of [`NodeAuthorizer::authorize`] looks it up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Holder {
+    #[default]
+    Unknown,
+    Node(String),
+    /// The claim a volume is bound to.
+    Claim {
+        namespace: String,
+        name: String,
+    },
+}
+
+impl Holder {
+    /// Of an object of one of the kinds that [`NodeAuthorizer::asks_holder`] names.
+    pub fn of(object: &Value) -> Self {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        match (text("/spec/nodeName"), text("/spec/claimRef/name")) {
+            (node, _) if !node.is_empty() => Self::Node(node),
+            (_, name) if !name.is_empty() => Self::Claim { namespace: text("/spec/claimRef/namespace"), name },
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// What one decision goes by besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The requirements of the request's field selector that are equalities. A name asked for by the selector `metadata.name`
+    /// must be the resource's name already, as upstream does.
+    pub fields: &'a [(&'a str, &'a str)],
+    pub graph: &'a Graph,
+    pub holder: &'a Holder,
+}
+
 impl NodeAuthorizer {
-    /// `fields` are the requirements of the request's field selector that are equalities. A name asked for by the selector
-    /// `metadata.name` must be the resource's name already, as upstream does.
-    pub fn authorize(&self, request: &Attributes<'_>, fields: &[(&str, &str)], graph: &Graph) -> Decision {
-        let Some(node) = request.user.node() else { return Decision::NoOpinion(String::new()) };
+    pub fn authorize(&self, request: &Attributes<'_>, known: &Known<'_>) -> Decision {
+        let Some(node) = request.user.node() else {
+            let nameless = request.user.username == NODE_USER_PREFIX && request.user.in_group(NODES);
+            let why = || format!("unknown node for user {:?}", request.user.username);
+            return Decision::NoOpinion(if nameless { why() } else { String::new() });
+        };
         if let Target::Resource(resource) = request.target
-            && let Some(decision) = self.own(node, request.verb, &resource, fields, graph)
+            && let Some(decision) = own(node, request.verb, &resource, known)
         {
-            return decision;
+            return decision
+                .map_or_else(|why| Decision::NoOpinion(why.into_owned()), |()| Decision::Allow(Arc::default()));
         }
         match self.rules.iter().any(|rule| rule.allows(request)) {
             true => Decision::Allow(Arc::default()),
@@ -50,10 +92,10 @@ impl NodeAuthorizer {
     /// not, so a caller that makes its graph on demand can save the trouble.
     pub fn needs_graph(&self, request: &Attributes<'_>, fields: &[(&str, &str)]) -> bool {
         let (Some(node), Target::Resource(resource)) = (request.user.node(), request.target) else { return false };
-        match (resource.group, resource.resource, resource.subresource) {
-            ("", "secrets" | "configmaps", "") | ("", "persistentvolumeclaims", "" | "status") => true,
-            ("", "serviceaccounts", "" | "token") => true,
-            ("", "pods", "" | "status") => match request.verb {
+        match (resource.group, resource.resource) {
+            ("", "secrets" | "configmaps" | "persistentvolumeclaims" | "persistentvolumes" | "serviceaccounts")
+            | ("resource.k8s.io", "resourceclaims") => true,
+            ("", "pods") => match request.verb {
                 "get" => true,
                 "list" | "watch" => !fields.contains(&("spec.nodeName", node)),
                 _ => false,
@@ -62,95 +104,127 @@ impl NodeAuthorizer {
         }
     }
 
-    /// What depends on the node; `None` for what the rules decide alone.
-    fn own(
-        &self,
-        node: &str,
-        verb: &str,
-        resource: &Resource<'_>,
-        fields: &[(&str, &str)],
-        graph: &Graph,
-    ) -> Option<Decision> {
-        let Resource { group, resource: kind, subresource, namespace, name } = *resource;
-        let related = |kind| !name.is_empty() && graph.related(node, kind, namespace, name);
-        let reading = matches!(verb, "get" | "list" | "watch");
-        let unrelated = || match name {
-            "" => "No Object name found".to_owned(),
-            _ => format!("no relationship found between node '{node}' and this object"),
-        };
-        Some(match (group, kind, subresource) {
-            ("", "secrets", "") => {
-                decide(reading, related(Referred::Secret), "can only read resources of this type", unrelated)
-            }
-            ("", "configmaps", "") => {
-                decide(reading, related(Referred::ConfigMap), "can only read resources of this type", unrelated)
-            }
-            ("", "persistentvolumeclaims", "") => decide(
-                verb == "get",
-                related(Referred::Claim),
-                "can only get individual resources of this type",
-                unrelated,
-            ),
-            ("", "persistentvolumeclaims", "status") => {
-                let may = matches!(verb, "get" | "update" | "patch");
-                decide(may, related(Referred::Claim), "can only get and update status of this type", unrelated)
-            }
-            ("", "serviceaccounts", "token") => {
-                let may = verb == "create";
-                decide(
-                    may,
-                    related(Referred::ServiceAccount),
-                    "can only create tokens for individual service accounts",
-                    unrelated,
-                )
-            }
-            ("", "serviceaccounts", "") => decide(
-                verb == "get",
-                related(Referred::ServiceAccount),
-                "can only get individual resources of this type",
-                unrelated,
-            ),
-            ("", "pods", "" | "status") if verb == "get" => decide(true, related(Referred::Pod), "", unrelated),
-            ("", "pods", "") if reading => {
-                let selected = fields.contains(&("spec.nodeName", node)) || related(Referred::Pod);
-                decide(true, selected, "", || "can only list/watch pods with spec.nodeName field selector".into())
-            }
-            ("", "nodes", "" | "status") if reading => decide(true, name == node, "", || match name {
-                "" => format!("node '{node}' cannot read all nodes, only its own Node object"),
-                _ => format!("node '{node}' cannot read '{name}', only its own Node object"),
-            }),
-            ("coordination.k8s.io", "leases", "") => {
-                let may = matches!(verb, "get" | "create" | "update" | "patch" | "delete");
-                let own = namespace == LEASES && (name == node || (verb == "create" && name.is_empty()));
-                decide(may, own, "can only get, create, update, patch, or delete a node lease", || match namespace {
-                    LEASES => "can only access node lease with the same name as the requesting node".into(),
-                    _ => format!("can only access leases in the {LEASES:?} system namespace"),
-                })
-            }
-            ("storage.k8s.io", "csinodes", "") => {
-                let may = matches!(verb, "get" | "create" | "update" | "patch" | "delete");
-                let own = name == node || (verb == "create" && name.is_empty());
-                let reason = || "can only access CSINode with the same name as the requesting node".into();
-                decide(may, own, "can only get, create, update, patch, or delete a CSINode", reason)
-            }
-            _ => return None,
-        })
+    /// Whether the answer depends on what the object itself says.
+    pub fn asks_holder(&self, request: &Attributes<'_>) -> bool {
+        let (Some(_), Target::Resource(resource)) = (request.user.node(), request.target) else { return false };
+        let named = (resource.group, resource.resource);
+        !resource.name.is_empty()
+            && matches!(
+                named,
+                ("", "persistentvolumes")
+                    | ("storage.k8s.io", "volumeattachments")
+                    | ("resource.k8s.io", "resourceslices")
+            )
     }
 }
 
-fn decide(may: bool, own: bool, verbs: &str, reason: impl FnOnce() -> String) -> Decision {
-    match (may, own) {
-        (false, _) => Decision::NoOpinion(verbs.to_owned()),
-        (true, true) => Decision::Allow(Arc::default()),
-        (true, false) => Decision::NoOpinion(reason()),
-    }
+/// Why a kubelet may not.
+type Refused = Cow<'static, str>;
+
+fn ensure(holds: bool, why: impl Into<Refused>) -> Result<(), Refused> {
+    if holds { Ok(()) } else { Err(why.into()) }
+}
+
+/// What depends on the node; `None` for what the rules decide alone.
+fn own(node: &str, verb: &str, resource: &Resource<'_>, known: &Known<'_>) -> Option<Result<(), Refused>> {
+    let Resource { group, resource: kind, subresource, namespace, name } = *resource;
+    let within = |have: bool| {
+        ensure(!name.is_empty(), "No Object name found")?;
+        ensure(have, format!("no relationship found between node '{node}' and this object"))
+    };
+    let related = |kind| within(known.graph.related(node, kind, namespace, name));
+    let held = || {
+        within(match known.holder {
+            Holder::Unknown => false,
+            Holder::Node(holder) => holder == node,
+            Holder::Claim { namespace, name } => known.graph.related(node, Referred::Claim, namespace, name),
+        })
+    };
+    let get = || {
+        ensure(verb == "get", "can only get individual resources of this type")?;
+        ensure(subresource.is_empty(), "cannot get subresource")
+    };
+    let read = || {
+        ensure(matches!(verb, "get" | "list" | "watch"), "can only read resources of this type")?;
+        ensure(subresource.is_empty(), "cannot read subresource")?;
+        ensure(!namespace.is_empty(), "can only read namespaced object of this type")
+    };
+    let verbs = |why: &'static str| ensure(matches!(verb, "get" | "create" | "update" | "patch" | "delete"), why);
+    // The authorizer does not know the name of what is to be created; NodeRestriction does.
+    let same = |why: &'static str| ensure(verb == "create" || name == node, why);
+    let selects = |field: &str| known.fields.contains(&(field, node));
+    Some(match (group, kind) {
+        ("", "secrets") => read().and_then(|()| related(Referred::Secret)),
+        ("", "configmaps") => read().and_then(|()| related(Referred::ConfigMap)),
+        ("", "persistentvolumeclaims") if subresource == "status" => {
+            ensure(matches!(verb, "update" | "patch"), "can only get/update/patch this type")
+                .and_then(|()| related(Referred::Claim))
+        }
+        ("", "persistentvolumeclaims") => get().and_then(|()| related(Referred::Claim)),
+        ("", "persistentvolumes") | ("storage.k8s.io", "volumeattachments") => get().and_then(|()| held()),
+        ("resource.k8s.io", "resourceclaims") => get().and_then(|()| related(Referred::ResourceClaim)),
+        ("", "serviceaccounts") if verb == "get" && subresource.is_empty() => {
+            read().and_then(|()| related(Referred::ServiceAccount))
+        }
+        ("", "serviceaccounts") => {
+            ensure(verb == "create" && !name.is_empty(), "can only create tokens for individual service accounts")
+                .and_then(|()| ensure(subresource == "token", "can only create token subresource of serviceaccount"))
+                .and_then(|()| related(Referred::ServiceAccount))
+        }
+        ("coordination.k8s.io", "leases") => verbs("can only get, create, update, patch, or delete a node lease")
+            .and_then(|()| {
+                ensure(namespace == LEASES, format!("can only access leases in the {LEASES:?} system namespace"))
+            })
+            .and_then(|()| same("can only access node lease with the same name as the requesting node")),
+        ("storage.k8s.io", "csinodes") => verbs("can only get, create, update, patch, or delete a CSINode")
+            .and_then(|()| ensure(subresource.is_empty(), "cannot authorize CSINode subresources"))
+            .and_then(|()| same("can only access CSINode with the same name as the requesting node")),
+        ("resource.k8s.io", "resourceslices") => {
+            ensure(subresource.is_empty(), "cannot authorize ResourceSlice subresources").and_then(|()| match verb {
+                "create" => Ok(()),
+                "get" | "update" | "patch" | "delete" => held(),
+                "watch" | "list" | "deletecollection" => ensure(
+                    selects("spec.nodeName"),
+                    "can only list/watch/deletecollection resourceslices with nodeName field selector",
+                ),
+                _ => {
+                    Err("only the following verbs are allowed for a ResourceSlice: get, watch, list, create, update, \
+                          patch, delete, deletecollection"
+                        .into())
+                }
+            })
+        }
+        ("", "nodes") => match (subresource, verb) {
+            ("", "create" | "update" | "patch") | ("status", "update" | "patch") => Ok(()),
+            ("", "get" | "list" | "watch") => match name {
+                "" => Err(format!("node '{node}' cannot read all nodes, only its own Node object").into()),
+                _ => ensure(name == node, format!("node '{node}' cannot read '{name}', only its own Node object")),
+            },
+            _ => Err("".into()),
+        },
+        ("", "pods") => match (subresource, verb) {
+            ("", "create" | "delete") | ("status", "update" | "patch") | ("eviction", "create") => Ok(()),
+            ("", "get") => related(Referred::Pod),
+            ("", "list" | "watch") if selects("spec.nodeName") => Ok(()),
+            ("", "list" | "watch") if !name.is_empty() => related(Referred::Pod),
+            ("", "list" | "watch") => Err("can only list/watch pods with spec.nodeName field selector".into()),
+            _ => Err("".into()),
+        },
+        // Behind a gate that is closed.
+        ("certificates.k8s.io", "podcertificaterequests") => Err("".into()),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::user::{NODES, UserInfo};
-    use serde_json::{Value, json};
+    use crate::user::UserInfo;
+    use serde_json::json;
+
+    fn known<'a>(fields: &'a [(&'a str, &'a str)], graph: &'a Graph) -> Known<'a> {
+        Known { fields, graph, holder: &Holder::Unknown }
+    }
 
     fn pod(name: &str, node: &str) -> Value {
         json!({
@@ -223,9 +297,9 @@ mod tests {
                 let (kind, subresource) = resource.split_once('/').unwrap_or((resource, ""));
                 let target = Target::Resource(Resource { group, resource: kind, subresource, namespace, name });
                 let request = Attributes { user: &user, verb, target };
-                let decision = authorizer.authorize(&request, &[], &graph);
+                let decision = authorizer.authorize(&request, &known(&[], &graph));
                 if !authorizer.needs_graph(&request, &[]) {
-                    assert_eq!(authorizer.authorize(&request, &[], &Graph::default()), decision);
+                    assert_eq!(authorizer.authorize(&request, &known(&[], &Graph::default())), decision);
                 }
                 assert_eq!(decision.allowed(), allowed, "{node} {verb} {resource} {namespace}/{name}: {decision:?}");
             }
@@ -237,12 +311,69 @@ mod tests {
         let (authorizer, graph) = (NodeAuthorizer::default(), Graph::default());
         let target = Target::Resource(Resource { resource: "pods", ..Resource::default() });
         let kubelet = UserInfo::new("system:node:w1", [NODES]);
-        let ask = |user, fields: &[(&str, &str)]| {
-            authorizer.authorize(&Attributes { user, verb: "watch", target }, fields, &graph)
+        let ask = |user: &UserInfo, fields: &[(&str, &str)]| {
+            authorizer.authorize(&Attributes { user, verb: "watch", target }, &known(fields, &graph))
         };
         assert!(ask(&kubelet, &[("spec.nodeName", "w1")]).allowed());
         assert!(!ask(&kubelet, &[("spec.nodeName", "w2")]).allowed());
         assert_eq!(ask(&UserInfo::new("jane", [NODES]), &[]), Decision::NoOpinion(String::new()));
+        let nameless = Decision::NoOpinion("unknown node for user \"system:node:\"".to_owned());
+        assert_eq!(ask(&UserInfo::new("system:node:", [NODES]), &[]), nameless);
+    }
+
+    #[test]
+    fn some_objects_say_whose_they_are() {
+        let (authorizer, mut graph) = (NodeAuthorizer::default(), Graph::default());
+        let mut with_claims = pod("a", "w1");
+        with_claims["spec"]["resourceClaims"] = json!([{"name": "one", "resourceClaimName": "gpu"}, {"name": "two"}]);
+        with_claims["status"] = json!({"resourceClaimStatuses": [{"name": "two", "resourceClaimName": "made"}],
+            "extendedResourceClaimStatus": {"resourceClaimName": "extended"}});
+        graph.apply_pod(&with_claims);
+        let bound = json!({"spec": {"claimRef": {"namespace": "web", "name": "data"}}});
+        let other = json!({"spec": {"claimRef": {"namespace": "db", "name": "data"}}});
+        let attached = |node: &str| json!({"spec": {"nodeName": node}});
+        let unrelated = "no relationship found between node 'w1' and this object";
+        // Verb, group, resource, namespace, what the object says, and what is said to that.
+        for (verb, group, kind, namespace, name, object, said) in [
+            ("get", "", "persistentvolumes", "", "v", &bound, None),
+            ("get", "", "persistentvolumes", "", "v", &other, Some(unrelated)),
+            (
+                "list",
+                "",
+                "persistentvolumes",
+                "",
+                "",
+                &Value::Null,
+                Some("can only get individual resources of this type"),
+            ),
+            ("get", "storage.k8s.io", "volumeattachments", "", "v", &attached("w1"), None),
+            ("get", "storage.k8s.io", "volumeattachments", "", "v", &attached("w2"), Some(unrelated)),
+            ("delete", "resource.k8s.io", "resourceslices", "", "s", &attached("w1"), None),
+            ("delete", "resource.k8s.io", "resourceslices", "", "s", &attached("w2"), Some(unrelated)),
+            ("create", "resource.k8s.io", "resourceslices", "", "", &Value::Null, None),
+            (
+                "list",
+                "resource.k8s.io",
+                "resourceslices",
+                "",
+                "",
+                &Value::Null,
+                Some("can only list/watch/deletecollection resourceslices with nodeName field selector"),
+            ),
+            ("get", "resource.k8s.io", "resourceclaims", "web", "gpu", &Value::Null, None),
+            ("get", "resource.k8s.io", "resourceclaims", "web", "made", &Value::Null, None),
+            ("get", "resource.k8s.io", "resourceclaims", "web", "extended", &Value::Null, None),
+            ("get", "resource.k8s.io", "resourceclaims", "web", "two", &Value::Null, Some(unrelated)),
+        ] {
+            let target = Target::Resource(Resource { group, resource: kind, subresource: "", namespace, name });
+            let user = UserInfo::new("system:node:w1", [NODES]);
+            let request = Attributes { user: &user, verb, target };
+            let holder = Holder::of(object);
+            assert!(object.is_null() || authorizer.asks_holder(&request));
+            let decision = authorizer.authorize(&request, &Known { fields: &[], graph: &graph, holder: &holder });
+            let expected = said.map_or(Decision::Allow(Arc::default()), |why| Decision::NoOpinion(why.to_owned()));
+            assert_eq!(decision, expected, "{verb} {kind} {name}");
+        }
     }
 
     #[test]

@@ -3,7 +3,9 @@
 //!
 //! Follows upstream's `plugin/pkg/admission/noderestriction`, and its messages.
 
+use crate::csr;
 use crate::request::Resource;
+use crate::user::NODE_USER_PREFIX;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -62,6 +64,9 @@ pub fn restrict(node: &str, write: &Write<'_>) -> Result<(), String> {
         },
         ("", "nodes", "" | "status") => own_node(node, write, object, old),
         ("", "serviceaccounts", "token") => token(node, object, write.pod),
+        ("certificates.k8s.io", "certificatesigningrequests", "") if write.operation == Operation::Create => {
+            certificate(node, object)
+        }
         ("coordination.k8s.io", "leases", _) => {
             let name = object["metadata"]["name"].as_str().unwrap_or(write.resource.name);
             match (write.resource.namespace == super::LEASES, name == node) {
@@ -158,13 +163,39 @@ fn token(node: &str, request: &Value, pod: Option<&Value>) -> Result<(), String>
     let Some(uid) = bound["uid"].as_str().filter(|uid| !uid.is_empty()) else {
         return Err("node requested token with a pod binding without a uid".into());
     };
-    match pod {
-        Some(pod) if pod["metadata"]["uid"] == uid && pod["spec"]["nodeName"] == node => Ok(()),
-        Some(pod) if pod["metadata"]["uid"] == uid => {
-            Err("node requested token bound to a pod scheduled on a different node".into())
-        }
-        _ => Err("node requested token bound to a pod that does not exist".into()),
+    let pod = pod.unwrap_or(&Value::Null);
+    if pod["metadata"]["uid"] != uid {
+        return Err(format!(
+            "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
+             deleted and then recreated"
+        ));
     }
+    if pod["spec"]["nodeName"] != node {
+        return Err("node requested token bound to a pod scheduled on a different node".into());
+    }
+    Ok(())
+}
+
+/// Whether a volume of the pod is to hold a token for this audience (empty: the API server's).
+pub fn mounts_token_for(pod: &Value, audience: &str) -> bool {
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let mut sources = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    sources.any(|source| {
+        let token = &source["serviceAccountToken"];
+        token.is_object() && token["audience"].as_str().unwrap_or_default() == audience
+    })
+}
+
+/// A kubelet asks for certificates in its own name only.
+fn certificate(node: &str, object: &Value) -> Result<(), String> {
+    let signer = object["spec"]["signerName"].as_str().unwrap_or_default();
+    if ![csr::KUBELET_SERVING, csr::KUBE_APISERVER_CLIENT_KUBELET].contains(&signer) {
+        return Ok(());
+    }
+    let request = csr::Request::parse(object["spec"]["request"].as_str().unwrap_or_default())
+        .map_err(|error| format!("unable to parse csr: {error}"))?;
+    let own = format!("{NODE_USER_PREFIX}{node}");
+    (request.common_name == own).then_some(()).ok_or_else(|| format!("can only create a node CSR with CN={own}"))
 }
 
 #[cfg(test)]
@@ -254,6 +285,10 @@ mod tests {
         assert_eq!(check(Create, "serviceaccounts/token", bound.clone(), Value::Null, Some(pod("w1"))), Ok(()));
         assert!(check(Create, "serviceaccounts/token", bound.clone(), Value::Null, Some(pod("w2"))).is_err());
         assert!(check(Create, "serviceaccounts/token", bound, Value::Null, None).is_err());
+        let mounts = json!({"spec": {"volumes": [{"name": "a"}, {"projected": {"sources": [{"serviceAccountToken": {}},
+            {"serviceAccountToken": {"audience": "vault"}}]}}]}});
+        let asked = ["", "vault", "other"].map(|audience| mounts_token_for(&mounts, audience));
+        assert_eq!(asked, [true, true, false]);
         assert!(check(Create, "serviceaccounts/token", request(Value::Null), Value::Null, None).is_err());
         let lease = |namespace: &str, name: &str| json!({"metadata": {"namespace": namespace, "name": name}});
         assert_eq!(check(Update, "leases", lease("kube-node-lease", "w1"), Value::Null, None), Ok(()));

@@ -157,7 +157,7 @@ impl TryFrom<&Value> for Binding {
         let role_kind = match raw.role_ref.kind.as_str() {
             "Role" => RoleKind::Role,
             "ClusterRole" => RoleKind::ClusterRole,
-            other => return Err(serde::de::Error::custom(format!("a binding refers to the unknown kind {other:?}"))),
+            other => return Err(serde::de::Error::custom(format!("unsupported role reference kind: {other:?}"))),
         };
         Ok(Self { namespace, name: raw.metadata.name, role_kind, role: raw.role_ref.name, subjects })
     }

@@ -51,13 +51,13 @@ impl PolicyRule {
         }
     }
 
-    /// `*` is everything, `pods` only the resource itself, `*/scale` the subresource of all.
+    /// `*` is everything, `pods` only the resource itself, `*/scale` the subresource of all. Who asks for `pods/log` as a resource
+    /// is understood, too.
     fn matches_resource(&self, resource: &str, subresource: &str) -> bool {
-        self.resources.iter().any(|rule| match rule.split_once('/') {
+        self.resources.iter().any(|rule| match subresource {
             _ if rule == ALL => true,
-            None => subresource.is_empty() && rule == resource,
-            Some((ALL, rule)) => !subresource.is_empty() && rule == subresource,
-            Some((rule, sub)) => !subresource.is_empty() && rule == resource && sub == subresource,
+            "" => rule == resource,
+            sub => rule.split_once('/').is_some_and(|(of, rule)| (of == ALL || of == resource) && rule == sub),
         })
     }
 

@@ -132,8 +132,19 @@ impl Verified {
     pub async fn bound(&self, objects: &dyn BoundObjects, now: Timestamp) -> Result<UserInfo, TokenError> {
         let private = &self.claims.kubernetes;
         let namespace = &*private.namespace;
+        let deleted = |found: &BoundState| found.deletion_timestamp.is_some_and(|at| at + DELETION_LEEWAY < now);
+        let account = &private.serviceaccount;
+        let found = objects.find("serviceaccounts", namespace, &account.name).await.map_err(TokenError::Lookup)?;
+        let gone = || TokenError::Account(format!("serviceaccounts {:?} not found", account.name));
+        let found = found.ok_or_else(gone)?;
+        if found.uid != account.uid {
+            let (found, claimed) = (&found.uid, &account.uid);
+            return Err(TokenError::Account(format!("service account UID ({found}) does not match claim ({claimed})")));
+        }
+        if deleted(&found) {
+            return Err(TokenError::Account(format!("service account {namespace}/{} has been deleted", account.name)));
+        }
         let bound = [
-            ("serviceaccounts", "service account", namespace, Some(&private.serviceaccount)),
             ("secrets", "secret", namespace, private.secret.as_ref()),
             ("pods", "pod", namespace, private.pod.as_ref()),
             // A token of a pod names the pod's node for information; only a token without pod is bound to it.
@@ -142,12 +153,13 @@ impl Verified {
         for (resource, kind, namespace, reference) in bound {
             let Some(reference) = reference else { continue };
             let found = objects.find(resource, namespace, &reference.name).await.map_err(TokenError::Lookup)?;
-            let found = found.ok_or(TokenError::Gone(kind))?;
+            let found = found.ok_or(TokenError::Invalidated)?;
             if found.uid != reference.uid {
-                return Err(TokenError::Replaced(kind));
+                let claimed = reference.uid.clone();
+                return Err(TokenError::Replaced { kind, found: found.uid, claimed });
             }
-            if found.deletion_timestamp.is_some_and(|deleted| deleted + DELETION_LEEWAY < now) {
-                return Err(TokenError::Gone(kind));
+            if deleted(&found) {
+                return Err(TokenError::Invalidated);
             }
         }
         Ok(self.user())

@@ -41,7 +41,21 @@ pub fn user(namespace: &str, name: &str) -> crate::UserInfo {
 /// Namespace and name of a ServiceAccount's user name.
 pub fn split_username(username: &str) -> Option<(&str, &str)> {
     let (namespace, name) = username.strip_prefix(USERNAME_PREFIX)?.split_once(':')?;
-    (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    (is_label(namespace) && name.len() <= SUBDOMAIN && name.split('.').all(is_plain)).then_some((namespace, name))
+}
+
+/// The most characters of a DNS subdomain, and of a label of it where it stands alone.
+const SUBDOMAIN: usize = 253;
+const LABEL: usize = 63;
+
+fn is_label(text: &str) -> bool {
+    text.len() <= LABEL && is_plain(text)
+}
+
+/// Small letters and digits, and hyphens between them.
+fn is_plain(text: &str) -> bool {
+    let inner = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    !text.is_empty() && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
 /// The groups every ServiceAccount of `namespace` is in.

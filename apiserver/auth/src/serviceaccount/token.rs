@@ -21,7 +21,7 @@ pub enum TokenError {
     /// Not a token of this issuer; another authenticator may know it.
     #[error("the token is not one of a service account")]
     Foreign,
-    #[error("the token's signature is not of a known key")]
+    #[error("go-jose/go-jose: error in cryptographic primitive")]
     Signature,
     #[error("the token cannot be read: {0}")]
     Malformed(String),
@@ -29,16 +29,26 @@ pub enum TokenError {
     Expired,
     #[error("service account token is not valid yet")]
     NotYet,
-    #[error("token audiences {token:?} is invalid for the target audiences {wanted:?}")]
+    #[error("token audiences {} is invalid for the target audiences {}", quoted(.token), quoted(.wanted))]
     Audience { token: Vec<String>, wanted: Vec<String> },
-    #[error("the token's {0} has been deleted")]
-    Gone(&'static str),
-    #[error("the token's {0} has been deleted and made anew")]
-    Replaced(&'static str),
+    /// What it is bound to has been deleted.
+    #[error("service account token has been invalidated")]
+    Invalidated,
+    /// Its account is not there, or is another of the same name.
+    #[error("{0}")]
+    Account(String),
+    #[error("{kind} UID ({found}) does not match service account {kind} ref claim ({claimed})")]
+    Replaced { kind: &'static str, found: String, claimed: String },
     #[error("{0}")]
     Refused(String),
     #[error("looking up what the token is bound to failed: {0}")]
     Lookup(#[source] anyhow::Error),
+}
+
+/// A list as Go quotes it (`%q`).
+fn quoted(list: &[String]) -> String {
+    let texts: Vec<String> = list.iter().map(|text| format!("{text:?}")).collect();
+    format!("[{}]", texts.join(" "))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use serde_json::{Map, Value, json};
 
 use super::set::{self, Set, Trail};
-use crate::go;
+use crate::go::Printed;
 use crate::model::{AnyKind, ListKind, Node, Scalar, Shape, StructRef, Unknown};
 
 /// What stands below fields of no fixed type: objects are granular, lists atomic.
@@ -134,14 +134,17 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
         (_, Value::Null) => {}
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
             for (index, item) in list.iter().enumerate() {
-                let keyed = Some(kind).filter(|kind| !matches!(kind, ListKind::Atomic));
-                let step = keyed.and_then(|kind| element(item, items, kind).ok());
-                let step = step.unwrap_or_else(|| format!("i:{index}"));
-                undeclared_at(item, items, &Trail::Item(at, &step), out);
+                undeclared_at(item, items, &Trail::Item(at, &step(item, index, items, kind)), out);
             }
         }
         (shape, value) => out.extend(unfit(shape, value).map(|text| format!("{at}: {text}"))),
     }
+}
+
+/// The path element of any list's item: its key, else its place.
+pub(super) fn step(item: &Value, index: usize, items: &Node, kind: &ListKind) -> String {
+    let keyed = Some(kind).filter(|kind| !matches!(kind, ListKind::Atomic));
+    keyed.and_then(|kind| element(item, items, kind).ok()).unwrap_or_else(|| format!("i:{index}"))
 }
 
 /// What a configuration of a built-in kind says: a field that is null it does not.
@@ -161,25 +164,37 @@ pub(super) fn said(value: &Value, node: &Node) -> Value {
 
 /// What is wrong with a value that is of another type than its place, in the words of upstream's structured-merge-diff.
 fn unfit(shape: &Shape, value: &Value) -> Option<String> {
-    let got = || format!("&{{{}}}", go::plain(value));
-    match shape {
-        Shape::Struct { .. } | Shape::Map { .. } => Some(format!("expected map, got {}", got())),
-        Shape::List { .. } => Some(format!("expected list, got {}", got())),
-        Shape::Scalar(Scalar::Bool) if !value.is_boolean() => Some(format!("expected boolean, got {}", got())),
-        Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) if !value.is_number() => {
-            let found = match value {
-                Value::String(_) => "string",
-                Value::Bool(_) => "bool",
-                Value::Array(_) => "[]interface {}",
-                _ => "map[string]interface {}",
-            };
-            Some(format!("expected numeric (int or float), got {found}"))
+    let fits = match shape {
+        Shape::Struct { .. } | Shape::Map { .. } | Shape::List { .. } => false,
+        Shape::Scalar(Scalar::Bool) => value.is_boolean(),
+        Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) => value.is_number(),
+        Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) => value.is_string(),
+        Shape::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime) => {
+            !value.is_array() && !value.is_object()
         }
-        Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) if !value.is_string() => {
-            Some(format!("expected string, got &value.valueUnstructured{{Value:{}}}", go::syntax(value)))
+        Shape::Any(_) | Shape::Union(_) => true,
+    };
+    if fits { None } else { expected(shape, &value.into()) }
+}
+
+/// The complaint about anything that does not fit there; `None` where everything does.
+pub(super) fn expected(shape: &Shape, found: &Printed) -> Option<String> {
+    let got = format!("got &{{{}}}", found.plain);
+    Some(match shape {
+        Shape::Struct { .. } | Shape::Map { .. } => format!("expected map, {got}"),
+        Shape::List { .. } => format!("expected list, {got}"),
+        Shape::Scalar(Scalar::Bool) => format!("expected boolean, {got}"),
+        Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) => {
+            format!("expected numeric (int or float), got {}", found.kind)
         }
-        _ => None,
-    }
+        Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) => {
+            format!("expected string, got &value.valueUnstructured{{Value:{}}}", found.syntax)
+        }
+        Shape::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime) => {
+            format!("expected any scalar, {got}")
+        }
+        Shape::Any(_) | Shape::Union(_) => return None,
+    })
 }
 
 /// Every field a value sets.

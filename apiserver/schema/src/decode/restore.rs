@@ -1,5 +1,5 @@
-//! What upstream's `runtime.DefaultUnstructuredConverter` says of a value of another type than its field: strategic merge
-//! patches are read by it, and not by the decoder of bodies.
+//! How upstream's `runtime.DefaultUnstructuredConverter` reads values, and what it says of one of another type than its field: what
+//! strategic merge patches, applied configurations and policies make is read by it, and not by the decoder of bodies.
 
 use serde_json::Value;
 
@@ -9,23 +9,42 @@ use crate::{
     model::{Node, Scalar, Shape},
 };
 
-/// The first value that does not fit, `None` where all do.
-pub(super) fn error(value: &Value, schema: &Schema) -> Option<String> {
+/// Brings numbers into the types of their fields as Go converts them: whole ones are integers, and what is too large is cut. Returns
+/// what is wrong with the first value that does not fit, `None` where all do.
+#[must_use]
+pub fn restore(value: &mut Value, schema: &Schema) -> Option<String> {
     at(value, &schema.root)
 }
 
-fn at(value: &Value, node: &Node) -> Option<String> {
+fn at(value: &mut Value, node: &Node) -> Option<String> {
     match (&node.shape, value) {
         (_, Value::Null) => None,
         (Shape::Struct { of, .. }, Value::Object(map)) => {
-            map.iter().find_map(|(name, value)| at(value, &of.field(name)?.node))
+            map.iter_mut().find_map(|(name, value)| at(value, &of.field(name)?.node))
         }
-        (Shape::Map { values, .. }, Value::Object(map)) => map.values().find_map(|value| at(value, values)),
-        (Shape::List { items, .. }, Value::Array(list)) => list.iter().find_map(|item| at(item, items)),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().find_map(|value| at(value, values)),
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().find_map(|item| at(item, items)),
         (Shape::Struct { .. }, other) => Some(format!("cannot restore struct from: {}", go_kind(other))),
         (Shape::Map { .. }, other) => Some(format!("cannot restore map from {}", go_kind(other))),
         (Shape::List { .. }, other) => Some(format!("cannot restore slice from {}", go_kind(other))),
-        (Shape::Scalar(scalar), value) => scalar_error(*scalar, value, node),
+        (Shape::Scalar(scalar), value) => {
+            if let Some(number) = converted(*scalar, value) {
+                *value = number.into();
+            }
+            scalar_error(*scalar, value, node)
+        }
+        _ => None,
+    }
+}
+
+/// A whole number as the type of an integer field holds it.
+#[expect(clippy::cast_possible_truncation, reason = "Go cuts it as well")]
+fn converted(scalar: Scalar, value: &Value) -> Option<i64> {
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64);
+    let number = value.as_i64().or_else(whole)?;
+    match scalar {
+        Scalar::Int32 => Some(i64::from(number as i32)),
+        Scalar::Int64 => Some(number),
         _ => None,
     }
 }
@@ -79,7 +98,7 @@ mod tests {
     #[test]
     fn bytes_are_read_from_json() {
         let schema = crate::builtin("v1", "Secret").unwrap();
-        let found = error(&json!({ "data": { "a": "%" } }), &schema);
+        let found = restore(&mut json!({ "data": { "a": "%" } }), &schema);
         assert_eq!(found.as_deref(), Some("error decoding from json: illegal base64 data at input byte 0"));
     }
 
@@ -126,7 +145,16 @@ mod tests {
                 Some("json: cannot unmarshal number 1.5 into Go value of type int32"),
             ),
         ] {
-            assert_eq!(error(&json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
+            assert_eq!(restore(&mut json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
+        }
+    }
+    #[test]
+    fn numbers_are_converted() {
+        let schema = crate::builtin("apps/v1", "Deployment").unwrap();
+        for (sent, read) in [(json!(5.0), 5), (json!(99_999_999_999_i64), 1_215_752_191), (json!(-1), -1)] {
+            let mut object = json!({ "spec": { "replicas": sent } });
+            assert_eq!(restore(&mut object, &schema), None);
+            assert_eq!(object, json!({ "spec": { "replicas": read } }));
         }
     }
 }

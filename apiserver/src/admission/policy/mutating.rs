@@ -192,7 +192,12 @@ fn mutated(
     };
     match mutation {
         Mutation::Apply(expression) => {
-            let new = applied(&mut evaluation, expression, &request.object, seen, &schema)?;
+            let mut new = applied(&mut evaluation, expression, &request.object, seen, &schema)?;
+            if !schema.is_custom()
+                && let Some(why) = schema::decode::restore(&mut new, &schema)
+            {
+                return Err(format!("unable to convert unstructured object to {}: {why}", seen.kind).into());
+            }
             patched::read(seen, new, FieldValidation::Ignore).map_err(Failure::Final)
         }
         Mutation::Patch(expression) => {
@@ -214,10 +219,11 @@ fn applied(
         return Err("unsupported return type from ApplyConfiguration expression".to_owned());
     };
     made.check_names().map_err(|error| format!("type mismatch: {error}"))?;
-    let mut configuration = value.to_json()?;
+    let (mut configuration, foreign) = made.configuration()?;
     configuration["apiVersion"] = seen.kind.api_version().into();
     configuration["kind"] = seen.kind.kind.as_str().into();
-    schema::apply::overlay(schema, object, &configuration).map_err(|error| format!("error applying patch: {error}"))
+    schema::apply::overlay(schema, object, configuration, &foreign)
+        .map_err(|error| format!("error applying patch: {error}"))
 }
 
 fn json_patched(evaluation: &mut Evaluation<'_>, expression: &Expression, object: &Value) -> Result<Value, String> {

@@ -214,7 +214,13 @@ fn refusal(name: &str, status: &Value) -> ApiError {
         (message, _) => format!("{by}: {message}"),
     };
     let code = status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(0).max(400);
-    ApiError { code, reason: reason.into(), message, details: status["details"].clone(), proceed: None }
+    let metadata = schema::builtin("v1", "Status").map(|schema| {
+        let told = json!({ "metadata": status["metadata"] });
+        let told = decode::value(told, &schema, FieldValidation::Ignore).map(|decoded| decoded.value);
+        Box::new(told.map_or(Value::Null, |mut told| told["metadata"].take()))
+    });
+    let metadata = metadata.filter(|metadata| metadata.is_object());
+    ApiError { code, reason: reason.into(), message, details: status["details"].clone(), metadata }
 }
 
 #[cfg(test)]
@@ -302,6 +308,9 @@ mod tests {
             told(json!({ "code": 403, "reason": "Forbidden", "message": "no" })),
             "403 Forbidden admission webhook \"a.b.c\" denied the request: no"
         );
+        let named = json!({ "metadata": { "continue": "c", "remainingItemCount": 3, "odd": 1 } });
+        assert_eq!(refusal("a.b.c", &named).status()["metadata"], json!({ "continue": "c", "remainingItemCount": 3 }));
+        assert_eq!(refusal("a.b.c", &Value::Null).status()["metadata"], json!({}));
         assert_eq!(told(json!({ "reason": "why" })), "400 why admission webhook \"a.b.c\" denied the request: why");
     }
 

@@ -6,6 +6,7 @@ use super::super::json::Json;
 use super::super::validate;
 use super::super::{NameRule, Strategy};
 use super::{METADATA, SPEC_AND_STATUS, WITH_STATUS, webhook};
+use crate::registry::object::now;
 
 pub const DEFINITION: Strategy = Strategy {
     unconditional_update: false,
@@ -29,6 +30,13 @@ pub const API_SERVICE: Strategy = Strategy {
     name: NameRule::PathSegment,
     unconditional_update: false,
     default: Some(|object| webhook::default_port(object, "spec.service")),
+    prepare_create: Some(|service| {
+        if service.at("spec.service").is_null() {
+            let condition = json!({"type": "Available", "status": "True", "lastTransitionTime": now(), "reason": "Local",
+                "message": "Local APIServices are always available"});
+            service.put("status", json!({ "conditions": [condition] }));
+        }
+    }),
     validate: Some(validate::api_service::api_service),
     validate_path: &[("status", validate::api_service::api_service_status)],
     ..WITH_STATUS

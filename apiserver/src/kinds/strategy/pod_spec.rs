@@ -43,6 +43,9 @@ pub fn default_at(object: &mut Value, path: &str) {
 /// Fills what only real pods get: in a template it would be what its author did not write.
 pub fn default_pod(pod: &mut Value) {
     let Some(spec) = pod.at_mut("spec") else { return };
+    if spec.int("terminationGracePeriodSeconds") < 0 {
+        spec.put("terminationGracePeriodSeconds", 1);
+    }
     let host_network = spec.yes("hostNetwork");
     for list in ["initContainers", "containers"] {
         for container in spec.list_mut(list) {
@@ -288,7 +291,9 @@ mod tests {
         let c = pod.at("spec.containers").get(0).unwrap();
         assert_eq!(c["ports"], json!([{"containerPort": 80, "protocol": "TCP"}]), "a template's are left alone");
         assert_eq!(c["resources"]["requests"], json!({"cpu": "500m"}));
+        pod.put("spec.terminationGracePeriodSeconds", -5);
         default_pod(&mut pod);
+        assert_eq!(pod.int("spec.terminationGracePeriodSeconds"), 1);
         let (c, spec) = (pod.at("spec.containers").get(0).unwrap(), pod.at("spec"));
         assert_eq!(c["ports"], json!([{"containerPort": 80, "hostPort": 80, "protocol": "TCP"}]));
         assert_eq!(

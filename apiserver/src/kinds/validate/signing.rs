@@ -83,7 +83,7 @@ pub fn request(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     if let Err(error) = csr::Request::parse(body.text("request")) {
-        errors.push(Error::invalid(&path.child("request"), body.text("request"), error.to_string()));
+        errors.push(Error::invalid(&path.child("request"), body.at("request").clone(), error.to_string()));
     }
     if body.list("usages").is_empty() {
         errors.push(Error::required(&path.child("usages"), ""));
