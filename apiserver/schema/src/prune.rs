@@ -34,6 +34,25 @@ fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Vec<Strin
                 within(path, &format!("[{index}]"), |path| of_struct(item, &props, path, removed));
             }
         }
+        // What is of another type altogether has no known fields at any depth.
+        (Shape::Scalar(_), value) => bare(value, path, removed),
+        _ => {}
+    }
+}
+
+/// Removes every field of objects, in lists, too.
+fn bare(value: &mut Value, path: &mut String, removed: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            for key in std::mem::take(map).keys() {
+                within(path, key, |path| removed.push(path.clone()));
+            }
+        }
+        Value::Array(list) => {
+            for (index, item) in list.iter_mut().enumerate() {
+                within(path, &format!("[{index}]"), |path| bare(item, path, removed));
+            }
+        }
         _ => {}
     }
 }

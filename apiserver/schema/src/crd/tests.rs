@@ -110,6 +110,9 @@ fn unknown_fields_and_defaults() {
     );
     assert!(prune(&widget(), &mut value).is_empty());
     assert!(prune(&schemaless(), &mut json!({"spec":{"a":1},"x":2})).is_empty());
+    let mut odd = json!({"spec":{"tags":["a",{"b:c":1,"d":{"e":1}}],"mode":[{"f":1}]}});
+    assert_eq!(prune(&widget(), &mut odd), ["spec.mode[0].f", "spec.tags[1].b:c", "spec.tags[1].d"]);
+    assert_eq!(odd, json!({"spec":{"tags":["a",{}],"mode":[{}]}}), "what is of another type has no known fields");
 }
 
 #[test]
