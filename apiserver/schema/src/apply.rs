@@ -228,8 +228,8 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 
 /// The same, without saying what it was that does not fit.
 fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
-    no_more(typed::undeclared(config, &schema.root))?;
-    typed::check(config, &schema.root)
+    let ambiguous = typed::check(config, &schema.root).err();
+    no_more(ambiguous.into_iter().chain(typed::undeclared(config, &schema.root)).collect())
 }
 
 /// Complaints as one, if there are any.

@@ -133,6 +133,17 @@ fn list_types() {
         "{twice}"
     );
 
+    let nested = crate::crd::structural(
+        &crate::field::Path::default(),
+        &json!({"type":"object","properties":{"rules":{"type":"array","x-kubernetes-list-type":"atomic","items":{"type":"object",
+            "properties":{"headers":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["name"],
+                "items":{"type":"object","required":["name"],"properties":{"name":{"type":"string"}}}}}}}}}),
+        false,
+    );
+    let config = json!({"apiVersion":"g/v1","kind":"K","metadata":{"name":"k"},"rules":[{"headers":[{"name":"a"},{"name":"a"}]}]});
+    let unclear = super::declared(&nested.unwrap(), &config).unwrap_err();
+    assert!(unclear.ends_with(".rules[0].headers: duplicate entries for key [name=\"a\"]"), "{unclear}");
+
     let pod = builtin("v1", "Pod").unwrap();
     for (item, text) in [
         (json!({"secrets":[{"namespace":"x"}]}), "omits key field \"name\""),

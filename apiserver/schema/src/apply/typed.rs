@@ -85,12 +85,20 @@ pub(super) fn check(value: &Value, node: &Node) -> Result<(), String> {
     check_at(value, node, &Trail::Root)
 }
 
+/// What is atomic is looked into, too.
 fn check_at(value: &Value, node: &Node, at: &Trail<'_>) -> Result<(), String> {
-    match (view(node, [Some(value), None]), value) {
-        (View::Object, Value::Object(map)) => {
-            map.iter().try_for_each(|(name, value)| check_at(value, entry(node, name).0, &Trail::Field(at, name)))
+    match (&node.shape, value) {
+        (Shape::Struct { of, .. }, Value::Object(map)) => map.iter().try_for_each(|(name, value)| {
+            of.field(name).map_or(Ok(()), |field| check_at(value, &field.node, &Trail::Field(at, name)))
+        }),
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            map.iter().try_for_each(|(name, value)| check_at(value, values, &Trail::Field(at, name)))
         }
-        (View::List(items, kind), Value::Array(list)) => {
+        (Shape::List { items, kind: ListKind::Atomic, .. }, Value::Array(list)) => {
+            let mut places = list.iter().enumerate();
+            places.try_for_each(|(i, item)| check_at(item, items, &Trail::Item(at, &format!("i:{i}"))))
+        }
+        (Shape::List { items, kind, .. }, Value::Array(list)) => {
             let mut seen = Vec::new();
             for (index, item) in list.iter().enumerate() {
                 let step = element(item, items, kind).map_err(|error| format!("{at}: element {index}: {error}"))?;
