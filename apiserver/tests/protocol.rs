@@ -341,7 +341,7 @@ async fn applied_values(world: &World) {
     let created = json!({ "metadata": { "name": "values" }, "spec": spec(pod("1500m".into())) });
     let path = format!("{pods}?fieldManager=owner");
     assert_eq!(world.ask(Ask::new(Method::POST, &path, created.to_string())).await.0, 201);
-    let prefix = "failed to convert new object (default/values; /v1, Kind=ReplicationController) to proper version: unable to \
+    let prefix = "failed to convert new object (/values; /v1, Kind=ReplicationController) to proper version: unable to \
                   convert unstructured object to /v1, Kind=ReplicationController: ";
     let cpu = ".spec.template.spec.containers[name=\"c\"].resources.limits.cpu";
     let path = format!("{pods}/values?fieldManager=m&dryRun=All");

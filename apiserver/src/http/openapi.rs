@@ -333,8 +333,11 @@ fn index(app: &App, catalogue: &Catalogue, Asked { method, headers, .. }: Asked<
     };
     let mut paths: Map<String, Value> = names.filter_map(path).collect();
     aggregator::openapi::index(app, &mut paths);
-    let text = answer::to_json(&json!({ "paths": paths }));
-    let state = State { size: text.len() as u64, modified: app.documents.changed(), tag: None };
+    let Made { body: text, hash } = Made::json(&json!({ "paths": paths }));
+    // Upstream's has only a time, which is always now: who asks again within the second has the old one. Here a definition is
+    // served sooner than that, and so the index has a tag, which is asked for first.
+    let tag = format!("\"{hash}\"");
+    let state = State { size: text.len() as u64, modified: Timestamp::now().as_second(), tag: Some(&tag) };
     // So upstream's looks to Go, which guesses.
     let kind = "text/plain; charset=utf-8";
     let content = Content { kind, state, whole: &|| text.clone(), packed: None };
