@@ -8,6 +8,7 @@ use crate::{Revision, StoreError};
 use etcd_client::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 #[derive(Clone)]
@@ -29,18 +30,23 @@ impl Newest {
     }
 
     pub async fn get(&self) -> Result<Revision, StoreError> {
-        let (answer, revision) = oneshot::channel();
-        let begin = {
+        let answer = {
             let mut waiting = self.waiting.lock();
-            waiting.readers.push(answer);
-            !std::mem::replace(&mut waiting.asking, true)
+            if std::mem::replace(&mut waiting.asking, true) {
+                let (reader, answer) = oneshot::channel();
+                waiting.readers.push(reader);
+                Some(answer)
+            } else {
+                None
+            }
         };
-        if begin {
-            // A task of its own: a reader may go away, those who wait with it may not be left behind.
-            tokio::spawn(self.clone().ask());
-        }
+        let Some(answer) = answer else {
+            // Whoever is alone asks themselves: nothing is handed from task to task.
+            let _turn = Turn(self);
+            return newest(&self.client).await;
+        };
         let lost = |why: String| StoreError::Unavailable(anyhow::anyhow!(why));
-        revision.await.map_err(|_| lost("the store was closed".into()))?.map_err(lost)
+        answer.await.map_err(|_| lost("the store was closed".into()))?.map_err(lost)
     }
 
     async fn ask(self) {
@@ -61,6 +67,24 @@ impl Newest {
                 // Whoever is gone does not want it.
                 let _ = reader.send(answer.clone());
             }
+        }
+    }
+}
+
+/// A reader's own question. At its end, and when the reader goes away before it, those who came meanwhile are asked for.
+struct Turn<'a>(&'a Newest);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.0.waiting.lock();
+        if waiting.readers.is_empty() {
+            waiting.asking = false;
+            return;
+        }
+        match Handle::try_current() {
+            // A task of its own: each of them may go away, too, and the others may not be left behind.
+            Ok(runtime) => drop(runtime.spawn(self.0.clone().ask())),
+            Err(_) => *waiting = Waiting::default(),
         }
     }
 }
