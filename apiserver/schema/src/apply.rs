@@ -107,7 +107,7 @@ fn conflict_message(conflicts: &[Conflict]) -> String {
     text
 }
 
-/// What a configuration of a built-in kind says, all of whose fields are declared: what is null it does not say.
+/// What a configuration of a built-in kind says of fields that there are.
 #[must_use]
 pub fn said(schema: &Schema, config: &Value) -> Value {
     typed::said(config, &schema.root)

@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use crate::{Schema, prune::prune};
+use crate::{Schema, drop_nulls, prune};
 
 /// How deep an object may be. Upstream's limit is 10,000, but everything here that walks values recurses, what is stored must
 /// be readable again by serde_json (128 levels), and managedFields mirror an object some levels further down.
@@ -241,7 +241,8 @@ fn check(
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
         read_in_order = !custom;
         if !found.errors.is_empty() {
-            if let Source::Unstructured = source
+            if !custom
+                && let Source::Unstructured = source
                 && let Some(why) = restore::restore(value, schema)
             {
                 return Err(DecodeError::Type(why));
@@ -252,6 +253,10 @@ fn check(
         unknown = found.unknown;
         if custom {
             unknown.extend(prune(schema, value));
+            // What is merged before it is validated says its nulls until then.
+            if !matches!(source, Source::Unstructured) {
+                drop_nulls(schema, value);
+            }
             embedded::coerce(value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
             document::whole_numbers(value);
         } else {

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// Drops what Go would read as "not set" (zero values under `omitempty`), then fills marker or OpenAPI defaults,
-/// recursively. For custom resources: upstream's structural defaulting, with nulls of non-nullable fields dropped first.
+/// recursively. For custom resources: upstream's structural defaulting, in which a null that may not be one is as good as nothing
+/// where there is a default, and stays where there is none ([`crate::drop_nulls`] removes those that are read).
 pub fn apply_defaults(schema: &Schema, value: &mut Value) {
     default_node(value, &schema.root);
 }
@@ -90,7 +91,7 @@ fn round_resources(list: &mut Value) {
 /// Go's `omitempty`: false, 0, "", an empty list or map; never a struct. Pointers only when null.
 fn unset(value: &Value, field: &Field) -> bool {
     if value.is_null() {
-        return !field.node.nullable;
+        return !field.node.nullable && (field.presence != Presence::Free || field.node.default.is_some());
     }
     match field.presence {
         Presence::Pointer | Presence::Null | Presence::Free => false,

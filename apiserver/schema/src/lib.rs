@@ -30,4 +30,4 @@ pub use crd::{validate, validate_update};
 pub use decode::FieldValidation;
 pub use defaults::{apply_defaults, normalize};
 pub use model::{Schema, builtin, go_types};
-pub use prune::prune;
+pub use prune::{drop_nulls, prune};

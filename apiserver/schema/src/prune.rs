@@ -1,4 +1,4 @@
-//! Removal of fields the model does not know.
+//! Removal of fields the model does not know, and of nulls where it knows none.
 
 use serde_json::Value;
 
@@ -12,6 +12,29 @@ pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
     let mut removed = Vec::new();
     node(value, &schema.root, &mut String::new(), &mut removed);
     removed
+}
+
+/// Removes nulls from the structs and maps of a custom resource whose fields neither may be null nor have a default, as Go's
+/// decoder passes over them in built-in kinds (`defaulting.PruneNonNullableNullsWithoutDefaults`). Items of lists stay.
+pub fn drop_nulls(schema: &Schema, value: &mut Value) {
+    drop_nulls_at(value, &schema.root);
+}
+
+fn drop_nulls_at(value: &mut Value, at: &Node) {
+    let stays = |value: &Value, node: &Node| !value.is_null() || node.nullable || node.default.is_some();
+    match (&at.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| drop_nulls_at(item, items)),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.retain(|_, value| {
+            drop_nulls_at(value, values);
+            stays(value, values)
+        }),
+        (Shape::Struct { of, .. }, Value::Object(map)) => map.retain(|name, value| {
+            let Some(field) = of.field(name) else { return true };
+            drop_nulls_at(value, &field.node);
+            stays(value, &field.node)
+        }),
+        _ => {}
+    }
 }
 
 fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Vec<String>) {

@@ -193,6 +193,7 @@ pub fn prune_stored(resource: &Resource, value: &mut Value) {
         && let Some(schema) = custom.schema_of(text(value, "/apiVersion"))
     {
         schema::prune(schema, value);
+        schema::drop_nulls(schema, value);
     }
 }
 
@@ -202,6 +203,7 @@ pub fn settle(resource: &Resource, value: &mut Value) {
         && !resource.stored_as_served
     {
         schema::prune(&schema, value);
+        schema::drop_nulls(&schema, value);
         schema::apply_defaults(&schema, value);
     }
 }

@@ -76,6 +76,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         admission::validate(&attributes, &object).await?;
         warn_of_name(call, &name);
         warn(call, &object, None);
+        forget_nulls(call, &mut object);
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), object, 0).await {
             Ok(Some(done)) => {
@@ -201,6 +202,13 @@ const FREE_FINALIZERS: [&str; 6] = [
     "node.k8s.io",
     "policy",
 ];
+
+/// A custom resource loses the nulls that a reader would not see, which apply configurations and policies may say.
+pub fn forget_nulls(call: &Call, object: &mut Value) {
+    if let Some(schema) = call.resource.schema().filter(|_| call.resource.is_custom()) {
+        schema::drop_nulls(&schema, object);
+    }
+}
 
 /// Everything that can be wrong with an object on its way in.
 pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {

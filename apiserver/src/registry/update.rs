@@ -110,6 +110,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             admission::validate(&attributes, &new).await?;
         }
         create::warn(call, &new, Some(&live.value));
+        create::forget_nulls(call, &mut new);
         if live.current && object::same(&new, &live.value) {
             return Ok(Updated { object: live.value.into(), created: false });
         }
@@ -244,26 +245,18 @@ fn decoded(call: &Call, value: Value) -> Result<Value, String> {
 }
 
 fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
-    let (api_version, kind) = (call.resource.api_version(), &call.resource.kind);
     if let Some(schema) = call.resource.schema() {
-        applicable(&schema, config, &api_version, kind)?;
+        applicable(&schema, config, &call.resource.api_version(), &call.resource.kind)?;
     }
     let mut config = match call.resource.schema() {
         // Values of built-in kinds are applied as they are written, and read when all is merged.
         Some(schema) if !call.resource.is_custom() => apply::said(&schema, config),
-        _ => decoded(call, config.clone()).map_err(|why| {
-            let version = quote(&call.resource.version);
-            ApiError::bad_request(format!("{kind} in version {version} cannot be handled as a {kind}: {why}"))
-        })?,
+        _ => config.clone(),
     };
     namespace_of_url(call, &config)?;
     let name = text(&config, "/metadata/name");
     if !name.is_empty() && name != call.info.name {
         return Err(name_mismatch(name, &call.info.name));
-    }
-    object::set(&mut config, "name", call.info.name.clone().into());
-    if call.resource.namespaced {
-        object::set(&mut config, "namespace", call.info.namespace.clone().into());
     }
     reset(call, &mut config);
     Ok(config)
@@ -319,20 +312,30 @@ fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> 
         // Nobody's, and yet written.
         applied["status"] = configuration.value["status"].clone();
     }
-    if !call.resource.is_custom() {
-        applied = read_merged(call, &schema, applied, &configuration.value)?;
-    }
+    applied = read_merged(call, &schema, applied, &configuration.value)?;
     configuration.complain(call)?;
+    // An object that is made says its name, as one of a PUT does.
+    if text(&applied, "/metadata/name").is_empty() {
+        return Err(undeterminable(&call.info.name));
+    }
+    if call.resource.namespaced {
+        object::set(&mut applied, "namespace", call.info.namespace.clone().into());
+    }
     Ok(applied)
 }
 
-/// What was merged, as an object of a built-in kind.
+/// What was merged, as an object of its kind. Of a custom resource that is its metadata; the rest is for its validation.
 ///
 /// # Errors
-/// 500 for values that are none of their field's.
+/// 500 for values that are none of their field's, 400 where they are of a custom resource's metadata.
 fn read_merged(call: &Call, schema: &Schema, merged: Value, config: &Value) -> ApiResult<Value> {
     schema::decode::restored(merged, schema, FieldValidation::Ignore).map(|decoded| decoded.value).map_err(|why| {
-        let kind = apply::group_version_kind(&call.resource.api_version(), &call.resource.kind);
+        let (kind, version) = (&call.resource.kind, &call.resource.version);
+        if call.resource.is_custom() {
+            let text = format!("{kind} in version {} cannot be handled as a {kind}: {why}", quote(version));
+            return ApiError::bad_request(text);
+        }
+        let kind = apply::group_version_kind(&call.resource.api_version(), kind);
         // As the configuration says it, if it does.
         let (namespace, name) = (text(config, "/metadata/namespace"), &call.info.name);
         ApiError::new(500, "", format!(

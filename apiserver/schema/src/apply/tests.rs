@@ -105,6 +105,49 @@ fn a_name_stays_where_nothing_else_of_the_metadata_is_applied_any_more() {
     assert_eq!((&applied["metadata"]["name"], &applied["metadata"]["labels"]), (&json!("c"), &Value::Null));
 }
 
+/// A custom kind with a place of each sort.
+fn places() -> Schema {
+    let text = json!({"type":"string"});
+    let schema = json!({"type":"object","properties":{
+        "text":text,"object":{"type":"object","properties":{"x":text}},"map":{"type":"object","additionalProperties":text},
+        "whole":{"type":"object","x-kubernetes-map-type":"atomic","properties":{"x":text}},
+        "list":{"type":"array","items":text},"set":{"type":"array","x-kubernetes-list-type":"set","items":text},
+        "keyed":{"type":"array","x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["k"],"items":{"type":"object",
+            "required":["k"],"properties":{"k":text,"v":text}}},
+        "free":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}});
+    crate::crd::structural(&crate::field::Path::default(), &schema, false).unwrap()
+}
+
+#[test]
+fn null_is_a_value_where_nothing_merges_and_somebody_says_it() {
+    let (schema, [me, you]) = (places(), ["me", "you"].map(|name| manager(name, Operation::Apply)));
+    let object =
+        |field: &str, value: &Value| json!({"apiVersion":"g/v1","kind":"K","metadata":{"name":"k"},field:value});
+    let none = Value::Null;
+    for (field, value, mine, others) in [
+        ("text", json!("a"), Some(&none), Some(&none)),
+        ("whole", json!({"x":"a"}), Some(&none), Some(&none)),
+        ("list", json!(["a"]), Some(&none), Some(&none)),
+        ("object", json!({"x":"a"}), Some(&json!({})), None),
+        ("map", json!({"x":"a"}), Some(&json!({})), None),
+        ("set", json!(["a"]), None, None),
+        ("keyed", json!([{"k":"a","v":"b"}]), None, None),
+        ("free", json!({"x":{"y":1}}), Some(&json!({})), None),
+    ] {
+        let live = apply(&schema, None, &object(field, &value), &me, false).unwrap();
+        let again = apply(&schema, Some(&live), &object(field, &none), &me, false).unwrap();
+        assert_eq!(again.get(field), mine, "{field}, of what was one's own");
+        let theirs = apply(&schema, Some(&live), &object(field, &none), &you, false);
+        match others {
+            Some(_) => assert!(matches!(theirs, Err(ApplyError::Conflicts(_))), "{field}"),
+            None => assert_eq!(theirs.unwrap()[field], value, "{field}: it has managers of its own below"),
+        }
+        let forced = apply(&schema, Some(&live), &object(field, &none), &you, true).unwrap();
+        assert_eq!(forced.get(field), others.or(Some(&value)), "{field}, by force");
+        assert_eq!(owners(&forced, "you"), json!({format!("f:{field}"):{}}), "{field}");
+    }
+}
+
 #[test]
 fn shared_fields_stay_until_the_last_owner_leaves() {
     let schema = deployment();
@@ -146,8 +189,16 @@ fn list_types() {
 
     let pod = builtin("v1", "Pod").unwrap();
     for (item, text) in [
-        (json!({"secrets":[{"namespace":"x"}]}), "omits key field \"name\""),
+        (json!({"secrets":[{"namespace":"x"}]}), "omits all key fields [\"name\"]"),
         (json!({"secrets":[null]}), "element 0: associative list with keys may not have a null element"),
+        (
+            json!({"metadata":{"finalizers":[null]}}),
+            "element 0: associative list without keys has an element that's an explicit null",
+        ),
+        (
+            json!({"metadata":{"finalizers":[{}]}}),
+            "element 0: associative list without keys has an element that's a map type",
+        ),
     ] {
         let account = builtin("v1", "ServiceAccount").unwrap();
         let missing = apply(&account, None, &item, &me, false).unwrap_err();

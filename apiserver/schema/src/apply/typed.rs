@@ -30,7 +30,10 @@ fn view<'a>(node: &'a Node, values: [Option<&Value>; 2]) -> View<'a> {
         Shape::Struct { of, atomic } if !atomic && !of.atomic => View::Object,
         Shape::Map { atomic: false, .. } => View::Object,
         Shape::List { items, kind: kind @ (ListKind::Set | ListKind::Map(_)), .. } => View::List(items, kind),
-        Shape::Any(AnyKind::Custom) if values.iter().flatten().all(|value| value.is_object()) => View::Object,
+        // Null fits whatever the other one is.
+        Shape::Any(AnyKind::Custom) if values.iter().flatten().all(|value| value.is_object() || value.is_null()) => {
+            View::Object
+        }
         _ => View::Leaf,
     }
 }
@@ -47,9 +50,16 @@ fn entry<'a>(node: &'a Node, name: &str) -> (&'a Node, bool) {
     }
 }
 
-/// A list item's path element; an error names the key that is missing.
+/// A list item's path element; an error says why it has none.
 fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String> {
-    let ListKind::Map(keys) = kind else { return Ok(set::value(item)) };
+    let ListKind::Map(keys) = kind else {
+        return match item {
+            Value::Object(_) => Err("associative list without keys has an element that's a map type".to_owned()),
+            Value::Array(_) => Err("not supported: associative list with lists as elements".to_owned()),
+            Value::Null => Err("associative list without keys has an element that's an explicit null".to_owned()),
+            _ => Ok(set::value(item)),
+        };
+    };
     if item.is_null() {
         return Err("associative list with keys may not have a null element".to_owned());
     }
@@ -60,21 +70,15 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
             Shape::Struct { of, .. } => of.field(name)?.node.default.as_deref().map(Cow::Borrowed),
             _ => None,
         };
-        let said = item.get(&**name).filter(|value| !value.is_null()).map(Cow::Borrowed);
-        match said.or_else(default) {
-            Some(value) => found.push((&**name, value)),
-            // Optional keys may be absent as long as one key is there.
-            None if keys.len() > 1 => {}
-            None => {
-                return Err(format!(
-                    "associative list with keys has an element that omits key field {name:?} (and doesn't have default value)"
-                ));
-            }
-        }
+        // Keys may be absent as long as one is there.
+        let said = item.get(&**name).map(Cow::Borrowed);
+        found.extend(said.or_else(default).map(|value| (&**name, value)));
     }
     if found.is_empty() {
+        let keys = keys.iter().map(|key| crate::go::quote(key)).collect::<Vec<_>>().join(" ");
         return Err(format!(
-            "associative list with keys has an element that omits all key fields {keys:?} (and doesn't have default values for any key fields)"
+            "associative list with keys has an element that omits all key fields [{keys}] (and doesn't have default values for any \
+             key fields)"
         ));
     }
     Ok(set::key(found.iter().map(|(name, value)| (*name, &**value)).collect()))
@@ -155,12 +159,12 @@ pub(super) fn step(item: &Value, index: usize, items: &Node, kind: &ListKind) ->
     keyed.and_then(|kind| element(item, items, kind).ok()).unwrap_or_else(|| format!("i:{index}"))
 }
 
-/// What a configuration of a built-in kind says: a field that is null it does not.
+/// What a configuration of a built-in kind says of fields that there are.
 pub(super) fn said(value: &Value, node: &Node) -> Value {
     match (&node.shape, value) {
         (Shape::Struct { of, .. }, Value::Object(map)) => {
             let field = |(name, value): (&String, &Value)| Some((name.clone(), said(value, &of.field(name)?.node)));
-            map.iter().filter(|(_, value)| !value.is_null()).filter_map(field).collect::<Map<_, _>>().into()
+            map.iter().filter_map(field).collect::<Map<_, _>>().into()
         }
         (Shape::Map { values, .. }, Value::Object(map)) => {
             map.iter().map(|(name, value)| (name.clone(), said(value, values))).collect::<Map<_, _>>().into()
@@ -316,9 +320,11 @@ fn find<'a>(list: &[(String, &'a Value)], step: &str) -> Option<&'a Value> {
     list.iter().find(|(other, _)| other == step).map(|(_, value)| *value)
 }
 
-/// Lays `config` over `live`.
+/// Lays `config` over `live`. Null takes the place of values; of what is made of fields or items that have managers of their own it
+/// takes nothing.
 pub(super) fn merge(live: &mut Value, config: &Value, node: &Node) {
     match (view(node, [Some(live), Some(config)]), &mut *live, config) {
+        (View::Object | View::List(..), live, Value::Null) if !blank(Some(live)) => {}
         (_, _, Value::Null) => *live = Value::Null,
         (View::Object, Value::Object(live), Value::Object(config)) => {
             for (name, value) in config {
@@ -384,8 +390,12 @@ pub(super) fn remove(value: &mut Value, node: &Node, gone: &Set, kept: &Set) {
     let none = Set::default();
     match (view(node, [Some(value), None]), value) {
         (View::Object, Value::Object(map)) => map.retain(|name, value| {
+            let (node, named) = entry(node, name);
             let step = set::field(name);
-            survives(value, entry(node, name).0, &step, gone, kept, &none)
+            let had_items = named && value.as_array().is_some_and(|list| !list.is_empty());
+            // A field of nothing but items that are gone is gone, too.
+            survives(value, node, &step, gone, kept, &none)
+                && !(had_items && value.as_array().is_some_and(Vec::is_empty))
         }),
         (View::List(items, kind), Value::Array(list)) => list.retain_mut(|item| {
             let Ok(step) = element(item, items, kind) else { return true };

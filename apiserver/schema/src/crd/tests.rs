@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::{FieldValidation, apply_defaults, decode, prune};
+use crate::{FieldValidation, apply_defaults, decode, drop_nulls, prune};
 
 fn widget() -> Schema {
     let schema = json!({"type":"object","required":["spec"],"properties":{
@@ -113,6 +113,26 @@ fn unknown_fields_and_defaults() {
     let mut odd = json!({"spec":{"tags":["a",{"b:c":1,"d":{"e":1}}],"mode":[{"f":1}]}});
     assert_eq!(prune(&widget(), &mut odd), ["spec.mode[0].f", "spec.tags[1].b:c", "spec.tags[1].d"]);
     assert_eq!(odd, json!({"spec":{"tags":["a",{}],"mode":[{}]}}), "what is of another type has no known fields");
+}
+
+#[test]
+fn nulls_stay_where_they_may_be_or_have_a_default() {
+    let schema = json!({"type":"object","properties":{
+        "a":{"type":"string"},"may":{"type":"string","nullable":true},"default":{"type":"string","default":"x"},
+        "map":{"type":"object","additionalProperties":{"type":"string"}},
+        "list":{"type":"array","items":{"type":"object","properties":{"a":{"type":"string"}}}},
+        "free":{"type":"object","x-kubernetes-preserve-unknown-fields":true}}});
+    let schema = structural(&Path::default(), &schema, false).unwrap();
+    let sent =
+        json!({"a":null,"may":null,"default":null,"map":{"a":null,"b":"c"},"list":[null,{"a":null}],"free":{"a":null}});
+    let mut value = sent.clone();
+    apply_defaults(&schema, &mut value);
+    assert_eq!(value["default"], "x");
+    assert_eq!(value["a"], Value::Null, "it is there, and refused");
+    assert!(value.get("a").is_some() && value["map"].get("a").is_some());
+    let mut value = sent;
+    drop_nulls(&schema, &mut value);
+    assert_eq!(value, json!({"may":null,"default":null,"map":{"b":"c"},"list":[null,{}],"free":{"a":null}}));
 }
 
 #[test]

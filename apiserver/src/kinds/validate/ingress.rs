@@ -32,7 +32,7 @@ pub fn ingress(object: &Value) -> ErrorList {
     for (i, tls) in body.list("tls").iter().enumerate() {
         let path = path.child("tls").index(i);
         for (j, name) in tls.texts("hosts").into_iter().enumerate() {
-            host(&mut errors, &path.child("hosts").index(j), name);
+            dns_name(&mut errors, &path.child("hosts").index(j), name);
         }
         if !tls.text("secretName").is_empty() {
             named(&mut errors, &path.child("secretName"), tls.text("secretName"), names::dns1123_subdomain);
@@ -53,7 +53,7 @@ pub fn ingress(object: &Value) -> ErrorList {
 
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
-/// A host may begin with a wildcard label, and is no address.
+/// A rule's host, if it has one, is no address.
 fn host(errors: &mut ErrorList, path: &Path, host: &str) {
     if host.is_empty() {
         return;
@@ -61,6 +61,11 @@ fn host(errors: &mut ErrorList, path: &Path, host: &str) {
     if runtime::address::ip(host).is_some() {
         errors.push(Error::invalid(path, host, "must be a DNS name, not an IP address"));
     }
+    dns_name(errors, path, host);
+}
+
+/// A name that may begin with a wildcard label.
+fn dns_name(errors: &mut ErrorList, path: &Path, host: &str) {
     if !host.contains('*') {
         named(errors, path, host, names::dns1123_subdomain);
         return;
@@ -225,6 +230,18 @@ mod tests {
         ] {
             assert_eq!(texts(&ingress(&with(path))), expected);
         }
+        let hosts = json!({"spec": {"rules": [{"host": "1.2.3.4", "http": {"paths": []}}],
+            "tls": [{"hosts": ["a.example", "*.a.example", "1.2.3.4", ""]}]}});
+        let found = texts(&ingress(&hosts));
+        assert_eq!(
+            found[..2],
+            [
+                "spec.rules[0].host: Invalid value: \"1.2.3.4\": must be a DNS name, not an IP address",
+                "spec.rules[0].http.paths: Required value"
+            ]
+        );
+        assert!(found[2].starts_with("spec.tls[0].hosts[3]: Invalid value: \"\": a lowercase RFC 1123"), "{found:?}");
+        assert_eq!(found.len(), 3);
         assert_eq!(
             texts(&ingress(&json!({"spec": {}}))),
             ["spec: Invalid value: null: either `defaultBackend` or `rules` must be specified"]
