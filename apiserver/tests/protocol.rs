@@ -98,6 +98,7 @@ fn unusual_ways_to_speak() {
         media_types(&world).await;
         refusals(&world).await;
         what_is_forgiven(&world).await;
+        as_often_as_upstream(&world).await;
         items_leave_it_to_their_list(&world).await;
         for_people(&world).await;
         discovery_is_kept(&world).await;
@@ -563,6 +564,14 @@ async fn items_leave_it_to_their_list(world: &World) {
 
 /// Requests that look wrong, and are not.
 async fn what_is_forgiven(world: &World) {
+    let versioned = json!({ "metadata": { "name": "versioned", "resourceVersion": "7" } }).to_string();
+    let (code, map) = world.ask(Ask::new(Method::POST, &format!("{MAPS}?dryRun=All"), versioned.clone())).await;
+    assert_eq!((code, &map["metadata"]["resourceVersion"]), (201, &json!("7")), "what is not stored keeps it");
+    let (code, refusal) = world.ask(Ask::new(Method::POST, MAPS, versioned)).await;
+    assert_eq!(
+        (code, &refusal["message"]),
+        (500, &json!("resourceVersion should not be set on objects to be created"))
+    );
     let one = format!("{MAPS}/target");
     let zero = r#"{"metadata":{"name":"target","resourceVersion":"0"}}"#;
     assert_eq!(world.ask(Ask::new(Method::PUT, &one, zero)).await.0, 200, "no version in particular");
@@ -575,6 +584,37 @@ async fn what_is_forgiven(world: &World) {
     let (code, owned) = world.ask(Ask::new(Method::POST, MAPS, owned.to_string())).await;
     assert_eq!((code, &owned["metadata"]["ownerReferences"]), (201, &json!([owner])));
     assert_eq!(world.ask(Ask::new(Method::DELETE, &format!("{MAPS}/owned"), "null")).await.0, 200);
+}
+
+/// Rules that are asked twice are told twice, and labels are the template's or one's own.
+async fn as_often_as_upstream(world: &World) {
+    let (jobs, none) = ("/apis/batch/v1/namespaces/default/jobs", json!({}));
+    let told = |status: &Value| {
+        let causes = status["details"]["causes"].as_array().cloned().unwrap_or_default();
+        causes.iter().map(|cause| cause["field"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    let made = json!({ "metadata": { "name": "told" }, "immutable": true });
+    assert_eq!(world.ask(Ask::new(Method::POST, MAPS, made.to_string())).await.0, 201);
+    let changed = json!({ "metadata": { "name": "told", "labels": { "!": "" } }, "data": { "a": "b", "!": "c" } });
+    let (code, status) = world.ask(Ask::new(Method::PUT, &format!("{MAPS}/told"), changed.to_string())).await;
+    let label = "metadata.labels";
+    assert_eq!(
+        (code, told(&status)),
+        (422, [label, label, label, "immutable", "data", label, "data[!]"].map(String::from).into())
+    );
+    let text = status["message"].as_str().unwrap_or_default();
+    assert_eq!(text.matches(label).count(), 1, "{text}");
+    let job = |labels: &Value, template: &Value| {
+        json!({ "metadata": { "name": "j", "labels": labels }, "spec": { "template": { "metadata": { "labels": template },
+            "spec": { "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] } } } })
+    };
+    let own = json!({ "a": "b" });
+    for (labels, template, count) in [(&none, &none, 4), (&none, &own, 5), (&own, &own, 1), (&own, &none, 1)] {
+        let path = format!("{jobs}?dryRun=All");
+        let (code, made) = world.ask(Ask::new(Method::POST, &path, job(labels, template).to_string())).await;
+        let labels = made["metadata"]["labels"].as_object().map_or(0, serde_json::Map::len);
+        assert_eq!((code, labels), (201, count), "{made}");
+    }
 }
 
 async fn for_people(world: &World) {

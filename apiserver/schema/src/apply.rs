@@ -188,7 +188,7 @@ fn merge_in(
         others.iter_mut().for_each(|entry| kept.unite(entry.fields.set()));
         typed::remove(&mut merged, node, gone, &kept);
     }
-    let Comparison { added, modified: mut changed, removed } = typed::compare(base, &merged, node);
+    let Comparison { added, modified: mut changed, removed, .. } = typed::compare(base, &merged, node);
     changed.unite(&added);
     let conflicts = conflicts(&mut others, &changed);
     if !force && !conflicts.is_empty() {
@@ -264,7 +264,10 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
             &empty
         }
     };
-    let Comparison { added, modified: mut changed, removed } = typed::compare(base, new, &schema.root);
+    let Comparison { added, modified: mut changed, removed, unclear } = typed::compare(base, new, &schema.root);
+    if unclear {
+        return write(new, managed);
+    }
     changed.unite(&added);
     strip(&mut changed);
     let mut lost = changed.clone();

@@ -26,6 +26,7 @@ mod review;
 pub mod row;
 mod storage;
 mod strategy;
+pub mod update_order;
 pub mod validate;
 
 use std::sync::LazyLock;
@@ -179,6 +180,8 @@ pub struct Strategy {
     pub default: Option<fn(&mut Value)>,
     /// Drops or sets fields before a create.
     pub prepare_create: Option<fn(&mut Value)>,
+    /// Labels that a new object does not have are its template's, those that `prepare_create` adds to it included.
+    pub labels_of_template: bool,
     /// The same before an update: (new, old).
     pub prepare_update: Option<PrepareUpdate>,
     /// Subresources whose updates change what `prepare_update` and the generic rules for `status` would keep, and how:
@@ -257,6 +260,7 @@ impl Strategy {
         name: NameRule::Subdomain,
         default: None,
         prepare_create: None,
+        labels_of_template: false,
         prepare_update: None,
         prepare_path: &[],
         validate: None,

@@ -12,8 +12,9 @@ use super::{body, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
-use crate::kinds::WarnedAgain;
+use crate::kinds::update_order::{self, Rules};
 use crate::kinds::validate::meta;
+use crate::kinds::{NameRule, WarnedAgain};
 
 /// So many names are tried for a `generateName` before the client is told that one exists (upstream: 8).
 const NAMES: usize = 8;
@@ -23,9 +24,6 @@ pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written
     let resource = &call.resource;
     let schema = resource.schema();
     let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
-    if !text(&value, "/metadata/resourceVersion").is_empty() && !call.dry_run() {
-        return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
-    }
     object::set(&mut value, "managedFields", Value::Null);
     create_value(call, value, false).await
 }
@@ -41,6 +39,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         sent
     });
     drop_status(call, &mut value);
+    let unlabelled = resource.strategy.labels_of_template && !has_labels(&value);
     fill(call, &mut value);
     // What admission adds belongs to no manager.
     if !managed {
@@ -64,7 +63,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
             attributes.name = object::generate(&prefix);
             object::set(&mut object, "name", attributes.name.clone().into());
         }
-        prepare(call, &mut object);
+        prepare(call, &mut object, unlabelled);
         let mut errors = hooks::check(call, &object, None).await?;
         // As upstream does it: what cannot be had comes before what is wrong.
         let reserved = hooks::before_create(call, &mut object).await?;
@@ -77,6 +76,10 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         warn_of_name(call, &name);
         warn(call, &object, None);
         forget_nulls(call, &mut object);
+        // Told last, by the store; what is not stored keeps it.
+        if !call.dry_run() && !text(&object, "/metadata/resourceVersion").is_empty() {
+            return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
+        }
         let namespace = text(&object, "/metadata/namespace").to_owned();
         match commit(call, &resource.key(&namespace, &name), object, 0).await {
             Ok(Some(done)) => {
@@ -125,9 +128,7 @@ fn wipe(call: &Call, object: &mut Value) {
 }
 
 fn wipe_system_fields(object: &mut Value) {
-    for field in
-        ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion", "uid", "creationTimestamp"]
-    {
+    for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "uid", "creationTimestamp"] {
         object::set(object, field, Value::Null);
     }
 }
@@ -155,9 +156,17 @@ pub fn dedup_owners(call: &Call, object: &mut Value, admitted: bool) {
     }
 }
 
-/// What the server fills in, after the mutating plugins.
-fn prepare(call: &Call, object: &mut Value) {
+const TEMPLATE_LABELS: &str = "/spec/template/metadata/labels";
+
+fn has_labels(object: &Value) -> bool {
+    object["metadata"]["labels"].as_object().is_some_and(|labels| !labels.is_empty())
+}
+
+/// What the server fills in, after the mutating plugins. `unlabelled`: it came without labels, and has its template's.
+fn prepare(call: &Call, object: &mut Value, unlabelled: bool) {
     let strategy = &call.resource.strategy;
+    let taken =
+        unlabelled && (!has_labels(object) || object.pointer(TEMPLATE_LABELS) == Some(&object["metadata"]["labels"]));
     wipe(call, object);
     object::set(object, "uid", uuid::Uuid::new_v4().to_string().into());
     object::set(object, "creationTimestamp", object::now().into());
@@ -171,6 +180,9 @@ fn prepare(call: &Call, object: &mut Value) {
         prepare(object);
         // Preparing may have dropped what was defaulted.
         fill(call, object);
+    }
+    if taken && let Some(labels) = object.pointer(TEMPLATE_LABELS).cloned() {
+        object::set(object, "labels", labels);
     }
 }
 
@@ -210,17 +222,52 @@ pub fn forget_nulls(call: &Call, object: &mut Value) {
     }
 }
 
-/// Everything that can be wrong with an object on its way in.
+/// Everything that can be wrong with an object on its way in, told in upstream's order and as often.
 pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
-    let strategy = &call.resource.strategy;
-    let mut errors = match old {
-        Some(old) => meta::update(new, old),
-        None => meta::create(new, call.resource.namespaced, strategy.name),
+    let (resource, strategy) = (&call.resource, &call.resource.strategy);
+    let Some(old) = old else {
+        let own = || {
+            let mut errors = check_own(call, new, None);
+            errors.extend(strategy.validate_create.into_iter().flat_map(|validate| validate(new)));
+            errors
+        };
+        if update_order::metadata_last(&resource.group) {
+            return Some(own()).filter(|errors| !errors.is_empty()).unwrap_or_else(|| check_meta(call, new));
+        }
+        let mut errors = check_meta(call, new);
+        errors.extend(own());
+        return errors;
     };
-    let foreign = FREE_FINALIZERS.contains(&call.resource.group.as_str()) || call.resource.is("", "events");
-    if !call.resource.is_custom() && !foreign {
+    let mut errors = meta::create(new, resource.namespaced, NameRule::PathSegment);
+    errors.extend(meta::update(new, old));
+    for rules in update_order::own(&resource.group, &resource.plural, &call.info.subresource) {
+        errors.extend(match rules {
+            Rules::Meta => check_meta(call, new),
+            Rules::MetaChange => meta::update(new, old),
+            Rules::Own => check_own(call, new, Some(old)),
+            Rules::Change => match strategy.update_rule(&call.info.subresource) {
+                Some(validate) => validate(new, old),
+                None => ErrorList::new(),
+            },
+        });
+    }
+    errors
+}
+
+/// The metadata by itself.
+fn check_meta(call: &Call, new: &Value) -> ErrorList {
+    let resource = &call.resource;
+    let mut errors = meta::create(new, resource.namespaced, resource.strategy.name);
+    let foreign = FREE_FINALIZERS.contains(&resource.group.as_str()) || resource.is("", "events");
+    if !resource.is_custom() && !foreign {
         meta::built_in_finalizers(&mut errors, new);
     }
+    errors
+}
+
+/// The object by itself; what is not changed may be forgiven.
+fn check_own(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
+    let mut errors = ErrorList::new();
     if let Some(schema) = call.resource.schema() {
         errors.extend(schema::validate_update(&schema, new, old));
     }
@@ -235,26 +282,10 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
         ));
     }
     rules(call, new, old, &mut errors);
-    if let Some(validate) = strategy.validate {
+    if let Some(validate) = call.resource.strategy.validate {
         errors.extend(validate(new));
     }
-    if let (Some(validate), None) = (strategy.validate_create, old) {
-        errors.extend(validate(new));
-    }
-    if let (Some(validate), Some(old)) = (strategy.update_rule(&call.info.subresource), old) {
-        errors.extend(validate(new, old));
-    }
-    // Of built-in kinds all rules are asked again in the end, for what has not changed, too.
-    if old.is_some() && call.info.subresource.is_empty() && !call.resource.is_custom() {
-        meta::generate_name(&mut errors, new, strategy.name);
-    }
-    let mut unique = ErrorList::new();
-    for error in errors {
-        if !unique.contains(&error) {
-            unique.push(error);
-        }
-    }
-    unique
+    errors
 }
 
 /// A custom resource's `x-kubernetes-validations`; what they say of an object that is wrong in its very shape helps nobody.

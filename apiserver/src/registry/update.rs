@@ -198,7 +198,8 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             create::create_value(call, value, false).await?
         }
         Change::Apply(configuration) => {
-            let value = applied(call, None, configuration)?;
+            let mut value = applied(call, None, configuration)?;
+            object::set(&mut value, "resourceVersion", Value::Null);
             let uid = text(&configuration.value, "/metadata/uid");
             if !uid.is_empty() {
                 let why =

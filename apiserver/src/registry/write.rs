@@ -53,6 +53,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
 pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
+    let said = value["metadata"]["resourceVersion"].take();
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.dry_run() {
         if call.resource.is_custom()
@@ -64,6 +65,8 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
             object::set(&mut value, "resourceVersion", revision.to_string().into());
         } else if call.app.store.get(key, None).await?.0.is_some() {
             return Ok(None);
+        } else {
+            object::set(&mut value, "resourceVersion", said);
         }
         return Ok(Some(value.into()));
     }

@@ -249,10 +249,19 @@ pub(super) fn shown(step: &str) -> String {
         return format!("[={value}]");
     }
     if let Some(Value::Object(keys)) = step.strip_prefix("k:").and_then(|text| serde_json::from_str(text).ok()) {
-        let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={}", printed(value))).collect();
         return format!("[{}]", keys.join(","));
     }
     format!("[{}]", step.trim_start_matches("i:"))
+}
+
+/// A key's value, which may be anything as long as nobody has said that it is no key (`value.ToString`).
+fn printed(value: &Value) -> String {
+    match value {
+        Value::Object(map) => map.iter().map(|(name, value)| format!("{name}={}", printed(value))).collect(),
+        Value::Array(list) => format!("[{}]", list.iter().map(printed).collect::<Vec<_>>().join(",")),
+        other => other.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -260,6 +269,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn steps_are_shown() {
+        for (step, expected) in [
+            ("f:spec", ".spec"),
+            ("v:\"a\"", "[=\"a\"]"),
+            ("i:3", "[3]"),
+            (r#"k:{"port":80,"protocol":"TCP"}"#, r#"[port=80,protocol="TCP"]"#),
+            (r#"k:{"name":{"a":"b","c":[1,{"d":null}]}}"#, r#"[name=a="b"c=[1,d=null]]"#),
+        ] {
+            assert_eq!(shown(step), expected);
+        }
+    }
 
     #[test]
     fn fields_v1_goes_both_ways() {

@@ -258,6 +258,22 @@ fn a_key_given_twice_is_taken_by_nobody_who_does_not_touch_the_list() {
 }
 
 #[test]
+fn what_cannot_be_told_apart_is_not_tracked() {
+    let schema = builtin("v1", "ServiceAccount").unwrap();
+    let by = Manager { api_version: "v1".into(), ..manager("me", Operation::Update) };
+    let mut made = json!({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"labels":{"a":"b"}},"secrets":[{"name":"a"},{}]});
+    track_update(&schema, None, &mut made, &by);
+    assert_eq!(made["metadata"].get("managedFields"), None);
+    made["secrets"] = json!([{"name":"a"}]);
+    track_update(&schema, None, &mut made, &by);
+    assert!(made["metadata"]["managedFields"].is_array());
+    let mut changed = made.clone();
+    changed["secrets"] = json!([{"name":"b"},{}]);
+    track_update(&schema, Some(&made), &mut changed, &manager("you", Operation::Update));
+    assert_eq!(changed["metadata"]["managedFields"], made["metadata"]["managedFields"]);
+}
+
+#[test]
 fn kubectl_takes_over_from_its_annotation() {
     let schema = deployment();
     let applied = config(3, json!({}), json!([{"name":"a","image":"1"}]));

@@ -60,8 +60,10 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
             _ => Ok(set::value(item)),
         };
     };
-    if item.is_null() {
-        return Err("associative list with keys may not have a null element".to_owned());
+    match item {
+        Value::Object(_) => {}
+        Value::Null => return Err("associative list with keys may not have a null element".to_owned()),
+        _ => return Err("associative list with keys may not have non-map elements".to_owned()),
     }
     let mut found = Vec::with_capacity(keys.len());
     for name in keys.iter() {
@@ -146,7 +148,10 @@ fn undeclared_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<Strin
         (_, Value::Null) => {}
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
             for (index, item) in list.iter().enumerate() {
-                undeclared_at(item, items, &Trail::Item(at, &step(item, index, items, kind)), out);
+                // What has no place is not looked into.
+                if *kind == ListKind::Atomic || element(item, items, kind).is_ok() {
+                    undeclared_at(item, items, &Trail::Item(at, &step(item, index, items, kind)), out);
+                }
             }
         }
         (shape, value) => out.extend(unfit(shape, value).map(|text| format!("{at}: {text}"))),
@@ -181,10 +186,9 @@ fn unfit(shape: &Shape, value: &Value) -> Option<String> {
         Shape::Scalar(Scalar::Bool) => value.is_boolean(),
         Shape::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Double) => value.is_number(),
         Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) => value.is_string(),
-        Shape::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime) => {
-            !value.is_array() && !value.is_object()
-        }
-        Shape::Any(_) | Shape::Union(_) => true,
+        Shape::Scalar(Scalar::Quantity | Scalar::Time | Scalar::MicroTime) => !value.is_array() && !value.is_object(),
+        // OpenAPI says of it that it has several types, and so anything fits.
+        Shape::Scalar(Scalar::IntOrString) | Shape::Any(_) | Shape::Union(_) => true,
     };
     if fits { None } else { expected(shape, &value.into()) }
 }
@@ -202,10 +206,8 @@ pub(super) fn expected(shape: &Shape, found: &Printed) -> Option<String> {
         Shape::Scalar(Scalar::String | Scalar::Bytes | Scalar::Duration) => {
             format!("expected string, got &value.valueUnstructured{{Value:{}}}", found.syntax)
         }
-        Shape::Scalar(Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime) => {
-            format!("expected any scalar, {got}")
-        }
-        Shape::Any(_) | Shape::Union(_) => return None,
+        Shape::Scalar(Scalar::Quantity | Scalar::Time | Scalar::MicroTime) => format!("expected any scalar, {got}"),
+        Shape::Scalar(Scalar::IntOrString) | Shape::Any(_) | Shape::Union(_) => return None,
     })
 }
 
@@ -247,6 +249,8 @@ pub(super) struct Comparison {
     pub added: Set,
     pub modified: Set,
     pub removed: Set,
+    /// There is an item that has no path: what has changed cannot be told.
+    pub unclear: bool,
 }
 
 /// How two objects differ, but for the entries of their managers.
@@ -277,6 +281,7 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<
         }
         (View::List(items, kind), _, _) if !(blank(old) && blank(new)) => {
             let (left, right) = (keyed(array(old), items, kind), keyed(array(new), items, kind));
+            out.unclear |= left.len() < array(old).len() || right.len() < array(new).len();
             for (step, value) in &left {
                 difference(Some(value), find(&right, step), items, &Trail::Item(at, step), out);
             }

@@ -3,9 +3,9 @@
 use base64::Engine;
 use serde_json::Value;
 
-use super::super::Strategy;
 use super::super::json::Json;
 use super::super::validate;
+use super::super::{Strategy, WarnedAgain};
 use super::WITH_STATUS;
 
 pub const CONFIG_MAP: Strategy = Strategy {
@@ -31,6 +31,8 @@ pub const SERVICE_ACCOUNT: Strategy = Strategy {
 pub const RESOURCE_QUOTA: Strategy = Strategy {
     validate: Some(validate::quota::resource_quota),
     validate_update: Some(validate::quota::update),
+    warnings: Some(validate::quota::warnings),
+    warned_again: WarnedAgain::Never,
     ..WITH_STATUS
 };
 

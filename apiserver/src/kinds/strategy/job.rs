@@ -11,6 +11,7 @@ use super::{PODS, SPEC_AND_STATUS, pod_spec, zero};
 pub const JOB: Strategy = Strategy {
     default: Some(default),
     prepare_create: Some(prepare_create),
+    labels_of_template: true,
     validate: Some(validate::batch::job),
     validate_update: Some(validate::batch::job_update),
     named_after: Some(PODS),
@@ -65,8 +66,6 @@ fn prepare_create(job: &mut Value) {
     if job.yes("spec.manualSelector") {
         return;
     }
-    // Labels that were taken over from the template are the template's, those made here included.
-    let taken = job.at("metadata.labels") == job.at("spec.template.metadata.labels");
     if !job.has("spec.template.metadata.labels") {
         job.put("spec.template.metadata.labels", json!({}));
     }
@@ -87,10 +86,6 @@ fn prepare_create(job: &mut Value) {
     if let Some(labels) = job.at_mut("spec.selector.matchLabels").and_then(Value::as_object_mut) {
         labels.entry("batch.kubernetes.io/controller-uid").or_insert_with(|| uid.into());
     }
-    if taken {
-        let labels = job.at("spec.template.metadata.labels").clone();
-        job.put("metadata.labels", labels);
-    }
 }
 
 #[cfg(test)]
@@ -108,19 +103,7 @@ mod tests {
             json!({"batch.kubernetes.io/controller-uid": "u", "controller-uid": "u",
                 "batch.kubernetes.io/job-name": "j", "job-name": "j"})
         );
-        assert_eq!(job["metadata"]["labels"], job["spec"]["template"]["metadata"]["labels"]);
         assert_eq!((&job["spec"]["completions"], &job["spec"]["backoffLimit"]), (&json!(1), &json!(6)));
-    }
-
-    #[test]
-    fn labels_of_ones_own_stay() {
-        for (own, given, count) in [(json!(null), json!({"a": "b"}), 5), (json!({"x": "y"}), json!({"a": "b"}), 1)] {
-            let mut job = json!({"metadata": {"name": "j", "uid": "u", "labels": own},
-                "spec": {"template": {"metadata": {"labels": given}, "spec": {}}}});
-            default(&mut job);
-            prepare_create(&mut job);
-            assert_eq!(job["metadata"]["labels"].as_object().unwrap().len(), count);
-        }
     }
 
     #[test]

@@ -20,7 +20,12 @@ pub const REPLICA_SET: Strategy = Strategy {
 
 pub const REPLICATION_CONTROLLER: Strategy = Strategy {
     default: Some(|object| {
-        default(object);
+        // Other than those of newer kinds, its template may be missing.
+        if object.has("spec.template") {
+            default(object);
+        } else {
+            default_counts(object);
+        }
         labels_from_template(object);
     }),
     validate: Some(validate::workload::replication_controller),
@@ -32,6 +37,10 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
 
 fn default(object: &mut Value) {
     pod_spec::default_at(object, "spec.template.spec");
+    default_counts(object);
+}
+
+fn default_counts(object: &mut Value) {
     object.default_to("spec.replicas", 1);
     zero(object, &["replicas"]);
 }

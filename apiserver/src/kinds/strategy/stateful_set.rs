@@ -27,9 +27,12 @@ pub const CONTROLLER_REVISION: Strategy = Strategy {
 fn default(object: &mut Value) {
     pod_spec::default_at(object, "spec.template.spec");
     object.default_to("spec.podManagementPolicy", "OrderedReady");
-    object.default_to("spec.updateStrategy", json!({}));
-    object.default_to("spec.updateStrategy.type", "RollingUpdate");
-    if object.text("spec.updateStrategy.type") == "RollingUpdate" {
+    if object.text("spec.updateStrategy.type").is_empty() {
+        object.put("spec.updateStrategy.type", "RollingUpdate");
+        object.default_to("spec.updateStrategy.rollingUpdate", json!({}));
+    }
+    // Whoever gives the type says whether there is more to it.
+    if object.text("spec.updateStrategy.type") == "RollingUpdate" && object.has("spec.updateStrategy.rollingUpdate") {
         object.default_to("spec.updateStrategy.rollingUpdate.partition", 0);
     }
     object.default_to("spec.persistentVolumeClaimRetentionPolicy.whenDeleted", "Retain");

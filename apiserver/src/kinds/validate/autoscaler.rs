@@ -29,6 +29,11 @@ pub fn autoscaler(object: &Value) -> ErrorList {
     for (i, metric) in body.list("metrics").iter().enumerate() {
         self::metric(&mut errors, &path.child("metrics").index(i), metric);
     }
+    let counts_outside = |metric: &Value| matches!(metric.text("type"), "Object" | "External");
+    if min == Some(0) && !body.list("metrics").iter().any(counts_outside) {
+        let detail = "must specify at least one Object or External metric to support scaling to zero replicas";
+        errors.push(Error::forbidden(&path.child("metrics"), detail));
+    }
     for direction in ["scaleUp", "scaleDown"] {
         let rules = body.at("behavior").at(direction);
         if !rules.is_null() {
@@ -94,7 +99,10 @@ fn metric(errors: &mut ErrorList, path: &Path, metric: &Value) {
     if let Some(letter) = expected.get_mut(..1) {
         letter.make_ascii_lowercase();
     }
-    if names.contains(&kind) && !metric.has(&expected) {
+    if !names.contains(&kind) {
+        // Which is told again here.
+        one_of(errors, &path.child("type"), kind, &names);
+    } else if !metric.has(&expected) {
         let detail = "must populate information for the given metric source";
         errors.push(Error::required(&path.child(&expected), detail));
     }

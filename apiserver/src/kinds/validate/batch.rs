@@ -36,7 +36,9 @@ pub fn job(object: &Value) -> ErrorList {
         label_selector(&mut errors, &path.child("selector"), body.at("selector"));
     }
     let labels = body.at("template.metadata.labels");
-    if LabelSelector::from_object(body.at("selector")).is_ok_and(|s| !s.matches(labels)) {
+    // No selector matches nothing.
+    let chosen = LabelSelector::from_object(body.at("selector"));
+    if body.at("selector").is_null() || chosen.is_ok_and(|selector| !selector.matches(labels)) {
         errors.push(Error::invalid(
             &path.child("template").child("metadata").child("labels"),
             labels.clone(),

@@ -89,12 +89,12 @@ fn paths(errors: &mut ErrorList, path: &Path, paths: &[Value]) {
     for (i, entry) in paths.iter().enumerate() {
         let at = path.index(i);
         let (kind, text) = (entry.text("pathType"), entry.text("path"));
+        if !entry.has("pathType") {
+            // Nothing else is looked at.
+            errors.push(Error::required(&at.child("pathType"), "pathType must be specified"));
+            continue;
+        }
         match kind {
-            "" => {
-                // Nothing else is looked at.
-                errors.push(Error::required(&at.child("pathType"), "pathType must be specified"));
-                continue;
-            }
             "Exact" | "Prefix" => {
                 if !text.starts_with('/') {
                     errors.push(Error::invalid(&at.child("path"), text, "must be an absolute path"));

@@ -12,7 +12,7 @@ use super::{immutable, named};
 /// All annotations of an object together.
 const ANNOTATIONS_SIZE: usize = 256 * 1024;
 
-/// Checks `metadata` of a new object of a kind that is namespaced or not and whose names follow `rule`.
+/// Checks `metadata` by itself, of a kind that is namespaced or not and whose names follow `rule`.
 #[must_use]
 pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
     let mut errors = ErrorList::new();
@@ -40,7 +40,7 @@ pub fn create(object: &Value, namespaced: bool, rule: NameRule) -> ErrorList {
 }
 
 /// Checks what a name is to begin with.
-pub fn generate_name(errors: &mut ErrorList, object: &Value, rule: NameRule) {
+fn generate_name(errors: &mut ErrorList, object: &Value, rule: NameRule) {
     let prefix = object.text("metadata.generateName");
     for message in if prefix.is_empty() { Vec::new() } else { name_messages(rule, prefix, true) } {
         errors.push(Error::invalid(&Path::new("metadata").child("generateName"), prefix, message));
@@ -93,7 +93,7 @@ pub fn update(new: &Value, old: &Value) -> ErrorList {
     for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
         immutable(&mut errors, &path.child(field), new.at(field), old.at(field));
     }
-    body(&mut errors, &path, new);
+    changeable(&mut errors, &path, new);
     errors
 }
 
@@ -120,10 +120,15 @@ fn body(errors: &mut ErrorList, path: &Path, meta: &Value) {
     if meta.int("generation") < 0 {
         errors.push(Error::invalid(&path.child("generation"), meta.int("generation"), super::NOT_NEGATIVE));
     }
+    changeable(errors, path, meta);
+    finalizers(errors, &path.child("finalizers"), &meta.texts("finalizers"));
+}
+
+/// What an update asks of metadata anew.
+fn changeable(errors: &mut ErrorList, path: &Path, meta: &Value) {
     labels(errors, &path.child("labels"), meta.at("labels"));
     annotations(errors, &path.child("annotations"), meta.at("annotations"));
     owners(errors, &path.child("ownerReferences"), meta.at("ownerReferences"));
-    finalizers(errors, &path.child("finalizers"), &meta.texts("finalizers"));
 }
 
 pub fn labels(errors: &mut ErrorList, path: &Path, labels: &Value) {

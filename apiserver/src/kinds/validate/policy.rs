@@ -50,9 +50,11 @@ pub fn priority_class(object: &Value) -> ErrorList {
         let detail = format!("maximum allowed value of a user defined priority is {HIGHEST_USER}");
         errors.push(Error::forbidden(&Path::new("value"), detail));
     }
-    let policy = object.text("preemptionPolicy");
-    if !policy.is_empty() {
-        one_of(&mut errors, &Path::new("preemptionPolicy"), policy, &["PreemptLowerPriority", "Never"]);
+    let (at, policy) = (Path::new("preemptionPolicy"), object.text("preemptionPolicy"));
+    if object.has("preemptionPolicy") && policy.is_empty() {
+        errors.push(Error::required(&at, ""));
+    } else if !policy.is_empty() {
+        one_of(&mut errors, &at, policy, &["PreemptLowerPriority", "Never"]);
     }
     errors
 }

@@ -4,10 +4,26 @@
 use std::collections::BTreeSet;
 
 use schema::field::{Error, ErrorList, Path};
+use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
 use super::{IMMUTABLE, quantity, resource_name, spec};
+
+/// Warns of requests that may be more than the limits.
+#[must_use]
+pub fn warnings(object: &Value) -> Vec<String> {
+    let hard = object.entries("spec.hard");
+    let bare = |name: &'static str| matches!(name, "cpu" | "memory").then_some(name.to_owned());
+    let warning = |name: &'static str| {
+        let mut names = [Some(format!("requests.{name}")), bare(name)].into_iter().flatten();
+        let (request, limit) = (names.find(|name| hard.contains_key(name))?, format!("limits.{name}"));
+        let amount = |name: &str| Quantity::parse(hard.get(name)?.as_str()?).ok();
+        let (asked, most) = (amount(&request)?, amount(&limit)?);
+        (asked > most).then(|| format!("ResourceQuota {request} ({asked}) should be less than {limit} ({most})"))
+    };
+    ["cpu", "memory", "storage", "ephemeral-storage"].into_iter().filter_map(warning).collect()
+}
 
 /// Names without a domain that may be limited; those that count objects are `true`.
 const STANDARD: [(&str, bool); 19] = [
@@ -176,6 +192,24 @@ mod tests {
 
     use super::super::texts;
     use super::*;
+
+    #[test]
+    fn requests_above_limits_are_warned_of() {
+        let warned = |hard: Value| warnings(&json!({"spec": {"hard": hard}}));
+        assert_eq!(
+            warned(
+                json!({"cpu": "2", "limits.cpu": "1", "requests.memory": "16Gi", "memory": "1", "limits.memory": "1Gi"})
+            ),
+            [
+                "ResourceQuota cpu (2) should be less than limits.cpu (1)",
+                "ResourceQuota requests.memory (16Gi) should be less than limits.memory (1Gi)",
+            ]
+        );
+        assert_eq!(
+            warned(json!({"requests.cpu": "1", "limits.cpu": "1", "storage": "2", "limits.storage": "1"})),
+            [""; 0]
+        );
+    }
 
     #[test]
     fn what_may_be_limited() {

@@ -167,6 +167,10 @@ pub fn driver(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     volume_source::driver_name(&mut errors, &Path::new("metadata").child("name"), object.text("metadata.name"));
+    if body.has("fsGroupPolicy") {
+        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
+        one_of(&mut errors, &path.child("fsGroupPolicy"), body.text("fsGroupPolicy"), &policies);
+    }
     let mut audiences = BTreeSet::new();
     for (i, request) in body.list("tokenRequests").iter().enumerate() {
         let path = path.child("tokenRequests").index(i);
@@ -184,10 +188,6 @@ pub fn driver(object: &Value) -> ErrorList {
     }
     for mode in body.texts("volumeLifecycleModes") {
         one_of(&mut errors, &path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
-    }
-    if body.has("fsGroupPolicy") {
-        let policies = ["File", "None", "ReadWriteOnceWithFSType"];
-        one_of(&mut errors, &path.child("fsGroupPolicy"), body.text("fsGroupPolicy"), &policies);
     }
     let (field, seconds) = ("nodeAllocatableUpdatePeriodSeconds", body.int("nodeAllocatableUpdatePeriodSeconds"));
     if body.has(field) && seconds < 10 {

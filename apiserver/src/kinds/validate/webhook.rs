@@ -6,7 +6,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{label_selector, one_of, required};
+use super::{label_selector, one_of};
 
 #[must_use]
 pub fn configuration(object: &Value) -> ErrorList {
@@ -29,8 +29,9 @@ fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
     if name.is_empty() {
         errors.push(Error::required(&at, ""));
     } else {
+        let before = errors.len();
         super::named(errors, &at, name, names::dns1123_subdomain);
-        if name.split('.').count() < 3 {
+        if errors.len() == before && name.split('.').count() < 3 {
             errors.push(Error::invalid(&at, name, "should be a domain with at least three segments separated by dots"));
         }
     }
@@ -192,8 +193,11 @@ pub fn client_config(errors: &mut ErrorList, path: &Path, config: &Value) {
         (true, false) => url(errors, &path.child("url"), config.text("url")),
         (false, true) => {
             let path = path.child("service");
-            for field in ["name", "namespace"] {
-                required(errors, config.at("service"), field, &path);
+            // Upstream's function takes the two in the other order: which one is missing is told of the other.
+            for (field, told) in [("namespace", "name"), ("name", "namespace")] {
+                if config.at("service").text(field).is_empty() {
+                    errors.push(Error::required(&path.child(told), ""));
+                }
             }
             let port = config.int("service.port");
             if let [wrong, ..] = names::port_number(port).as_slice() {

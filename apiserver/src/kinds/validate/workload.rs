@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    IMMUTABLE, at_most_all, immutable, label_selector, not_negative, number_or_percent, one_of, persistent_volume, pod,
-    same, spec, volume_warnings,
+    IMMUTABLE, at_most_all, immutable, label_selector, meta, not_negative, number_or_percent, one_of,
+    persistent_volume, pod, pod_annotations, same, spec, volume_warnings,
 };
 
 #[must_use]
@@ -83,7 +83,9 @@ pub fn daemon_set(object: &Value) -> ErrorList {
     let (path, body) = (spec(), object.at("spec"));
     let chosen = body.at("selector");
     label_selector(&mut errors, &path.child("selector"), chosen);
-    if LabelSelector::from_object(chosen).is_ok_and(|s| !s.matches(body.at("template.metadata.labels"))) {
+    // No selector matches nothing.
+    let read = LabelSelector::from_object(chosen);
+    if chosen.is_null() || read.is_ok_and(|selector| !selector.matches(body.at("template.metadata.labels"))) {
         mismatch(&mut errors, &path, body);
     }
     if !chosen.is_null() && is_empty(chosen) {
@@ -130,8 +132,8 @@ pub fn daemon_set_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-#[must_use]
-pub fn stateful_set(object: &Value) -> ErrorList {
+/// What no update can change is looked at when it is `new`.
+fn stateful_set(object: &Value, new: bool) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     let at = path.child("podManagementPolicy");
@@ -165,29 +167,37 @@ pub fn stateful_set(object: &Value) -> ErrorList {
             &["Retain", "Delete"],
         );
     }
-    not_negative(&mut errors, body, "replicas", &path);
-    not_negative(&mut errors, body, "minReadySeconds", &path);
-    not_negative(&mut errors, body.at("ordinals"), "start", &path.child("ordinals"));
-    if selector(&mut errors, &path, body, "statefulset") {
-        template(&mut errors, &path, &as_controller_has_it(body), "StatefulSet");
-    }
-    errors
-}
-
-/// What no update can change is looked at when it is new.
-#[must_use]
-pub fn new_stateful_set(object: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let (path, body) = (spec(), object.at("spec"));
-    for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate() {
+    for (i, claim) in body.list("volumeClaimTemplates").iter().enumerate().filter(|_| new) {
         let at = path.child("volumeClaimTemplates").index(i).child("spec");
         persistent_volume::claim_spec(&mut errors, &at, claim.at("spec"));
     }
-    errors.extend(stateful_set(object));
-    if !body.text("serviceName").is_empty() {
-        super::named(&mut errors, &path.child("serviceName"), body.text("serviceName"), names::dns1123_label);
+    not_negative(&mut errors, body, "replicas", &path);
+    not_negative(&mut errors, body, "minReadySeconds", &path);
+    not_negative(&mut errors, body.at("ordinals"), "start", &path.child("ordinals"));
+    let service = body.text("serviceName");
+    if new && !service.is_empty() {
+        super::named(&mut errors, &path.child("serviceName"), service, names::dns1123_label);
     }
+    if selector(&mut errors, &path, body, "statefulset") {
+        stateful_template(&mut errors, &path, &as_controller_has_it(body));
+    }
+    always(&mut errors, &path.child("template"), body.at("template"), "StatefulSet");
     errors
+}
+
+/// The metadata of its template is looked at once more, where it would be if it were the template's own.
+fn stateful_template(errors: &mut ErrorList, path: &Path, body: &Value) {
+    matching(errors, path, body);
+    let (at, template) = (path.child("template"), body.at("template"));
+    pod::template(errors, &at, template);
+    meta::labels(errors, &at.child("labels"), template.at("metadata.labels"));
+    meta::annotations(errors, &at.child("annotations"), template.at("metadata.annotations"));
+    pod_annotations::check(errors, &at.child("annotations"), template);
+}
+
+#[must_use]
+pub fn new_stateful_set(object: &Value) -> ErrorList {
+    stateful_set(object, true)
 }
 
 /// A spec whose template is what the controller makes of it: with the volumes of its claims, and without the names it
@@ -239,7 +249,7 @@ pub fn stateful_set_warnings(object: &Value) -> Vec<String> {
 
 #[must_use]
 pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = stateful_set(new);
+    let mut errors = stateful_set(new, false);
     let mut rest = new.at("spec").clone();
     for field in CHANGEABLE {
         rest.take_from(field, old.at("spec"));
@@ -307,18 +317,25 @@ fn selector(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) -> bo
 /// The template matches the selector, restarts always and never ends by itself. No selector matches nothing, an empty one
 /// is not asked.
 fn template(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) {
-    let (template, chosen) = (body.at("template"), body.at("selector"));
+    matching(errors, path, body);
+    template_body(errors, &path.child("template"), body.at("template"), kind);
+}
+
+fn matching(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (labels, chosen) = (body.at("template.metadata.labels"), body.at("selector"));
     let matches = chosen.is_object()
-        && (is_empty(chosen)
-            || LabelSelector::from_object(chosen).is_ok_and(|s| s.matches(template.at("metadata.labels"))));
+        && (is_empty(chosen) || LabelSelector::from_object(chosen).is_ok_and(|selector| selector.matches(labels)));
     if !matches {
         mismatch(errors, path, body);
     }
-    template_body(errors, &path.child("template"), template, kind);
 }
 
 fn template_body(errors: &mut ErrorList, path: &Path, template: &Value, kind: &str) {
     pod::template(errors, path, template);
+    always(errors, path, template, kind);
+}
+
+fn always(errors: &mut ErrorList, path: &Path, template: &Value, kind: &str) {
     let policy = template.text("spec.restartPolicy");
     if !matches!(policy, "Always" | "") {
         let at = path.child("spec").child("restartPolicy");
