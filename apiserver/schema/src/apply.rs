@@ -122,7 +122,7 @@ pub fn apply(
     manager: &Manager,
     force: bool,
 ) -> Result<Value, ApplyError> {
-    typed::check(config, &schema.root).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
+    no_more(typed::check(config, &schema.root)).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
     let empty;
     let base = match live {
         Some(live) => live,
@@ -228,8 +228,9 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 
 /// The same, without saying what it was that does not fit.
 fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
-    let ambiguous = typed::check(config, &schema.root).err();
-    no_more(ambiguous.into_iter().chain(typed::undeclared(config, &schema.root)).collect())
+    let mut complaints = typed::check(config, &schema.root);
+    complaints.extend(typed::undeclared(config, &schema.root));
+    no_more(complaints)
 }
 
 /// Complaints as one, if there are any.
@@ -265,8 +266,9 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
         }
     };
     let Comparison { added, modified: mut changed, removed, unclear } = typed::compare(base, new, &schema.root);
+    // Nor can it be told whose fields are whose from then on.
     if unclear {
-        return write(new, managed);
+        return write(new, Vec::new());
     }
     changed.unite(&added);
     strip(&mut changed);

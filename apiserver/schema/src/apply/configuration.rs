@@ -36,7 +36,7 @@ pub fn overlay(schema: &Schema, live: &Value, mut configuration: Value, foreign:
             .filter_map(|foreign| misfit(&foreign.path, &foreign.printed, &configuration, &schema.root, &Trail::Root)),
     );
     super::no_more(unfit)
-        .and_then(|()| typed::check(&configuration, &schema.root))
+        .and_then(|()| super::no_more(typed::check(&configuration, &schema.root)))
         .map_err(|error| format!("failed to convert patch object to typed object: {error}"))?;
     for Foreign { path, json, .. } in foreign {
         put(&mut configuration, path, json);

@@ -2,6 +2,7 @@
 //! (structured-merge-diff's `typed`).
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
@@ -87,36 +88,46 @@ fn element(item: &Value, items: &Node, kind: &ListKind) -> Result<String, String
 }
 
 /// Duplicates and missing keys of set and map lists, which make an applied configuration ambiguous.
-pub(super) fn check(value: &Value, node: &Node) -> Result<(), String> {
-    check_at(value, node, &Trail::Root)
+pub(super) fn check(value: &Value, node: &Node) -> Vec<String> {
+    let mut out = Vec::new();
+    check_at(value, node, &Trail::Root, &mut out);
+    out
 }
 
 /// What is atomic is looked into, too.
-fn check_at(value: &Value, node: &Node, at: &Trail<'_>) -> Result<(), String> {
+fn check_at(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Vec<String>) {
     match (&node.shape, value) {
-        (Shape::Struct { of, .. }, Value::Object(map)) => map.iter().try_for_each(|(name, value)| {
-            of.field(name).map_or(Ok(()), |field| check_at(value, &field.node, &Trail::Field(at, name)))
-        }),
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            for (name, value) in map {
+                if let Some(field) = of.field(name) {
+                    check_at(value, &field.node, &Trail::Field(at, name), out);
+                }
+            }
+        }
         (Shape::Map { values, .. }, Value::Object(map)) => {
-            map.iter().try_for_each(|(name, value)| check_at(value, values, &Trail::Field(at, name)))
+            map.iter().for_each(|(name, value)| check_at(value, values, &Trail::Field(at, name), out));
         }
         (Shape::List { items, kind: ListKind::Atomic, .. }, Value::Array(list)) => {
-            let mut places = list.iter().enumerate();
-            places.try_for_each(|(i, item)| check_at(item, items, &Trail::Item(at, &format!("i:{i}"))))
+            for (index, item) in list.iter().enumerate() {
+                check_at(item, items, &Trail::Item(at, &format!("i:{index}")), out);
+            }
         }
         (Shape::List { items, kind, .. }, Value::Array(list)) => {
-            let mut seen = Vec::new();
+            let mut seen = HashSet::new();
             for (index, item) in list.iter().enumerate() {
-                let step = element(item, items, kind).map_err(|error| format!("{at}: element {index}: {error}"))?;
-                if seen.contains(&step) {
-                    return Err(format!("{at}: duplicate entries for key {}", set::shown(&step)));
+                match element(item, items, kind) {
+                    Err(error) => out.push(format!("{at}: element {index}: {error}")),
+                    Ok(step) if seen.contains(&step) => {
+                        out.push(format!("{at}: duplicate entries for key {}", set::shown(&step)));
+                    }
+                    Ok(step) => {
+                        check_at(item, items, &Trail::Item(at, &step), out);
+                        seen.insert(step);
+                    }
                 }
-                check_at(item, items, &Trail::Item(at, &step))?;
-                seen.push(step);
             }
-            Ok(())
         }
-        _ => Ok(()),
+        _ => {}
     }
 }
 
@@ -232,10 +243,14 @@ fn collect(value: &Value, node: &Node, at: &Trail<'_>, out: &mut Set) {
             }
         }
         (View::List(items, kind), Value::Array(list)) => {
-            for item in list {
-                let Ok(step) = element(item, items, kind) else { continue };
-                let at = Trail::Item(at, &step);
-                collect(item, items, &at, out);
+            let keyed = keyed(list, items, kind);
+            let repeated = repeated(&keyed);
+            for (step, item) in &keyed {
+                let at = Trail::Item(at, step);
+                // Of what is there more than once nobody knows whose fields are whose.
+                if !repeated.contains(step.as_str()) {
+                    collect(item, items, &at, out);
+                }
                 out.insert(&at);
             }
         }
@@ -282,10 +297,15 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<
         (View::List(items, kind), _, _) if !(blank(old) && blank(new)) => {
             let (left, right) = (keyed(array(old), items, kind), keyed(array(new), items, kind));
             out.unclear |= left.len() < array(old).len() || right.len() < array(new).len();
-            for (step, value) in &left {
+            let [twice, again] = [repeated(&left), repeated(&right)];
+            for step in twice.union(&again) {
+                repeated_difference([&left, &right], step, items, &Trail::Item(at, step), out);
+            }
+            let once = |step: &str| !twice.contains(step) && !again.contains(step);
+            for (step, value) in left.iter().filter(|(step, _)| once(step)) {
                 difference(Some(value), find(&right, step), items, &Trail::Item(at, step), out);
             }
-            for (step, value) in right.iter().filter(|(step, _)| find(&left, step).is_none()) {
+            for (step, value) in right.iter().filter(|(step, _)| once(step) && find(&left, step).is_none()) {
                 difference(None, Some(value), items, &Trail::Item(at, step), out);
             }
         }
@@ -297,6 +317,36 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<
         (Some(_), None) => out.removed.insert(at),
         _ => {}
     }
+}
+
+/// Items of one path, of which there are several on one side: they are compared as a whole.
+fn repeated_difference(
+    sides: [&[(String, &Value)]; 2],
+    step: &str,
+    items: &Node,
+    at: &Trail<'_>,
+    out: &mut Comparison,
+) {
+    let [old, new] = sides.map(|side| side.iter().filter(|(other, _)| other == step).map(|(_, value)| *value).collect());
+    let (old, new): (Vec<&Value>, Vec<&Value>) = (old, new);
+    match (old.as_slice(), new.as_slice()) {
+        ([_, _, ..], [_, _, ..]) if old == new => {}
+        ([_, _, ..], [_, _, ..]) => out.modified.insert(at),
+        ([_, _, ..], one) => {
+            one.iter().for_each(|value| difference(None, Some(value), items, at, out));
+            out.removed.insert(at);
+        }
+        (one, _) => {
+            one.iter().for_each(|value| difference(Some(value), None, items, at, out));
+            out.added.insert(at);
+        }
+    }
+}
+
+/// The paths that more than one item has.
+fn repeated<'a>(keyed: &'a [(String, &Value)]) -> HashSet<&'a str> {
+    let mut seen = HashSet::with_capacity(keyed.len());
+    keyed.iter().map(|(step, _)| step.as_str()).filter(|step| !seen.insert(*step)).collect()
 }
 
 fn blank(value: Option<&Value>) -> bool {

@@ -148,9 +148,21 @@ fn tag(image: &str) -> &str {
         return "";
     }
     let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
-    let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
-    name.split_once(':').map_or(if digest { "" } else { "latest" }, |(_, tag)| tag)
+    let (above, last) = name.rsplit_once('/').map_or((None, name), |(above, last)| (Some(above), last));
+    let (last, tag) =
+        last.split_once(':').map_or((last, if digest { "" } else { "latest" }), |(last, tag)| (last, tag));
+    let is_host = |first: &str| first == "localhost" || first.contains(['.', ':']) || first != first.to_lowercase();
+    let implied = match above {
+        None => "docker.io/library/",
+        Some(above) if is_host(above.split('/').next().unwrap_or_default()) => "",
+        Some(_) => "docker.io/",
+    };
+    let length = implied.len() + above.map_or(0, |above| above.len() + 1) + last.len();
+    if length > LONGEST_NAME { "" } else { tag }
 }
+
+/// Of an image, with its registry and without its tag.
+const LONGEST_NAME: usize = 255;
 
 /// Mode 0644 of projected files.
 const FILE_MODE: i64 = 0o644;
@@ -249,6 +261,12 @@ mod tests {
             ("<YOUR-CONTAINER>", ""),
             ("a..b", ""),
             (&digest[7..], ""),
+            (&"x".repeat(237), "latest"),
+            (&"x".repeat(238), ""),
+            (&format!("{}:3", "x".repeat(237)), "3"),
+            (&format!("a/{}", "x".repeat(243)), "latest"),
+            (&format!("a/{}", "x".repeat(244)), ""),
+            (&format!("a.b/{}", "x".repeat(251)), "latest"),
         ] {
             assert_eq!(tag(image), expected, "{image}");
         }

@@ -32,6 +32,9 @@ pub fn service(object: &Value) -> ErrorList {
         }
     }
     let headless = body.text("clusterIP") == "None";
+    if kind != "ExternalName" && body.list("ports").is_empty() && !headless {
+        errors.push(Error::required(&path.child("ports"), ""));
+    }
     match kind {
         "LoadBalancer" if headless => errors.push(Error::invalid(
             &path.child("clusterIPs").index(0),
@@ -46,9 +49,6 @@ pub fn service(object: &Value) -> ErrorList {
         "ExternalName" => external_name(&mut errors, &path, body),
         _ => {}
     }
-    if kind != "ExternalName" && body.list("ports").is_empty() && !headless {
-        errors.push(Error::required(&path.child("ports"), ""));
-    }
     ports(&mut errors, &path.child("ports"), body);
     meta::labels(&mut errors, &path.child("selector"), body.at("selector"));
     affinity(&mut errors, &path, body);
@@ -61,6 +61,7 @@ pub fn service(object: &Value) -> ErrorList {
         }
     }
     required_one_of(&mut errors, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
+    distinct_ports(&mut errors, &path.child("ports"), body);
     if kind != "LoadBalancer" && !body.list("loadBalancerSourceRanges").is_empty() {
         errors.push(Error::forbidden(
             &path.child("LoadBalancerSourceRanges"),
@@ -99,7 +100,6 @@ fn external_name(errors: &mut ErrorList, path: &Path, body: &Value) {
 
 fn ports(errors: &mut ErrorList, path: &Path, body: &Value) {
     let ports = body.list("ports");
-    let kind = body.text("type");
     let mut seen = BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
         let path = path.index(i);
@@ -117,9 +117,15 @@ fn ports(errors: &mut ErrorList, path: &Path, body: &Value) {
         required_one_of(errors, &path.child("protocol"), protocol, &["SCTP", "TCP", "UDP"]);
         port_or_name(errors, &path.child("targetPort"), port.at("targetPort"));
         network::app_protocol(errors, &path, port);
-        if kind == "ClusterIP" && port.int("nodePort") != 0 {
-            errors.push(Error::forbidden(&path.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
-        }
+    }
+}
+
+/// Node ports are for types that have some, and no two are the same; nor are two ports.
+fn distinct_ports(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (ports, kind) = (body.list("ports"), body.text("type"));
+    for (i, _) in ports.iter().enumerate().filter(|(_, port)| kind == "ClusterIP" && port.int("nodePort") != 0) {
+        let at = path.index(i).child("nodePort");
+        errors.push(Error::forbidden(&at, "may not be used when `type` is 'ClusterIP'"));
     }
     let mut node_ports = BTreeSet::new();
     let mut pairs = BTreeSet::new();

@@ -103,10 +103,10 @@ pub fn daemon_set(object: &Value) -> ErrorList {
                 errors.push(Error::required(&rolling, ""));
             } else {
                 let (away, extra) = bounds(&mut errors, &rolling, update.at("rollingUpdate"));
-                if away == Some(0) && extra == Some(0) {
+                if away == 0 && extra == 0 {
                     let at = rolling.child("maxUnavailable");
                     errors.push(Error::required(&at, "cannot be 0 when maxSurge is 0"));
-                } else if away.is_some_and(|n| n != 0) && extra.is_some_and(|n| n != 0) {
+                } else if away != 0 && extra != 0 {
                     let value = update.at("rollingUpdate.maxSurge").clone();
                     errors.push(Error::invalid(
                         &rolling.child("maxSurge"),
@@ -371,7 +371,7 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
                 return;
             }
             let (away, extra) = bounds(errors, &at, rolling);
-            if away == Some(0) && extra == Some(0) {
+            if away == 0 && extra == 0 {
                 errors.push(Error::invalid(
                     &at.child("maxUnavailable"),
                     rolling.at("maxUnavailable").clone(),
@@ -387,11 +387,12 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
 }
 
 /// maxUnavailable and maxSurge, as numbers.
-fn bounds(errors: &mut ErrorList, path: &Path, rolling: &Value) -> (Option<i64>, Option<i64>) {
+/// What is neither a number nor a percentage counts as none.
+fn bounds(errors: &mut ErrorList, path: &Path, rolling: &Value) -> (i64, i64) {
     let away = number_or_percent(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
     let extra = number_or_percent(errors, &path.child("maxSurge"), rolling.at("maxSurge"));
     at_most_all(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
-    (away, extra)
+    (away.unwrap_or_default(), extra.unwrap_or_default())
 }
 
 #[cfg(test)]

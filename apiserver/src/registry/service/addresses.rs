@@ -84,7 +84,14 @@ pub async fn take(
     let asked = text(service, "/spec/clusterIP");
     let refused = |why: &str| Ok(Err(format!("failed to allocate IP {asked}: {why}")));
     if !(range.first..=range.last).contains(&u32::from(address)) {
-        return refused("the provided network does not match the current range");
+        // Upstream looks for the range first, and where it only tries takes another way.
+        return match dry_run {
+            true => refused(&format!(
+                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
+                app.options.service_cluster_ip_range
+            )),
+            false => refused("the provided network does not match the current range"),
+        };
     }
     // Another server may be writing the same Service: at the first start they all write `kubernetes`. Then they take turns.
     for _ in 0..ATTEMPTS {
