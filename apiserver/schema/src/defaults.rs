@@ -26,6 +26,31 @@ pub fn normalize(schema: &Schema, value: &mut Value) {
     }
 }
 
+/// Makes lists and maps that hold nothing, and are shown all the same, what comes back from the store, where what is empty is not
+/// written: null. Until then whoever gives an empty one has said something.
+pub fn forget_empty(schema: &Schema, value: &mut Value) {
+    if !schema.is_custom() {
+        forget_empty_at(value, &schema.root);
+    }
+}
+
+fn forget_empty_at(value: &mut Value, node: &Node) {
+    match (&node.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| forget_empty_at(item, items)),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().for_each(|item| forget_empty_at(item, values)),
+        (Shape::Struct { of, .. }, Value::Object(map)) => {
+            for (name, value) in map {
+                let Some(field) = of.field(name) else { continue };
+                if field.presence == Presence::Always && is_empty(value, &field.node) {
+                    *value = zero(&field.node);
+                }
+                forget_empty_at(value, &field.node);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn default_node(value: &mut Value, node: &Node) {
     match (&node.shape, value) {
         (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| {
@@ -129,10 +154,6 @@ fn show_struct(map: &mut Map<String, Value>, of: &Struct, top: bool) {
         let Some(field) = of.field(name).filter(|_| !callers(name)) else { return true };
         let shown =
             matches!(field.presence, Presence::Always | Presence::Null) || !unset(value, field) || shown_null(field);
-        if shown && is_empty(value, &field.node) && field.presence == Presence::Always {
-            // As it comes back from the store, where what is empty is not written.
-            *value = zero(&field.node);
-        }
         if shown {
             show_node(value, &field.node, false);
         }
@@ -229,8 +250,10 @@ mod tests {
 
     #[test]
     fn what_is_empty_is_shown_as_null() {
-        let mut role = json!({"rules": []});
-        normalize(&builtin("rbac.authorization.k8s.io/v1", "Role").unwrap(), &mut role);
+        let (schema, mut role) = (builtin("rbac.authorization.k8s.io/v1", "Role").unwrap(), json!({"rules": []}));
+        normalize(&schema, &mut role);
+        assert_eq!(role["rules"], json!([]), "it was given");
+        forget_empty(&schema, &mut role);
         assert_eq!(role["rules"], json!(null));
     }
 

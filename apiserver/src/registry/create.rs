@@ -75,7 +75,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         admission::validate(&attributes, &object).await?;
         warn_of_name(call, &name);
         warn(call, &object, None);
-        forget_nulls(call, &mut object);
+        forget(call, &mut object);
         // Told last, by the store; what is not stored keeps it.
         if !call.dry_run() && !text(&object, "/metadata/resourceVersion").is_empty() {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
@@ -215,10 +215,14 @@ const FREE_FINALIZERS: [&str; 6] = [
     "policy",
 ];
 
-/// A custom resource loses the nulls that a reader would not see, which apply configurations and policies may say.
-pub fn forget_nulls(call: &Call, object: &mut Value) {
-    if let Some(schema) = call.resource.schema().filter(|_| call.resource.is_custom()) {
+/// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and
+/// the emptiness of what a built-in object was given empty.
+pub fn forget(call: &Call, object: &mut Value) {
+    let Some(schema) = call.resource.schema() else { return };
+    if call.resource.is_custom() {
         schema::drop_nulls(&schema, object);
+    } else {
+        schema::forget_empty(&schema, object);
     }
 }
 

@@ -110,7 +110,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             admission::validate(&attributes, &new).await?;
         }
         create::warn(call, &new, Some(&live.value));
-        create::forget_nulls(call, &mut new);
+        create::forget(call, &mut new);
         if live.current && object::same(&new, &live.value) {
             return Ok(Updated { object: live.value.into(), created: false });
         }

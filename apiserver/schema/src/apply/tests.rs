@@ -282,6 +282,15 @@ fn items_given_twice_belong_to_who_gave_them_and_their_fields_to_nobody() {
 }
 
 #[test]
+fn a_list_that_is_given_empty_is_given() {
+    let schema = builtin("rbac.authorization.k8s.io/v1", "Role").unwrap();
+    let mut role = json!({"apiVersion":"rbac.authorization.k8s.io/v1","kind":"Role","rules":[]});
+    normalize(&schema, &mut role);
+    track_update(&schema, None, &mut role, &manager("me", Operation::Update));
+    assert_eq!(owners(&role, "me"), json!({"f:rules":{}}));
+}
+
+#[test]
 fn what_cannot_be_told_apart_is_not_tracked() {
     let schema = builtin("v1", "ServiceAccount").unwrap();
     let by = Manager { api_version: "v1".into(), ..manager("me", Operation::Update) };
