@@ -8,7 +8,7 @@ mod measured;
 mod notes;
 pub mod oidc;
 pub mod policy;
-mod reloads;
+pub mod reloads;
 pub mod review;
 pub mod token;
 mod token_file;
