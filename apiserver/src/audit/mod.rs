@@ -45,6 +45,8 @@ use policy::{Policy, Verdict};
 pub const ID_HEADER: &str = "audit-id";
 /// A longer id of a client's is cut off.
 const LONGEST_ID: usize = 256;
+/// So is what a longer name of a client's program says, which is told.
+const LONGEST_AGENT: usize = 1024;
 
 /// What is told to whom; without a policy or a backend nothing is.
 #[derive(Default)]
@@ -66,6 +68,8 @@ pub struct Beginning<'a> {
     pub uri: &'a str,
     pub agent: &'a str,
     pub addresses: Vec<String>,
+    /// It is refused before it is known whose it is, which is all that is told of it.
+    pub early: bool,
 }
 
 /// What is being noted about one request.
@@ -149,7 +153,9 @@ impl Log {
         let event = first(beginning, verdict.level);
         let trail = Trail { log: self.clone(), verdict, event: Mutex::new(event), owed: Mutex::default() };
         let trail = Arc::new(trail);
-        trail.stage(Stage::RequestReceived);
+        if !beginning.early {
+            trail.stage(Stage::RequestReceived);
+        }
         Some(trail)
     }
 }
@@ -162,14 +168,17 @@ pub fn id(headers: &http::HeaderMap) -> String {
 }
 
 fn first(beginning: &Beginning<'_>, level: Level) -> Value {
-    let Beginning { id, user, info, uri, agent, addresses } = beginning;
+    let Beginning { id, user, info, uri, agent, addresses, .. } = beginning;
     let mut event = json!({
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.name(), "auditID": id, "stage": "",
         "requestURI": uri, "verb": info.verb, "user": user, "sourceIPs": addresses,
         "requestReceivedTimestamp": micro(Timestamp::now()),
     });
     if !agent.is_empty() {
-        event["userAgent"] = (*agent).into();
+        event["userAgent"] = match agent.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_AGENT).last() {
+            Some(end) if agent.len() > LONGEST_AGENT => format!("{}...TRUNCATED", &agent[..end]).into(),
+            _ => (*agent).into(),
+        };
     }
     if info.is_resource {
         let mut reference = Map::new();
@@ -283,7 +292,8 @@ impl Trail {
             }
         }
         event["responseStatus"] = status;
-        if let Some(object) = object.filter(|_| self.wants(Level::RequestResponse)) {
+        // Documents that are no objects, such as the version, are not told.
+        if let Some(object) = object.filter(|object| self.wants(Level::RequestResponse) && object["kind"].is_string()) {
             event["responseObject"] = self.trimmed(object);
         }
     }
@@ -293,6 +303,15 @@ impl Trail {
             without_managed_fields(&mut object);
         }
         object
+    }
+
+    /// Notes that the request came to nothing, which is told at once; it is the last that is told of it.
+    pub fn panicked(&self, why: &str) {
+        let message = format!("APIServer panic'd: {why}");
+        self.event.lock()["responseStatus"] = json!({
+            "metadata": {}, "status": "Failure", "message": message, "reason": "InternalError", "code": 500,
+        });
+        self.stage(Stage::Panic);
     }
 
     /// Tells of a stage, unless the policy leaves it out. What somebody has to wait for, [`settle`](Self::settle) tells.
