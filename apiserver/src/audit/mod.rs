@@ -13,6 +13,7 @@ mod check;
 mod file;
 mod flags;
 mod legacy;
+mod line;
 pub mod note;
 mod policy;
 mod truncate;

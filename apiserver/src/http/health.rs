@@ -202,7 +202,10 @@ async fn look(app: &App, look: Look) -> Option<&'static str> {
         Look::Answers => None,
         Look::Store => store(app).await,
         Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
-        Look::Everything => (!health.ready.load(Ordering::Acquire)).then_some("informers not started yet"),
+        Look::Everything => {
+            let well = health.ready.load(Ordering::Acquire) && !app.caches.unreadable();
+            (!well).then_some("informers not started yet")
+        }
         Look::NotStopping => app.stopping.is_cancelled().then_some("process is shutting down"),
     }
 }

@@ -250,6 +250,12 @@ impl WatchCache {
         self.shared.pulse.borrow().ready
     }
 
+    /// It cannot be filled, because what is stored cannot be read.
+    pub fn unreadable(&self) -> bool {
+        let pulse = self.shared.pulse.borrow();
+        pulse.unreadable && !pulse.ready
+    }
+
     /// Waits until the cache is filled (bounded by the reads' waiting time).
     ///
     /// # Errors
