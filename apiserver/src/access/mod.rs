@@ -14,6 +14,7 @@ pub mod token;
 mod token_file;
 mod token_webhook;
 mod tokens;
+pub mod typed;
 
 use std::sync::Arc;
 use std::time::Instant;

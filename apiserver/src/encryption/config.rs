@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::access::file;
+use crate::access::typed::{self, Struct, Type};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -56,22 +57,6 @@ pub struct Kms {
     pub timeout: Option<String>,
 }
 
-/// Go's types, as its messages name them.
-enum Type {
-    Text,
-    Int32,
-    /// Text to JSON.
-    Duration,
-    Struct(&'static Struct),
-    List(&'static Type),
-}
-
-struct Struct {
-    /// Without its package.
-    name: &'static str,
-    fields: &'static [(&'static str, Type)],
-}
-
 const KEYS: Type =
     Type::List(&Type::Struct(&Struct { name: "Key", fields: &[("name", Type::Text), ("secret", Type::Text)] }));
 const PROVIDER: Struct = Struct {
@@ -110,9 +95,7 @@ impl Configuration {
     /// It is no such configuration, or has unknown fields.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let value = file::read(text, (file::GROUP, "EncryptionConfiguration"), &["v1"])?;
-        let mut unknown = Vec::new();
-        let whole = Place { within: CONFIGURATION.name, names: "", path: "" };
-        fits(&value, &Type::Struct(&CONFIGURATION), &whole, &mut unknown).map_err(anyhow::Error::msg)?;
+        let unknown = typed::check(&value, &CONFIGURATION).map_err(anyhow::Error::msg)?;
         anyhow::ensure!(unknown.is_empty(), "strict decoding error: {}", unknown.join(", "));
         // What serde says may show a value; that it says nothing is seen to above.
         let mut read: Self =
@@ -132,89 +115,6 @@ impl Kms {
             self.cache_size.get_or_insert(1000);
         }
         self.timeout.get_or_insert_with(|| "3s".to_owned());
-    }
-}
-
-/// Where a value stands: in a field of which struct, the names of the fields that lead there, and the same with indices.
-struct Place<'a> {
-    within: &'a str,
-    names: &'a str,
-    path: &'a str,
-}
-
-/// Whether a value is of its type; fields that are not known are noted.
-///
-/// # Errors
-/// What Go's reader of JSON says.
-fn fits(value: &Value, of: &Type, at: &Place<'_>, unknown: &mut Vec<String>) -> Result<(), String> {
-    let below = |before: &str, name: &str| if before.is_empty() { name.to_owned() } else { format!("{before}.{name}") };
-    let Place { within, names, path } = at;
-    match (of, value) {
-        (_, Value::Null) | (Type::Text, Value::String(_)) => {}
-        (Type::Int32, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
-        (Type::Duration, Value::String(text)) => drop(schema::time::parse_duration(text)?),
-        (Type::Duration, _) => {
-            return Err(format!("json: cannot unmarshal {} into Go value of type string", kind(value)));
-        }
-        (Type::Int32, Value::Number(number)) => {
-            return Err(format!(
-                "json: cannot unmarshal number {number} into Go struct field {within}.{names} of type int32"
-            ));
-        }
-        (Type::List(of), Value::Array(items)) => {
-            for (index, item) in items.iter().enumerate() {
-                fits(item, of, &Place { within, names, path: &format!("{path}[{index}]") }, unknown)?;
-            }
-        }
-        (Type::Struct(of), Value::Object(fields)) => {
-            for (name, value) in fields {
-                let path = below(path, name);
-                match of.fields.iter().find(|(known, _)| known == name) {
-                    Some((_, field)) => {
-                        fits(
-                            value,
-                            field,
-                            &Place { within: of.name, names: &below(names, name), path: &path },
-                            unknown,
-                        )?;
-                    }
-                    None => unknown.push(format!("unknown field {path:?}")),
-                }
-            }
-        }
-        _ => {
-            let (have, wanted) = (kind(value), of.name());
-            return Err(match names {
-                &"" => format!("json: cannot unmarshal {have} into Go value of type {wanted}"),
-                names => {
-                    format!("json: cannot unmarshal {have} into Go struct field {within}.{names} of type {wanted}")
-                }
-            });
-        }
-    }
-    Ok(())
-}
-
-impl Type {
-    fn name(&self) -> String {
-        match self {
-            Self::Text => "string".to_owned(),
-            Self::Int32 => "int32".to_owned(),
-            Self::Duration => "v1.Duration".to_owned(),
-            Self::Struct(of) => format!("v1.{}", of.name),
-            Self::List(of) => format!("[]{}", of.name()),
-        }
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 
