@@ -202,6 +202,9 @@ pub struct Options {
     /// Old logs are kept for so many days; 0: for ever.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxage: u64,
+    /// Old logs are compressed.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub audit_log_compress: bool,
     #[command(flatten)]
     pub audit: crate::audit::Flags,
     #[command(flatten)]

@@ -96,7 +96,8 @@ impl Log {
     /// The policy or the webhook's kubeconfig cannot be read, or the file not be opened.
     pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let Some(path) = &options.audit_policy_file else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("loading audit policy file: failed to read file path {path:?}"))?;
         let policy = Policy::parse(&text)
             .map_err(|error| anyhow::anyhow!("loading audit policy file: {error:#}: from file {}", path.display()))?;
         let (flags, mut backends) = (&options.audit, Vec::new());
@@ -105,6 +106,7 @@ impl Log {
                 size: options.audit_log_maxsize * 1024 * 1024,
                 backups: options.audit_log_maxbackup,
                 age: Duration::from_secs(options.audit_log_maxage * 86_400),
+                compress: options.audit_log_compress,
             };
             let file = file::Target::open(path, limits).with_context(|| format!("open {}", path.display()))?;
             let target = backend::Target::Log(Mutex::new(file), flags.audit_log_format);

@@ -25,7 +25,6 @@ const SWITCHES: &[(&str, Taken)] = &[
     ("aggregator-reject-forwarding-redirect", TRUE),
     // Who must not run privileged pods is told so by Pod Security.
     ("allow-privileged", TRUE),
-    ("audit-log-compress", FALSE),
     ("contention-profiling", Anything),
     ("emulation-forward-compatible", FALSE),
     ("enable-garbage-collector", TRUE),

@@ -51,15 +51,23 @@ impl Encrypted {
     }
 }
 
-fn plain(at_rest: &dyn AtRest, kv: KeyValue) -> Result<KeyValue, Failure> {
-    let Plain { value, stale } = at_rest.read(&kv.key, kv.value)?;
-    Ok(KeyValue { value, stale, ..kv })
+fn plain(at_rest: &dyn AtRest, mut kv: KeyValue) -> Result<KeyValue, Failure> {
+    decrypt(at_rest, &mut kv)?;
+    Ok(kv)
+}
+
+fn decrypt(at_rest: &dyn AtRest, kv: &mut KeyValue) -> Result<(), Failure> {
+    let Plain { value, stale } = at_rest.read(&kv.key, std::mem::take(&mut kv.value))?;
+    (kv.value, kv.stale) = (value, stale);
+    Ok(())
 }
 
 /// One of several values; which one is said where it cannot be read.
-fn listed(at_rest: &dyn AtRest, kv: KeyValue) -> Result<KeyValue, StoreError> {
-    let key = kv.key.clone();
-    plain(at_rest, kv).map_err(|why| StoreError::Unreadable(format!("unable to transform key {key:?}: {why}")))
+fn listed(at_rest: &dyn AtRest, mut kv: KeyValue) -> Result<KeyValue, StoreError> {
+    match decrypt(at_rest, &mut kv) {
+        Ok(()) => Ok(kv),
+        Err(why) => Err(StoreError::Unreadable(format!("unable to transform key {:?}: {why}", kv.key))),
+    }
 }
 
 fn event(at_rest: &dyn AtRest, event: Event) -> Result<Event, StoreError> {
