@@ -30,6 +30,7 @@ pub struct App {
     pub access: Access,
     pub admission: crate::admission::configuration::Configuration,
     pub audit: Arc<crate::audit::Log>,
+    pub encryption: Arc<crate::encryption::Encryption>,
     pub allocator: Allocator,
     pub flow: crate::flow::Flow,
     pub kubelets: Kubelets,

@@ -17,6 +17,7 @@ pub mod audit;
 pub mod bootstrap;
 mod compaction;
 pub mod crd;
+pub mod encryption;
 pub mod flow;
 pub mod http;
 pub mod kinds;
@@ -92,8 +93,9 @@ where
     let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
-    let store: Arc<dyn store::Store> =
-        Arc::new(metrics::storage::Measured::new(storage.open(&options.etcd_prefix).await?, metrics.clone()));
+    let encryption = Arc::new(encryption::Encryption::load(&options, metrics.clone())?);
+    let store = storage.open(&options.etcd_prefix, encryption.clone()).await?;
+    let store: Arc<dyn store::Store> = Arc::new(metrics::storage::Measured::new(store, metrics.clone()));
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone()),
         catalogue: ArcSwap::from_pointee(catalogue(&options)?),
@@ -105,7 +107,7 @@ where
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics,
-        health: http::health::Health::default(),
+        health: http::health::Health::new(options.encryption_provider_config_automatic_reload),
         flow: flow::Flow::new(&options.limits)?,
         members: members::Members::default(),
         access,
@@ -113,6 +115,7 @@ where
         kubelets,
         turns: admission::Turns::default(),
         audit,
+        encryption,
         store,
         started,
         stop: stop.clone(),
@@ -180,6 +183,7 @@ async fn prepare(app: &Arc<App>) -> anyhow::Result<()> {
     access::policy::follow(app).await.context("read the access policy")?;
     access::oidc::start(app);
     access::authorizers::start(app);
+    encryption::start(app);
     done(Step::Access);
     access::legacy::track(app).await.context("follow the tracking of tokens in Secrets")?;
     done(Step::Tokens);

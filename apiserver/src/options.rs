@@ -181,6 +181,12 @@ pub struct Options {
     /// How long Events are kept.
     #[arg(long, default_value = "1h0m0s", value_parser = runtime::flags::duration)]
     pub event_ttl: Duration,
+    /// Which objects are encrypted in the store, and how (EncryptionConfiguration).
+    #[arg(long)]
+    pub encryption_provider_config: Option<PathBuf>,
+    /// The same is followed when it changes.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub encryption_provider_config_automatic_reload: bool,
     /// What is logged of which requests (audit.k8s.io/v1 Policy); without it there is no audit log.
     #[arg(long)]
     pub audit_policy_file: Option<PathBuf>,
@@ -196,6 +202,9 @@ pub struct Options {
     /// Old logs are kept for so many days; 0: for ever.
     #[arg(long, default_value_t = 0)]
     pub audit_log_maxage: u64,
+    /// Old logs are compressed.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub audit_log_compress: bool,
     #[command(flatten)]
     pub audit: crate::audit::Flags,
     #[command(flatten)]

@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use store::Store;
 use store::embedded::{self, Embedded};
+use store::encrypt::{AtRest, Encrypted};
 use store::etcd::{self, Etcd, Refusal};
 use store::relocated::Relocated;
 
@@ -54,12 +55,14 @@ impl Storage {
         }
     }
 
-    /// Opens it; `prefix` is where all keys are.
+    /// Opens it; `prefix` is where all keys are, and `at_rest` how values are stored there.
     ///
     /// # Errors
     /// It cannot be opened, or etcd does not answer.
-    pub async fn open(self, prefix: &str) -> anyhow::Result<Arc<dyn Store>> {
-        Ok(Relocated::at(prefix, self.open_usual().await?))
+    pub async fn open(self, prefix: &str, at_rest: Arc<dyn AtRest>) -> anyhow::Result<Arc<dyn Store>> {
+        // Values are bound to the keys that they have in the end.
+        let encrypted = Encrypted::new(self.open_usual().await?, at_rest);
+        Ok(Relocated::at(prefix, Arc::new(encrypted)))
     }
 
     async fn open_usual(self) -> anyhow::Result<Arc<dyn Store>> {

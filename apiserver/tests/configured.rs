@@ -1,4 +1,5 @@
-//! What files tell the server to do: where audit events go, what admission plugins hold for allowed.
+//! What files tell the server to do: what of requests is audited and where the events go, what admission plugins hold for
+//! allowed, and how objects are encrypted in the store.
 
 mod support;
 
@@ -319,5 +320,216 @@ fn a_webhook_decides_on_images() {
         } else {
             refused("odd", "odd", "no kind \\\"Odd\\\" is registered for version \\\"v1\\\"");
         }
+    }
+}
+
+/// Secrets only that they were asked for, ConfigMaps as they were sent, and everything else.
+const LEVELS: &str = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules:\n- level: Request\n  resources: [{group: \"\", resources: \
+                      [configmaps]}]\n- level: RequestResponse\n";
+
+#[test]
+fn events_say_what_upstreams_say() {
+    let server = Server::start_with("audit-events", None, |dir| {
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", LEVELS)),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+        ]
+    });
+    let admin = admin(&server);
+    let nobody = Raw::new(&server.dir.join("pki/ca.crt"), server.port, None);
+    let send = |to: &Raw, id: &str, method: &str, path: &str, header: &str, body: Value| {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let id = format!("Audit-ID: {id}");
+        let headers: Vec<&str> = [id.as_str(), header].into_iter().filter(|header| !header.is_empty()).collect();
+        to.send(method, path, &headers, &body).code
+    };
+    let told = |id: &str| -> Vec<Value> {
+        let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+        let events = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        events.filter(|event| event["auditID"] == id).collect()
+    };
+    let account = "/api/v1/namespaces/default/serviceaccounts";
+    let pod = json!({ "metadata": { "name": "p" }, "spec": { "containers": [{ "name": "c", "image": "i" }] } });
+    let token = format!("{account}/default/token");
+    let scale = "/apis/apps/v1/namespaces/default/deployments/d/scale";
+    let (name, agent) = (json!({ "metadata": { "name": "default" } }), format!("User-Agent: {}", "é".repeat(600)));
+    let deployment = json!({ "metadata": { "name": "d" }, "spec": { "selector": { "matchLabels": { "a": "b" } }, "template": {
+        "metadata": { "labels": { "a": "b" } }, "spec": { "containers": [{ "name": "c", "image": "i" }] } } } });
+    post(&admin, account, name);
+    post(&admin, "/apis/apps/v1/namespaces/default/deployments", deployment);
+    post(&admin, "/api/v1/namespaces/default/pods", pod);
+    post(&admin, MAPS, json!({ "metadata": { "name": "a" } }));
+    for (id, method, path, header, body, code, pointer, expected) in [
+        (
+            "namespace",
+            "POST",
+            "/api/v1/namespaces",
+            "",
+            json!({ "metadata": { "name": "n" } }),
+            201,
+            "/requestObject/status",
+            json!({ "phase": "Active" }),
+        ),
+        (
+            "namespace-status",
+            "PUT",
+            "/api/v1/namespaces/n/status",
+            "",
+            json!({ "metadata": { "name": "n" } }),
+            200,
+            "/responseObject/status",
+            json!({ "phase": "Active" }),
+        ),
+        (
+            "token",
+            "POST",
+            &token,
+            "",
+            json!({ "spec": {} }),
+            201,
+            "/requestObject",
+            json!({
+                "kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "metadata": {},
+                "spec": { "audiences": null, "expirationSeconds": 3600, "boundObjectRef": null },
+                "status": { "token": "", "expirationTimestamp": null },
+            }),
+        ),
+        (
+            "scale",
+            "PUT",
+            scale,
+            "",
+            json!({ "metadata": { "name": "d" }, "spec": { "replicas": 2 } }),
+            200,
+            "/requestObject",
+            json!({
+                "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": { "name": "d" }, "spec": { "replicas": 2 },
+                "status": { "replicas": 0 },
+            }),
+        ),
+        (
+            "options",
+            "DELETE",
+            "/api/v1/namespaces/default/pods/none",
+            "",
+            json!({ "gracePeriodSeconds": 0 }),
+            404,
+            "/requestObject",
+            json!({ "kind": "DeleteOptions", "apiVersion": "meta.k8s.io/__internal", "gracePeriodSeconds": 0 }),
+        ),
+        ("status", "DELETE", &format!("{MAPS}/a"), "", Value::Null, 200, "/responseStatus/status", "Success".into()),
+        ("no-object", "GET", "/version", "", Value::Null, 200, "/responseObject", Value::Null),
+        ("an-object", "GET", "/api", "", Value::Null, 200, "/responseObject/kind", "APIVersions".into()),
+        (
+            "agent",
+            "GET",
+            "/version",
+            &agent,
+            Value::Null,
+            200,
+            "/userAgent",
+            format!("{}...TRUNCATED", "é".repeat(512)).into(),
+        ),
+        (
+            "slight",
+            "PATCH",
+            "/api/v1/namespaces/default/pods/p",
+            "",
+            json!({ "metadata": { "labels": { "a": "b" } } }),
+            200,
+            "/annotations/pod-security.kubernetes.io~1enforce-policy",
+            "privileged:latest".into(),
+        ),
+    ] {
+        let sent = match method {
+            "PATCH" => {
+                let header = format!("Audit-ID: {id}");
+                admin.exchange("PATCH", path, &[&header], ("application/merge-patch+json", &body.to_string())).code
+            }
+            _ => send(&admin, id, method, path, header, body),
+        };
+        assert_eq!(sent, code, "{id}");
+        let events = told(id);
+        let stages: Vec<&Value> = events.iter().map(|event| &event["stage"]).collect();
+        assert_eq!(stages, ["RequestReceived", "ResponseComplete"], "{id}");
+        assert_eq!(events[1].pointer(pointer).unwrap_or(&Value::Null), &expected, "{id}");
+    }
+    // Of who is not known it is told that he was refused.
+    assert_eq!(send(&nobody, "unknown", "GET", "/version", "Authorization: Bearer junk", Value::Null), 401);
+    let unknown = told("unknown");
+    assert_eq!((unknown.len(), &unknown[0]["stage"]), (1, &json!("ResponseStarted")));
+    // That a watched resource is to go is noted at the end.
+    let watched = "/api/v1/namespaces/default/endpoints?watch=1&timeoutSeconds=1";
+    assert_eq!(send(&admin, "deprecated", "GET", watched, "", Value::Null), 200);
+    let noted: Vec<_> = told("deprecated")
+        .iter()
+        .map(|event| (event["stage"].clone(), event["annotations"]["k8s.io/deprecated"].clone()))
+        .collect();
+    let expected =
+        [("RequestReceived", Value::Null), ("ResponseStarted", Value::Null), ("ResponseComplete", "true".into())];
+    assert_eq!(noted, expected.map(|(stage, noted)| (json!(stage), noted)));
+    // What takes long is told in its parts.
+    assert_eq!(send(&admin, "slow", "GET", &format!("{MAPS}?resourceVersion=99999999"), "", Value::Null), 504);
+    let annotations = told("slow")[1]["annotations"].clone();
+    for part in ["total", "authentication", "authorization"] {
+        assert!(annotations[format!("apiserver.latency.k8s.io/{part}")].is_string(), "{annotations}");
+    }
+}
+
+/// What a Secret says, in base64.
+const HIDDEN: &str = "aGlkZGVuIGlzIHdoYXQgaXQgaXM=";
+
+#[test]
+fn secrets_are_encrypted_in_the_store() {
+    let encrypted = |provider: &str, name: &str| {
+        format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets]\n  providers:\n  \
+             - {provider}: {{keys: [{{name: {name}, secret: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=}}]}}\n  - aescbc: {{keys: \
+             [{{name: old, secret: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=}}]}}\n"
+        )
+    };
+    let server = Server::start_with("encryption", None, |dir| {
+        vec![
+            format!("--encryption-provider-config={}", write(dir, "encryption.yaml", &encrypted("aescbc", "old"))),
+            "--encryption-provider-config-automatic-reload".to_owned(),
+        ]
+    });
+    let stored = |wanted: &str| {
+        let files = std::fs::read_dir(server.dir.join("store")).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| file.is_file()).any(|file| {
+            let bytes = std::fs::read(file).unwrap();
+            bytes.windows(wanted.len()).any(|window| window == wanted.as_bytes())
+        })
+    };
+    let admin = admin(&server);
+    let secrets = "/api/v1/namespaces/default/secrets";
+    let secret = json!({ "metadata": { "name": "s" }, "data": { "a": HIDDEN } });
+    assert_eq!(post(&admin, secrets, secret.clone()).code, 201);
+    assert!(stored("k8s:enc:aescbc:v1:old:") && !stored(HIDDEN));
+    assert!(admin.send("GET", secrets, &[], "").text.contains(HIDDEN));
+    // With another file an update that changes nothing writes anew, once.
+    write(&server.dir, "encryption.yaml", &encrypted("secretbox", "new"));
+    let one = format!("{secrets}/s");
+    let update = || admin.send("PUT", &one, &[], &secret.to_string()).code;
+    let begun = Instant::now();
+    while !stored("k8s:enc:secretbox:v1:new:") {
+        assert_eq!(update(), 200);
+        assert!(begun.elapsed() < Duration::from_secs(20), "the new file is not in force");
+    }
+    let all = || admin.send("GET", &one, &[], "").text;
+    let before = all();
+    assert_eq!(update(), 200);
+    let version = |text: &str| text.split("\"resourceVersion\"").nth(1).map(|rest| rest[..12].to_owned());
+    assert_eq!(version(&all()), version(&before));
+    assert!(before.contains(HIDDEN) && !stored(HIDDEN));
+    // Who has not the key is told so.
+    write(&server.dir, "encryption.yaml", &encrypted("aescbc", "third"));
+    let why = "Internal error occurred: no matching prefix found";
+    let begun = Instant::now();
+    while !admin.send("PUT", &one, &[], &secret.to_string()).text.contains(why) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the new file is not in force");
+    }
+    for check in ["kms-providers", "poststarthook/start-encryption-provider-config-automatic-reload"] {
+        assert_eq!(admin.send("GET", &format!("/readyz/{check}"), &[], "").code, 200, "{check}");
     }
 }

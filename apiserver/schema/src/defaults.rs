@@ -36,8 +36,12 @@ pub fn forget_empty(schema: &Schema, value: &mut Value) {
 
 fn forget_empty_at(value: &mut Value, node: &Node) {
     match (&node.shape, value) {
-        (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().for_each(|item| forget_empty_at(item, items)),
-        (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().for_each(|item| forget_empty_at(item, values)),
+        (Shape::List { items, .. }, Value::Array(list)) => {
+            list.iter_mut().for_each(|item| forget_empty_at(item, items))
+        }
+        (Shape::Map { values, .. }, Value::Object(map)) => {
+            map.values_mut().for_each(|item| forget_empty_at(item, values))
+        }
         (Shape::Struct { of, .. }, Value::Object(map)) => {
             for (name, value) in map {
                 let Some(field) = of.field(name) else { continue };

@@ -26,12 +26,25 @@ pub enum Shape {
 /// What is wrong, in upstream's words.
 pub fn decode<T: serde::de::DeserializeOwned>(
     text: &str,
-    (group, kind): (&str, &str),
+    kind: (&str, &str),
     versions: &[&str],
     shape: &Shape,
 ) -> anyhow::Result<T> {
+    let value = read(text, kind, versions)?;
+    let mut unknown = Vec::new();
+    compare(&value, shape, "", &mut unknown);
+    anyhow::ensure!(unknown.is_empty(), "strict decoding error: {}", unknown.join(", "));
+    Ok(serde_json::from_value(value)?)
+}
+
+/// The fields of a configuration: `kind` of `group` in one of `versions`.
+///
+/// # Errors
+/// What is wrong, in upstream's words; nothing of the text is shown.
+pub fn read(text: &str, (group, kind): (&str, &str), versions: &[&str]) -> anyhow::Result<Value> {
     anyhow::ensure!(!text.is_empty(), "empty config data");
-    let mut value: Value = serde_saphyr::from_str(text)?;
+    let mut value: Value =
+        serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{}", error.without_snippet()))?;
     let told = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
     let (version, found) = (told("apiVersion"), told("kind"));
     anyhow::ensure!(!found.is_empty(), "Object 'Kind' is missing");
@@ -41,10 +54,7 @@ pub fn decode<T: serde::de::DeserializeOwned>(
     if let Some(object) = value.as_object_mut() {
         object.retain(|field, _| field != "apiVersion" && field != "kind");
     }
-    let mut unknown = Vec::new();
-    compare(&value, shape, "", &mut unknown);
-    anyhow::ensure!(unknown.is_empty(), "strict decoding error: {}", unknown.join(", "));
-    Ok(serde_json::from_value(value)?)
+    Ok(value)
 }
 
 fn compare(value: &Value, shape: &Shape, at: &str, unknown: &mut Vec<String>) {

@@ -8,12 +8,13 @@ mod measured;
 mod notes;
 pub mod oidc;
 pub mod policy;
-mod reloads;
+pub mod reloads;
 pub mod review;
 pub mod token;
 mod token_file;
 mod token_webhook;
 mod tokens;
+pub mod typed;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -35,11 +35,20 @@ pub fn show(request: &mut Value) {
     request["status"] = json!({ "token": "", "expirationTimestamp": null });
 }
 
+/// A TokenRequest with all that was not said.
+pub fn fill(request: &mut Value) {
+    prepare(request);
+    if !request["metadata"].is_object() {
+        request["metadata"] = json!({});
+    }
+    show(request);
+}
+
 /// Whose token it is to be, and for whom.
 ///
 /// # Errors
 /// 422 when it is somebody else's.
-pub fn fill(call: &Call, request: &mut Value) -> ApiResult<()> {
+pub fn name(call: &Call, request: &mut Value) -> ApiResult<()> {
     let name = &call.info.name;
     let named = text(request, "/metadata/name");
     if !named.is_empty() && named != name {

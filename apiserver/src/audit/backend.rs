@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::file;
 use super::flags::{Batching, Format, Mode};
 use super::legacy;
+use super::line;
 use super::truncate::Truncation;
 use super::webhook::Webhook;
 
@@ -39,7 +40,7 @@ impl Target {
         let now = Timestamp::now();
         for event in events {
             let mut line = match format {
-                Format::Json => serde_json::to_vec(&**event).expect("a Value has only string keys"),
+                Format::Json => line::line(event),
                 Format::Legacy => legacy::line(event).into_bytes(),
             };
             line.push(b'\n');

@@ -13,6 +13,7 @@ mod check;
 mod file;
 mod flags;
 mod legacy;
+mod line;
 pub mod note;
 mod policy;
 mod truncate;
@@ -45,6 +46,8 @@ use policy::{Policy, Verdict};
 pub const ID_HEADER: &str = "audit-id";
 /// A longer id of a client's is cut off.
 const LONGEST_ID: usize = 256;
+/// So is what a longer name of a client's program says, which is told.
+const LONGEST_AGENT: usize = 1024;
 
 /// What is told to whom; without a policy or a backend nothing is.
 #[derive(Default)]
@@ -66,6 +69,8 @@ pub struct Beginning<'a> {
     pub uri: &'a str,
     pub agent: &'a str,
     pub addresses: Vec<String>,
+    /// It is refused before it is known whose it is, which is all that is told of it.
+    pub early: bool,
 }
 
 /// What is being noted about one request.
@@ -91,7 +96,8 @@ impl Log {
     /// The policy or the webhook's kubeconfig cannot be read, or the file not be opened.
     pub fn load(options: &Options, egress: &Egress) -> anyhow::Result<Self> {
         let Some(path) = &options.audit_policy_file else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("loading audit policy file: failed to read file path {path:?}"))?;
         let policy = Policy::parse(&text)
             .map_err(|error| anyhow::anyhow!("loading audit policy file: {error:#}: from file {}", path.display()))?;
         let (flags, mut backends) = (&options.audit, Vec::new());
@@ -100,6 +106,7 @@ impl Log {
                 size: options.audit_log_maxsize * 1024 * 1024,
                 backups: options.audit_log_maxbackup,
                 age: Duration::from_secs(options.audit_log_maxage * 86_400),
+                compress: options.audit_log_compress,
             };
             let file = file::Target::open(path, limits).with_context(|| format!("open {}", path.display()))?;
             let target = backend::Target::Log(Mutex::new(file), flags.audit_log_format);
@@ -149,7 +156,9 @@ impl Log {
         let event = first(beginning, verdict.level);
         let trail = Trail { log: self.clone(), verdict, event: Mutex::new(event), owed: Mutex::default() };
         let trail = Arc::new(trail);
-        trail.stage(Stage::RequestReceived);
+        if !beginning.early {
+            trail.stage(Stage::RequestReceived);
+        }
         Some(trail)
     }
 }
@@ -162,14 +171,17 @@ pub fn id(headers: &http::HeaderMap) -> String {
 }
 
 fn first(beginning: &Beginning<'_>, level: Level) -> Value {
-    let Beginning { id, user, info, uri, agent, addresses } = beginning;
+    let Beginning { id, user, info, uri, agent, addresses, .. } = beginning;
     let mut event = json!({
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.name(), "auditID": id, "stage": "",
         "requestURI": uri, "verb": info.verb, "user": user, "sourceIPs": addresses,
         "requestReceivedTimestamp": micro(Timestamp::now()),
     });
     if !agent.is_empty() {
-        event["userAgent"] = (*agent).into();
+        event["userAgent"] = match agent.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST_AGENT).last() {
+            Some(end) if agent.len() > LONGEST_AGENT => format!("{}...TRUNCATED", &agent[..end]).into(),
+            _ => (*agent).into(),
+        };
     }
     if info.is_resource {
         let mut reference = Map::new();
@@ -283,7 +295,8 @@ impl Trail {
             }
         }
         event["responseStatus"] = status;
-        if let Some(object) = object.filter(|_| self.wants(Level::RequestResponse)) {
+        // Documents that are no objects, such as the version, are not told.
+        if let Some(object) = object.filter(|object| self.wants(Level::RequestResponse) && object["kind"].is_string()) {
             event["responseObject"] = self.trimmed(object);
         }
     }
@@ -293,6 +306,15 @@ impl Trail {
             without_managed_fields(&mut object);
         }
         object
+    }
+
+    /// Notes that the request came to nothing, which is told at once; it is the last that is told of it.
+    pub fn panicked(&self, why: &str) {
+        let message = format!("APIServer panic'd: {why}");
+        self.event.lock()["responseStatus"] = json!({
+            "metadata": {}, "status": "Failure", "message": message, "reason": "InternalError", "code": 500,
+        });
+        self.stage(Stage::Panic);
     }
 
     /// Tells of a stage, unless the policy leaves it out. What somebody has to wait for, [`settle`](Self::settle) tells.

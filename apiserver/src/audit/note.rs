@@ -5,7 +5,12 @@ use serde::Serialize;
 /// One line, with the characters escaped that mean something to HTML and JavaScript. They only ever stand in strings.
 #[must_use]
 pub fn json(value: &impl Serialize) -> String {
-    let mut out = serde_json::to_string(value).expect("what is noted has only string keys");
+    escaped(serde_json::to_string(value).expect("what is noted has only string keys"))
+}
+
+/// The same of what is JSON already.
+#[must_use]
+pub fn escaped(mut out: String) -> String {
     for (character, escaped) in
         [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
     {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::check;
 use crate::access::file::aggregate;
+use crate::access::typed::{self, Struct, Type};
 use crate::http::request_info::RequestInfo;
 
 /// Where upstream makes the scheme that policies are of.
@@ -98,6 +99,34 @@ pub struct Policy {
     rules: Vec<Rule>,
 }
 
+const TEXTS: Type = Type::List(&Type::Text);
+const STAGES: Type = Type::List(&Type::Named("v1.Stage"));
+const RESOURCES: Struct =
+    Struct { name: "GroupResources", fields: &[("group", Type::Text), ("resources", TEXTS), ("resourceNames", TEXTS)] };
+const RULE: Struct = Struct {
+    name: "PolicyRule",
+    fields: &[
+        ("level", Type::Named("v1.Level")),
+        ("users", TEXTS),
+        ("userGroups", TEXTS),
+        ("verbs", TEXTS),
+        ("resources", Type::List(&Type::Struct(&RESOURCES))),
+        ("namespaces", TEXTS),
+        ("nonResourceURLs", TEXTS),
+        ("omitStages", STAGES),
+        ("omitManagedFields", Type::Bool),
+    ],
+};
+const POLICY: Struct = Struct {
+    name: "Policy",
+    fields: &[
+        ("metadata", Type::Struct(&typed::OBJECT_META)),
+        ("rules", Type::List(&Type::Struct(&RULE))),
+        ("omitStages", STAGES),
+        ("omitManagedFields", Type::Bool),
+    ],
+};
+
 /// What a policy says about a request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -113,7 +142,10 @@ impl Policy {
     /// It is no policy, or has no rules.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let read = decode::yaml(text.as_bytes(), None, FieldValidation::Warn);
-        let read = read.map_err(|error| anyhow::anyhow!("couldn't get version/kind; json parse error: {error}"));
+        let read = read.map_err(|error| match error.to_string().strip_prefix("error converting YAML to JSON: ") {
+            Some(why) => anyhow::anyhow!("{why}"),
+            None => anyhow::anyhow!("couldn't get version/kind; json parse error: {error}"),
+        });
         let Decoded { mut value, warnings } = read.context("failed decoding")?;
         if !warnings.is_empty() {
             tracing::warn!(warnings = warnings.join(", "), "the audit policy contains errors");
@@ -127,6 +159,8 @@ impl Policy {
             (version, kind) == ("audit.k8s.io/v1", "Policy"),
             "failed decoding: no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}"
         );
+        // Fields that are not known have been warned of.
+        typed::check(&value, &POLICY).map_err(anyhow::Error::msg).context("failed decoding")?;
         let errors = check::policy(&value);
         anyhow::ensure!(errors.is_empty(), "{}", aggregate(&errors));
         drop_nulls(&mut value);
@@ -276,10 +310,27 @@ rules:
             format!("failed decoding: no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}")
         };
         assert_eq!(refused("apiVersion: v1\nkind: Policy\nrules: [{level: None}]"), unknown("Policy", "v1"));
-        assert_eq!(
-            refused("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: 1}]"),
-            "rules[0].level: Required value"
-        );
+        for (rest, why) in [
+            ("rules: [{}]", "rules[0].level: Required value"),
+            (
+                "rules: [{level: 1}]",
+                "failed decoding: json: cannot unmarshal number into Go struct field PolicyRule.rules.level of type v1.Level",
+            ),
+            (
+                "omitStages: [1]",
+                "failed decoding: json: cannot unmarshal number into Go struct field Policy.omitStages of type v1.Stage",
+            ),
+            (
+                "rules: [{resources: [x]}]",
+                "failed decoding: json: cannot unmarshal string into Go struct field PolicyRule.rules.resources of type v1.GroupResources",
+            ),
+            (
+                "metadata: 3",
+                "failed decoding: json: cannot unmarshal number into Go struct field Policy.metadata of type v1.ObjectMeta",
+            ),
+        ] {
+            assert_eq!(refused(&format!("apiVersion: audit.k8s.io/v1\nkind: Policy\n{rest}")), why);
+        }
         let lenient = "apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: None, foo: 1, users: null}]";
         assert!(Policy::parse(lenient).is_ok());
     }

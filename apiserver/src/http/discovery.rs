@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
 use super::answer;
-use super::health;
 use super::negotiate::{self, Accept};
 use super::status::{ApiError, ApiResult};
 use crate::aggregator;
@@ -173,7 +172,7 @@ fn root(app: &App, catalogue: &Catalogue) -> Value {
         "/version",
     ];
     paths.extend(rest.map(str::to_owned));
-    paths.extend(health::paths());
+    paths.extend(app.health.paths());
     paths.sort();
     json!({ "paths": paths })
 }

@@ -57,18 +57,25 @@ enum Look {
 enum Where {
     Everywhere,
     Readiness,
+    /// Everywhere but at /livez, where the file about encryption is followed.
+    EncryptionButLiveness,
+    /// Everywhere, on the same condition.
+    Encryption,
 }
 
 /// Upstream's checks in its order: its hooks are known by name to whoever excludes one or asks for it alone.
 const CHECKS: &[(&str, Look, Where)] = {
     use Look::{Answers, Done, Everything, NotStopping, Store};
-    use Where::{Everywhere, Readiness};
+    use Where::{Encryption, EncryptionButLiveness, Everywhere, Readiness};
     &[
         ("ping", Answers, Everywhere),
         ("log", Answers, Everywhere),
         ("etcd", Store, Everywhere),
         ("etcd-readiness", Store, Readiness),
+        // There are no plugins, so all of them are well.
+        ("kms-providers", Answers, EncryptionButLiveness),
         ("informer-sync", Everything, Readiness),
+        ("poststarthook/start-encryption-provider-config-automatic-reload", Done(Step::Access), Encryption),
         ("poststarthook/start-apiserver-admission-initializer", Done(Step::Admission), Everywhere),
         ("poststarthook/generic-apiserver-start-informers", Done(Step::Access), Everywhere),
         ("poststarthook/priority-and-fairness-config-consumer", Done(Step::Flow), Everywhere),
@@ -104,20 +111,6 @@ const CHECKS: &[(&str, Look, Where)] = {
 
 const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 
-/// The checks of an endpoint.
-fn checks(endpoint: &str) -> impl Iterator<Item = (&'static str, Look)> {
-    let ready = endpoint == "readyz";
-    CHECKS.iter().filter(move |(_, _, at)| ready || *at == Where::Everywhere).map(|(name, look, _)| (*name, *look))
-}
-
-/// The paths of all checks, as `/` lists them.
-pub fn paths() -> impl Iterator<Item = String> {
-    ENDPOINTS.iter().flat_map(|endpoint| {
-        let own = std::iter::once(format!("/{endpoint}"));
-        own.chain(checks(endpoint).map(move |(name, _)| format!("/{endpoint}/{name}")))
-    })
-}
-
 /// How far the server is, and what came of checks.
 #[derive(Default)]
 pub struct Health {
@@ -126,6 +119,8 @@ pub struct Health {
     /// Set when all is done that the server is started for.
     ready: std::sync::atomic::AtomicBool,
     results: Mutex<BTreeMap<(&'static str, &'static str), Result>>,
+    /// The file about encryption is followed.
+    encryption: bool,
 }
 
 /// What came of a check at an endpoint.
@@ -137,6 +132,30 @@ struct Result {
 }
 
 impl Health {
+    #[must_use]
+    pub fn new(encryption: bool) -> Self {
+        Self { encryption, ..Self::default() }
+    }
+
+    /// The checks of an endpoint.
+    fn checks(&self, endpoint: &str) -> impl Iterator<Item = (&'static str, Look)> {
+        let asked = move |at: Where| match at {
+            Where::Everywhere => true,
+            Where::Readiness => endpoint == "readyz",
+            Where::EncryptionButLiveness => self.encryption && endpoint != "livez",
+            Where::Encryption => self.encryption,
+        };
+        CHECKS.iter().filter(move |(_, _, at)| asked(*at)).map(|(name, look, _)| (*name, *look))
+    }
+
+    /// The paths of all checks, as `/` lists them.
+    pub fn paths(&self) -> impl Iterator<Item = String> {
+        ENDPOINTS.iter().flat_map(|endpoint| {
+            let own = std::iter::once(format!("/{endpoint}"));
+            own.chain(self.checks(endpoint).map(move |(name, _)| format!("/{endpoint}/{name}")))
+        })
+    }
+
     pub fn done(&self, step: Step) {
         self.done.fetch_or(1 << step as u8, Ordering::Release);
     }
@@ -183,7 +202,10 @@ async fn look(app: &App, look: Look) -> Option<&'static str> {
         Look::Answers => None,
         Look::Store => store(app).await,
         Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
-        Look::Everything => (!health.ready.load(Ordering::Acquire)).then_some("informers not started yet"),
+        Look::Everything => {
+            let well = health.ready.load(Ordering::Acquire) && !app.caches.unreadable();
+            (!well).then_some("informers not started yet")
+        }
         Look::NotStopping => app.stopping.is_cancelled().then_some("process is shutting down"),
     }
 }
@@ -194,7 +216,7 @@ pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Bod
     let (endpoint, only) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
     let endpoint = *ENDPOINTS.iter().find(|known| **known == endpoint)?;
     if let Some(only) = only {
-        let (_, check) = checks(endpoint).find(|(name, _)| *name == only)?;
+        let (_, check) = app.health.checks(endpoint).find(|(name, _)| *name == only)?;
         let (code, text) = health::single(look(app, check).await);
         let mut answer = answer::text(code, text);
         if code == 200 {
@@ -207,7 +229,7 @@ pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Bod
 
 async fn all(app: &App, endpoint: &'static str, query: &Query) -> Response<Body> {
     let mut report = Report::new(endpoint, query.all("exclude"));
-    for (name, check) in checks(endpoint) {
+    for (name, check) in app.health.checks(endpoint) {
         if report.excludes(name) {
             continue;
         }
@@ -236,10 +258,24 @@ mod tests {
 
     #[test]
     fn readiness_has_checks_of_its_own() {
-        let names = |endpoint| checks(endpoint).map(|(name, _)| name).collect::<Vec<_>>();
+        let health = Health::default();
+        let names = |endpoint| health.checks(endpoint).map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!(names("livez"), names("healthz"));
         let more: Vec<_> = names("readyz").into_iter().filter(|name| !names("livez").contains(name)).collect();
         assert_eq!(more, ["etcd-readiness", "informer-sync", "shutdown"]);
-        assert!(paths().any(|path| path == "/livez/poststarthook/rbac/bootstrap-roles"));
+        assert!(health.paths().any(|path| path == "/livez/poststarthook/rbac/bootstrap-roles"));
+    }
+
+    #[test]
+    fn a_file_about_encryption_that_is_followed_has_checks() {
+        let health = Health::new(true);
+        let more = |endpoint| {
+            let without: Vec<_> = Health::default().checks(endpoint).map(|(name, _)| name).collect();
+            health.checks(endpoint).map(|(name, _)| name).filter(|name| !without.contains(name)).collect::<Vec<_>>()
+        };
+        let hook = "poststarthook/start-encryption-provider-config-automatic-reload";
+        assert_eq!(more("healthz"), ["kms-providers", hook]);
+        assert_eq!(more("readyz"), ["kms-providers", hook]);
+        assert_eq!(more("livez"), [hook]);
     }
 }

@@ -47,6 +47,7 @@ async fn page(app: &App) -> Page {
     let mut page = Page::default();
     app.metrics.families().for_each(|family| family.write(&mut page));
     app.audit.write(&mut page);
+    app.encryption.tell(app, &mut page);
     app.flow.write(&mut page);
     for (kind, count) in app.metrics.inflight.told() {
         page.number(&INFLIGHT, &[kind], count as f64);

@@ -119,9 +119,11 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     };
     let result = match result {
         Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => {
-            if let Some(trail) = &trail {
-                trail.stage(Stage::Panic);
+        Ok(Err(panic)) => {
+            if let Some(trail) = trail.take() {
+                let why = panic.downcast_ref::<String>().map(String::as_str);
+                trail.panicked(why.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default());
+                trail.settle().await;
             }
             Err(ApiError::internal("this request caused the apiserver to panic. Look in the logs for details."))
         }
@@ -148,7 +150,10 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         response.headers_mut().insert(audit::ID_HEADER, id);
     }
     if let Some(trail) = trail {
-        response = logged(response, trail, long, notes.early).await;
+        let waited = admitted.as_ref().map_or(Duration::ZERO, |admitted| admitted.waited);
+        let ending =
+            Ending { long, early: notes.early, deprecated: notes.deprecated, started, access: notes.access, waited };
+        response = logged(response, trail, &ending).await;
     }
     if notes.served {
         let aside = notes.webhooks.saturating_add(admitted.map_or(Duration::ZERO, |admitted| admitted.waited));
@@ -196,14 +201,14 @@ fn begin(
     request: &mut Request,
     user: &auth::UserInfo,
     info: &RequestInfo,
-    id: &str,
+    (id, early): (&str, bool),
 ) -> Option<Arc<Trail>> {
     let headers = request.headers();
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let addresses = sources(text("x-forwarded-for"), text("x-real-ip"), peer.address);
+    let text = |name: &str| headers.get(name).map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
+    let addresses = sources(&text("x-forwarded-for"), &text("x-real-ip"), peer.address);
     let addresses = addresses.iter().map(ToString::to_string).collect();
     let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
-    let beginning = Beginning { id, user, info, uri, agent: text("user-agent"), addresses };
+    let beginning = Beginning { id, user, info, uri, agent: &text("user-agent"), addresses, early };
     let trail = app.audit.begin(&beginning)?;
     request.extensions_mut().insert(trail.clone());
     Some(trail)
@@ -213,18 +218,67 @@ fn begin(
 #[derive(Clone, Copy)]
 struct PassedOn;
 
-/// Notes the answer; where it goes on for long, when it ends. `early`: nobody had looked at the request yet.
-async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool, early: bool) -> Response<Body> {
+/// The answer is a Status, which is told also where objects are not.
+#[derive(Clone, Copy)]
+struct IsStatus;
+
+/// What there is to say of a request when it has been served.
+struct Ending {
+    /// The answer goes on for long.
+    long: bool,
+    /// Nobody had looked at the request yet.
+    early: bool,
+    deprecated: bool,
+    started: Instant,
+    /// How long it took to know who asks, whether they may, and to have a seat.
+    access: [Duration; 2],
+    waited: Duration,
+}
+
+impl Ending {
+    /// What takes longer than this is told in its parts.
+    const SLOW: Duration = Duration::from_millis(500);
+
+    fn annotate(&self, trail: &Trail) {
+        if self.deprecated {
+            trail.annotate("k8s.io/deprecated", "true");
+        }
+        let total = self.started.elapsed();
+        if self.long || self.early || total <= Self::SLOW {
+            return;
+        }
+        let [authentication, authorization] = self.access;
+        for (part, took) in [
+            ("total", total),
+            ("authentication", authentication),
+            ("authorization", authorization),
+            ("apf-queue-wait", self.waited),
+        ] {
+            let nanoseconds = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
+            if nanoseconds > 0 {
+                let took = schema::time::format_duration(nanoseconds);
+                trail.annotate(&format!("apiserver.latency.k8s.io/{part}"), &took);
+            }
+        }
+    }
+}
+
+/// Notes the answer; where it goes on for long, when it ends.
+async fn logged(response: Response<Body>, trail: Arc<Trail>, ending: &Ending) -> Response<Body> {
     let code = response.status().as_u16();
+    let Ending { long, early, .. } = *ending;
     if long && code < 400 {
         trail.response(code, None);
         trail.stage(Stage::ResponseStarted);
+        ending.annotate(&trail);
         trail.settle().await;
         return response.map(|body| audit::watched(body, trail));
     }
+    let told = |mark: bool| trail.wants(Level::RequestResponse) || code >= 400 || early || mark;
     let passed_on = response.extensions().get::<PassedOn>().is_some();
-    if passed_on || (!trail.wants(Level::RequestResponse) && code < 400 && !early) {
+    if passed_on || !told(response.extensions().get::<IsStatus>().is_some()) {
         trail.response(code, None);
+        ending.annotate(&trail);
         trail.stage(Stage::ResponseComplete);
         trail.settle().await;
         return response;
@@ -238,6 +292,7 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, long: bool, early: 
         trail.stage(Stage::ResponseStarted);
     }
     if !early {
+        ending.annotate(&trail);
         trail.stage(Stage::ResponseComplete);
     }
     trail.settle().await;
@@ -255,24 +310,26 @@ async fn admit(
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
     if let Some(why) = notes.timeout.take() {
-        *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+        *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
         notes.early = true;
         return Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")));
     }
+    let since = Instant::now();
     let known = match websocket::take_token(request.headers_mut()) {
         Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
         Err(error) => Err(error),
     };
+    notes.access[0] = since.elapsed();
     let user = match known {
         Ok(user) => user,
         Err(error) => {
-            *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, id);
+            *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
             notes.tell(trail.as_deref());
             notes.early = true;
             return Err(error);
         }
     };
-    *trail = begin(app, peer, &mut request, &user, &info, id);
+    *trail = begin(app, peer, &mut request, &user, &info, (id, false));
     notes.tell(trail.as_deref());
     if let Some(trail) = trail
         && !trail.settle().await
@@ -288,7 +345,9 @@ async fn admit(
     let (seat, decision) = app.flow.admit(&user, &info, is_long(&info), width, &app.metrics).await;
     *admitted = decision;
     seat?;
+    let since = Instant::now();
     let allowed = access::authorize(app, &user, &info, &query, trail.as_deref()).await;
+    notes.access[1] = since.elapsed();
     allowed.inspect_err(|error| notes.forbidden = error.code == 403)?;
     if let Some(address) = peer.address {
         request.extensions_mut().insert(proxy::From(address));
@@ -410,7 +469,7 @@ async fn resource(
     call.accept.gzip &= !pretty;
     if let Some(text) = call.resource.deprecation() {
         call.warn(text);
-        call.annotate("k8s.io/deprecated", "true");
+        notes.deprecated = true;
         let info = &call.info;
         // No deprecated version of those there are is to go in a known release.
         app.metrics.deprecated.set(&[&info.group, "", &info.resource, &info.subresource, &info.version], 1.0);
@@ -656,7 +715,11 @@ pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>>
         accept = Accept::JSON;
     }
     let body = answer::encode(accept, version, kind, value)?;
-    Ok(answer::bytes(code, accept.content_type(false), body, accept.gzip))
+    let mut answer = answer::bytes(code, accept.content_type(false), body, accept.gzip);
+    if kind == "Status" {
+        answer.extensions_mut().insert(IsStatus);
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]

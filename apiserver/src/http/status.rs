@@ -218,6 +218,7 @@ impl From<StoreError> for ApiError {
             StoreError::Future { requested, newest } => {
                 Self::timeout(format!("Too large resource version: {requested}, current: {newest}"), None)
             }
+            StoreError::Unreadable(why) => Self::internal(why),
             StoreError::Unavailable(_) | StoreError::SlowWatcher => Self::unavailable(error.to_string()),
         }
     }
@@ -228,7 +229,7 @@ impl From<CacheError> for ApiError {
         match error {
             CacheError::Expired { .. } => Self::expired(error.to_string()),
             CacheError::TooLarge { .. } => Self::timeout(error.to_string(), Some(1)),
-            CacheError::NotReady => Self::too_many_requests(error.to_string(), 1),
+            CacheError::NotReady | CacheError::Unreadable(_) => Self::too_many_requests(error.to_string(), 1),
             CacheError::Store(error) => error.into(),
         }
     }

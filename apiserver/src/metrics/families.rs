@@ -23,6 +23,12 @@ const FLOW: &[f64] = &[0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.
 const SEATS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 100.0];
 /// Prometheus' own.
 const DEFAULT: &[f64] = &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Twice the one before, from 5 µs on.
+const TRANSFORMATIONS: &[f64] = &[
+    0.000_005, 0.000_01, 0.000_02, 0.000_04, 0.000_08, 0.000_16, 0.000_32, 0.000_64, 0.001_28, 0.002_56, 0.005_12,
+    0.010_24, 0.020_48, 0.040_96, 0.081_92, 0.163_84, 0.327_68, 0.655_36, 1.310_72, 2.621_44, 5.242_88, 10.485_76,
+    20.971_52, 41.943_04, 83.886_08,
+];
 const CHECKS: &[f64] = &[0.000_000_5, 0.001, 0.01, 0.1, 1.0];
 
 const fn histogram(bounds: &'static [f64]) -> Kind {
@@ -159,6 +165,19 @@ counted! {
         "apiserver_authorization_config_controller_automatic_reload_last_timestamp_seconds",
         ["apiserver_id_hash", "status"],
         "Timestamp of the last automatic reload of authorization configuration split by status and apiserver identity.";
+    reloads_encryption: Alpha Kind::Counter,
+        "apiserver_encryption_config_controller_automatic_reloads_total", ["apiserver_id_hash", "status"],
+        "Total number of reload successes and failures of encryption configuration split by apiserver identity.";
+    reloaded_encryption: Alpha Kind::Gauge,
+        "apiserver_encryption_config_controller_automatic_reload_last_timestamp_seconds",
+        ["apiserver_id_hash", "status"],
+        "Timestamp of the last successful or failed automatic reload of encryption configuration split by apiserver identity.";
+    transformations: Alpha Kind::Counter, "apiserver_storage_transformation_operations_total",
+        ["resource", "status", "transformation_type", "transformer_prefix"],
+        "Total number of transformations. Successful transformation will have a status 'OK' and a varied status string when the transformation fails. The status, resource, and transformation_type fields can be used for alerting purposes. For example, you can monitor for encryption/decryption failures using the transformation_type (e.g., from_storage for decryption and to_storage for encryption). Additionally, these fields can be used to ensure that the correct transformers are applied to each resource.";
+    transformation_duration: Alpha histogram(TRANSFORMATIONS), "apiserver_storage_transformation_duration_seconds",
+        ["transformation_type", "transformer_prefix"],
+        "Latencies in seconds of value transformation operations.";
     store_requests: Alpha Kind::Counter, "etcd_requests_total", ["group", "operation", "resource"],
         "Etcd request counts for each operation and object type.";
     store_errors: Alpha Kind::Counter, "etcd_request_errors_total", ["group", "operation", "resource"],
@@ -191,6 +210,9 @@ told! {
         "Number of times declarative validation results differed from handwritten validation results for core types.";
     DECLARATIVE_PANICS: Beta Counter, "apiserver_validation_declarative_validation_panic_total", [],
         "Number of times declarative validation has panicked during validation.";
+    ENCRYPTION_CONFIG: Alpha Gauge, "apiserver_encryption_config_controller_last_config_info",
+        ["apiserver_id_hash", "hash"],
+        "Information about the last applied encryption configuration with hash as label, split by apiserver identity.";
     AUDIT_EVENTS: Alpha Counter, "apiserver_audit_event_total", [],
         "Counter of audit events generated and sent to the audit backend.";
     AUDIT_REJECTED: Alpha Counter, "apiserver_audit_requests_rejected_total", [],

@@ -43,19 +43,25 @@ impl Measured {
 /// part or two, custom ones under both.
 #[must_use]
 pub fn resource_at(key: &str) -> (&str, &str) {
+    let rest = key.strip_prefix("/registry/").unwrap_or(key);
+    stored_below(rest).unwrap_or_else(|| ("", rest.split('/').next().unwrap_or_default()))
+}
+
+/// The same for what comes behind `/registry/`; `None`: what is stored there is no resource.
+#[must_use]
+pub fn stored_below(rest: &str) -> Option<(&str, &str)> {
     static BUILT_IN: LazyLock<HashMap<&str, (&str, &str)>> = LazyLock::new(|| {
         let stored = crate::kinds::all().iter().filter(|kind| kind.is_stored());
         // Of two groups' events the first ones are those that are stored.
         stored.rev().map(|kind| (kind.registry, (kind.group, kind.plural))).collect()
     });
-    let rest = key.strip_prefix("/registry/").unwrap_or(key);
     let (first, below) = rest.split_once('/').unwrap_or((rest, ""));
     let second = below.split('/').next().unwrap_or_default();
     let both = &rest[..rest.len().min(first.len() + 1 + second.len())];
     if let Some(known) = BUILT_IN.get(first).or_else(|| BUILT_IN.get(both)) {
-        return *known;
+        return Some(*known);
     }
-    if first.contains('.') && !second.is_empty() { (first, second) } else { ("", first) }
+    (first.contains('.') && !second.is_empty()).then_some((first, second))
 }
 
 #[async_trait]

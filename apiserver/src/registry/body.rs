@@ -8,7 +8,8 @@ use schema::go::quote;
 use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
-use super::{create, options};
+use super::{create, options, scale};
+use crate::access::token;
 use crate::app::Call;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -48,8 +49,11 @@ pub fn object(
     if let Some(trail) = &call.trail {
         trail.object(value.as_ref().ok(), |value| {
             let mut value = value.clone();
-            if kind == call.resource.kind {
-                create::fill(call, &mut value);
+            match kind {
+                "Scale" => scale::fill(&mut value),
+                "TokenRequest" => token::fill(&mut value),
+                kind if kind == call.resource.kind => create::fill(call, &mut value),
+                _ => {}
             }
             value
         });

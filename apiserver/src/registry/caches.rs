@@ -58,6 +58,11 @@ impl Caches {
         self.by_prefix.lock().get(prefix).map(WatchCache::size)
     }
 
+    /// Whether objects of some kind that somebody has asked for cannot be decrypted.
+    pub fn unreadable(&self) -> bool {
+        self.by_prefix.lock().values().any(WatchCache::unreadable)
+    }
+
     /// For metrics: prefix and number of objects.
     pub fn sizes(&self) -> Vec<(String, usize)> {
         self.by_prefix.lock().iter().map(|(prefix, cache)| (prefix.clone(), cache.len())).collect()

@@ -94,7 +94,10 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
             Ok(None) => {
                 let mut error = ApiError::already_exists(&resource.group, &resource.plural, &name);
                 let key = resource.key(&call.info.namespace, &name);
-                if load(call, &key).await?.is_some_and(|there| object::is_deleting(&there.value)) {
+                // That it is there is enough, should it be unreadable.
+                if let Ok(Some(there)) = load(call, &key).await
+                    && object::is_deleting(&there.value)
+                {
                     error.message.insert_str(0, "object is being deleted: ");
                 }
                 return Err(error);

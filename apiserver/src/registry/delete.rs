@@ -41,7 +41,15 @@ impl Options {
     /// # Errors
     /// 400 for a body that is no DeleteOptions, 422 for unknown words and what does not go together.
     pub fn parse(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Self> {
-        let given = if bytes.is_empty() { from_query(&call.query)? } else { from_body(media, bytes)? };
+        let given = if bytes.is_empty() {
+            from_query(&call.query)?
+        } else {
+            let given = from_body(media, bytes);
+            if let Some(trail) = &call.trail {
+                trail.object(given.as_ref().ok(), logged);
+            }
+            given?
+        };
         let this = Self::read(&given)?;
         if this.dry_run {
             call.only_try();
@@ -97,6 +105,13 @@ impl Options {
         }
         Value::Object(shown)
     }
+}
+
+/// As the audit log has those of a body: in the version that upstream has inside.
+fn logged(given: &Value) -> Value {
+    let mut given = given.clone();
+    body::set_kind(&mut given, "meta.k8s.io/__internal", "DeleteOptions");
+    given
 }
 
 /// The DeleteOptions of a query.

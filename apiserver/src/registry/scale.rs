@@ -244,6 +244,18 @@ pub fn write(call: &Call, object: &mut Value, scale: &Value) {
     write_path(object, path, scale["spec"]["replicas"].as_i64().unwrap_or(0).into());
 }
 
+/// A Scale as Go writes one in which less is said.
+pub fn fill(scale: &mut Value) {
+    for part in ["metadata", "spec", "status"] {
+        if !scale[part].is_object() {
+            scale[part] = json!({});
+        }
+    }
+    if scale["status"]["replicas"].is_null() {
+        scale["status"]["replicas"] = 0.into();
+    }
+}
+
 fn write_path(object: &mut Value, path: &str, value: Value) {
     let mut at = object;
     for step in path.trim_start_matches('.').split('.') {

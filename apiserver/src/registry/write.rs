@@ -41,7 +41,7 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let Some(kv) = found else { return Ok(None) };
     let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
     let resource = &call.resource;
-    let current = value["apiVersion"] == resource.storage_api_version.as_str();
+    let current = !kv.stale && value["apiVersion"] == resource.storage_api_version.as_str();
     if !resource.stored_as_served {
         conversion::prune_stored(resource, &mut value);
     }

@@ -191,7 +191,13 @@ mod tests {
     use futures::FutureExt;
 
     fn put(key: &str, revision: Revision) -> Event {
-        let kv = KeyValue { key: key.into(), value: Bytes::new(), create_revision: revision, mod_revision: revision };
+        let kv = KeyValue {
+            key: key.into(),
+            value: Bytes::new(),
+            create_revision: revision,
+            mod_revision: revision,
+            stale: false,
+        };
         Event::Put { kv, previous: None }
     }
 

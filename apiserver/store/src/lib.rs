@@ -8,9 +8,13 @@
 //!      └──────── put, delete ──────────────────────────────────────────────────────────────┤
 //!                                                                                embedded ─┴─ etcd
 //! ```
+//!
+//! Between those who ask and the two there may be layers that are stores themselves: values are encrypted ([`encrypt`]), and
+//! keys are elsewhere ([`relocated`]).
 
 pub mod cache;
 pub mod embedded;
+pub mod encrypt;
 pub mod etcd;
 mod hub;
 pub mod relocated;

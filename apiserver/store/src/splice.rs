@@ -15,6 +15,8 @@ const BEFORE: [&[u8]; 5] = [b"name", b"generateName", b"namespace", b"selfLink",
 ///
 /// Only as much is checked as is needed to find the place: what follows `metadata` is copied unseen.
 pub fn stamp(json: &[u8], revision: Revision) -> Option<Bytes> {
+    // Go's encoder ends with a line break, which would end an event of a watch.
+    let json = json.trim_ascii_end();
     let metadata = member(json, 0, |name| name == b"metadata").found()?;
     // Custom resources are written by name, from apiVersion on.
     let ordered = member(json, 0, |_| true).found().is_some_and(|first| json[first.name..].starts_with(b"\"kind\""));
@@ -182,6 +184,7 @@ mod tests {
             r#"{"a":{"metadata":{"x":"}"}},"metadata":{"n":"\"{","resourceVersion":"","z":[1,{}]}}"#,
             r#"{"a":{"metadata":{"x":"}"}},"metadata":{"n":"\"{","resourceVersion":"7","z":[1,{}]}}"#,
         );
+        check("{\"metadata\":{}}\n", r#"{"metadata":{"resourceVersion":"7"}}"#);
         check("{ \"metadata\" : { } }", "{ \"metadata\" : { \"resourceVersion\":\"7\"} }");
         check("{ \"metadata\" : { \"a\": 1 } }", "{ \"metadata\" : { \"a\": 1 ,\"resourceVersion\":\"7\"} }");
     }

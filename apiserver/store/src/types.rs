@@ -17,6 +17,8 @@ pub struct KeyValue {
     pub create_revision: Revision,
     /// The revision of the last write; what clients see as `resourceVersion`.
     pub mod_revision: Revision,
+    /// The value would be encrypted otherwise today, so that even a write that changes nothing is worth it.
+    pub stale: bool,
 }
 
 /// An answer read at `revision`.
@@ -36,7 +38,8 @@ pub struct RangeResult {
 pub enum WriteOutcome {
     /// Written (or deleted) at this revision, and as durable as the backend promises (fsynced).
     Done(Revision),
-    /// The condition did not hold; nothing was written. The key as it is now, `None` when it does not exist.
+    /// The condition did not hold; nothing was written. The key as it is now, `None` when it does not exist or
+    /// cannot be read.
     Conflict(Option<KeyValue>),
 }
 
@@ -68,6 +71,9 @@ pub enum StoreError {
     /// The revision asked for has not been written yet.
     #[error("the required revision {requested} is in the future (newest: {newest})")]
     Future { requested: Revision, newest: Revision },
+    /// What is stored cannot be decrypted, or what is to be stored not encrypted.
+    #[error("{0}")]
+    Unreadable(String),
     /// The value is larger than the backend takes (etcd: 1.5 MiB).
     #[error("the value of {size} bytes is larger than the limit of {limit}")]
     TooLarge { size: usize, limit: usize },

@@ -55,7 +55,8 @@ impl Raw {
         self.exchange(method, target, headers, ("application/json", body))
     }
 
-    fn exchange(&self, method: &str, target: &str, headers: &[&str], (kind, body): (&str, &str)) -> Reply {
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn exchange(&self, method: &str, target: &str, headers: &[&str], (kind, body): (&str, &str)) -> Reply {
         let tcp = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         tcp.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
         let connection = ClientConnection::new(self.tls.clone(), "localhost".try_into().unwrap()).unwrap();

@@ -262,7 +262,9 @@ fn items_given_twice_belong_to_who_gave_them_and_their_fields_to_nobody() {
     let schema = builtin("v1", "Pod").unwrap();
     let by = |name: &str| Manager { api_version: "v1".into(), ..manager(name, Operation::Update) };
     let pod = |env: Value| json!({"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"c","env":env}]}});
-    let env = |object: &Value, name: &str| owners(object, name)["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"].clone();
+    let env = |object: &Value, name: &str| {
+        owners(object, name)["f:spec"]["f:containers"]["k:{\"name\":\"c\"}"]["f:env"].clone()
+    };
     let (a, b) = (json!({"name":"a","value":"1"}), json!({"name":"a","value":"2"}));
     let (path, whole) = ("k:{\"name\":\"a\"}", json!({".":{},"f:name":{},"f:value":{}}));
     let mut twice = pod(json!([a, b]));
@@ -294,7 +296,8 @@ fn a_list_that_is_given_empty_is_given() {
 fn what_cannot_be_told_apart_is_not_tracked() {
     let schema = builtin("v1", "ServiceAccount").unwrap();
     let by = Manager { api_version: "v1".into(), ..manager("me", Operation::Update) };
-    let mut made = json!({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"labels":{"a":"b"}},"secrets":[{"name":"a"},{}]});
+    let mut made =
+        json!({"apiVersion":"v1","kind":"ServiceAccount","metadata":{"labels":{"a":"b"}},"secrets":[{"name":"a"},{}]});
     track_update(&schema, None, &mut made, &by);
     assert_eq!(made["metadata"].get("managedFields"), None);
     made["secrets"] = json!([{"name":"a"}]);

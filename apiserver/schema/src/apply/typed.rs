@@ -327,7 +327,8 @@ fn repeated_difference(
     at: &Trail<'_>,
     out: &mut Comparison,
 ) {
-    let [old, new] = sides.map(|side| side.iter().filter(|(other, _)| other == step).map(|(_, value)| *value).collect());
+    let [old, new] =
+        sides.map(|side| side.iter().filter(|(other, _)| other == step).map(|(_, value)| *value).collect());
     let (old, new): (Vec<&Value>, Vec<&Value>) = (old, new);
     match (old.as_slice(), new.as_slice()) {
         ([_, _, ..], [_, _, ..]) if old == new => {}

@@ -24,6 +24,7 @@ pub const NAMESPACE: Strategy = Strategy {
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 fn default(namespace: &mut Value) {
+    namespace.default_to("status.phase", "Active");
     let name = namespace.text("metadata.name").to_owned();
     if name.is_empty() {
         return;

@@ -30,8 +30,12 @@ pub(super) fn spawn(shared: Arc<Shared>) -> Handle {
         let mut retry = FIRST_RETRY;
         loop {
             let filled = fill_and_follow(&shared, &mut retry).await;
-            shared.pulse.send_modify(|pulse| pulse.ready = false);
             let Err(error) = filled;
+            let unreadable = matches!(error, StoreError::Unreadable(_));
+            if unreadable {
+                *shared.unreadable.write() = error.to_string().into();
+            }
+            shared.pulse.send_modify(|pulse| (pulse.ready, pulse.unreadable) = (false, unreadable));
             tracing::warn!(prefix = shared.prefix, "the watch cache begins anew: {error}");
             tokio::time::sleep(retry).await;
             retry = (retry * 2).min(LAST_RETRY);
@@ -46,7 +50,7 @@ async fn fill_and_follow(shared: &Shared, retry: &mut Duration) -> Result<std::c
         let mut state = shared.state.write();
         state.reset(objects, revision);
         let generation = shared.pulse.borrow().generation + 1;
-        let pulse = Pulse { ready: true, revision, generation, end: state.end() };
+        let pulse = Pulse { ready: true, unreadable: false, revision, generation, end: state.end() };
         shared.pulse.send_replace(pulse);
         for turn in &shared.turns {
             turn.send_replace(pulse);

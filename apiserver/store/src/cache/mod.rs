@@ -14,6 +14,8 @@
 //! - A list [`At::Exact`] works as long as the store remembers the revision, not only as long as the ring does.
 //! - Each state of an object is held once, as the bytes that are sent.
 //! - When the store watch is lost the cache begins anew and all its watchers end, as upstream; clients list again.
+//! - While an object cannot be read (with the keys that values are encrypted with) there is no cache, for nobody shall take a
+//!   part for the whole. Single objects and lists of what is newest come from the store then, as far as they can be read.
 
 mod feed;
 mod object;
@@ -43,6 +45,9 @@ pub enum CacheError {
     /// The cache has not been filled yet, or lost its store (HTTP 503, or 429 with a retry).
     #[error("storage is (re)initializing")]
     NotReady,
+    /// The cache cannot be filled, because what is stored cannot be read (HTTP 429).
+    #[error("storage is (re)initializing: {0}")]
+    Unreadable(Arc<str>),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -98,6 +103,8 @@ struct Shared {
     extract: Box<Extract>,
     catch_up: std::time::Duration,
     state: RwLock<State>,
+    /// Why the cache cannot be filled; told by `Pulse::unreadable`.
+    unreadable: RwLock<Arc<str>>,
     /// Told after each change of `state`; the wake-up of readers.
     pulse: tokio::sync::watch::Sender<Pulse>,
     /// The same for watchers, who are woken in groups and not for each change; see [`turns`].
@@ -110,6 +117,8 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pulse {
     ready: bool,
+    /// Filling the cache failed, and will until what is stored or the keys for it change.
+    unreadable: bool,
     revision: Revision,
     /// Counts the beginnings; a watcher of an earlier one is over.
     generation: u64,
@@ -137,6 +146,7 @@ impl WatchCache {
             extract: Box::new(extract),
             catch_up: limits.catch_up,
             state: RwLock::new(State::new(limits)),
+            unreadable: RwLock::new("".into()),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
             turns: std::array::from_fn(|_| tokio::sync::watch::Sender::new(Pulse::default())),
             joined: parking_lot::Mutex::default(),
@@ -154,7 +164,14 @@ impl WatchCache {
     /// # Errors
     /// See [`CacheError`].
     pub async fn get(&self, key: &str, at: At) -> Result<(Option<Arc<Object>>, Revision), CacheError> {
-        self.shared.reach(at).await?;
+        match self.shared.reach(at).await {
+            Ok(()) => {}
+            Err(CacheError::Unreadable(_)) => {
+                let (found, revision) = self.shared.store.get(key, None).await?;
+                return Ok((found.and_then(|kv| feed::object(&self.shared, &kv)), revision));
+            }
+            Err(error) => return Err(error),
+        }
         let state = self.shared.state.read();
         Ok((state.get(key), state.revision()))
     }
@@ -173,7 +190,17 @@ impl WatchCache {
                 return Err(StoreError::Future { requested, newest }.into());
             }
         }
-        self.shared.reach(query.at).await?;
+        match (self.shared.reach(query.at).await, query.at) {
+            (Ok(()), _) => {}
+            (Err(CacheError::Unreadable(_)), At::Latest) => {
+                let newest = self.shared.store.revision().await?;
+                return Ok(past::list(&self.shared, &query, newest).await?);
+            }
+            (Err(CacheError::Unreadable(_)), At::Exact(revision)) => {
+                return Ok(past::list(&self.shared, &query, revision).await?);
+            }
+            (Err(error), _) => return Err(error),
+        }
         let listed = self.shared.state.read().list(&query);
         match (listed, query.at) {
             (Err(CacheError::Expired { .. }), At::Exact(revision)) => {
@@ -223,6 +250,12 @@ impl WatchCache {
         self.shared.pulse.borrow().ready
     }
 
+    /// It cannot be filled, because what is stored cannot be read.
+    pub fn unreadable(&self) -> bool {
+        let pulse = self.shared.pulse.borrow();
+        pulse.unreadable && !pulse.ready
+    }
+
     /// Waits until the cache is filled (bounded by the reads' waiting time).
     ///
     /// # Errors
@@ -267,12 +300,15 @@ impl Shared {
         if reached(&self.pulse.borrow()) {
             return Ok(());
         }
+        let failed = |pulse: &Pulse| pulse.unreadable && !pulse.ready;
         let mut pulse = self.pulse.subscribe();
         // Nothing is asked for that has not been written, or one wrong number would keep the store sending progress.
         let newest = if at == At::Latest { wanted } else { self.store.revision().await? };
         self.store.request_progress(&self.prefix, wanted.min(newest));
-        let arrived = tokio::time::timeout(self.catch_up, pulse.wait_for(reached)).await;
+        let arrived =
+            tokio::time::timeout(self.catch_up, pulse.wait_for(|pulse| reached(pulse) || failed(pulse))).await;
         match arrived {
+            Ok(Ok(pulse)) if failed(&pulse) => Err(CacheError::Unreadable(self.unreadable.read().clone())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(CacheError::NotReady),
             Err(_) => {

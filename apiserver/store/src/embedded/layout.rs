@@ -80,6 +80,7 @@ impl<'a> Record<'a> {
             value: Bytes::copy_from_slice(value),
             create_revision: self.create_revision,
             mod_revision: revision,
+            stale: false,
         })
     }
 }

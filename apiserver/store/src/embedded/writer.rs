@@ -201,7 +201,7 @@ impl Writer {
         events.push(match write.value {
             Some(value) => {
                 index.insert(&*write.key, (revision, create_revision))?;
-                let kv = KeyValue { key: write.key, value, create_revision, mod_revision: revision };
+                let kv = KeyValue { key: write.key, value, create_revision, mod_revision: revision, stale: false };
                 Event::Put { kv, previous: before }
             }
             None => {

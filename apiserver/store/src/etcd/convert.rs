@@ -56,7 +56,7 @@ pub(super) fn item(found: etcd_client::KeyValue) -> Result<KeyValue, StoreError>
     let (key, value) = found.into_key_value();
     let key = String::from_utf8(key)
         .map_err(|error| StoreError::Unavailable(anyhow::Error::new(error).context("a key in etcd is no UTF-8")))?;
-    Ok(KeyValue { key, value: Bytes::from(value), create_revision, mod_revision })
+    Ok(KeyValue { key, value: Bytes::from(value), create_revision, mod_revision, stale: false })
 }
 
 /// An event and its revision; no event for a key that is no text and so none of ours.

@@ -53,7 +53,13 @@ fn conflict(outcome: Result<WriteOutcome, StoreError>) -> Option<KeyValue> {
 }
 
 fn kv(key: &str, value: &str, create_revision: Revision, mod_revision: Revision) -> KeyValue {
-    KeyValue { key: key.into(), value: Bytes::copy_from_slice(value.as_bytes()), create_revision, mod_revision }
+    KeyValue {
+        key: key.into(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        create_revision,
+        mod_revision,
+        stale: false,
+    }
 }
 
 /// The next event that is no progress mark.

@@ -69,6 +69,7 @@ pub async fn check(store: Arc<dyn Store>, prefix: &str, ops: Vec<Op>) {
                             value,
                             create_revision: before.as_ref().map_or(revision, |kv| kv.create_revision),
                             mod_revision: revision,
+                            stale: false,
                         });
                         match &after {
                             Some(kv) => drop(states.insert(key.clone(), kv.clone())),
