@@ -153,6 +153,12 @@ fn objects_are_served_in_the_version_asked_for() {
         "",
         "conversion webhook for example.com/v2, Kind=Place failed: cannot",
     );
+    let watch = "/apis/example.com/v1/namespaces/default/places?watch=1&timeoutSeconds=2";
+    server.fails(
+        &["get", "--raw", watch],
+        "",
+        "storage is (re)initializing: failed to list example.com/v1, Kind=Place: conversion webhook",
+    );
     server.ok(APPLY, &definition(&hook, "/lie", "v2"));
     server.fails(
         &["get", "places.v1.example.com", "c"],
