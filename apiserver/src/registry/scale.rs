@@ -180,9 +180,10 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
             if before["metadata"]["managedFields"].is_null() && call.resource.is_custom() {
                 return Err(unmanaged());
             }
-            let applied = update::apply(&schema, Some(&before), config, &by(Operation::Apply), configuration.force)?;
+            let by = by(Operation::Apply);
+            let applied = apply::apply(&schema, Some(&before), config, &by, configuration.force);
             configuration.complain(call)?;
-            applied
+            applied.map_err(update::unapplied)?
         }
     };
     schema::normalize(&schema, &mut scale);

@@ -1,7 +1,7 @@
 //! UPDATE and PATCH, of objects and of their `status` and `scale`: one loop that loads, changes, admits, validates and
 //! writes, and begins anew when somebody else was faster.
 
-use schema::apply::{self, ApplyError, Manager, Operation};
+use schema::apply::{self, ApplyError, Operation};
 use schema::field::{Error, Path};
 use schema::go::quote;
 use schema::{FieldValidation, Schema};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
 
 use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
-use super::{create, hooks, object, options, scale};
+use super::{create, hooks, object, options, scale, versions};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::integer;
@@ -52,7 +52,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         let Some(live) = load(call, &key).await? else {
             return create_instead(call, change).await;
         };
-        let mut new = changed(call, change, &live)?;
+        let mut new = changed(call, change, &live).await?;
         if let (Change::Put(_), uid, own) = (change, text(&new, "/metadata/uid"), text(&live.value, "/metadata/uid"))
             && !uid.is_empty()
             && uid != own
@@ -64,11 +64,11 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         let scaling = call.info.subresource == "scale";
         let sent = (!scaling && admission::shows_outside(call)).then(|| new.clone());
         let mut asked = revision_asked(&new);
-        settle(call, &mut new, &live.value)?;
+        settle(call, change, &mut new, &live.value)?;
         create::dedup_owners(call, &mut new, false);
         // Of a Scale the object's managers are told already.
         if !scaling && !matches!(change, Change::Apply(_)) {
-            create::track(call, Some(&live.value), &mut new);
+            versions::track(call, &live.value, &mut new).await;
         }
         let view = if scaling { Some(scale::view(call, &live.value)?) } else { None };
         let attributes = Attributes::update(call, view.as_ref().unwrap_or(&live.value));
@@ -76,7 +76,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
             let mut shown = scale::view(call, &new)?;
             admission::mutate(&attributes, &mut shown).await?;
             scale::write(call, &mut new, &shown);
-            settle(call, &mut new, &live.value)?;
+            settle(call, change, &mut new, &live.value)?;
         } else {
             let sent = sent.map(|sent| as_sent(call, sent, &new));
             let outside = sent.is_some();
@@ -93,7 +93,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
                 namespace_of_url(call, &new)?;
                 renamed(call, &new)?;
                 // What no update may change, no plugin may change either.
-                settle(call, &mut new, &live.value)?;
+                settle(call, change, &mut new, &live.value)?;
                 create::dedup_owners(call, &mut new, true);
             }
         }
@@ -197,7 +197,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             create::create_value(call, value, false).await?
         }
         Change::Apply(configuration) => {
-            let value = applied(call, None, configuration)?;
+            let value = applied(call, None, configuration).await?;
             let uid = text(&configuration.value, "/metadata/uid");
             if !uid.is_empty() {
                 let why =
@@ -212,7 +212,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
 }
 
 /// The object as the change would have it, before the server has its say.
-fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
+async fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
     if call.info.subresource == "scale" {
         return scale::changed(call, change, &live.value);
     }
@@ -228,7 +228,7 @@ fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
             let custom = call.resource.is_custom();
             patch.apply(call, live, &Model { api_version: &api_version, kind, schema: schema.as_ref(), custom })
         }
-        Change::Apply(configuration) => applied(call, Some(live), configuration),
+        Change::Apply(configuration) => applied(call, Some(live), configuration).await,
     }
 }
 
@@ -310,11 +310,11 @@ fn reset(call: &Call, config: &mut Value) {
     }
 }
 
-fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> ApiResult<Value> {
+async fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> ApiResult<Value> {
     let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
     let config = apply_config(call, &configuration.value)?;
     let manager = create::manager(call, Operation::Apply);
-    let mut applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    let mut applied = versions::apply(call, &schema, live, &config, &manager, configuration.force).await?;
     if live.is_none() && call.resource.strategy.status_on_create {
         // Nobody's, and yet written.
         applied["status"] = configuration.value["status"].clone();
@@ -342,18 +342,10 @@ fn read_merged(call: &Call, schema: &Schema, merged: Value, config: &Value) -> A
     })
 }
 
-/// Server-side apply.
-///
-/// # Errors
-/// 409 for conflicts, 500 for what cannot be merged.
-pub fn apply(
-    schema: &Schema,
-    live: Option<&Value>,
-    config: &Value,
-    manager: &Manager,
-    force: bool,
-) -> ApiResult<Value> {
-    apply::apply(schema, live, config, manager, force).map_err(|error| match &error {
+/// What is said of a configuration that was not applied: 409 for conflicts, 500 for what cannot be merged.
+#[must_use]
+pub fn unapplied(error: ApplyError) -> ApiError {
+    match &error {
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Value> = conflicts
                 .iter()
@@ -362,8 +354,8 @@ pub fn apply(
             ApiError { details: json!({ "causes": causes }), ..ApiError::new(409, "Conflict", error.to_string()) }
         }
         // Upstream's error has no code of its own, which makes it a 500 without a reason.
-        ApplyError::Invalid(text) => ApiError::new(500, "", text.clone()),
-    })
+        ApplyError::Invalid(_) | ApplyError::Later(_) => ApiError::new(500, "", error.to_string()),
+    }
 }
 
 /// Whether an object that is to be written is the one of the URL.
@@ -407,12 +399,14 @@ fn name_mismatch(have: &str, wanted: &str) -> ApiError {
 }
 
 /// Identity, system fields, status and spec, defaults, generation.
-fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
+fn settle(call: &Call, change: &Change, new: &mut Value, old: &Value) -> ApiResult<()> {
     let (resource, info) = (&call.resource, &call.info);
     let strategy = &resource.strategy;
-    // An empty list sent as managedFields resets them, as a single empty entry does, which is not normalised away; no field at
-    // all leaves them to be tracked.
+    // An empty list sent as managedFields resets them, as a single empty entry does, which is not normalised away, but for custom
+    // resources, where it is none; no field at all leaves them to be tracked. Of what was applied nobody may be left.
     match &new["metadata"]["managedFields"] {
+        Value::Null if matches!(change, Change::Apply(_)) => {}
+        Value::Array(list) if list.is_empty() && resource.is_custom() => object::set(new, "managedFields", Value::Null),
         Value::Null => object::set(new, "managedFields", old["metadata"]["managedFields"].clone()),
         Value::Array(list) if list.is_empty() => object::set(new, "managedFields", json!([{}])),
         _ => {}
