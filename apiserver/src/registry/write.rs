@@ -54,6 +54,13 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
 pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
     object::set(&mut value, "resourceVersion", Value::Null);
+    if call.resource.is_custom()
+        && let Some(schema) = call.resource.schema()
+        && value["apiVersion"] == call.resource.storage_api_version.as_str()
+    {
+        // What a plugin has said that the schema does not know.
+        schema::prune(&schema, &mut value);
+    }
     if call.dry_run() {
         if let Some(stored) = stored(call, &value).await? {
             value = back(call, stored).await?;
