@@ -16,7 +16,7 @@ use crate::http::status::{ApiError, ApiResult};
 use crate::registry::custom::Custom;
 use crate::registry::object;
 use crate::registry::resource::Catalogue;
-use crate::registry::{create, delete, write};
+use crate::registry::{delete, versions, write};
 
 pub mod conditions;
 
@@ -156,7 +156,7 @@ async fn write_status(app: &Arc<App>, name: &str, mut change: impl FnMut(&mut Va
         if new == live.value {
             return Ok(());
         }
-        create::track(&call, Some(&live.value), &mut new);
+        versions::track(&call, &live.value, &mut new).await;
         if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }

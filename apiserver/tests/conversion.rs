@@ -15,10 +15,10 @@ fn answer(path: &str, review: &Value) -> Value {
         new["apiVersion"] = to.into();
         let spec = &object["spec"];
         if to.ends_with("v2") {
-            let (host, port) = spec["hostPort"].as_str().unwrap().split_once(':').unwrap();
+            let (host, port) = spec["hostPort"].as_str().unwrap_or(":").split_once(':').unwrap();
             new["spec"] = json!({ "host": host, "port": port });
         } else {
-            let (host, port) = (spec["host"].as_str().unwrap(), spec["port"].as_str().unwrap());
+            let (host, port) = (spec["host"].as_str().unwrap_or_default(), spec["port"].as_str().unwrap_or_default());
             new["spec"] = json!({ "hostPort": format!("{host}:{port}") });
         }
         if path == "/lie" {
@@ -153,6 +153,12 @@ fn objects_are_served_in_the_version_asked_for() {
         "",
         "conversion webhook for example.com/v2, Kind=Place failed: cannot",
     );
+    let watch = "/apis/example.com/v1/namespaces/default/places?watch=1&timeoutSeconds=2";
+    server.fails(
+        &["get", "--raw", watch],
+        "",
+        "storage is (re)initializing: failed to list example.com/v1, Kind=Place: conversion webhook",
+    );
     server.ok(APPLY, &definition(&hook, "/lie", "v2"));
     server.fails(
         &["get", "places.v1.example.com", "c"],
@@ -161,4 +167,41 @@ fn objects_are_served_in_the_version_asked_for() {
     );
     server.ok(APPLY, &definition(&hook, "/convert", "v2"));
     server.ok(&["delete", "crd", "places.example.com", "--timeout=5s"], "");
+}
+
+#[test]
+fn managers_of_fields_are_followed_through_the_conversion() {
+    if kubectl_is_missing() {
+        return;
+    }
+    let server = Server::start("conversion-managers");
+    let hook = Hook::start(answer);
+    server.ok(APPLY, &definition(&hook, "/convert", "v1"));
+    server.ok(&["wait", "--for=condition=Established", "crd/places.example.com", "--timeout=2s"], "");
+    let place = |version: &str, spec: Value| {
+        json!({ "apiVersion": format!("example.com/{version}"), "kind": "Place", "metadata": { "name": "a" }, "spec": spec })
+            .to_string()
+    };
+    let apply = |manager: &'static str| ["apply", "--server-side", "--field-manager", manager, "-f", "-"];
+    let owners = || {
+        let path = "{range .metadata.managedFields[*]}{.manager} {.apiVersion} {.fieldsV1.f:spec}{\"\\n\"}{end}";
+        let told = server.ok(&["get", "places.v1.example.com", "a", "-o", &format!("jsonpath={path}")], "");
+        let mut owners: Vec<String> = told.lines().map(str::to_owned).collect();
+        // Those of one second come in no order of theirs.
+        owners.sort();
+        owners
+    };
+    server.ok(&apply("one"), &place("v1", json!({ "hostPort": "h:1" })));
+    // The same value in the other version is shared, another one is fought over, in the words of who has it.
+    server.ok(&apply("two"), &place("v2", json!({ "port": "1" })));
+    server.fails(&apply("two"), &place("v2", json!({ "port": "2" })), "conflict with \"one\": .spec.hostPort");
+    assert_eq!(owners(), [r#"one example.com/v1 {"f:hostPort":{}}"#, r#"two example.com/v2 {"f:port":{}}"#]);
+    // A change through the other version takes the field.
+    server.ok(&["patch", "places.v2.example.com", "a", "--type=merge", "-p", r#"{"spec":{"host":"i"}}"#], "");
+    assert_eq!(owners(), [r#"kubectl-patch example.com/v2 {"f:host":{}}"#, r#"two example.com/v2 {"f:port":{}}"#]);
+    // Where the webhook fails, nobody can tell what a change is in another version.
+    server.ok(APPLY, &definition(&hook, "/fail", "v1"));
+    server.fails(&apply("one"), &place("v1", json!({ "hostPort": "h:1" })), "failed: cannot");
+    server.ok(&["patch", "places.v1.example.com", "a", "--type=merge", "-p", r#"{"spec":{"hostPort":"j:3"}}"#], "");
+    assert!(owners().is_empty());
 }

@@ -33,6 +33,7 @@ fn answer(path: &str, review: &Value) -> Value {
         "/deny" => {
             json!({ "allowed": false, "status": { "message": "not while I watch", "code": 403, "reason": "Forbidden" } })
         }
+        "/seven" => patched(&json!([{ "op": "replace", "path": "/spec/replicas", "value": 7 }])),
         "/mute" => json!({ "allowed": false }),
         "/warn" => json!({ "allowed": true, "warnings": ["mind the gap"] }),
         "/wrong" => {
@@ -332,6 +333,19 @@ fn every_way_to_write_is_judged() {
         (&json!("scale"), &json!(3))
     );
     world.remove("validating", "scale");
+    // Those that mutate see it as it was sent, and who has the replicas.
+    world.configure("mutating", "scale", hook.url("/seven"), rule("apps", "v1", "deployments/scale"));
+    server.ok(&["patch", "deployment", "web", "--subresource=scale", "-p", r#"{"spec":{"replicas":3}}"#], "");
+    let scale = hook.seen("/seven").pop().unwrap();
+    let managers = |object: &str| {
+        let entry = &scale["request"][object]["metadata"]["managedFields"][0];
+        format!("{} {} {}", entry["manager"], entry["apiVersion"], entry["fieldsV1"])
+    };
+    let replicas = r#"{"f:spec":{"f:replicas":{}}}"#;
+    assert_eq!(managers("oldObject"), format!(r#""kubectl-create" "autoscaling/v1" {replicas}"#));
+    assert_eq!(managers("object"), format!(r#""kubectl-patch" "autoscaling/v1" {replicas}"#));
+    assert_eq!(world.get("deployment", "web", "{.spec.replicas}"), "7");
+    world.remove("mutating", "scale");
     world.configure("validating", "attach", hook.url("/deny"), rule("", "v1", "pods/*"));
     server.fails(&["attach", "p"], "", "not while I watch");
     let connect = hook.seen("/deny").pop().unwrap();

@@ -14,16 +14,20 @@ mod managers;
 pub mod scale;
 mod set;
 mod typed;
+mod versions;
 
 pub use self::configuration::{Foreign, Step, overlay};
+pub use self::versions::{Alike, Converter, Missing, Versioned, Wanted};
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use self::{
     fields::Fields,
-    managers::{Managed, read, strip, take, write},
-    set::Set,
+    managers::{Managed, put_back, read, strip, take, write},
     typed::Comparison,
+    versions::Change,
 };
 use crate::{Schema, normalize};
 
@@ -86,6 +90,9 @@ pub enum ApplyError {
     /// 500 upstream for lists that hold a key twice or lack one; the text is upstream's.
     #[error("{0}")]
     Invalid(String),
+    /// To be tried again when there is an object in another version.
+    #[error("an object is not there yet as one of {}", .0.to)]
+    Later(Box<Wanted>),
 }
 
 fn conflict_message(conflicts: &[Conflict]) -> String {
@@ -122,6 +129,18 @@ pub fn apply(
     manager: &Manager,
     force: bool,
 ) -> Result<Value, ApplyError> {
+    apply_among(&Alike(schema), schema, live, config, manager, force)
+}
+
+/// The same where others may manage fields in other versions.
+pub fn apply_among(
+    versions: &dyn Converter,
+    schema: &Schema,
+    live: Option<&Value>,
+    config: &Value,
+    manager: &Manager,
+    force: bool,
+) -> Result<Value, ApplyError> {
     no_more(typed::check(config, &schema.root)).map_err(|error| ApplyError::Invalid(typed_error(config, &error)))?;
     let empty;
     let base = match live {
@@ -131,7 +150,7 @@ pub fn apply(
             &empty
         }
     };
-    let result = merge_in(schema, live, base, config, manager, force);
+    let result = merge_in(versions, schema, live, base, config, manager, force);
     // kubectl moves from client-side to server-side apply: what its own annotation set, it may take over.
     let result = match result {
         Err(ApplyError::Conflicts(conflicts)) if manager.name == "kubectl" => {
@@ -139,7 +158,7 @@ pub fn apply(
             let rest: Vec<Conflict> =
                 conflicts.into_iter().filter(|conflict| !allowed.contains(&conflict.field)).collect();
             if rest.is_empty() {
-                merge_in(schema, live, base, config, manager, true)
+                merge_in(versions, schema, live, base, config, manager, true)
             } else {
                 Err(ApplyError::Conflicts(rest))
             }
@@ -155,6 +174,7 @@ pub fn apply(
 }
 
 fn merge_in(
+    versions: &dyn Converter,
     schema: &Schema,
     live: Option<&Value>,
     base: &Value,
@@ -174,6 +194,8 @@ fn merge_in(
         let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
         managed.push(Managed { manager: before, fields: Fields::Set(set) });
     }
+    let own = manager.api_version.as_str();
+    let views = versions::views(versions, own, &mut managed, base)?;
     let said = typed::to_set(config, node);
     let mut applied = said.clone();
     strip(&mut applied);
@@ -182,35 +204,46 @@ fn merge_in(
 
     let mut merged = base.clone();
     typed::merge(&mut merged, config, node);
-    if let Some((_, gone)) = last.as_ref().filter(|(_, set)| *set != applied) {
+    if let Some((before, gone)) = last.as_ref().filter(|(before, set)| before.api_version != own || *set != applied) {
         // The name is nobody's, but it is said: the metadata stays for it.
-        let mut kept = said;
-        others.iter_mut().for_each(|entry| kept.unite(entry.fields.set()));
-        typed::remove(&mut merged, node, gone, &kept);
+        let mut claims = BTreeMap::from([(own.to_owned(), said)]);
+        for entry in &mut others {
+            claims.entry(entry.manager.api_version.clone()).or_default().unite(entry.fields.set());
+        }
+        match claims.first_key_value() {
+            Some((_, kept)) if views.is_empty() => typed::remove(&mut merged, node, gone, kept),
+            _ => {
+                let whole = Versioned { object: merged, schema: schema.clone() };
+                let left = versions::prune(versions, whole, &claims, (&before.api_version, gone));
+                merged = left.map_err(|why| why.told("failed to prune fields"))?;
+            }
+        }
     }
-    let Comparison { added, modified: mut changed, removed, .. } = typed::compare(base, &merged, node);
-    changed.unite(&added);
-    let conflicts = conflicts(&mut others, &changed);
+    let here = Change::from(typed::compare(base, &merged, node));
+    let there = versions::changes(versions, &views, &merged)?;
+    let change = |entry: &Managed| there.get(&entry.manager.api_version).unwrap_or(&here);
+    let conflicts = conflicts(&mut others, &change);
     if !force && !conflicts.is_empty() {
         return Err(ApplyError::Conflicts(conflicts));
     }
-    let mut lost = changed;
-    lost.unite(&removed);
     for entry in &mut others {
-        entry.fields.subtract(&lost);
+        let change = change(entry);
+        entry.fields.subtract(&change.lost);
     }
     // Nothing changed: the time stays, if there ever was one, so that applying again is no write.
-    let time = if lost.is_empty() { last.map(|(last, _)| last.time).unwrap_or_default() } else { manager.time.clone() };
+    let time =
+        if here.lost.is_empty() { last.map(|(last, _)| last.time).unwrap_or_default() } else { manager.time.clone() };
     others.push(Managed { manager: Manager { time, ..manager.clone() }, fields: Fields::Set(applied) });
     write(&mut merged, others);
     Ok(merged)
 }
 
-fn conflicts(others: &mut [Managed], changed: &Set) -> Vec<Conflict> {
+fn conflicts<'a>(others: &mut [Managed], change: &dyn Fn(&Managed) -> &'a Change) -> Vec<Conflict> {
     let mut out: Vec<Conflict> = Vec::new();
     for entry in others {
         let message = format!("conflict with {}", entry.manager.shown());
-        let fields = entry.fields.shared(changed);
+        let change = change(entry);
+        let fields = entry.fields.shared(&change.changed);
         out.extend(fields.into_iter().map(|field| Conflict { message: message.clone(), field }));
     }
     out.sort_by(|a, b| a.message.cmp(&b.message));
@@ -227,10 +260,21 @@ pub fn declared(schema: &Schema, config: &Value) -> Result<(), String> {
 }
 
 /// The same, without saying what it was that does not fit.
-fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
+///
+/// # Errors
+/// See [`declared`].
+pub fn fits(schema: &Schema, config: &Value) -> Result<(), String> {
     let mut complaints = typed::check(config, &schema.root);
     complaints.extend(typed::undeclared(config, &schema.root));
     no_more(complaints)
+}
+
+/// The same for an object that is there already: items that cannot be told apart it may have.
+///
+/// # Errors
+/// The fields that are not declared, or are of another type.
+pub fn typed(schema: &Schema, object: &Value) -> Result<(), String> {
+    no_more(typed::undeclared(object, &schema.root))
 }
 
 /// Complaints as one, if there are any.
@@ -245,9 +289,26 @@ fn no_more(complaints: Vec<String>) -> Result<(), String> {
 /// Every other write (create, update, patch, status): sets `metadata.managedFields` of `new`. Call it on what is about to
 /// be stored (defaulted, normalised, admitted). It never fails: what cannot be tracked is not.
 pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
+    if track_update_among(&Alike(schema), schema, live, new, manager).is_err() {
+        take(new);
+    }
+}
+
+/// The same where others may manage fields in other versions.
+///
+/// # Errors
+/// Objects that are not there in other versions; `new` is as it was then.
+pub fn track_update_among(
+    versions: &dyn Converter,
+    schema: &Schema,
+    live: Option<&Value>,
+    new: &mut Value,
+    manager: &Manager,
+) -> Result<(), Missing> {
     // Below an object nobody says whose its fields are.
     let sent = take(new).filter(|_| manager.subresource.is_empty());
     let reset = managers::is_reset(sent.as_ref());
+    let again = sent.as_ref().filter(|sent| versions::has_others(sent, &manager.api_version)).cloned();
     // A client may send managedFields it has edited; if it sends none, the live ones go on.
     let mut managed = read(sent);
     if managed.is_empty() && !reset {
@@ -255,7 +316,7 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
     }
     // Of what nobody managed until now no update makes anybody the manager; the first who applies does.
     if managed.is_empty() && live.is_some() && !reset {
-        return;
+        return Ok(());
     }
     let empty;
     let base = match live {
@@ -265,17 +326,30 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
             &empty
         }
     };
+    let views = versions::views(versions, &manager.api_version, &mut managed, base);
+    let there = match views.and_then(|views| versions::changes(versions, &views, new)) {
+        Ok(there) => there,
+        Err(why) => {
+            put_back(new, again);
+            return Err(why);
+        }
+    };
     let Comparison { added, modified: mut changed, removed, unclear } = typed::compare(base, new, &schema.root);
     // Nor can it be told whose fields are whose from then on.
     if unclear {
-        return write(new, Vec::new());
+        write(new, Vec::new());
+        return Ok(());
     }
     changed.unite(&added);
     strip(&mut changed);
     let mut lost = changed.clone();
     lost.unite(&removed);
     for entry in &mut managed {
-        let gone = if entry.is(manager) { &removed } else { &lost };
+        let gone = match there.get(&entry.manager.api_version) {
+            Some(change) => &change.lost,
+            None if entry.is(manager) => &removed,
+            None => &lost,
+        };
         entry.fields.subtract(gone);
     }
     if !changed.is_empty() && !reset {
@@ -288,6 +362,7 @@ pub fn track_update(schema: &Schema, live: Option<&Value>, new: &mut Value, mana
         }
     }
     write(new, managed);
+    Ok(())
 }
 
 /// What an object of this kind looks like before anything is set: the structs Go always shows are nobody's change.

@@ -1,7 +1,7 @@
 //! An object as a webhook or a policy has patched it, read as the kind it is (`mutating/dispatcher.go`, `mutating/patch`).
 
 use schema::{FieldValidation, Schema, decode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::matching::Seen;
 use super::{Attributes, Gvk};
@@ -10,13 +10,14 @@ use crate::http::status::{ApiError, ApiResult};
 use crate::registry::custom::Custom;
 use crate::registry::{body, conversion, create};
 
-/// Reads what a patch made: unknown fields go, or are an error; defaults come.
+/// Reads what a patch made: unknown fields go, or are an error, but for custom resources, which lose them when they are written;
+/// defaults come.
 ///
 /// # Errors
 /// It is of another kind, or cannot be read.
-pub fn read(seen: &Seen, value: Value, validation: FieldValidation) -> ApiResult<Value> {
+pub fn read(a: &Attributes<'_>, seen: &Seen, value: Value, validation: FieldValidation) -> ApiResult<Value> {
     match seen.resource.custom().filter(|_| is_own(seen)) {
-        Some(custom) => read_custom(seen, custom, value),
+        Some(custom) => read_custom(a, seen, custom, value),
         None => read_typed(seen, value, validation).map_err(ApiError::internal),
     }
 }
@@ -75,7 +76,7 @@ fn read_typed(seen: &Seen, mut value: Value, validation: FieldValidation) -> Res
 
 /// A custom object says what it is, be it in another version; beyond that it is a map, of which no field is looked at before its
 /// validation.
-fn read_custom(seen: &Seen, custom: &Custom, mut value: Value) -> ApiResult<Value> {
+fn read_custom(a: &Attributes<'_>, seen: &Seen, custom: &Custom, mut value: Value) -> ApiResult<Value> {
     let (api_version, kind) = decode::interpret(&value).map_err(ApiError::internal)?;
     if kind.is_empty() {
         let text = to_json(&value);
@@ -83,16 +84,18 @@ fn read_custom(seen: &Seen, custom: &Custom, mut value: Value) -> ApiResult<Valu
     }
     let said = Gvk::of(&value);
     let Some(version) = custom.version(&said.version).filter(|_| said.group == seen.kind.group) else {
-        let wanted = seen.kind.api_version();
+        let wanted = a.kind.api_version();
         let why = format!("{said} is unstructured and is not suitable for converting to {wanted:?}");
-        return Err(ApiError::internal(format!("failed to convert object: {why}")));
+        return Err(ApiError::new(500, "", why));
     };
     body::other_custom_kind(&value, kind, api_version, &seen.kind.kind)?;
     let schema = &version.schema;
-    if decode::in_place(&mut value, schema, FieldValidation::Ignore).is_err() {
-        drop_unreadable(&mut value, schema);
-        decode::in_place(&mut value, schema, FieldValidation::Ignore).map_err(ApiError::internal)?;
+    let mut known = json!({ "apiVersion": value["apiVersion"], "kind": value["kind"], "metadata": value["metadata"] });
+    if decode::in_place(&mut known, schema, FieldValidation::Ignore).is_err() {
+        drop_unreadable(&mut known, schema);
+        decode::in_place(&mut known, schema, FieldValidation::Ignore).map_err(ApiError::internal)?;
     }
+    value["metadata"] = known["metadata"].take();
     schema::apply_defaults(schema, &mut value);
     Ok(value)
 }
@@ -103,7 +106,7 @@ fn drop_unreadable(value: &mut Value, schema: &Schema) {
         metadata.retain(|field, content| {
             let mut alone = Map::new();
             alone.insert(field.clone(), content.clone());
-            let alone = serde_json::json!({ "metadata": alone });
+            let alone = json!({ "metadata": alone });
             decode::value(alone, schema, FieldValidation::Ignore).is_ok()
         });
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{Attributes, Operation};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
-use crate::registry::{create, write};
+use crate::registry::{versions, write};
 
 /// One lock for each namespace in which something is being charged.
 #[derive(Default)]
@@ -112,7 +112,7 @@ async fn charge(call: &Call, loaded: &write::Loaded, used: &Amounts) -> ApiResul
     let inner = internal(call, text(&loaded.value, "/metadata/name"))?;
     let mut quota = loaded.value.clone();
     quota["status"]["used"] = used.to_json();
-    create::track(&inner, Some(&loaded.value), &mut quota);
+    versions::track(&inner, &loaded.value, &mut quota).await;
     let key = inner.resource.key(&inner.info.namespace, &inner.info.name);
     Ok(write::commit(&inner, &key, quota, loaded.revision).await?.is_some())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Remote, autoregister, own_user};
+use super::{Place, Remote, autoregister, own_user};
 use crate::app::{App, text};
 use crate::outbound::{self, resolve};
 use crate::registry::custom::compare_versions;
@@ -50,10 +50,20 @@ pub fn groups(app: &App, catalogue: &Catalogue) -> Vec<Group> {
         };
         return catalogue.groups.iter().map(own).collect();
     }
-    merge(catalogue, &app.aggregator.remotes().values().cloned().collect::<Vec<_>>())
+    merge(catalogue, &app.aggregator.remotes().values().cloned().collect::<Vec<_>>(), &[])
 }
 
-fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>]) -> Vec<Group> {
+/// The same with what is registered for this server, and it serves nothing under: plain discovery names it.
+#[must_use]
+pub fn registered_groups(app: &App, catalogue: &Catalogue) -> Vec<Group> {
+    let idle = app.aggregator.idle(catalogue);
+    if idle.is_empty() {
+        return groups(app, catalogue);
+    }
+    merge(catalogue, &app.aggregator.remotes().values().cloned().collect::<Vec<_>>(), &idle)
+}
+
+fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>], idle: &[Place]) -> Vec<Group> {
     let mut all: Vec<(i64, Group)> = Vec::new();
     for group in &catalogue.groups {
         let taken = |version: &&String| !remotes.iter().any(|r| r.group == group.name && r.version == **version);
@@ -68,20 +78,23 @@ fn merge(catalogue: &Catalogue, remotes: &[Arc<Remote>]) -> Vec<Group> {
         };
         all.push((priority, Group { name: group.name.clone(), versions }));
     }
-    let mut sorted: Vec<&Arc<Remote>> = remotes.iter().collect();
-    sorted.sort_by(|a, b| {
-        b.version_priority.cmp(&a.version_priority).then_with(|| compare_versions(&a.version, &b.version))
-    });
-    for remote in sorted {
+    let served = remotes.iter().map(|remote| {
         let version = Version { name: remote.version.clone(), remote: Some(remote.clone()) };
-        match all.iter_mut().find(|(_, group)| group.name == remote.group) {
+        (&remote.group, remote.group_priority, remote.version_priority, version)
+    });
+    let named = idle.iter().map(|place| {
+        let version = Version { name: place.version.clone(), remote: None };
+        (&place.group, place.group_priority, place.version_priority, version)
+    });
+    let mut sorted: Vec<(&String, i64, i64, Version)> = served.chain(named).collect();
+    sorted.sort_by(|a, b| b.2.cmp(&a.2).then_with(|| compare_versions(&a.3.name, &b.3.name)));
+    for (name, of_group, _, version) in sorted {
+        match all.iter_mut().find(|(_, group)| group.name == *name) {
             Some((priority, group)) => {
-                *priority = (*priority).max(remote.group_priority);
+                *priority = (*priority).max(of_group);
                 group.versions.push(version);
             }
-            None => {
-                all.push((remote.group_priority, Group { name: remote.group.clone(), versions: vec![version] }));
-            }
+            None => all.push((of_group, Group { name: name.clone(), versions: vec![version] })),
         }
     }
     all.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.name.cmp(&y.name)));
@@ -217,7 +230,7 @@ mod tests {
             remote("a.io", "v1", 90),
             remote("z.io", "v1", 17_790),
         ];
-        let all = merge(&catalogue, &remotes);
+        let all = merge(&catalogue, &remotes, &[]);
         let names: Vec<&str> = all.iter().map(|group| group.name.as_str()).filter(|name| !name.is_empty()).collect();
         assert_eq!(names[..4], ["apiregistration.k8s.io", "apps", "z.io", "events.k8s.io"]);
         assert_eq!(names[names.len() - 2..], ["b.io", "a.io"]);
@@ -225,13 +238,26 @@ mod tests {
         assert_eq!(b.versions.iter().map(|v| v.name.as_str()).collect::<Vec<_>>(), ["v1", "v1alpha1"]);
         // Without others, the catalogue's own order is the same.
         let own: Vec<&str> = catalogue.groups.iter().map(|group| group.name.as_str()).collect();
-        let alone = merge(&catalogue, &[]);
+        let alone = merge(&catalogue, &[], &[]);
         let sorted: Vec<&str> = alone.iter().map(|group| group.name.as_str()).filter(|name| !name.is_empty()).collect();
         assert_eq!(sorted, own.into_iter().filter(|name| !name.is_empty()).collect::<Vec<_>>());
         // Who registers a version of ours takes it over.
-        let all = merge(&catalogue, &[remote("apps", "v1", 100)]);
+        let all = merge(&catalogue, &[remote("apps", "v1", 100)], &[]);
         let apps = all.iter().find(|group| group.name == "apps").unwrap();
         assert!(apps.versions.len() == 1 && apps.versions[0].remote.is_some());
+        // What is registered for this server is named, though it serves nothing there.
+        let idle = |group: &str, version: &str, version_priority: i64| Place {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            group_priority: 90,
+            version_priority,
+        };
+        let all = merge(&catalogue, &[], &[idle("a.io", "v1", 1), idle("a.io", "v2", 5), idle("apps", "v9", 10)]);
+        let versions = |name: &str| -> Vec<&str> {
+            let group = all.iter().find(|group| group.name == name).unwrap();
+            group.versions.iter().map(|version| version.name.as_str()).collect()
+        };
+        assert_eq!((versions("a.io"), versions("apps")), (vec!["v2", "v1"], vec!["v1", "v9"]));
     }
 
     #[test]

@@ -32,6 +32,7 @@ use crate::http::status::ApiResult;
 use crate::outbound::Peer;
 use crate::outbound::egress::Network;
 use crate::registry::follow::{self, Step};
+use crate::registry::resource::Catalogue;
 
 pub const GROUP: &str = "apiregistration.k8s.io";
 pub const PLURAL: &str = "apiservices";
@@ -109,6 +110,8 @@ type Remotes = BTreeMap<(String, String), Arc<Remote>>;
 pub struct Aggregator {
     /// By group and version.
     remotes: ArcSwap<Remotes>,
+    /// What APIServices say is of this server.
+    local: ArcSwap<Vec<Place>>,
     /// All APIServices by name, as far as they matter here.
     known: Mutex<BTreeMap<String, Known>>,
     /// What the servers behind said of themselves, by APIService.
@@ -120,11 +123,21 @@ pub struct Aggregator {
     registered: Notify,
 }
 
+/// A group and version of this server's own, and where it stands among others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Place {
+    pub group: String,
+    pub version: String,
+    pub group_priority: i64,
+    pub version_priority: i64,
+}
+
 #[derive(PartialEq)]
 enum Known {
     /// Ours; whether it says so.
     Local {
         told: bool,
+        place: Place,
     },
     Remote(Arc<Remote>),
 }
@@ -148,6 +161,16 @@ impl Aggregator {
     /// All of them, by group and version.
     pub fn remotes(&self) -> Arc<BTreeMap<(String, String), Arc<Remote>>> {
         self.remotes.load_full()
+    }
+
+    /// What APIServices say is of this server, and it serves nothing under.
+    #[must_use]
+    pub fn idle(&self, catalogue: &Catalogue) -> Vec<Place> {
+        let serves = |place: &Place| {
+            let mut groups = catalogue.groups.iter();
+            groups.any(|group| group.name == place.group && group.versions.contains(&place.version))
+        };
+        self.local.load().iter().filter(|place| !serves(place)).cloned().collect()
     }
 
     /// The catalogue has changed: what it serves is to be registered.
@@ -174,10 +197,18 @@ impl Aggregator {
                 let Ok(value) = serde_json::from_slice::<Value>(object.bytes()) else { return };
                 let new = match Remote::parse(&value) {
                     Some(remote) => Known::Remote(Arc::new(remote)),
-                    None => Known::Local { told: condition(&value).is_some_and(|c| c["status"] == "True") },
+                    None => Known::Local {
+                        told: condition(&value).is_some_and(|c| c["status"] == "True"),
+                        place: Place {
+                            group: text(&value, "/spec/group").to_owned(),
+                            version: text(&value, "/spec/version").to_owned(),
+                            group_priority: value["spec"]["groupPriorityMinimum"].as_i64().unwrap_or(0),
+                            version_priority: value["spec"]["versionPriority"].as_i64().unwrap_or(0),
+                        },
+                    },
                 };
                 let same = known.get(object.name()) == Some(&new);
-                let due = !same && new != Known::Local { told: true };
+                let due = !same && !matches!(new, Known::Local { told: true, .. });
                 known.insert(object.name().to_owned(), new);
                 if due {
                     self.look_at(object.name());
@@ -188,6 +219,11 @@ impl Aggregator {
                     Known::Remote(remote) => Some(remote.clone()),
                     Known::Local { .. } => None,
                 };
+                let place = |known: &Known| match known {
+                    Known::Local { place, .. } => Some(place.clone()),
+                    Known::Remote(_) => None,
+                };
+                self.local.store(Arc::new(known.values().filter_map(place).collect()));
                 let all = known.values().filter_map(remote);
                 let remotes: Remotes = all.map(|r| ((r.group.clone(), r.version.clone()), r)).collect();
                 if **self.remotes.load() != remotes {

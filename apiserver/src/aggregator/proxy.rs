@@ -6,8 +6,8 @@ use std::sync::Arc;
 use auth::UserInfo;
 use axum::body::Body;
 use axum::extract::Request;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
-use http::{Response, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION, UPGRADE};
+use http::{Method, Response, StatusCode, Uri, Version};
 
 use super::Remote;
 use crate::app::App;
@@ -59,25 +59,43 @@ async fn forward(app: &Arc<App>, remote: &Remote, user: &UserInfo, request: Requ
     };
     parts.uri = format!("https://{address}{target}").parse::<Uri>().map_err(|error| error.to_string())?;
     parts.version = Version::HTTP_11;
-    let upgrade = parts.headers.get(UPGRADE).cloned();
+    let upgrading = is_upgrade(&parts.headers);
+    let upgrade = parts.headers.get(UPGRADE).filter(|_| upgrading).cloned();
     clean(&mut parts.headers);
     forget_impersonation(&mut parts.headers);
     auth::request_header::name_user(&mut parts.headers, user);
     parts.headers.insert(HOST, HeaderValue::from_str(&address).map_err(|error| error.to_string())?);
     proxy::forwarded_for(&mut parts.headers, from);
-    if let Some(protocol) = &upgrade {
+    if upgrading {
         parts.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
-        parts.headers.insert(UPGRADE, protocol.clone());
+        parts.headers.extend(upgrade.map(|protocol| (UPGRADE, protocol)));
+        if matches!(parts.method, Method::POST | Method::PUT | Method::PATCH) {
+            parts.headers.entry(CONTENT_LENGTH).or_insert(HeaderValue::from_static("0"));
+        }
     } else {
         announce(&mut parts.headers, &address, &path);
     }
     let http = app.clients.of(&remote.peer).map_err(|error| format!("{error:#}"))?;
     let response = http.request(Request::from_parts(parts, body)).await;
-    let response = response.map_err(|error| format!("error trying to reach service: {}", explain(&error, &address)))?;
+    let response = response.map_err(|error| match explain(&error, &address) {
+        why if !upgrading => format!("error trying to reach service: {why}"),
+        why if why == "EOF" => "unexpected EOF".to_owned(),
+        why => why,
+    })?;
+    let status = response.status();
+    if upgrading && status != StatusCode::SWITCHING_PROTOCOLS && status.as_u16() < 400 {
+        return Err(format!("invalid upgrade response: status code {}", status.as_u16()));
+    }
     if response.status().is_redirection() && response.headers().contains_key(LOCATION) {
         return Ok(answer::bytes(502, "text/plain; charset=utf-8", REDIRECTED.into(), false));
     }
     Ok(finish(app, client, response).await?)
+}
+
+/// Whether a connection is to speak another protocol: what `Upgrade` names counts for those that say so.
+fn is_upgrade(headers: &HeaderMap) -> bool {
+    let asks = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.to_ascii_lowercase().contains("upgrade"));
+    headers.get_all(CONNECTION).iter().any(asks)
 }
 
 /// Tells the backend where it was asked for.
@@ -86,5 +104,22 @@ fn announce(headers: &mut HeaderMap, address: &str, path: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             headers.insert(name, value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_says_that_it_is_to_be_upgraded() {
+        for (connection, expected) in [("Upgrade", true), ("keep-alive, upgrade", true), ("close", false)] {
+            let headers = HeaderMap::from_iter([
+                (CONNECTION, HeaderValue::from_static(connection)),
+                (UPGRADE, HeaderValue::from_static("websocket")),
+            ]);
+            assert_eq!(is_upgrade(&headers), expected, "{connection}");
+        }
+        assert!(!is_upgrade(&HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static("websocket"))])));
     }
 }

@@ -11,7 +11,7 @@ use super::answer;
 use super::negotiate::{self, Accept};
 use super::status::{ApiError, ApiResult};
 use crate::aggregator;
-use crate::aggregator::discovery::{Group, Version, groups};
+use crate::aggregator::discovery::{Group, Version, groups, registered_groups};
 use crate::app::App;
 use crate::registry::resource::{Catalogue, Resource, Sub};
 
@@ -33,14 +33,14 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
                 json!({ "kind": "APIVersions", "versions": ["v1"],
                     "serverAddressByClientCIDRs": [{ "clientCIDR": "0.0.0.0/0", "serverAddress": address }] })
             } else {
-                let groups = groups(app, &catalogue);
+                let groups = registered_groups(app, &catalogue);
                 let groups: Vec<Value> = groups.iter().filter(|g| !g.name.is_empty()).map(group).collect();
                 json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
             }
         }
         ["api", version] => resources(&catalogue, "", version)?,
         ["apis", name] => {
-            let found = groups(app, &catalogue).into_iter().find(|g| g.name == *name && !name.is_empty());
+            let found = registered_groups(app, &catalogue).into_iter().find(|g| g.name == *name && !name.is_empty());
             let Some(found) = found else { return Ok(answer::page_not_found()) };
             let mut value = group(&found);
             value["kind"] = "APIGroup".into();
@@ -153,7 +153,7 @@ pub fn version() -> Value {
 
 fn root(app: &App, catalogue: &Catalogue) -> Value {
     let mut paths = vec!["/.well-known/openid-configuration".to_owned(), "/api".to_owned(), "/apis".to_owned()];
-    for group in groups(app, catalogue) {
+    for group in registered_groups(app, catalogue) {
         if group.name.is_empty() {
             paths.push("/api/v1".to_owned());
             continue;

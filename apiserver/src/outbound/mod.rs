@@ -31,7 +31,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, REFERER, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -87,6 +87,9 @@ pub enum CallError {
     #[error("{0}")]
     Answer(String),
 }
+
+/// What is said of an answer that ends before its end.
+const BROKEN_OFF: &str = "unexpected error when reading response body. Please retry. Original error: unexpected EOF";
 
 /// The clients in use.
 pub struct Clients {
@@ -249,7 +252,11 @@ async fn exchange(
         let response = client.request(request).await.map_err(|error| failed(&url, explain(&error, &at)))?;
         let (head, body) = response.into_parts();
         let Some(to) = redirect::location(head.status, &head.headers) else {
-            let body = Limited::new(body, ANSWER).collect().await.map_err(|error| failed(&url, error.to_string()))?;
+            let body =
+                Limited::new(body, ANSWER).collect().await.map_err(|error| match error.is::<LengthLimitError>() {
+                    true => failed(&url, error.to_string()),
+                    false => CallError::Answer(BROKEN_OFF.to_owned()),
+                })?;
             return Ok((head.status, head.headers, body.to_bytes()));
         };
         let unread = |why: String| failed(&url, format!("failed to parse Location header {to:?}: {why}"));

@@ -166,6 +166,34 @@ fn summary(body: &[u8]) -> String {
     text
 }
 
+const WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "ControllerRevision"];
+const ALL_WORKLOADS: &[&str] = &["Deployment", "StatefulSet", "ControllerRevision", "DaemonSet", "ReplicaSet"];
+const ROLES: &[&str] = &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"];
+const FLOWS: &[&str] = &["FlowSchema", "PriorityLevelConfiguration"];
+/// Versions that upstream's schemes know of kinds that are served in a group, besides those that are served of it: what it once
+/// served, and Events, which two groups have.
+const ALSO_KNOWN: [(&str, &str, &[&str]); 19] = [
+    ("apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io", &["CustomResourceDefinition"]),
+    ("apiregistration.k8s.io/v1beta1", "apiregistration.k8s.io", &["APIService"]),
+    ("apps/v1beta1", "apps", WORKLOADS),
+    ("apps/v1beta2", "apps", ALL_WORKLOADS),
+    ("extensions/v1beta1", "apps", &["Deployment", "DaemonSet", "ReplicaSet"]),
+    ("extensions/v1beta1", "networking.k8s.io", &["Ingress", "NetworkPolicy"]),
+    ("batch/v1beta1", "batch", &["CronJob"]),
+    ("policy/v1beta1", "policy", &["PodDisruptionBudget"]),
+    ("rbac.authorization.k8s.io/v1alpha1", "rbac.authorization.k8s.io", ROLES),
+    ("rbac.authorization.k8s.io/v1beta1", "rbac.authorization.k8s.io", ROLES),
+    ("flowcontrol.apiserver.k8s.io/v1beta1", "flowcontrol.apiserver.k8s.io", FLOWS),
+    ("flowcontrol.apiserver.k8s.io/v1beta2", "flowcontrol.apiserver.k8s.io", FLOWS),
+    ("flowcontrol.apiserver.k8s.io/v1beta3", "flowcontrol.apiserver.k8s.io", FLOWS),
+    ("discovery.k8s.io/v1beta1", "discovery.k8s.io", &["EndpointSlice"]),
+    ("node.k8s.io/v1beta1", "node.k8s.io", &["RuntimeClass"]),
+    ("node.k8s.io/v1alpha1", "node.k8s.io", &["RuntimeClass"]),
+    ("scheduling.k8s.io/v1beta1", "scheduling.k8s.io", &["PriorityClass"]),
+    ("events.k8s.io/v1beta1", "events.k8s.io", &["Event"]),
+    ("v1", "events.k8s.io", &["Event"]),
+];
+
 /// Why an object of the kind in `have` cannot become one of the kind in `wanted` (pairs of apiVersion and kind), `None` where
 /// it can: kinds of the same name in the versions of one group are the same to upstream.
 #[must_use]
@@ -174,7 +202,10 @@ pub fn no_conversion(have: (&str, &str), wanted: (&str, &str)) -> Option<String>
         version.split_once('/').map_or("", |(group, _)| group)
     }
     let ((version, kind), (wanted_version, wanted_kind)) = (have, wanted);
-    if have == wanted {
+    let once = |(other, home, kinds): &(&str, &str, &[&str])| {
+        *other == version && *home == group(wanted_version) && kinds.contains(&kind)
+    };
+    if have == wanted || (kind == wanted_kind && ALSO_KNOWN.iter().any(once)) {
         return None;
     }
     let own = SCHEMES.iter().find(|(own, _)| *own == group(wanted_version));
@@ -342,6 +373,16 @@ mod tests {
         let scaler = |version| (version, "HorizontalPodAutoscaler");
         assert_eq!(no_conversion(scaler("autoscaling/v1"), scaler("autoscaling/v2")), None);
         let definition = ("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        // What upstream once served, or serves in another group, is of another version; other kinds are of none.
+        for (have, wanted, known) in [
+            (("apiextensions.k8s.io/v1beta1", "CustomResourceDefinition"), definition, true),
+            (("extensions/v1beta1", "Deployment"), ("apps/v1", "Deployment"), true),
+            (("apps/v1beta1", "Deployment"), ("apps/v1", "Deployment"), true),
+            (("apps/v1beta1", "DaemonSet"), ("apps/v1", "DaemonSet"), false),
+            (("v1", "Event"), ("events.k8s.io/v1", "Event"), true),
+        ] {
+            assert_eq!(no_conversion(have, wanted).is_none(), known, "{have:?}");
+        }
         let text = no_conversion(("v1", "Pod"), definition).unwrap();
         assert!(text.ends_with("in scheme \"k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55\""), "{text}");
     }

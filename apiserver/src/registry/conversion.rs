@@ -98,6 +98,14 @@ fn webhook(resource: &Resource) -> Option<&Webhook> {
     }
 }
 
+/// What is said to who wants to watch what cannot be converted: upstream's cache has not started then.
+#[must_use]
+pub fn not_ready(resource: &Resource, error: &ApiError) -> ApiError {
+    let kind = schema::apply::group_version_kind(&resource.api_version(), &resource.kind);
+    let why = format!("storage is (re)initializing: failed to list {kind}: {}", error.message);
+    ApiError::too_many_requests(why, 1)
+}
+
 /// Whether answers must be converted by somebody else, so that what was written may come back otherwise.
 #[must_use]
 pub fn is_foreign(resource: &Resource) -> bool {
@@ -232,6 +240,7 @@ impl Webhook {
                 return Ok(original);
             }
             let Some(new) = converted.next() else { return Ok(original) };
+            object(&new).map_err(|why| ApiError::new(500, "", why))?;
             checked(&original, new, to).map_err(|why| failed(format!("returned {why}")))
         };
         tracing::debug!(kind = resource.kind, to, "objects were converted by a webhook");
@@ -272,6 +281,22 @@ fn converted(review: &str, uid: &str, answer: &mut Value) -> Result<Vec<Value>, 
         Value::Array(list) => Ok(list),
         _ => Ok(Vec::new()),
     }
+}
+
+/// Whether something converted is an object at all, in the words of Go's JSON.
+fn object(new: &Value) -> Result<(), String> {
+    let found = match new {
+        Value::Object(_) if text(new, "/kind").is_empty() => {
+            return Err(format!("Object 'Kind' is missing in '{new}'"));
+        }
+        Value::Object(_) => return Ok(()),
+        Value::Null => return Err("unexpected end of JSON input".to_owned()),
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+    };
+    Err(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
 }
 
 /// What the webhook may not have changed is held against the original, and its metadata restored but for labels and
@@ -391,6 +416,23 @@ mod tests {
             told.starts_with("invalid metadata: metadata.annotation: Invalid value: \"A B\": name part must"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_as_go_tells_it() {
+        let unread =
+            |what: &str| Err(format!("json: cannot unmarshal {what} into Go value of type map[string]interface {{}}"));
+        for (new, expected) in [
+            (json!({ "kind": "Foo" }), Ok(())),
+            (json!({ "a": 1 }), Err(r#"Object 'Kind' is missing in '{"a":1}'"#.to_owned())),
+            (Value::Null, Err("unexpected end of JSON input".to_owned())),
+            (json!("x"), unread("string")),
+            (json!([]), unread("array")),
+            (json!(1), unread("number")),
+            (json!(true), unread("bool")),
+        ] {
+            assert_eq!(object(&new), expected, "{new}");
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     fill(call, &mut value);
     // What admission adds belongs to no manager.
     if !managed {
-        track(call, None, &mut value);
+        track(call, &mut value);
     }
     dedup_owners(call, &mut value, false);
     if let Some(mut sent) = sent {
@@ -324,16 +324,16 @@ fn rules(call: &Call, new: &Value, old: Option<&Value>, errors: &mut ErrorList) 
     }
 }
 
-/// Records the writer in managedFields.
-pub fn track(call: &Call, old: Option<&Value>, new: &mut Value) {
+/// Records the writer of a new object in managedFields.
+fn track(call: &Call, new: &mut Value) {
     let Some(schema) = call.resource.schema() else { return };
     let strategy = &call.resource.strategy;
-    // What a create does not take from the client is nobody's; an update has the old values back by now.
+    // What a create does not take from the client is nobody's.
     let status = strategy.has_status.then_some("status");
-    let unmanaged = status.into_iter().chain(strategy.unmanaged.iter().copied()).filter(|_| old.is_none());
+    let unmanaged = status.into_iter().chain(strategy.unmanaged.iter().copied());
     let Some(fields) = new.as_object_mut() else { return };
     let aside: Vec<_> = unmanaged.filter_map(|name| fields.remove_entry(name)).collect();
-    schema::apply::track_update(&schema, old, new, &manager(call, Operation::Update));
+    schema::apply::track_update(&schema, None, new, &manager(call, Operation::Update));
     new.as_object_mut().into_iter().for_each(|fields| fields.extend(aside.iter().cloned()));
 }
 

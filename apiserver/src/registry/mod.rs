@@ -22,5 +22,6 @@ pub mod selection;
 pub mod service;
 pub mod table;
 pub mod update;
+pub mod versions;
 pub mod watch;
 pub mod write;

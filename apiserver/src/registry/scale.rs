@@ -144,35 +144,35 @@ fn selector_text(selector: &Value) -> String {
     parts.join(",")
 }
 
-/// The object with the replicas a change of its Scale asks for.
-pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
-    let uid = text(live, "/metadata/uid");
-    let another =
-        |scale: &Value| Some(text(scale, "/metadata/uid").to_owned()).filter(|asked| !asked.is_empty() && asked != uid);
-    let schema = schema::builtin(VERSION, KIND).ok_or_else(|| ApiError::internal("there is no model of a Scale"))?;
-    let places = |version: &str| path_in(call, version).map(steps);
+/// The Scale as it is there, and who has its replicas.
+pub fn before(call: &Call, live: &Value) -> ApiResult<Value> {
     let mut before = view(call, live)?;
-    let missing = missing(call, live);
-    if missing.is_some() {
+    if missing(call, live).is_some() {
         before["spec"]["replicas"] = UNSET.into();
     }
-    let managers = apply::scale::to_scale(live, &places);
+    let managers = apply::scale::to_scale(live, &|version| path_in(call, version).map(steps));
     object::set(&mut before, "managedFields", if managers.is_empty() { Value::Null } else { managers.into() });
+    Ok(before)
+}
+
+/// What a change makes of the Scale that was there `before`.
+pub fn changed(call: &Call, change: &Change, live: &Value, before: &Value) -> ApiResult<Value> {
+    let schema = schema::builtin(VERSION, KIND).ok_or_else(|| ApiError::internal("there is no model of a Scale"))?;
     let by = |operation| Manager { api_version: VERSION.to_owned(), ..create::manager(call, operation) };
     let mut scale = match change {
         Change::Put(value) => {
-            if let Some(asked) = another(value) {
+            if let Some(asked) = another(live, value) {
                 let key = call.resource.key(&call.info.namespace, &call.info.name);
-                return Err(call.failed_precondition(&key, "UID", (&asked, uid)));
+                return Err(call.failed_precondition(&key, "UID", (asked, text(live, "/metadata/uid"))));
             }
             value.clone()
         }
         Change::Merge(body) => {
-            schema::patch::merge_patch(&before, body, true).map_err(|error| patch::refused(&error))?
+            schema::patch::merge_patch(before, body, true).map_err(|error| patch::refused(&error))?
         }
         Change::Patch(patch) => {
             let model = Model { api_version: VERSION, kind: KIND, schema: Some(&schema), custom: false };
-            patch.apply(call, &before, &model)?
+            patch.apply(call, before, &model)?
         }
         Change::Apply(configuration) => {
             let config = &configuration.value;
@@ -180,18 +180,43 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
             if before["metadata"]["managedFields"].is_null() && call.resource.is_custom() {
                 return Err(unmanaged());
             }
-            let applied = update::apply(&schema, Some(&before), config, &by(Operation::Apply), configuration.force)?;
+            let by = by(Operation::Apply);
+            let applied = apply::apply(&schema, Some(before), config, &by, configuration.force);
             configuration.complain(call)?;
+            let applied = applied.map_err(update::unapplied)?;
+            if call.resource.is_custom() && differ(&applied, before) {
+                return Err(unconverted(config));
+            }
             applied
         }
     };
     schema::normalize(&schema, &mut scale);
     if !matches!(change, Change::Apply(_)) {
-        apply::track_update(&schema, Some(&before), &mut scale, &by(Operation::Update));
+        apply::track_update(&schema, Some(before), &mut scale, &by(Operation::Update));
     }
     update::identity(call, &scale)?;
+    Ok(scale)
+}
+
+/// Whether two Scales differ in more than in whose they are.
+fn differ(a: &Value, b: &Value) -> bool {
+    let plain = |scale: &Value| {
+        let mut scale = scale.clone();
+        object::set(&mut scale, "managedFields", Value::Null);
+        scale
+    };
+    plain(a) != plain(b)
+}
+
+/// The uid that a Scale says, where it is not that of the object.
+fn another<'s>(live: &Value, scale: &'s Value) -> Option<&'s str> {
+    Some(text(scale, "/metadata/uid")).filter(|asked| !asked.is_empty() && *asked != text(live, "/metadata/uid"))
+}
+
+/// The object with the replicas of its changed Scale.
+pub fn merged(call: &Call, live: &Value, scale: &Value) -> ApiResult<Value> {
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if let Some(path) = missing.filter(|_| replicas == i64::from(UNSET)) {
+    if let Some(path) = missing(call, live).filter(|_| replicas == i64::from(UNSET)) {
         return Err(ApiError::bad_request(format!("the spec replicas field {path:?} cannot be empty")));
     }
     // Those of custom resources are judged with the resource.
@@ -200,31 +225,40 @@ pub fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
             Error::invalid(&Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
         return Err(ApiError::invalid("autoscaling", KIND, &call.info.name, &vec![error]));
     }
-    if let Some(asked) = another(&scale) {
+    if let Some(asked) = another(live, scale) {
+        let uid = text(live, "/metadata/uid");
         let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}");
         let resource = format!("{}/scale", call.resource.plural);
         return Err(ApiError::conflict(&call.resource.group, &resource, &call.info.name, &why));
     }
     let mut new = live.clone();
-    write(call, &mut new, &scale);
-    apply::scale::to_object(&mut new, &scale, &call.resource.api_version(), &places);
+    if let Some(path) = path_in(call, &call.resource.version) {
+        write_path(&mut new, path, replicas.into());
+    }
+    let places = |version: &str| path_in(call, version).map(steps);
+    apply::scale::to_object(&mut new, scale, &call.resource.api_version(), &places);
     // The Scale's resourceVersion is the object's: what the client sent is what it has seen.
     let seen = scale["metadata"]["resourceVersion"].clone();
     object::set(&mut new, "resourceVersion", seen);
     Ok(new)
 }
 
-/// Upstream would have a manager for what was there before, and finds no version of the resource to write it in.
+/// What is applied to a custom resource's Scale upstream takes for an object of the resource, and finds no version to write it in:
+/// the managers of what was there before,
 fn unmanaged() -> ApiError {
+    misplaced("failed to create manager for existing fields: failed to convert live object", "/")
+}
+
+/// and what has become of it.
+fn unconverted(config: &Value) -> ApiError {
+    let (namespace, name) = (text(config, "/metadata/namespace"), text(config, "/metadata/name"));
+    misplaced("failed to convert new object", &format!("{namespace}/{name}"))
+}
+
+fn misplaced(what: &str, place: &str) -> ApiError {
     let version = apply::group_version_kind(VERSION, KIND);
-    ApiError::new(
-        500,
-        "",
-        format!(
-            "failed to create manager for existing fields: failed to convert live object (/; {version}) to proper version: \
-         request to convert CR to an invalid group/version: {VERSION}"
-        ),
-    )
+    let why = format!("request to convert CR to an invalid group/version: {VERSION}");
+    ApiError::new(500, "", format!("{what} ({place}; {version}) to proper version: {why}"))
 }
 
 /// Where an object has its replicas in a version of its API; `None` where it has none.
@@ -236,12 +270,6 @@ fn path_in<'a>(call: &'a Call, api_version: &str) -> Option<&'a str> {
             custom.version(version)?.scale.as_ref().map(|scale| scale.spec_replicas.as_str())
         }
     }
-}
-
-/// Gives the object the replicas of its Scale.
-pub fn write(call: &Call, object: &mut Value, scale: &Value) {
-    let Some(path) = path_in(call, &call.resource.version) else { return };
-    write_path(object, path, scale["spec"]["replicas"].as_i64().unwrap_or(0).into());
 }
 
 /// A Scale as Go writes one in which less is said.

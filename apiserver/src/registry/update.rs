@@ -1,7 +1,7 @@
 //! UPDATE and PATCH, of objects and of their `status` and `scale`: one loop that loads, changes, admits, validates and
 //! writes, and begins anew when somebody else was faster.
 
-use schema::apply::{self, ApplyError, Manager, Operation};
+use schema::apply::{self, ApplyError, Operation};
 use schema::field::{Error, Path};
 use schema::go::quote;
 use schema::{FieldValidation, Schema};
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
 
-use super::write::{ATTEMPTS, Loaded, Written, commit, load, remove};
-use super::{create, hooks, object, options, scale};
+use super::write::{ATTEMPTS, Written, commit, load, remove};
+use super::{create, hooks, object, options, scale, versions};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::integer;
@@ -52,51 +52,10 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         let Some(live) = load(call, &key).await? else {
             return create_instead(call, change).await;
         };
-        let mut new = changed(call, change, &live)?;
-        if let (Change::Put(_), uid, own) = (change, text(&new, "/metadata/uid"), text(&live.value, "/metadata/uid"))
-            && !uid.is_empty()
-            && uid != own
-        {
-            return Err(call.failed_precondition(&key, "UID", (uid, own)));
-        }
-        identity(call, &new)?;
         // To admission a Scale is a Scale, whatever stands behind it.
         let scaling = call.info.subresource == "scale";
-        let sent = (!scaling && admission::shows_outside(call)).then(|| new.clone());
-        let mut asked = revision_asked(&new);
-        settle(call, &mut new, &live.value)?;
-        create::dedup_owners(call, &mut new, false);
-        // Of a Scale the object's managers are told already.
-        if !scaling && !matches!(change, Change::Apply(_)) {
-            create::track(call, Some(&live.value), &mut new);
-        }
-        let view = if scaling { Some(scale::view(call, &live.value)?) } else { None };
-        let attributes = Attributes::update(call, view.as_ref().unwrap_or(&live.value));
-        if scaling {
-            let mut shown = scale::view(call, &new)?;
-            admission::mutate(&attributes, &mut shown).await?;
-            scale::write(call, &mut new, &shown);
-            settle(call, &mut new, &live.value)?;
-        } else {
-            let sent = sent.map(|sent| as_sent(call, sent, &new));
-            let outside = sent.is_some();
-            let mut shown = sent.unwrap_or_else(|| std::mem::take(&mut new));
-            let changed = admission::mutate(&attributes, &mut shown).await?;
-            if changed && outside {
-                // What is settled bears the live object's version, and says nothing of the writer's.
-                asked = revision_asked(&shown);
-            }
-            if changed || new.is_null() {
-                new = shown;
-            }
-            if changed {
-                namespace_of_url(call, &new)?;
-                renamed(call, &new)?;
-                // What no update may change, no plugin may change either.
-                settle(call, &mut new, &live.value)?;
-                create::dedup_owners(call, &mut new, true);
-            }
-        }
+        let (mut new, asked) =
+            if scaling { scaled(call, change, &live.value).await? } else { mutated(call, change, &live.value).await? };
         check_revision(call, change, &asked, live.revision)?;
         let mut errors = hooks::check(call, &new, Some(&live.value)).await?;
         errors.extend(create::check(call, &new, Some(&live.value)));
@@ -105,9 +64,10 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
         let reserved = hooks::before_update(call, &mut new, &live.value).await?;
         if scaling {
-            admission::validate(&attributes, &scale::view(call, &new)?).await?;
+            let (old, new) = (scale::view(call, &live.value)?, scale::view(call, &new)?);
+            admission::validate(&Attributes::update(call, &old), &new).await?;
         } else {
-            admission::validate(&attributes, &new).await?;
+            admission::validate(&Attributes::update(call, &live.value), &new).await?;
         }
         create::warn(call, &new, Some(&live.value));
         create::forget(call, &mut new);
@@ -127,6 +87,56 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
         }
     }
     Err(call.modified(name))
+}
+
+/// What a change and the mutating plugins make of the live object, and the version that its writer means.
+async fn mutated(call: &Call, change: &Change, live: &Value) -> ApiResult<(Value, String)> {
+    let mut new = changed(call, change, live).await?;
+    if let (Change::Put(_), uid, own) = (change, text(&new, "/metadata/uid"), text(live, "/metadata/uid"))
+        && !uid.is_empty()
+        && uid != own
+    {
+        let key = call.resource.key(&call.info.namespace, &call.info.name);
+        return Err(call.failed_precondition(&key, "UID", (uid, own)));
+    }
+    identity(call, &new)?;
+    let sent = admission::shows_outside(call).then(|| new.clone());
+    let mut asked = revision_asked(&new);
+    settle(call, change, &mut new, live)?;
+    create::dedup_owners(call, &mut new, false);
+    if !matches!(change, Change::Apply(_)) {
+        versions::track(call, live, &mut new).await;
+    }
+    let sent = sent.map(|sent| as_sent(call, sent, &new));
+    let outside = sent.is_some();
+    let mut shown = sent.unwrap_or_else(|| std::mem::take(&mut new));
+    let changed = admission::mutate(&Attributes::update(call, live), &mut shown).await?;
+    if changed && outside {
+        // What is settled bears the live object's version, and says nothing of the writer's.
+        asked = revision_asked(&shown);
+    }
+    if changed || new.is_null() {
+        new = shown;
+    }
+    if changed {
+        namespace_of_url(call, &new)?;
+        renamed(call, &new)?;
+        // What no update may change, no plugin may change either.
+        settle(call, change, &mut new, live)?;
+        create::dedup_owners(call, &mut new, true);
+    }
+    Ok((new, asked))
+}
+
+/// The same by way of the object's Scale, which is what plugins see, as it was sent.
+async fn scaled(call: &Call, change: &Change, live: &Value) -> ApiResult<(Value, String)> {
+    let before = scale::before(call, live)?;
+    let mut scale = scale::changed(call, change, live, &before)?;
+    admission::mutate(&Attributes::update(call, &before), &mut scale).await?;
+    let mut new = scale::merged(call, live, &scale)?;
+    let asked = revision_asked(&new);
+    settle(call, change, &mut new, live)?;
+    Ok((new, asked))
 }
 
 /// The version a writer means; what was never stored asks for none in particular.
@@ -198,7 +208,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
             create::create_value(call, value, false).await?
         }
         Change::Apply(configuration) => {
-            let mut value = applied(call, None, configuration)?;
+            let mut value = applied(call, None, configuration).await?;
             object::set(&mut value, "resourceVersion", Value::Null);
             let uid = text(&configuration.value, "/metadata/uid");
             if !uid.is_empty() {
@@ -214,11 +224,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
 }
 
 /// The object as the change would have it, before the server has its say.
-fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
-    if call.info.subresource == "scale" {
-        return scale::changed(call, change, &live.value);
-    }
-    let live = &live.value;
+async fn changed(call: &Call, change: &Change, live: &Value) -> ApiResult<Value> {
     let (api_version, kind, schema) = (call.resource.api_version(), &call.resource.kind, call.resource.schema());
     match change {
         Change::Put(value) => Ok(value.clone()),
@@ -230,7 +236,7 @@ fn changed(call: &Call, change: &Change, live: &Loaded) -> ApiResult<Value> {
             let custom = call.resource.is_custom();
             patch.apply(call, live, &Model { api_version: &api_version, kind, schema: schema.as_ref(), custom })
         }
-        Change::Apply(configuration) => applied(call, Some(live), configuration),
+        Change::Apply(configuration) => applied(call, Some(live), configuration).await,
     }
 }
 
@@ -304,11 +310,11 @@ fn reset(call: &Call, config: &mut Value) {
     }
 }
 
-fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> ApiResult<Value> {
+async fn applied(call: &Call, live: Option<&Value>, configuration: &Configuration) -> ApiResult<Value> {
     let schema = call.resource.schema().ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
     let config = apply_config(call, &configuration.value)?;
     let manager = create::manager(call, Operation::Apply);
-    let mut applied = apply(&schema, live, &config, &manager, configuration.force)?;
+    let mut applied = versions::apply(call, &schema, live, &config, &manager, configuration.force).await?;
     if live.is_none() && call.resource.strategy.status_on_create {
         // Nobody's, and yet written.
         applied["status"] = configuration.value["status"].clone();
@@ -346,18 +352,10 @@ fn read_merged(call: &Call, schema: &Schema, merged: Value, config: &Value) -> A
     })
 }
 
-/// Server-side apply.
-///
-/// # Errors
-/// 409 for conflicts, 500 for what cannot be merged.
-pub fn apply(
-    schema: &Schema,
-    live: Option<&Value>,
-    config: &Value,
-    manager: &Manager,
-    force: bool,
-) -> ApiResult<Value> {
-    apply::apply(schema, live, config, manager, force).map_err(|error| match &error {
+/// What is said of a configuration that was not applied: 409 for conflicts, 500 for what cannot be merged.
+#[must_use]
+pub fn unapplied(error: ApplyError) -> ApiError {
+    match &error {
         ApplyError::Conflicts(conflicts) => {
             let causes: Vec<Value> = conflicts
                 .iter()
@@ -366,8 +364,8 @@ pub fn apply(
             ApiError { details: json!({ "causes": causes }), ..ApiError::new(409, "Conflict", error.to_string()) }
         }
         // Upstream's error has no code of its own, which makes it a 500 without a reason.
-        ApplyError::Invalid(text) => ApiError::new(500, "", text.clone()),
-    })
+        ApplyError::Invalid(_) | ApplyError::Later(_) => ApiError::new(500, "", error.to_string()),
+    }
 }
 
 /// Whether an object that is to be written is the one of the URL.
@@ -411,12 +409,14 @@ fn name_mismatch(have: &str, wanted: &str) -> ApiError {
 }
 
 /// Identity, system fields, status and spec, defaults, generation.
-fn settle(call: &Call, new: &mut Value, old: &Value) -> ApiResult<()> {
+fn settle(call: &Call, change: &Change, new: &mut Value, old: &Value) -> ApiResult<()> {
     let (resource, info) = (&call.resource, &call.info);
     let strategy = &resource.strategy;
-    // An empty list sent as managedFields resets them, as a single empty entry does, which is not normalised away; no field at
-    // all leaves them to be tracked.
+    // An empty list sent as managedFields resets them, as a single empty entry does, which is not normalised away, but for custom
+    // resources, where it is none; no field at all leaves them to be tracked. Of what was applied nobody may be left.
     match &new["metadata"]["managedFields"] {
+        Value::Null if matches!(change, Change::Apply(_)) || info.subresource == "scale" => {}
+        Value::Array(list) if list.is_empty() && resource.is_custom() => object::set(new, "managedFields", Value::Null),
         Value::Null => object::set(new, "managedFields", old["metadata"]["managedFields"].clone()),
         Value::Array(list) if list.is_empty() => object::set(new, "managedFields", json!([{}])),
         _ => {}

@@ -96,11 +96,26 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
     if frames.selection.is_everything() && frames.encoder.is_plain() {
         frames.alike = Some(format!("{:?} {}", call.accept.media, frames.prefix));
     }
-    if let Err(error) = frames.begin(&cache, super::read::revision(query)?, initial).await {
+    match frames.begin(&cache, super::read::revision(query)?, initial).await {
+        Ok(()) => {}
         // As upstream, a watch that cannot begin is a stream of one ERROR event.
-        frames.fail(&error.into());
+        Err(Failure::Cache(error)) => frames.fail(&error.into()),
+        Err(Failure::Conversion(error)) => return Err(conversion::not_ready(&resource, &error)),
     }
     Ok(frames)
+}
+
+/// Why a watch cannot begin.
+enum Failure {
+    Cache(CacheError),
+    /// Somebody else must convert the objects, and does not.
+    Conversion(ApiError),
+}
+
+impl From<CacheError> for Failure {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
+    }
 }
 
 /// The state of one watch under way.
@@ -131,12 +146,7 @@ async fn end(stop: CancellationToken, lifetime: Duration) {
 }
 
 impl Frames {
-    async fn begin(
-        &mut self,
-        cache: &WatchCache,
-        revision: Option<i64>,
-        initial: Option<bool>,
-    ) -> Result<(), CacheError> {
+    async fn begin(&mut self, cache: &WatchCache, revision: Option<i64>, initial: Option<bool>) -> Result<(), Failure> {
         let whole = initial.unwrap_or(matches!(revision, None | Some(0)));
         if !whole {
             let after = match revision {
@@ -154,12 +164,11 @@ impl Frames {
         let query = ListQuery { at, prefix: &self.prefix, start: None, limit: 0, filter };
         let (mut list, watch) = cache.list_and_watch(query).await?;
         let (app, resource) = (&self.encoder.app, &self.encoder.resource);
-        match self.selection.converted(app, resource, list.items).await {
-            Ok(items) => list.items = items,
-            Err(error) => {
-                self.fail(&error);
-                return Ok(());
-            }
+        list.items = self.selection.converted(app, resource, list.items).await.map_err(Failure::Conversion)?;
+        if conversion::is_foreign(resource) {
+            // All at once, and they are kept for what follows.
+            let objects: Vec<&Object> = list.items.iter().map(AsRef::as_ref).collect();
+            conversion::read_all(app, resource, &objects).await.map_err(Failure::Conversion)?;
         }
         for object in &list.items {
             self.encoder.object(&mut self.first, Change::Added, object).await;
@@ -197,7 +206,9 @@ impl Frames {
                     }
                     Ok(News::Events(events)) => {
                         for event in events {
-                            self.event(&event).await;
+                            if !self.over {
+                                self.event(&event).await;
+                            }
                         }
                     }
                     Err(CacheError::Expired { .. }) => self.fail(&ApiError::expired("The resourceVersion for the provided watch is too old.")),
@@ -230,12 +241,17 @@ impl Frames {
                 (None, Change::Deleted) => holds(&event.object).await?,
                 (None, _) => false,
             };
-            Ok((before, now))
+            ApiResult::Ok((before, now))
         };
-        let (before, now) = match verdicts.await {
-            Ok(verdicts) => verdicts,
-            Err(error) => return self.encoder.error(&mut self.first, &error),
+        // Where a webhook fails, the watch ends: the next one is told why.
+        let Ok((before, now)) = verdicts.await else {
+            self.over = true;
+            return;
         };
+        if (before || now) && !self.encoder.has(&event.object).await {
+            self.over = true;
+            return;
+        }
         let out = &mut self.first;
         match (before, now) {
             (false, false) => {}
@@ -352,6 +368,12 @@ impl Encoder {
         } else {
             self.object(out, event.change, &event.object).await;
         }
+    }
+
+    /// Whether an object is there in the version that is watched.
+    async fn has(&self, object: &Object) -> bool {
+        let (app, resource) = (&self.app, &self.resource);
+        !conversion::is_foreign(resource) || conversion::read(app, resource, object).await.is_ok()
     }
 
     async fn object(&mut self, out: &mut BytesMut, change: Change, object: &Object) {

@@ -55,10 +55,15 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
 pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
     let said = value["metadata"]["resourceVersion"].take();
     object::set(&mut value, "resourceVersion", Value::Null);
+    if call.resource.is_custom()
+        && let Some(schema) = call.resource.schema()
+        && value["apiVersion"] == call.resource.storage_api_version.as_str()
+    {
+        // What a plugin has said that the schema does not know.
+        schema::prune(&schema, &mut value);
+    }
     if call.dry_run() {
-        if call.resource.is_custom()
-            && let Some(stored) = stored(call, &value).await?
-        {
+        if let Some(stored) = stored(call, &value).await? {
             value = back(call, stored).await?;
         }
         if revision != 0 {
@@ -79,7 +84,7 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
     match written {
         WriteOutcome::Done(revision) => {
             let json = if stored.is_none() { splice::stamp(&bytes, revision) } else { None };
-            if let Some(stored) = stored.filter(|_| call.resource.is_custom()) {
+            if let Some(stored) = stored {
                 value = back(call, stored).await?;
             }
             object::set(&mut value, "resourceVersion", revision.to_string().into());
@@ -116,7 +121,7 @@ async fn stored(call: &Call, value: &Value) -> ApiResult<Option<Value>> {
     conversion::convert(&call.app, &call.resource, value.clone(), to).await.map(Some)
 }
 
-/// What was written is what a reader would get, which only the stored version's schema and the webhook know.
+/// What was written is what a reader would get, which only the stored version and who converts it know.
 async fn back(call: &Call, mut stored: Value) -> ApiResult<Value> {
     conversion::prune_stored(&call.resource, &mut stored);
     let version = call.resource.api_version();

@@ -39,12 +39,12 @@ impl Managed {
     }
 }
 
-/// What an object's metadata says; of several entries of one
-/// manager the last counts.
+/// What an object's metadata says; of several entries of one manager the last counts, and where one is none, none does.
 pub(super) fn read(entries: Option<Value>) -> Vec<Managed> {
     let Some(Value::Array(entries)) = entries else { return Vec::new() };
     let mut managed: Vec<Managed> = Vec::with_capacity(entries.len());
-    for entry in entries.into_iter().filter_map(entry) {
+    for entry in entries {
+        let Some(entry) = self::entry(entry) else { return Vec::new() };
         managed.retain(|earlier| !earlier.is(&entry.manager));
         managed.push(entry);
     }
@@ -54,6 +54,13 @@ pub(super) fn read(entries: Option<Value>) -> Vec<Managed> {
 /// Takes the managers' entries out of an object: they are no part of what is compared, and [`write()`] puts in new ones.
 pub(super) fn take(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove("managedFields")
+}
+
+/// Undoes [`take()`].
+pub(super) fn put_back(object: &mut Value, entries: Option<Value>) {
+    if let (Some(metadata), Some(entries)) = (object.get_mut("metadata").and_then(Value::as_object_mut), entries) {
+        metadata.insert("managedFields".to_owned(), entries);
+    }
 }
 
 /// Whether everything is to be forgotten: an empty list, or a single empty entry, says so.
@@ -76,14 +83,14 @@ fn entry(mut value: Value) -> Option<Managed> {
         Some(Value::String(text)) => text,
         _ => String::new(),
     };
-    let manager = Manager {
-        name: text("manager"),
-        operation,
-        api_version: text("apiVersion"),
-        subresource: text("subresource"),
-        time: text("time"),
-    };
-    Some(Managed { manager, fields: Fields::read(value.get_mut("fieldsV1")?.take()) })
+    let (api_version, fields_type) = (text("apiVersion"), text("fieldsType"));
+    if api_version.is_empty() || fields_type != "FieldsV1" {
+        return None;
+    }
+    let manager =
+        Manager { name: text("manager"), operation, api_version, subresource: text("subresource"), time: text("time") };
+    let fields = value.get_mut("fieldsV1").map_or_else(|| Map::new().into(), Value::take);
+    Some(Managed { manager, fields: Fields::read(fields) })
 }
 
 /// Puts the managers into the metadata.

@@ -16,7 +16,7 @@ use crate::app::{App, Call, text};
 use crate::http::openapi;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::resource::Catalogue;
-use crate::registry::{object, update, write};
+use crate::registry::{object, versions, write};
 
 /// Upstream's controller, whose the status is.
 const MANAGER: &str = "validatingadmissionpolicy-status";
@@ -48,7 +48,7 @@ pub async fn check(app: &Arc<App>, group: &str, plural: &str, name: &str) -> Api
         let warnings = tokio::task::spawn_blocking(move || warnings(&of, &policy)).await.map_err(ApiError::internal)?;
         let checked = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
         let status = json!({ "observedGeneration": live.value["metadata"]["generation"], "typeChecking": checked });
-        let new = with_status(&call, &live.value, name, status)?;
+        let new = with_status(&call, &live.value, name, status).await?;
         if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
@@ -57,7 +57,7 @@ pub async fn check(app: &Arc<App>, group: &str, plural: &str, name: &str) -> Api
 }
 
 /// The policy with the status applied, as by the controller.
-fn with_status(call: &Call, live: &Value, name: &str, status: Value) -> ApiResult<Value> {
+async fn with_status(call: &Call, live: &Value, name: &str, status: Value) -> ApiResult<Value> {
     let api_version = call.resource.api_version();
     let schema = call.resource.schema().ok_or_else(|| ApiError::internal("policies have no schema"))?;
     let config = json!({
@@ -70,7 +70,7 @@ fn with_status(call: &Call, live: &Value, name: &str, status: Value) -> ApiResul
         subresource: "status".to_owned(),
         time: object::now(),
     };
-    update::apply(&schema, Some(live), &config, &manager, true)
+    versions::apply(call, &schema, Some(live), &config, &manager, true).await
 }
 
 fn warnings(app: &App, policy: &Value) -> Vec<Value> {

@@ -95,7 +95,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
         let before = request.object.clone();
         // One that fails does not keep the others from being made.
         for mutation in mutations {
-            match mutated(definition, mutation, &request, param.as_ref(), seen) {
+            match mutated(a, definition, mutation, &request, param.as_ref(), seen) {
                 Ok(new) => (request.object, patched) = (new, true),
                 Err(Failure::Counted(why)) => deny(&why),
                 Err(Failure::Final(error)) => return Err(error),
@@ -177,6 +177,7 @@ fn key(definition: &Definition, binding: &Binding, param: Option<&Value>) -> Str
 
 /// The object after one mutation.
 fn mutated(
+    a: &Attributes<'_>,
     definition: &Definition,
     mutation: &Mutation,
     request: &Request<'_>,
@@ -198,11 +199,11 @@ fn mutated(
             {
                 return Err(format!("unable to convert unstructured object to {}: {why}", seen.kind).into());
             }
-            patched::read(seen, new, FieldValidation::Ignore).map_err(Failure::Final)
+            patched::read(a, seen, new, FieldValidation::Ignore).map_err(Failure::Final)
         }
         Mutation::Patch(expression) => {
             let new = json_patched(&mut evaluation, expression, &request.object)?;
-            patched::read(seen, new, FieldValidation::Strict).map_err(Failure::Final)
+            patched::read(a, seen, new, FieldValidation::Strict).map_err(Failure::Final)
         }
     }
 }

@@ -95,9 +95,10 @@ async fn ask(
     let broken = |error: String| Failure::Refused(ApiError::internal(error));
     let operations = patch.as_array().map(Vec::as_slice).unwrap_or_default();
     let patched = schema::patch::apply_operations(&shown, operations).map_err(|error| broken(error.to_string()))?;
-    let patched = patched::read(seen, patched, FieldValidation::Ignore)?;
+    let patched = patched::read(a, seen, patched, FieldValidation::Ignore)?;
     turn.patch(a, hook, &patch);
-    if patched == shown {
+    // What has been converted is converted back, whatever the patch has changed.
+    if patched == shown && seen.kind == a.kind {
         return Ok(None);
     }
     Ok(Some(patched::back(a, seen, patched).await?))

@@ -46,6 +46,7 @@ fn default(object: &mut Value) {
         }
         return;
     }
+    drop_carried(object);
     default_metrics(object);
     if object.at("spec.behavior").is_object() {
         default_rules(
@@ -204,6 +205,16 @@ fn to_v2(object: &mut Value) {
     }
 }
 
+/// What annotations carry for v1 a v2 object says in fields.
+fn drop_carried(object: &mut Value) {
+    let annotations = object.entries("metadata.annotations");
+    if CARRIED.iter().any(|carried| annotations.contains_key(carried.annotation)) {
+        let mut annotations = annotations.clone();
+        annotations.retain(|name, _| CARRIED.iter().all(|carried| carried.annotation != name));
+        put_annotations(object, annotations);
+    }
+}
+
 fn put_annotations(object: &mut Value, annotations: Map<String, Value>) {
     if annotations.is_empty() {
         object.remove("metadata.annotations");
@@ -254,8 +265,10 @@ mod tests {
 
     #[test]
     fn defaults_of_v2() {
-        let mut object = json!({"apiVersion": "autoscaling/v2", "spec": {"maxReplicas": 3}});
+        let mut object = json!({"apiVersion": "autoscaling/v2", "spec": {"maxReplicas": 3},
+            "metadata": {"annotations": {METRICS: "[]", "a": "b"}}});
         default(&mut object);
         assert_eq!(object["spec"]["metrics"], json!([cpu_metric(80)]));
+        assert_eq!(object["metadata"]["annotations"], json!({"a": "b"}), "v1 alone says something in annotations");
     }
 }
