@@ -216,7 +216,7 @@ pub const CHAPTER: Chapter = Chapter {
                     &["Targeting container \"c1\""],
                 ),
                 comes("kubectl logs c1 -c looker", &["sleep 36001"]),
-                works(
+                comes(
                     "kubectl get pod c1 -o jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.reason} {.status.phase}{\"\\n\"}'",
                     &["Completed Running"],
                 ),
