@@ -65,6 +65,7 @@ const RENAMED: &[(&str, &str, &str)] = &[
     ("ISCSIPersistentVolumeSource", "chapAuthSession", "SessionCHAPAuth"),
     ("ISCSIVolumeSource", "chapAuthDiscovery", "DiscoveryCHAPAuth"),
     ("ISCSIVolumeSource", "chapAuthSession", "SessionCHAPAuth"),
+    ("PhotonPersistentDiskVolumeSource", "pdID", "PdID"),
     ("RBDPersistentVolumeSource", "image", "RBDImage"),
     ("RBDPersistentVolumeSource", "monitors", "CephMonitors"),
     ("RBDPersistentVolumeSource", "pool", "RBDPool"),

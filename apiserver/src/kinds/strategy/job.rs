@@ -14,6 +14,7 @@ pub const JOB: Strategy = Strategy {
     labels_of_template: true,
     validate: Some(validate::batch::job),
     validate_update: Some(validate::batch::job_update),
+    validate_path: &[("status", validate::job_status::status)],
     named_after: Some(PODS),
     warnings: Some(validate::batch::job_warnings),
     warned_again: WarnedAgain::NewGeneration,

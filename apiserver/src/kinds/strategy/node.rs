@@ -7,13 +7,34 @@ use super::super::json::Json;
 use super::super::validate;
 use super::WITH_STATUS;
 
+/// A kubelet's configuration out of a ConfigMap, which no kubelet reads any more: only a node that has one from then keeps one.
+const CONFIG_SOURCE: &str = "spec.configSource";
+const CONFIG: &str = "status.config";
+
+fn keep_unless_new(new: &mut Value, old: &Value, field: &str) {
+    if !old.has(field) {
+        new.remove(field);
+    }
+}
+
 pub const NODE: Strategy = Strategy {
     status_on_create: true,
     default: Some(default),
-    prepare_update: Some(|new, old| new.take_from("status", old)),
-    validate: Some(validate::system::node),
-    warnings: Some(validate::system::node_warnings),
-    validate_update: Some(validate::system::node_update),
+    prepare_create: Some(|node| {
+        node.remove(CONFIG_SOURCE);
+        node.remove(CONFIG);
+    }),
+    prepare_update: Some(|new, old| {
+        new.take_from("status", old);
+        keep_unless_new(new, old, CONFIG_SOURCE);
+    }),
+    prepare_path: &[("status", |new, old| {
+        new.take_from("spec", old);
+        keep_unless_new(new, old, CONFIG);
+    })],
+    validate: Some(validate::node::node),
+    warnings: Some(validate::node::warnings),
+    validate_update: Some(validate::node::update),
     ..WITH_STATUS
 };
 

@@ -29,6 +29,7 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
         labels_from_template(object);
     }),
     validate: Some(validate::workload::replication_controller),
+    validate_path: &[("status", validate::counts::replication_controller)],
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
     warned_again: WarnedAgain::NewGeneration,

@@ -13,6 +13,10 @@ pub const VOLUME: Strategy = Strategy {
         let now = crate::registry::object::now();
         volume.put("status", json!({"phase": "Pending", "lastPhaseTransitionTime": now}));
     }),
+    prepare_path: &[("status", |new, old| {
+        new.take_from("spec", old);
+        phase_time(new, old);
+    })],
     warnings: Some(validate::volume_warnings::persistent_volume),
     validate: Some(validate::persistent_volume::volume),
     validate_update: Some(validate::persistent_volume::volume_update),
@@ -29,6 +33,7 @@ pub const CLAIM: Strategy = Strategy {
     validate: Some(validate::persistent_volume::claim),
     warnings: Some(validate::volume_warnings::claim),
     validate_update: Some(validate::persistent_volume::claim_update),
+    validate_path: &[("status", validate::persistent_volume::claim_status)],
     ..WITH_STATUS
 };
 
@@ -98,6 +103,19 @@ pub const ATTRIBUTES_CLASS: Strategy = Strategy {
     validate_update: Some(validate::storage::attributes_class_update),
     ..Strategy::PLAIN
 };
+
+/// Since when a volume is in its phase, if nobody says it.
+fn phase_time(new: &mut Value, old: &Value) {
+    let (phase, field) = ("status.phase", "status.lastPhaseTransitionTime");
+    let silent = !new.has(field);
+    if new.text(phase) == old.text(phase) {
+        if silent {
+            new.take_from(field, old);
+        }
+    } else if silent || new.at(field) == old.at(field) {
+        new.put(field, crate::registry::object::now());
+    }
+}
 
 pub fn default_claim(claim: &mut Value) {
     claim.default_pointer("spec.volumeMode", "Filesystem");

@@ -68,7 +68,7 @@ pub fn api_service_status(new: &Value, _: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("status").child("conditions");
     for (i, condition) in new.list("status.conditions").iter().enumerate() {
-        one_of(&mut errors, &path.index(i).child("status"), condition.text("status"), &["False", "True", "Unknown"]);
+        one_of(&mut errors, &path.index(i).child("status"), condition.text("status"), &["True", "False", "Unknown"]);
     }
     errors
 }
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             texts(&api_service_status(&status, &Value::Null)),
             [
-                "status.conditions[1].status: Unsupported value: \"x\": supported values: \"False\", \"True\", \"Unknown\""
+                "status.conditions[1].status: Unsupported value: \"x\": supported values: \"True\", \"False\", \"Unknown\""
             ]
         );
     }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod, pod_warnings,
-    required_one_of, spec,
+    LABEL_SELECTOR, cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod,
+    pod_warnings, required_one_of, selector_error, spec,
 };
 
 /// Above this, an Indexed Job would have too large a status.
@@ -61,7 +61,7 @@ fn generated_labels(errors: &mut ErrorList, job: &Value) {
         ("batch.kubernetes.io/controller-uid", job.text("metadata.uid")),
         ("batch.kubernetes.io/job-name", job.text("metadata.name")),
     ];
-    for (key, expected) in generated.into_iter().skip(2) {
+    for (key, expected) in generated.into_iter() {
         let at = path.key(key);
         match labels.get(key).and_then(Value::as_str) {
             None => errors.push(Error::required(&at, format!("must be '{expected}'"))),
@@ -75,7 +75,7 @@ fn generated_labels(errors: &mut ErrorList, job: &Value) {
         generated.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect::<Map<_, _>>().into();
     let selector = job.at("spec.selector");
     if LabelSelector::from_object(selector).is_ok_and(|selector| !selector.matches(&labels)) {
-        errors.push(Error::invalid(&spec().child("selector"), selector.clone(), "`selector` not auto-generated"));
+        errors.push(selector_error(&spec().child("selector"), selector, "`selector` not auto-generated"));
     }
 }
 
@@ -220,7 +220,7 @@ pub fn job_update(new: &Value, old: &Value) -> ErrorList {
     let (now, then) = (new.at("spec"), old.at("spec"));
     let template = movable(now.at("template"), old);
     for (field, of) in [
-        ("selector", "apimachinery.pkg.apis.meta.v1.LabelSelector"),
+        ("selector", LABEL_SELECTOR),
         ("template", "api.core.v1.PodTemplateSpec"),
         ("completionMode", ""),
         ("podFailurePolicy", "api.batch.v1.PodFailurePolicy"),
@@ -298,7 +298,7 @@ pub fn cron_job(object: &Value) -> ErrorList {
     job_spec(&mut errors, &at, template);
     if template.has("selector") {
         let detail = "`selector` will be auto-generated";
-        errors.push(Error::invalid(&at.child("selector"), template.at("selector").clone(), detail));
+        errors.push(selector_error(&at.child("selector"), template.at("selector"), detail));
     }
     if template.yes("manualSelector") {
         errors.push(Error::not_supported(&at.child("manualSelector"), true, &["nil", "false"]));

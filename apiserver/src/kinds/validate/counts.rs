@@ -51,6 +51,11 @@ const REPLICA_SET: Counts = Counts {
     ],
 };
 
+const REPLICATION_CONTROLLER: Counts = Counts {
+    all: &["replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"],
+    ordered: REPLICA_SET.ordered,
+};
+
 const STATEFUL_SET: Counts = Counts {
     all: &[
         "replicas",
@@ -101,6 +106,11 @@ pub fn replica_set(new: &Value, old: &Value) -> ErrorList {
 }
 
 #[must_use]
+pub fn replication_controller(new: &Value, old: &Value) -> ErrorList {
+    REPLICATION_CONTROLLER.check(new, old)
+}
+
+#[must_use]
 pub fn stateful_set(new: &Value, old: &Value) -> ErrorList {
     STATEFUL_SET.check(new, old)
 }
@@ -137,9 +147,12 @@ impl Counts {
                 errors.push(Error::invalid(&path.child(field), status.int(field), *detail));
             }
         }
-        let (collisions, before) = (status.int("collisionCount"), old.at("status").int("collisionCount"));
-        if self.all.contains(&"collisionCount") && collisions < before {
-            errors.push(Error::invalid(&path.child("collisionCount"), collisions, "cannot be decremented"));
+        let field = "collisionCount";
+        let [collisions, before] = [status, old.at("status")].map(|status| status.at(field).as_i64());
+        // Counted for the first time they may be any; once counted they are not forgotten.
+        if self.all.contains(&field) && before.is_some_and(|before| collisions.is_none_or(|now| now < before)) {
+            let collisions = collisions.unwrap_or_default();
+            errors.push(Error::invalid(&path.child(field), collisions, "cannot be decremented"));
         }
         errors
     }

@@ -19,9 +19,11 @@ pub mod flow;
 pub mod ingress;
 pub mod internal_schema;
 pub mod job_policy;
+pub mod job_status;
 pub mod limit_range;
 pub mod meta;
 pub mod network;
+pub mod node;
 pub mod node_labels;
 mod path_overlaps;
 pub mod persistent_volume;
@@ -61,6 +63,7 @@ use super::internal;
 use super::json::Json;
 
 pub const IMMUTABLE: &str = "field is immutable";
+const LABEL_SELECTOR: &str = "apimachinery.pkg.apis.meta.v1.LabelSelector";
 const NOT_NEGATIVE: &str = "must be greater than or equal to 0";
 const PORT_RANGE: &str = "must be between 1 and 65535, inclusive";
 
@@ -190,13 +193,22 @@ fn quantity(errors: &mut ErrorList, path: &Path, value: &Value) -> Option<Quanti
     }
 }
 
-/// An absolute number or a percentage; yields the number, if it is one of a valid form.
-fn number_or_percent(errors: &mut ErrorList, path: &Path, value: &Value) -> Option<i64> {
+/// How much of something that may be had in whole alone.
+fn quantity_of(errors: &mut ErrorList, path: &Path, value: &Value, whole: bool) {
+    if let Some(quantity) = quantity(errors, path, value)
+        && whole
+        && !quantity.is_whole()
+    {
+        errors.push(Error::invalid(path, quantity.to_string(), "must be an integer"));
+    }
+}
+
+/// An absolute number or a percentage; yields the number. What is neither is read as Go reads it: `"1"` is one, `"x"` none.
+fn number_or_percent(errors: &mut ErrorList, path: &Path, value: &Value) -> i64 {
     match value {
         Value::String(text) => {
             let digits = text.strip_suffix('%').filter(|d| !d.is_empty() && d.bytes().all(|b| b.is_ascii_digit()));
-            let percent = digits.and_then(|d| d.parse().ok());
-            if percent.is_none() {
+            if digits.is_none() {
                 errors.push(Error::invalid(
                     path,
                     text.as_str(),
@@ -204,14 +216,14 @@ fn number_or_percent(errors: &mut ErrorList, path: &Path, value: &Value) -> Opti
                      regex used for validation is '[0-9]+%')",
                 ));
             }
-            percent
+            digits.unwrap_or(text).parse().unwrap_or_default()
         }
         other => {
             let number = other.as_i64().unwrap_or_default();
             if number < 0 {
                 errors.push(Error::invalid(path, number, NOT_NEGATIVE));
             }
-            Some(number)
+            number
         }
     }
 }
@@ -222,6 +234,11 @@ fn at_most_all(errors: &mut ErrorList, path: &Path, value: &Value) {
     if percent.is_some_and(|p| p > 100) {
         errors.push(Error::invalid(path, value.clone(), "must not be greater than 100%"));
     }
+}
+
+/// What is wrong with a selector as a whole.
+fn selector_error(path: &Path, selector: &Value, detail: &str) -> Error {
+    Error::invalid_as(path, internal::compact(selector, LABEL_SELECTOR), detail)
 }
 
 /// A metav1.LabelSelector.

@@ -26,13 +26,13 @@ pub fn endpoints(object: &Value) -> ErrorList {
             for (j, address) in subset.list(list).iter().enumerate() {
                 let at = path.child(list).index(j);
                 ip(&mut errors, &at.child("ip"), address.text("ip"));
-                special_ip(&mut errors, &at.child("ip"), address.text("ip"));
                 if !address.text("hostname").is_empty() {
                     named(&mut errors, &at.child("hostname"), address.text("hostname"), names::dns1123_label);
                 }
                 if let Some(node) = address.at("nodeName").as_str() {
                     named(&mut errors, &at.child("nodeName"), node, names::dns1123_subdomain);
                 }
+                special_ip(&mut errors, &at.child("ip"), address.text("ip"));
             }
         }
         let ports = subset.list("ports");

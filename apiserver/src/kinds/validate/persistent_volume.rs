@@ -74,7 +74,7 @@ pub(super) fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inl
             errors.push(Error::required(&at, "must specify required node constraints"));
         }
     }
-    volume_source::only_one(errors, path, body, &volume_source::OF_PERSISTENT_VOLUMES, |errors, name, source| {
+    volume_source::only_one(errors, path, body, Owner::PersistentVolume, |errors, name, source| {
         volume_source::source(errors, path, name, source, Owner::PersistentVolume);
         if name == "local" && !body.has("nodeAffinity") {
             errors.push(Error::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
@@ -335,6 +335,55 @@ pub fn claim_update(new: &Value, old: &Value) -> ErrorList {
         }
     }
     errors
+}
+
+/// What a claim's status says of what it has, and of how it gets more (`ValidatePersistentVolumeClaimStatusUpdate`).
+#[must_use]
+pub fn claim_status(new: &Value, _: &Value) -> ErrorList {
+    const RESIZES: [&str; 5] = [
+        "ControllerResizeInProgress",
+        "ControllerResizeInfeasible",
+        "NodeResizeInProgress",
+        "NodeResizeInfeasible",
+        "NodeResizePending",
+    ];
+    let mut errors = ErrorList::new();
+    let path = Path::new("status");
+    for (name, amount) in new.entries("status.capacity") {
+        not_less_than_nothing(&mut errors, &path.child("capacity").key(name), amount);
+    }
+    let at = path.child("allocatedResourceStatuses");
+    for (name, state) in new.entries("status.allocatedResourceStatuses") {
+        claimed(&mut errors, &at, name);
+        if !state.as_str().is_some_and(|state| RESIZES.contains(&state)) {
+            errors.push(Error::not_supported(&at, name.as_str(), &RESIZES));
+        }
+    }
+    let at = path.child("allocatedResources");
+    for (name, amount) in new.entries("status.allocatedResources") {
+        if claimed(&mut errors, &at, name) {
+            not_less_than_nothing(&mut errors, &at.key(name), amount);
+        }
+    }
+    errors
+}
+
+/// What a claim can be about: storage, and what others than Kubernetes have names for.
+fn claimed(errors: &mut ErrorList, path: &Path, name: &str) -> bool {
+    let before = errors.len();
+    named(errors, path, name, names::qualified_name);
+    if errors.len() == before && super::resource_name::is_native(name) && name != "storage" {
+        errors.push(Error::not_supported(path, name, &["storage"]));
+    }
+    errors.len() == before
+}
+
+fn not_less_than_nothing(errors: &mut ErrorList, path: &Path, amount: &Value) {
+    let amount =
+        schema::quantity::Quantity::parse(&super::quantity_text(amount)).map(|q| q.value()).unwrap_or_default();
+    if amount < 0 {
+        errors.push(Error::invalid(path, amount, "must be a valid resource quantity"));
+    }
 }
 
 #[cfg(test)]

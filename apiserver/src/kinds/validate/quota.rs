@@ -8,7 +8,7 @@ use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{IMMUTABLE, quantity, resource_name, spec};
+use super::{IMMUTABLE, quantity_of, resource_name, spec};
 
 /// Warns of requests that may be more than the limits.
 #[must_use]
@@ -58,7 +58,7 @@ fn huge(name: &str) -> bool {
     name.starts_with("hugepages-") || name.starts_with("requests.hugepages-")
 }
 
-fn whole(name: &str) -> bool {
+pub fn whole(name: &str) -> bool {
     let counted = STANDARD.iter().any(|(known, counts)| *known == name && *counts);
     let extended = name.contains('/') && !name.contains("kubernetes.io/") && !name.starts_with("requests.");
     counted || extended
@@ -100,12 +100,7 @@ fn amount(errors: &mut ErrorList, at: &Path, name: &str, value: &Value) {
     if !name.contains('/') && !standard(name) {
         errors.push(Error::invalid(at, name, "must be a standard resource for quota"));
     }
-    if let Some(quantity) = quantity(errors, at, value)
-        && whole(name)
-        && !quantity.is_whole()
-    {
-        errors.push(Error::invalid(at, quantity.to_string(), "must be an integer"));
-    }
+    quantity_of(errors, at, value, whole(name));
 }
 
 fn scopes(errors: &mut ErrorList, object: &Value, limited: &[&str]) {

@@ -78,7 +78,7 @@ pub fn service(object: &Value) -> ErrorList {
             }
         }
     }
-    if !body.text("loadBalancerClass").is_empty() {
+    if kind == "LoadBalancer" && body.has("loadBalancerClass") {
         named(&mut errors, &path.child("loadBalancerClass"), body.text("loadBalancerClass"), names::qualified_name);
     }
     if body.has("trafficDistribution") {

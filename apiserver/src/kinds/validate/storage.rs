@@ -11,7 +11,8 @@ use super::super::json::Json;
 use super::persistent_volume::volume_spec;
 use super::volume_source;
 use super::{
-    immutable, immutable_of, label_selector, named, not_negative, one_of, required, required_name, same, spec,
+    LABEL_SELECTOR, immutable, immutable_of, label_selector, named, not_negative, one_of, required, required_name,
+    same, spec,
 };
 
 #[must_use]
@@ -109,7 +110,6 @@ pub fn capacity_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
-const LABEL_SELECTOR: &str = "apimachinery.pkg.apis.meta.v1.LabelSelector";
 const NODE_DRIVER: &str = "api.storage.v1.CSINodeDriver";
 
 /// The drivers of a node: each once, with the node's name to it and the labels it goes by.
@@ -193,6 +193,11 @@ pub fn driver(object: &Value) -> ErrorList {
     if body.has(field) && seconds < 10 {
         let detail = "must be greater than or equal to 10 seconds";
         errors.push(Error::invalid(&path.child(field), seconds, detail));
+    }
+    let field = "serviceAccountTokenInSecrets";
+    if body.has(field) && body.list("tokenRequests").is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        errors.push(Error::invalid(&path.child(field), body.at(field).clone(), detail));
     }
     errors
 }

@@ -39,7 +39,7 @@ fn is_image(volume: &Value) -> bool {
 }
 
 fn source(errors: &mut ErrorList, path: &Path, volume: &Value) {
-    volume_source::only_one(errors, path, volume, &volume_source::OF_PODS, |errors, name, body| {
+    volume_source::only_one(errors, path, volume, volume_source::Owner::Pod, |errors, name, body| {
         let at = path.child(name);
         match name {
             "emptyDir" => {

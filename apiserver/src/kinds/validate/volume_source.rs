@@ -17,7 +17,7 @@ pub enum Owner {
 
 /// The sources a pod's volume may have, in the order they are looked at, and as what the second one is refused; upstream's
 /// spelling.
-pub const OF_PODS: [(&str, &str); 30] = [
+const OF_PODS: [(&str, &str); 30] = [
     ("emptyDir", "emptyDir"),
     ("hostPath", "hostPath"),
     ("gitRepo", "gitRepo"),
@@ -51,7 +51,7 @@ pub const OF_PODS: [(&str, &str); 30] = [
 ];
 
 /// The same of a PersistentVolume.
-pub const OF_PERSISTENT_VOLUMES: [(&str, &str); 22] = [
+const OF_PERSISTENT_VOLUMES: [(&str, &str); 22] = [
     ("hostPath", "hostPath"),
     ("gcePersistentDisk", "gcePersistentDisk"),
     ("awsElasticBlockStore", "awsElasticBlockStore"),
@@ -94,17 +94,24 @@ const REQUIRED: [(&str, &[&str]); 14] = [
     ("vsphereVolume", &["volumePath"]),
 ];
 
+/// The source of a PersistentVolume that may stand beside another.
+const NOT_COUNTED: &str = "flexVolume";
+
 /// Checks the sources of `volume`, of which there must be one: the first is looked into with `check`, the others are refused.
 pub fn only_one(
     errors: &mut ErrorList,
     path: &Path,
     volume: &Value,
-    sources: &[(&str, &str)],
+    owner: Owner,
     mut check: impl FnMut(&mut ErrorList, &str, &Value),
 ) {
     let mut found = false;
+    let sources = match owner {
+        Owner::Pod => &OF_PODS[..],
+        Owner::PersistentVolume => &OF_PERSISTENT_VOLUMES,
+    };
     for (source, shown) in sources.iter().filter(|(source, _)| volume.has(source)) {
-        if found {
+        if found && !(owner == Owner::PersistentVolume && *source == NOT_COUNTED) {
             errors.push(Error::forbidden(&path.child(shown), "may not specify more than 1 volume type"));
         } else {
             found = true;
@@ -137,7 +144,7 @@ pub fn source(errors: &mut ErrorList, volume: &Path, name: &str, body: &Value, o
             let at = path.child("partition");
             errors.push(Error::invalid(&at, body.int("partition"), "must be between 1 and 255, inclusive"));
         }
-        "iscsi" => iscsi(errors, &path, body),
+        "iscsi" => iscsi(errors, &path, body, owner),
         "flocker" => flocker(errors, &path, body),
         "rbd" | "cephfs" => {
             if body.list("monitors").is_empty() {
@@ -224,17 +231,22 @@ fn iscsi_name(name: &str) -> Result<(), &'static str> {
     if good { Ok(()) } else { Err("must be valid format") }
 }
 
-fn iscsi(errors: &mut ErrorList, path: &Path, body: &Value) {
+fn iscsi(errors: &mut ErrorList, path: &Path, body: &Value, owner: Owner) {
     required(errors, body, "targetPortal", path);
     required(errors, body, "iqn", path);
     if !body.text("iqn").is_empty()
         && let Err(detail) = iscsi_name(body.text("iqn"))
     {
+        // Of a volume nobody says how it should begin.
+        let detail = if owner == Owner::PersistentVolume { "must be valid format" } else { detail };
         errors.push(Error::invalid(&path.child("iqn"), body.text("iqn"), detail));
     }
     logical_unit(errors, path, body);
     if (body.yes("chapAuthDiscovery") || body.yes("chapAuthSession")) && !body.has("secretRef") {
         errors.push(Error::required(&path.child("secretRef"), ""));
+    }
+    if owner == Owner::PersistentVolume && body.has("secretRef") {
+        required(errors, body.at("secretRef"), "name", &path.child("secretRef"));
     }
     if body.has("initiatorName")
         && let Err(detail) = iscsi_name(body.text("initiatorName"))

@@ -41,7 +41,7 @@ fn webhook(errors: &mut ErrorList, path: &Path, hook: &Value) {
     one_of(errors, &path.child("failurePolicy"), hook.text("failurePolicy"), &["Fail", "Ignore"]);
     one_of(errors, &path.child("matchPolicy"), hook.text("matchPolicy"), &["Equivalent", "Exact"]);
     let effects = hook.text("sideEffects");
-    if effects.is_empty() {
+    if !hook.has("sideEffects") {
         errors.push(Error::required(&path.child("sideEffects"), "must specify one of None, NoneOnDryRun"));
     } else {
         one_of(errors, &path.child("sideEffects"), effects, &["None", "NoneOnDryRun"]);
@@ -281,9 +281,12 @@ mod tests {
             texts(&configuration(&object)),
             [
                 "webhooks[0].name: Invalid value: \"a\": should be a domain with at least three segments separated by dots",
-                "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun",
+                "webhooks[0].sideEffects: Unsupported value: \"\": supported values: \"None\", \"NoneOnDryRun\"",
             ]
         );
+        object["webhooks"][0].as_object_mut().unwrap().remove("sideEffects");
+        let missing = "webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun";
+        assert_eq!(texts(&configuration(&object))[1], missing);
     }
 
     #[test]

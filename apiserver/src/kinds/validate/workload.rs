@@ -9,7 +9,7 @@ use super::super::internal;
 use super::super::json::Json;
 use super::{
     IMMUTABLE, at_most_all, immutable, label_selector, meta, not_negative, number_or_percent, one_of,
-    persistent_volume, pod, pod_annotations, same, spec, volume_warnings,
+    persistent_volume, pod, pod_annotations, same, selector_error, spec, volume_warnings,
 };
 
 #[must_use]
@@ -90,7 +90,7 @@ pub fn daemon_set(object: &Value) -> ErrorList {
     }
     if !chosen.is_null() && is_empty(chosen) {
         let detail = "empty selector is invalid for daemonset";
-        errors.push(Error::invalid(&path.child("selector"), chosen.clone(), detail));
+        errors.push(selector_error(&path.child("selector"), chosen, detail));
     }
     template_body(&mut errors, &path.child("template"), body.at("template"), "DaemonSet");
     not_negative(&mut errors, body, "minReadySeconds", &path);
@@ -103,6 +103,9 @@ pub fn daemon_set(object: &Value) -> ErrorList {
                 errors.push(Error::required(&rolling, ""));
             } else {
                 let (away, extra) = bounds(&mut errors, &rolling, update.at("rollingUpdate"));
+                for field in ["maxUnavailable", "maxSurge"] {
+                    at_most_all(&mut errors, &rolling.child(field), update.at("rollingUpdate").at(field));
+                }
                 if away == 0 && extra == 0 {
                     let at = rolling.child("maxUnavailable");
                     errors.push(Error::required(&at, "cannot be 0 when maxSurge is 0"));
@@ -285,7 +288,7 @@ pub fn controller_revision_update(new: &Value, old: &Value) -> ErrorList {
 fn selector_kept(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     if !same(new.at("spec.selector"), old.at("spec.selector")) {
-        errors.push(Error::invalid(&spec().child("selector"), new.at("spec.selector").clone(), IMMUTABLE));
+        errors.push(selector_error(&spec().child("selector"), new.at("spec.selector"), IMMUTABLE));
     }
     errors
 }
@@ -305,11 +308,11 @@ fn selector(errors: &mut ErrorList, path: &Path, body: &Value, kind: &str) -> bo
     label_selector(errors, &path, selector);
     let good = errors.len() == before;
     if is_empty(selector) {
-        errors.push(Error::invalid(&path, selector.clone(), format!("empty selector is invalid for {kind}")));
+        errors.push(selector_error(&path, selector, &format!("empty selector is invalid for {kind}")));
     }
     if !good {
         let detail = if kind == "statefulset" { "" } else { "invalid label selector" };
-        errors.push(Error::invalid(&path, selector.clone(), detail));
+        errors.push(selector_error(&path, selector, detail));
     }
     good
 }
@@ -371,13 +374,11 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
                 return;
             }
             let (away, extra) = bounds(errors, &at, rolling);
+            let (at, unavailable) = (at.child("maxUnavailable"), rolling.at("maxUnavailable"));
             if away == 0 && extra == 0 {
-                errors.push(Error::invalid(
-                    &at.child("maxUnavailable"),
-                    rolling.at("maxUnavailable").clone(),
-                    "may not be 0 when `maxSurge` is 0",
-                ));
+                errors.push(Error::invalid(&at, unavailable.clone(), "may not be 0 when `maxSurge` is 0"));
             }
+            at_most_all(errors, &at, unavailable);
         }
         _ => {
             let shown = internal::compact(strategy, "api.apps.v1.DeploymentStrategy");
@@ -387,12 +388,10 @@ fn strategy(errors: &mut ErrorList, path: &Path, strategy: &Value) {
 }
 
 /// maxUnavailable and maxSurge, as numbers.
-/// What is neither a number nor a percentage counts as none.
 fn bounds(errors: &mut ErrorList, path: &Path, rolling: &Value) -> (i64, i64) {
     let away = number_or_percent(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
     let extra = number_or_percent(errors, &path.child("maxSurge"), rolling.at("maxSurge"));
-    at_most_all(errors, &path.child("maxUnavailable"), rolling.at("maxUnavailable"));
-    (away.unwrap_or_default(), extra.unwrap_or_default())
+    (away, extra)
 }
 
 #[cfg(test)]
