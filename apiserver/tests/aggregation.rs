@@ -51,6 +51,8 @@ fn a_server_behind_another() {
         "caBundle": bundle(&behind), "service": { "namespace": "default", "name": "sample-api", "port": behind.port } });
     front.ok(APPLY, &service("v1.example.com", spec.clone()));
     becomes(&front, "v1.example.com", r#"False ServiceNotFound: service/sample-api in "default" is not present"#);
+    let path = "-o=jsonpath={.metadata.managedFields[?(@.subresource=='status')].manager}";
+    assert_eq!(front.ok(&["get", "apiservice", "v1.example.com", path], ""), "kube-apiserver");
     front.fails(&["get", "--raw", "/apis/example.com/v1/widgets"], "", "unable to handle the request");
     front.ok(&["create", "service", "clusterip", "sample-api", "--tcp=1"], "");
     becomes(

@@ -16,7 +16,7 @@ use crate::app::{App, Call, text};
 use crate::http::status::ApiResult;
 use crate::outbound::{self, resolve};
 use crate::registry::follow::{self, Step};
-use crate::registry::{object, write};
+use crate::registry::{object, versions, write};
 
 /// How often all are looked at, for what no event tells.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -154,12 +154,17 @@ async fn answers(app: &App, remote: &Remote) -> Result<(), String> {
 
 /// Writes the condition, if it says anything new.
 async fn tell(app: &Arc<App>, name: &str, verdict: &Verdict) -> ApiResult<()> {
-    let call = Call::internal(app, GROUP, PLURAL, "", name)?;
+    let mut call = Call::internal(app, GROUP, PLURAL, "", name)?;
+    "status".clone_into(&mut call.info.subresource);
     let key = call.resource.key("", name);
     for _ in 0..write::ATTEMPTS {
         let Some(live) = write::load(&call, &key).await? else { return Ok(()) };
         let mut new = live.value.clone();
-        if !set(&mut new, verdict) || write::commit(&call, &key, new, live.revision).await?.is_some() {
+        if !set(&mut new, verdict) {
+            return Ok(());
+        }
+        versions::track(&call, &live.value, &mut new).await;
+        if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
     }

@@ -37,7 +37,7 @@ const OTHERS: &[(&str, &str, &[Rules])] = &[
     ("apiregistration.k8s.io", "*", &[MetaChange, Meta, Own, Change]),
     ("apps", "controllerrevisions", &[MetaChange, Meta, Own, Change]),
     ("apps", "daemonsets", &[MetaChange, Change, Own]),
-    ("batch", "jobs", &[Meta, Own, MetaChange, Own, Change]),
+    ("batch", "jobs", &[Meta, Own, MetaChange, Change]),
     ("certificates.k8s.io", "certificatesigningrequests", &[Meta, Own, Change, MetaChange]),
     ("discovery.k8s.io", "*", &[Meta, Own, Change]),
     ("flowcontrol.apiserver.k8s.io", "*", &[Meta, Own, Change]),
@@ -65,9 +65,13 @@ pub fn metadata_last(group: &str) -> bool {
     group == "policy"
 }
 
-/// The order of a kind's own rules. Those of a subresource are asked as usual.
+/// The order of a kind's own rules. Those of a subresource are asked as usual, but that who writes the status of a built-in
+/// object is not asked about its spec.
 #[must_use]
-pub fn own(group: &str, plural: &str, subresource: &str) -> &'static [Rules] {
+pub fn own(group: &str, plural: &str, subresource: &str, custom: bool) -> &'static [Rules] {
+    if subresource == "status" && !custom {
+        return &[MetaChange, Change];
+    }
     let fits = |of: &&(&str, &str, &'static [Rules])| of.0 == group && (of.1 == plural || of.1 == "*");
     OTHERS.iter().find(fits).filter(|_| subresource.is_empty()).map_or(USUAL, |of| of.2)
 }
@@ -85,8 +89,9 @@ mod tests {
             assert!(known, "{group} {plural}");
             assert!(*rules != USUAL, "{group} {plural} is as usual");
         }
-        assert_eq!(own("apps", "deployments", ""), USUAL);
-        assert_eq!(own("batch", "jobs", "status"), USUAL);
-        assert_eq!(own("scheduling.k8s.io", "priorityclasses", ""), [MetaChange, Change]);
+        assert_eq!(own("apps", "deployments", "", false), USUAL);
+        assert_eq!(own("batch", "jobs", "status", false), [MetaChange, Change]);
+        assert_eq!(own("example.io", "foos", "status", true), USUAL);
+        assert_eq!(own("scheduling.k8s.io", "priorityclasses", "", false), [MetaChange, Change]);
     }
 }

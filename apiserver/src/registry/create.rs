@@ -247,7 +247,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     };
     let mut errors = meta::create(new, resource.namespaced, NameRule::PathSegment);
     errors.extend(meta::update(new, old));
-    for rules in update_order::own(&resource.group, &resource.plural, &call.info.subresource) {
+    for rules in update_order::own(&resource.group, &resource.plural, &call.info.subresource, resource.is_custom()) {
         errors.extend(match rules {
             Rules::Meta => check_meta(call, new),
             Rules::MetaChange => meta::update(new, old),

@@ -31,6 +31,7 @@ pub const SERVICE_ACCOUNT: Strategy = Strategy {
 pub const RESOURCE_QUOTA: Strategy = Strategy {
     validate: Some(validate::quota::resource_quota),
     validate_update: Some(validate::quota::update),
+    validate_path: &[("status", validate::quota::status)],
     warnings: Some(validate::quota::warnings),
     warned_again: WarnedAgain::Never,
     ..WITH_STATUS

@@ -8,6 +8,7 @@ use super::SPEC_AND_STATUS;
 pub const INGRESS: Strategy = Strategy {
     default: Some(|object| object.default_to("status.loadBalancer", serde_json::json!({}))),
     validate: Some(validate::ingress::ingress),
+    validate_create: Some(validate::ingress::new_ingress),
     warnings: Some(validate::ingress::warnings),
     warned_again: WarnedAgain::Never,
     status_warnings: Some(validate::service::status_warnings),

@@ -48,6 +48,7 @@ fn default(node: &mut Value) {
     match (node.text("spec.podCIDR").to_owned(), first) {
         (one, None) if !one.is_empty() => node.put("spec.podCIDRs", vec![one]),
         (one, Some(first)) if one.is_empty() => node.put("spec.podCIDR", first),
+        (one, Some(first)) if one != first => node.put("spec.podCIDRs", vec![one]),
         _ => {}
     }
 }

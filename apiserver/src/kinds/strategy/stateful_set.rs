@@ -7,8 +7,17 @@ use super::super::validate;
 use super::super::{Strategy, WarnedAgain};
 use super::{SPEC_AND_STATUS, pod_spec, storage, zero};
 
+/// Of a feature that is off where nobody switches it on (`MaxUnavailableStatefulSet`).
+const MAX_UNAVAILABLE: &str = "spec.updateStrategy.rollingUpdate.maxUnavailable";
+
 pub const STATEFUL_SET: Strategy = Strategy {
     default: Some(default),
+    prepare_create: Some(|set| set.remove(MAX_UNAVAILABLE)),
+    prepare_update: Some(|new, old| {
+        if !old.has(MAX_UNAVAILABLE) {
+            new.remove(MAX_UNAVAILABLE);
+        }
+    }),
     validate_create: Some(validate::workload::new_stateful_set),
     validate_path: &[("status", validate::counts::stateful_set)],
     validate_update: Some(validate::workload::stateful_set_update),
@@ -20,6 +29,7 @@ pub const STATEFUL_SET: Strategy = Strategy {
 
 pub const CONTROLLER_REVISION: Strategy = Strategy {
     validate: Some(validate::workload::controller_revision),
+    validate_create: Some(validate::workload::new_controller_revision),
     validate_update: Some(validate::workload::controller_revision_update),
     ..Strategy::PLAIN
 };
@@ -42,8 +52,8 @@ fn default(object: &mut Value) {
     zero(object, &["replicas", "availableReplicas"]);
     for claim in object.list_mut("spec.volumeClaimTemplates") {
         // Claims of a template carry their type, as they are stored by upstream.
-        claim.default_to("apiVersion", "v1");
-        claim.default_to("kind", "PersistentVolumeClaim");
+        claim.put("apiVersion", "v1");
+        claim.put("kind", "PersistentVolumeClaim");
         storage::default_claim(claim);
     }
 }

@@ -131,12 +131,11 @@ fn data_sources(claim: &mut Value, old: &Value) {
         "" => source.text("kind") == "PersistentVolumeClaim",
         group => group == "snapshot.storage.k8s.io" && source.text("kind") == "VolumeSnapshot",
     };
-    let kept = old.at(source) == claim.at(source) && old.has(source);
-    if claim.has(source) && !claim.has(reference) && !kept && !known(claim.at(source)) {
-        claim.remove(source);
-    }
-    if !claim.text("spec.dataSourceRef.namespace").is_empty() && !old.has("spec.dataSourceRef.namespace") {
+    if !claim.text("spec.dataSourceRef.namespace").is_empty() && !old.has(reference) {
         claim.remove(reference);
+    }
+    if claim.has(source) && !claim.has(reference) && !old.has(source) && !known(claim.at(source)) {
+        claim.remove(source);
     }
     let (from, to) = match (claim.has(source), claim.has(reference)) {
         (true, false) => (source, reference),
@@ -159,6 +158,22 @@ fn default_volume(volume: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_volume_says_since_when_it_is_in_its_phase() {
+        let volume = |phase: &str, since: &str| json!({"status": {"phase": phase, "lastPhaseTransitionTime": since}});
+        let old = volume("Pending", "then");
+        let mut silent = json!({"status": {"phase": "Pending"}});
+        phase_time(&mut silent, &old);
+        assert_eq!(silent, old);
+        let mut told = volume("Bound", "given");
+        phase_time(&mut told, &old);
+        assert_eq!(told, volume("Bound", "given"));
+        for mut moved in [volume("Bound", "then"), json!({"status": {"phase": "Bound"}})] {
+            phase_time(&mut moved, &old);
+            assert!(moved.text("status.lastPhaseTransitionTime").starts_with("20"), "{moved}");
+        }
+    }
 
     #[test]
     fn a_claim_says_twice_what_it_is_filled_from() {

@@ -228,6 +228,9 @@ fn scaling_rules(errors: &mut ErrorList, path: &Path, rules: &Value) {
             errors.push(Error::invalid(&path.child("periodSeconds"), period, detail));
         }
     }
+    if rules.has("tolerance") {
+        super::quantity(errors, &path.child("tolerance"), rules.at("tolerance"));
+    }
 }
 
 #[cfg(test)]

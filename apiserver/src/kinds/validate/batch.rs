@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    LABEL_SELECTOR, cron, immutable, immutable_of, job_policy, label_selector, named, not_negative, one_of, pod,
-    pod_warnings, required_one_of, selector_error, spec,
+    LABEL_SELECTOR, cron, domain_prefixed_path, immutable, immutable_of, job_policy, label_selector, not_negative,
+    one_of, pod, pod_warnings, required_one_of, selector_error, spec,
 };
 
 /// Above this, an Indexed Job would have too large a status.
@@ -25,10 +25,27 @@ const SOFT_PARALLELISM: i64 = 10_000;
 #[must_use]
 pub fn job(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    let (path, body) = (spec(), object.at("spec"));
-    if !body.yes("manualSelector") {
+    if !object.yes("spec.manualSelector") {
         generated_labels(&mut errors, object);
     }
+    errors.extend(of_job(object));
+    let completions = object.int("spec.completions");
+    if object.text("spec.completionMode") == "Indexed" && completions > 0 {
+        // The last of its pods is to have such a hostname.
+        let name = object.text("metadata.name");
+        let host = format!("{name}-{}", completions - 1);
+        if !names::dns1123_label(&host).is_empty() {
+            let detail = format!("will not able to create pod with invalid DNS label: {host}");
+            errors.push(Error::invalid(&Path::new("metadata").child("name"), name, detail));
+        }
+    }
+    errors
+}
+
+/// What is asked of a Job's spec, of an update twice (`ValidateJobSpec`).
+fn of_job(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let (path, body) = (spec(), object.at("spec"));
     job_spec(&mut errors, &path, body);
     if body.at("selector").is_null() {
         errors.push(Error::required(&path.child("selector"), ""));
@@ -190,16 +207,7 @@ fn indexed(errors: &mut ErrorList, path: &Path, body: &Value) {
 /// Who looks after the Job instead of its controller.
 fn managed_by(errors: &mut ErrorList, path: &Path, manager: &str) {
     const LENGTH: usize = 63;
-    match manager.split_once('/') {
-        _ if manager.is_empty() => errors.push(Error::required(path, "")),
-        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-            named(errors, path, domain, names::dns1123_subdomain);
-        }
-        _ => {
-            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
-            errors.push(Error::invalid(path, manager, detail));
-        }
-    }
+    domain_prefixed_path(errors, path, manager);
     if manager.len() > LENGTH {
         errors.push(Error::too_long(path, LENGTH));
     }
@@ -207,14 +215,14 @@ fn managed_by(errors: &mut ErrorList, path: &Path, manager: &str) {
 
 #[must_use]
 pub fn job_update(new: &Value, old: &Value) -> ErrorList {
-    let mut errors = ErrorList::new();
+    let mut errors = of_job(new);
     let path = spec();
     // An elastic indexed Job changes both numbers together.
     let (at, asked) = (path.child("completions"), new.at("spec.completions"));
-    let together = |job: &Value| job.at("spec.completions") == job.at("spec.parallelism");
+    let apart = !asked.is_null() && asked != new.at("spec.parallelism");
     if new.text("spec.completionMode") != "Indexed" {
         immutable(&mut errors, &at, asked, old.at("spec.completions"));
-    } else if asked != old.at("spec.completions") && !(together(new) && together(old)) {
+    } else if asked != old.at("spec.completions") && apart {
         errors.push(Error::invalid(&at, asked.clone(), "can only be modified in tandem with spec.parallelism"));
     }
     let (now, then) = (new.at("spec"), old.at("spec"));
@@ -284,8 +292,6 @@ pub fn cron_job(object: &Value) -> ErrorList {
         }
     }
     not_negative(&mut errors, body, "startingDeadlineSeconds", &path);
-    let policy = body.text("concurrencyPolicy");
-    required_one_of(&mut errors, &path.child("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
     if body.has("timeZone") && body.text("timeZone").is_empty() {
         errors.push(Error::invalid(&path.child("timeZone"), "", "timeZone must be nil or non-empty string"));
     }
@@ -294,6 +300,8 @@ pub fn cron_job(object: &Value) -> ErrorList {
     {
         errors.push(Error::invalid(&path.child("timeZone"), zone, format!("unknown time zone {zone}")));
     }
+    let policy = body.text("concurrencyPolicy");
+    required_one_of(&mut errors, &path.child("concurrencyPolicy"), policy, &["Allow", "Forbid", "Replace"]);
     let (at, template) = (path.child("jobTemplate").child("spec"), body.at("jobTemplate.spec"));
     job_spec(&mut errors, &at, template);
     if template.has("selector") {
@@ -429,7 +437,9 @@ mod tests {
             ["spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\""]
         );
         let errors = texts(&job_update(&always, &j));
-        assert!(errors[0].starts_with("spec.template: Invalid value:") && errors[0].ends_with("field is immutable"));
+        // What it is by itself is told once more.
+        assert_eq!(errors[..1], texts(&job(&always)));
+        assert!(errors[1].starts_with("spec.template: Invalid value:") && errors[1].ends_with("field is immutable"));
     }
 
     #[test]
@@ -444,14 +454,12 @@ mod tests {
                 job("Indexed", 3, 3),
                 vec![format!("{at} can only be modified in tandem with spec.parallelism")],
             ),
-            (
-                job("Indexed", 4, 4),
-                job("Indexed", 3, 2),
-                vec![format!("{at} can only be modified in tandem with spec.parallelism")],
-            ),
+            (job("Indexed", 4, 4), job("Indexed", 3, 2), vec![]),
             (job("NonIndexed", 4, 4), job("NonIndexed", 3, 3), vec![format!("{at} field is immutable")]),
         ] {
-            assert_eq!(texts(&job_update(&new, &old)), expected, "{new}");
+            let mut found = texts(&job_update(&new, &old));
+            found.retain(|text| text.starts_with("spec.completions:"));
+            assert_eq!(found, expected, "{new}");
         }
     }
 

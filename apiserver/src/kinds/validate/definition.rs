@@ -98,7 +98,7 @@ fn names_of(errors: &mut ErrorList, path: &Path, body: &Value) {
 
 fn conversion(errors: &mut ErrorList, path: &Path, body: &Value) {
     let (strategy, webhook) = (body.text("conversion.strategy"), body.at("conversion.webhook"));
-    if strategy == "Webhook" && body.yes("preserveUnknownFields") {
+    if strategy != "None" && body.yes("preserveUnknownFields") {
         let detail = "must be None if spec.preserveUnknownFields is true";
         errors.push(Error::invalid(&path.child("strategy"), strategy, detail));
     }

@@ -5,7 +5,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{named, one_of, port_number, required_name, same, spec};
+use super::{domain_prefixed_path, named, one_of, port_number, required_name, same, spec};
 
 #[must_use]
 pub fn ingress(object: &Value) -> ErrorList {
@@ -40,17 +40,25 @@ pub fn ingress(object: &Value) -> ErrorList {
     }
     if body.has("ingressClassName") {
         named(&mut errors, &path.child("ingressClassName"), body.text("ingressClassName"), names::dns1123_subdomain);
-        if object.entries("metadata.annotations").contains_key(CLASS_ANNOTATION) {
-            errors.push(Error::invalid(
-                &Path::new("annotations").child(CLASS_ANNOTATION),
-                object.entries("metadata.annotations")[CLASS_ANNOTATION].clone(),
-                "can not be set when the class field is also set",
-            ));
-        }
     }
     errors
 }
 
+/// A new Ingress names one class, be it twice.
+#[must_use]
+pub fn new_ingress(object: &Value) -> ErrorList {
+    let (annotations, class) = (object.entries("metadata.annotations"), object.at("spec.ingressClassName"));
+    match annotations.get(CLASS_ANNOTATION) {
+        Some(other) if !class.is_null() && other != class => {
+            let detail = "must match `ingressClassName` when both are specified";
+            vec![Error::invalid(&Path::new("annotations").child(CLASS_ANNOTATION), other.clone(), detail)]
+        }
+        _ => ErrorList::new(),
+    }
+}
+
+/// How long a controller may be called.
+const CONTROLLER: usize = 250;
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// A rule's host, if it has one, is no address.
@@ -127,6 +135,11 @@ fn backend(errors: &mut ErrorList, path: &Path, backend: &Value) {
         (true, true) => errors.push(Error::invalid(path, "", "cannot set both resource and service backends")),
         (false, false) => errors.push(Error::invalid(path, "", "resource or service backend is required")),
         (false, true) => {
+            let group = backend.at("resource.apiGroup");
+            if let Some(group) = group.as_str() {
+                let at = path.child("resource").child("apiGroup");
+                named(errors, &at, group, names::dns1123_subdomain);
+            }
             for field in ["kind", "name"] {
                 let at = path.child("resource").child(field);
                 required_name(errors, &at, backend.at("resource").text(field), names::path_segment);
@@ -163,16 +176,11 @@ pub fn warnings(object: &Value) -> Vec<String> {
 pub fn ingress_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = spec();
-    let controller = object.text("spec.controller");
-    if controller.is_empty() {
-        errors.push(Error::required(&path.child("controller"), ""));
-    } else if !controller.contains('/') {
-        errors.push(Error::invalid(
-            &path.child("controller"),
-            controller,
-            "must be a domain-prefixed path (such as \"acme.io/foo\")",
-        ));
+    let (controller, at) = (object.text("spec.controller"), path.child("controller"));
+    if controller.len() > CONTROLLER {
+        errors.push(Error::too_long(&at, CONTROLLER));
     }
+    domain_prefixed_path(&mut errors, &at, controller);
     let parameters = object.at("spec.parameters");
     if parameters.is_null() {
         return errors;
@@ -212,6 +220,38 @@ mod tests {
 
     use super::super::texts;
     use super::*;
+
+    #[test]
+    fn classes() {
+        let ingress = |class: Value, annotation: &str| json!({"metadata": {"annotations": {CLASS_ANNOTATION: annotation}}, "spec": {"ingressClassName": class}});
+        assert!(new_ingress(&ingress(json!("nginx"), "nginx")).is_empty());
+        assert!(new_ingress(&ingress(Value::Null, "nginx")).is_empty());
+        assert_eq!(
+            texts(&new_ingress(&ingress(json!("nginx"), "other"))),
+            [
+                "annotations.kubernetes.io/ingress.class: Invalid value: \"other\": must match `ingressClassName` when both are \
+              specified"
+            ]
+        );
+        let (long, path) =
+            (format!("a.b/{}", "x".repeat(250)), "must be a domain-prefixed path (such as \"acme.io/foo\")");
+        for (controller, expected) in [
+            ("a.b/c", vec![]),
+            ("", vec!["spec.controller: Required value".to_owned()]),
+            ("a.b", vec![format!("spec.controller: Invalid value: \"a.b\": {path}")]),
+            (&long, vec!["spec.controller: Too long: may not be more than 250 bytes".to_owned()]),
+            (
+                "a.b/c d",
+                vec![
+                    "spec.controller: Invalid value: \"c d\": Invalid path (regex used for validation is \
+                     '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')"
+                        .to_owned(),
+                ],
+            ),
+        ] {
+            assert_eq!(texts(&ingress_class(&json!({"spec": {"controller": controller}}))), expected, "{controller}");
+        }
+    }
 
     #[test]
     fn ingresses() {

@@ -114,10 +114,8 @@ fn itself(new: &Value, old: &Value) -> ErrorList {
     }
     uncounted(&mut errors, status);
     ends(&mut errors, &changed);
-    if changed.state(failed) || changed.field("failedIndexes") {
-        if failed(new) && !targeted(new) {
-            errors.push(conditions("cannot set Failed=True condition without the FailureTarget=true condition"));
-        }
+    if (changed.state(failed) || changed.field("failedIndexes")) && failed(new) && !targeted(new) {
+        errors.push(conditions("cannot set Failed=True condition without the FailureTarget=true condition"));
     }
     if (changed.state(complete) || changed.state(successful)) && complete(new) && !successful(new) {
         errors.push(conditions("cannot set Complete=True condition without the SuccessCriteriaMet=true condition"));

@@ -78,6 +78,26 @@ fn spec() -> Path {
     Path::new("spec")
 }
 
+/// A path below somebody's domain, such as `acme.io/foo` (`IsDomainPrefixedPath`).
+fn domain_prefixed_path(errors: &mut ErrorList, path: &Path, value: &str) {
+    const FORMAT: &str = r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+";
+    let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&byte);
+    match value.split_once('/') {
+        _ if value.is_empty() => errors.push(Error::required(path, "")),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            named(errors, path, domain, names::dns1123_subdomain);
+            if !rest.bytes().all(is_of_path) {
+                let detail = format!("Invalid path (regex used for validation is '{FORMAT}')");
+                errors.push(Error::invalid(path, rest, detail));
+            }
+        }
+        _ => {
+            let detail = "must be a domain-prefixed path (such as \"acme.io/foo\")";
+            errors.push(Error::invalid(path, value, detail));
+        }
+    }
+}
+
 /// Adds what `check` finds wrong with `value`.
 fn named(errors: &mut ErrorList, path: &Path, value: &str, check: Check) {
     errors.extend(check(value).into_iter().map(|message| Error::invalid(path, value, message)));

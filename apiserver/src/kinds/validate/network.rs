@@ -4,6 +4,7 @@ use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::address::{self, cidr, ip};
 use super::{
@@ -143,10 +144,10 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
     /// Limits of one slice.
     const ENDPOINTS: usize = 1000;
     const ADDRESSES: usize = 100;
-    const PORTS: usize = 20_000;
     let mut errors = ErrorList::new();
     let kind = object.text("addressType");
     required_one_of(&mut errors, &Path::new("addressType"), kind, &["FQDN", "IPv4", "IPv6"]);
+    slice_ports(&mut errors, &Path::new("ports"), object.list("ports"));
     let all = object.list("endpoints");
     if all.len() > ENDPOINTS {
         errors.push(Error::too_many(&Path::new("endpoints"), all.len(), ENDPOINTS));
@@ -197,24 +198,32 @@ pub fn endpoint_slice(object: &Value) -> ErrorList {
             hints(&mut errors, &path.child("hints").child(list), endpoint.at("hints").list(list), check);
         }
     }
-    let ports = object.list("ports");
+    errors
+}
+
+fn slice_ports(errors: &mut ErrorList, path: &Path, ports: &[Value]) {
+    /// Limit of one slice.
+    const PORTS: usize = 20_000;
     if ports.len() > PORTS {
-        errors.push(Error::too_many(&Path::new("ports"), ports.len(), PORTS));
+        errors.push(Error::too_many(path, ports.len(), PORTS));
+        return;
     }
     let mut seen = std::collections::BTreeSet::new();
     for (i, port) in ports.iter().enumerate() {
-        let path = Path::new("ports").index(i);
-        let name = port.text("name");
+        let (path, name) = (path.index(i), port.text("name"));
         if !name.is_empty() {
-            named(&mut errors, &path.child("name"), name, names::dns1123_label);
+            named(errors, &path.child("name"), name, names::dns1123_label);
         }
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        required_one_of(&mut errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
-        app_protocol(&mut errors, &path, port);
+        if port.has("protocol") {
+            one_of(errors, &path.child("protocol"), port.text("protocol"), &PROTOCOLS);
+        } else {
+            errors.push(Error::required(&path.child("protocol"), ""));
+        }
+        app_protocol(errors, &path, port);
     }
-    errors
 }
 
 /// Whom an endpoint is for, each once.
@@ -290,21 +299,24 @@ fn policy_port(errors: &mut ErrorList, path: &Path, port: &Value) {
     if port.has("protocol") {
         one_of(errors, &path.child("protocol"), port.text("protocol"), &POLICY_PROTOCOLS);
     }
-    let end = port.at("endPort").as_i64();
-    if port.has("port") {
-        port_or_name(errors, &path.child("port"), port.at("port"));
+    let (end, at, first) = (port.at("endPort").as_i64(), path.child("endPort"), port.at("port"));
+    let misplaced = match first {
+        Value::Null => Some("may not be specified when `port` is not specified"),
+        Value::String(_) => Some("may not be specified when `port` is non-numeric"),
+        _ => None,
+    };
+    if let (Some(end), Some(detail)) = (end, misplaced) {
+        errors.push(Error::invalid(&at, end, detail));
     }
-    let Some(end) = end else { return };
-    let at = path.child("endPort");
-    match port.at("port") {
-        Value::Null => errors.push(Error::invalid(&at, end, "may not be specified when `port` is not specified")),
-        Value::String(_) => errors.push(Error::invalid(&at, end, "may not be specified when `port` is non-numeric")),
-        number => {
-            if end < number.as_i64().unwrap_or_default() {
-                errors.push(Error::invalid(&at, end, "must be greater than or equal to `port`"));
-            }
-            port_number(errors, &at, end);
+    if !first.is_null() {
+        port_or_name(errors, &path.child("port"), first);
+    }
+    if let (Some(end), Some(first)) = (end, first.as_i64()) {
+        if end < first {
+            // It is the port that is shown.
+            errors.push(Error::invalid(&at, first, "must be greater than or equal to `port`"));
         }
+        port_number(errors, &at, end);
     }
 }
 
@@ -353,9 +365,14 @@ pub fn ip_address(object: &Value) -> ErrorList {
         errors.push(Error::required(&path, ""));
         return errors;
     }
-    for field in ["resource", "name"] {
-        required_name(&mut errors, &path.child(field), object.at("spec.parentRef").text(field), names::path_segment);
+    let parent = object.at("spec.parentRef");
+    if !parent.text("group").is_empty() {
+        named(&mut errors, &path.child("group"), parent.text("group"), names::dns1123_subdomain);
     }
+    for field in ["resource", "name"] {
+        required_name(&mut errors, &path.child(field), parent.text(field), names::path_segment);
+    }
+    named(&mut errors, &path.child("namespace"), parent.text("namespace"), names::path_segment);
     errors
 }
 
@@ -375,16 +392,21 @@ pub fn service_cidr(object: &Value) -> ErrorList {
         errors.push(Error::required(&path, "at least one CIDR required"));
         return errors;
     }
-    let families: Vec<bool> = ranges.iter().map(|r| r.contains(':')).collect();
-    if ranges.len() > 2 || (ranges.len() == 2 && families[0] == families[1]) {
-        errors.push(Error::invalid(
-            &path,
-            object.at("spec.cidrs").clone(),
-            "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64",
-        ));
+    if ranges.len() > 2 {
+        let shown = internal::compact(object.at("spec"), "api.networking.v1.ServiceCIDRSpec");
+        errors.push(Error::invalid_as(&path, shown, "may only hold up to 2 values"));
+        return errors;
     }
-    for (i, range) in ranges.into_iter().enumerate() {
+    for (i, range) in ranges.iter().enumerate() {
         address::strict_cidr(&mut errors, &path.index(i), range);
+    }
+    let family = |range: &&str| range.parse::<ipnet::IpNet>().ok().map(|range| range.addr().is_ipv6());
+    if let [one, other] = ranges.as_slice()
+        && family(one).is_some()
+        && family(one) == family(other)
+    {
+        let detail = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64";
+        errors.push(Error::invalid(&path, object.at("spec.cidrs").clone(), detail));
     }
     errors
 }
@@ -419,10 +441,59 @@ mod tests {
             (json!({"from": [{}]}), vec!["spec.ingress[0].from[0]: Required value: must specify a peer"]),
             (
                 json!({"ports": [{"port": 80, "endPort": 70}]}),
-                vec!["spec.ingress[0].ports[0].endPort: Invalid value: 70: must be greater than or equal to `port`"],
+                vec!["spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`"],
             ),
         ] {
             assert_eq!(texts(&network_policy(&policy(rule))), expected);
+        }
+    }
+
+    #[test]
+    fn whose_an_address_is() {
+        let address = |parent: Value| {
+            texts(&ip_address(&json!({"metadata": {"name": "10.0.0.1"}, "spec": {"parentRef": parent}})))
+        };
+        assert!(address(json!({"group": "a.b", "resource": "services", "namespace": "n", "name": "s"})).is_empty());
+        let found = address(json!({"group": "A b", "resource": "services", "namespace": "a/b", "name": ""}));
+        assert!(
+            found[0].starts_with("spec.parentRef.group: Invalid value: \"A b\": a lowercase RFC 1123 subdomain must")
+        );
+        assert_eq!(
+            found[1..],
+            [
+                "spec.parentRef.name: Required value",
+                "spec.parentRef.namespace: Invalid value: \"a/b\": may not contain '/'"
+            ]
+        );
+    }
+
+    #[test]
+    fn ranges_of_addresses() {
+        let wrong = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+        for (ranges, expected) in [
+            (json!(["10.0.0.0/16", "fd00::/64"]), vec![]),
+            (json!([]), vec!["spec.cidrs: Required value: at least one CIDR required".to_owned()]),
+            (
+                json!(["10.0.0.0/16", "10.1.0.0/16"]),
+                vec![
+                    "spec.cidrs: Invalid value: [\"10.0.0.0/16\",\"10.1.0.0/16\"]: may specify no more than one IP for each \
+                     IP family, i.e 192.168.0.0/24 and 2001:db8::/64"
+                        .to_owned(),
+                ],
+            ),
+            (
+                json!(["a", "b"]),
+                vec![
+                    format!("spec.cidrs[0]: Invalid value: \"a\": {wrong}"),
+                    format!("spec.cidrs[1]: Invalid value: \"b\": {wrong}"),
+                ],
+            ),
+            (
+                json!(["a", "b", "c"]),
+                vec!["spec.cidrs: Invalid value: {\"CIDRs\":[\"a\",\"b\",\"c\"]}: may only hold up to 2 values".to_owned()],
+            ),
+        ] {
+            assert_eq!(texts(&service_cidr(&json!({"spec": {"cidrs": ranges}}))), expected, "{ranges}");
         }
     }
 

@@ -34,12 +34,13 @@ pub fn volume(object: &Value) -> ErrorList {
 }
 
 /// What a volume that is described where it is used, instead of being an object, cannot have.
-const NOT_INLINE: [&str; 6] =
-    ["claimRef", "capacity", "persistentVolumeReclaimPolicy", "nodeAffinity", "storageClassName", "volumeMode"];
+const NOT_INLINE: [&str; 4] = ["claimRef", "capacity", "nodeAffinity", "storageClassName"];
 
 pub(super) fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inline: bool) {
     let inline_field = |errors: &mut ErrorList, field: &str| {
-        let given = NOT_INLINE.contains(&field) && body.has(field) && !same(body.at(field), &Value::Null);
+        // An affinity that says nothing is said all the same.
+        let said = field == "nodeAffinity" || !same(body.at(field), &Value::Null);
+        let given = NOT_INLINE.contains(&field) && body.has(field) && said;
         if inline && given {
             let detail = "may not be specified in the context of inline volumes";
             errors.push(Error::forbidden(&path.child(field), detail));
@@ -61,9 +62,11 @@ pub(super) fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inl
         capacity(errors, &path.child("capacity"), body);
     }
     let reclaim = body.text("persistentVolumeReclaimPolicy");
-    inline_field(errors, "persistentVolumeReclaimPolicy");
-    if !reclaim.is_empty() && !inline {
-        one_of(errors, &path.child("persistentVolumeReclaimPolicy"), reclaim, &["Delete", "Recycle", "Retain"]);
+    let at = path.child("persistentVolumeReclaimPolicy");
+    if inline && !matches!(reclaim, "" | "Retain") {
+        errors.push(Error::forbidden(&at, "may only be Retain in the context of inline volumes"));
+    } else if !reclaim.is_empty() && !inline {
+        one_of(errors, &at, reclaim, &["Delete", "Recycle", "Retain"]);
     }
     inline_field(errors, "nodeAffinity");
     if body.has("nodeAffinity") && !inline {
@@ -88,11 +91,13 @@ pub(super) fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inl
     if !inline && !body.text("storageClassName").is_empty() {
         named(errors, &path.child("storageClassName"), body.text("storageClassName"), names::dns1123_subdomain);
     }
-    inline_field(errors, "volumeMode");
     if !inline {
         volume_mode(errors, path, body);
+    } else if body.has("volumeMode") && body.text("volumeMode") != "Filesystem" {
+        let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.push(Error::forbidden(&path.child("volumeMode"), detail));
     }
-    if !inline && body.has("volumeAttributesClassName") {
+    if body.has("volumeAttributesClassName") {
         let (at, class) = (path.child("volumeAttributesClassName"), body.text("volumeAttributesClassName"));
         if class.is_empty() {
             errors.push(Error::required(&at, "an empty string is disallowed"));
@@ -269,6 +274,10 @@ fn data_source(errors: &mut ErrorList, path: &Path, source: &Value) {
     if !group.is_empty() {
         named(errors, &path.child("apiGroup"), group, names::dns1123_subdomain);
     }
+    let namespace = source.text("namespace");
+    if !namespace.is_empty() {
+        named(errors, &path.child("namespace"), namespace, names::dns1123_label);
+    }
 }
 
 #[must_use]
@@ -390,6 +399,46 @@ fn not_less_than_nothing(errors: &mut ErrorList, path: &Path, amount: &Value) {
 mod tests {
     use super::super::texts;
     use super::*;
+
+    #[test]
+    fn what_a_claim_has() {
+        let check = |status: Value| texts(&claim_status(&json!({ "status": status }), &Value::Null));
+        assert!(
+            check(json!({"capacity": {"storage": "1Gi"}, "allocatedResources": {"storage": "2Gi", "a.b/c": "1"},
+            "allocatedResourceStatuses": {"storage": "NodeResizePending"}}))
+            .is_empty()
+        );
+        let states = "\"ControllerResizeInProgress\", \"ControllerResizeInfeasible\", \"NodeResizeInProgress\", \
+                      \"NodeResizeInfeasible\", \"NodeResizePending\"";
+        assert_eq!(
+            check(json!({"capacity": {"storage": "-1"}, "allocatedResourceStatuses": {"memory": "x"},
+                "allocatedResources": {"cpu": "1", "storage": "-2"}})),
+            [
+                "status.capacity[storage]: Invalid value: -1: must be a valid resource quantity".to_owned(),
+                "status.allocatedResourceStatuses: Unsupported value: \"memory\": supported values: \"storage\""
+                    .to_owned(),
+                format!("status.allocatedResourceStatuses: Unsupported value: \"memory\": supported values: {states}"),
+                "status.allocatedResources: Unsupported value: \"cpu\": supported values: \"storage\"".to_owned(),
+                "status.allocatedResources[storage]: Invalid value: -2: must be a valid resource quantity".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn volumes_in_attachments() {
+        let spec = json!({"accessModes": ["ReadWriteOnce"], "csi": {"driver": "a.b", "volumeHandle": "h"},
+            "persistentVolumeReclaimPolicy": "Delete", "nodeAffinity": {}, "volumeMode": "Block"});
+        let mut errors = ErrorList::new();
+        volume_spec(&mut errors, &Path::new("spec"), &spec, true);
+        assert_eq!(
+            texts(&errors),
+            [
+                "spec.persistentVolumeReclaimPolicy: Forbidden: may only be Retain in the context of inline volumes",
+                "spec.nodeAffinity: Forbidden: may not be specified in the context of inline volumes",
+                "spec.volumeMode: Forbidden: may not specify volumeMode other than Filesystem in the context of inline volumes",
+            ]
+        );
+    }
 
     #[test]
     fn volumes() {

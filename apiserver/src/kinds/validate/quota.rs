@@ -7,6 +7,7 @@ use schema::field::{Error, ErrorList, Path};
 use schema::quantity::Quantity;
 use serde_json::Value;
 
+use super::super::internal;
 use super::super::json::Json;
 use super::{IMMUTABLE, quantity_of, resource_name, spec};
 
@@ -87,8 +88,16 @@ pub fn resource_quota(object: &Value) -> ErrorList {
         object.entries("spec.hard").keys().map(String::as_str).filter(|name| standard(name)).collect();
     scopes(&mut errors, object, &limited);
     selector(&mut errors, object, &limited);
+    errors.extend(status(object, &Value::Null));
+    errors
+}
+
+/// What is granted and what is used of it.
+#[must_use]
+pub fn status(new: &Value, _: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
     for field in ["hard", "used"] {
-        for (name, value) in object.entries(&format!("status.{field}")) {
+        for (name, value) in new.at("status").entries(field) {
             amount(&mut errors, &Path::new("status").child(field).key(name), name, value);
         }
     }
@@ -104,34 +113,29 @@ fn amount(errors: &mut ErrorList, at: &Path, name: &str, value: &Value) {
 }
 
 fn scopes(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
-    let (path, all) = (spec().child("scopes"), object.at("spec.scopes"));
+    let invalid = |detail: &str| Error::invalid(&spec().child("scopes"), object.at("spec.scopes").clone(), detail);
     let scopes = object.texts("spec.scopes");
     for scope in &scopes {
         let names = about(scope);
         if names.is_none() {
-            errors.push(Error::invalid(&path, all.clone(), "unsupported scope"));
+            errors.push(invalid("unsupported scope"));
         }
         if let Some(names) = names {
-            misfits(errors, &path, all, limited, names);
+            misfits(errors, &invalid, limited, names);
         }
     }
-    conflicts(errors, &path, all, &scopes.into_iter().collect());
+    conflicts(errors, &invalid, &scopes.into_iter().collect());
 }
 
-/// One error for each limited name that the scope cannot be about.
-fn misfits(errors: &mut ErrorList, path: &Path, shown: &Value, limited: &[&str], names: &[&str]) {
+/// One error for each limited name that the scope cannot be about. `invalid` says what is wrong with all scopes together.
+fn misfits(errors: &mut ErrorList, invalid: &dyn Fn(&str) -> Error, limited: &[&str], names: &[&str]) {
     let misfit = |name: &&&str| !names.contains(*name);
-    for _ in limited.iter().filter(misfit) {
-        errors.push(Error::invalid(path, shown.clone(), "unsupported scope applied to resource"));
-    }
+    errors.extend(limited.iter().filter(misfit).map(|_| invalid("unsupported scope applied to resource")));
 }
 
-fn conflicts(errors: &mut ErrorList, path: &Path, shown: &Value, scopes: &BTreeSet<&str>) {
-    for pair in CONFLICTS {
-        if pair.iter().all(|scope| scopes.contains(scope)) {
-            errors.push(Error::invalid(path, shown.clone(), "conflicting scopes"));
-        }
-    }
+fn conflicts(errors: &mut ErrorList, invalid: &dyn Fn(&str) -> Error, scopes: &BTreeSet<&str>) {
+    let conflict = |pair: &&[&str; 2]| pair.iter().all(|scope| scopes.contains(scope));
+    errors.extend(CONFLICTS.iter().filter(conflict).map(|_| invalid("conflicting scopes")));
 }
 
 fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
@@ -139,7 +143,10 @@ fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
         ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or \
         ResourceQuotaScopeCrossNamespacePodAffinity";
     let path = spec().child("scopeSelector").child("matchExpressions");
-    let whole = object.at("spec.scopeSelector");
+    let invalid = |detail: &str| {
+        let shown = internal::compact(object.at("spec.scopeSelector"), "api.core.v1.ScopeSelector");
+        Error::invalid_as(&path, shown, detail)
+    };
     let mut seen = BTreeSet::new();
     for expression in object.list("spec.scopeSelector.matchExpressions") {
         let (scope, operator) = (expression.text("scopeName"), expression.text("operator"));
@@ -148,7 +155,7 @@ fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
             errors.push(Error::invalid(&path.child("scopeName"), scope, "unsupported scope"));
         }
         if let Some(names) = names {
-            misfits(errors, &path, whole, limited, names);
+            misfits(errors, &invalid, limited, names);
         }
         if !matches!(scope, "PriorityClass" | "VolumeAttributesClass") && names.is_some() && operator != "Exists" {
             errors.push(Error::invalid(&path.child("operator"), operator, EXIST));
@@ -168,7 +175,7 @@ fn selector(errors: &mut ErrorList, object: &Value, limited: &[&str]) {
         }
         seen.insert(scope);
     }
-    conflicts(errors, &path, whole, &seen);
+    conflicts(errors, &invalid, &seen);
 }
 
 #[must_use]

@@ -16,7 +16,6 @@ pub fn service(object: &Value) -> ErrorList {
     let (path, body) = (spec(), object.at("spec"));
     let kind = body.text("type");
     if kind == "ExternalName" {
-        // Said before anything else is looked at, as addresses are given out first.
         let addressed = ["clusterIP", "clusterIPs"].iter().any(|field| !same(body.at(field), &Value::Null));
         for (field, set) in [
             ("clusterIPs", addressed),
@@ -26,9 +25,6 @@ pub fn service(object: &Value) -> ErrorList {
             if set {
                 errors.push(Error::forbidden(&path.child(field), "may not be set for ExternalName services"));
             }
-        }
-        if !errors.is_empty() {
-            return errors;
         }
     }
     let headless = body.text("clusterIP") == "None";
@@ -63,30 +59,33 @@ pub fn service(object: &Value) -> ErrorList {
     required_one_of(&mut errors, &path.child("type"), kind, &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]);
     distinct_ports(&mut errors, &path.child("ports"), body);
     if kind != "LoadBalancer" && !body.list("loadBalancerSourceRanges").is_empty() {
-        errors.push(Error::forbidden(
-            &path.child("LoadBalancerSourceRanges"),
-            "may only be used when `type` is 'LoadBalancer'",
-        ));
+        errors.push(Error::forbidden(&path.child("LoadBalancerSourceRanges"), FOR_LOAD_BALANCERS));
     }
     for (i, range) in body.texts("loadBalancerSourceRanges").into_iter().enumerate() {
         cidr(&mut errors, &path.child("LoadBalancerSourceRanges").index(i), range.trim());
     }
-    if kind != "LoadBalancer" {
-        for field in ["allocateLoadBalancerNodePorts", "loadBalancerClass"] {
-            if body.has(field) {
-                errors.push(Error::forbidden(&path.child(field), "may only be used when `type` is 'LoadBalancer'"));
-            }
-        }
+    if kind != "LoadBalancer" && body.has("allocateLoadBalancerNodePorts") {
+        errors.push(Error::forbidden(&path.child("allocateLoadBalancerNodePorts"), FOR_LOAD_BALANCERS));
     }
-    if kind == "LoadBalancer" && body.has("loadBalancerClass") {
-        named(&mut errors, &path.child("loadBalancerClass"), body.text("loadBalancerClass"), names::qualified_name);
-    }
+    load_balancer_class(&mut errors, &path, body);
+    traffic(&mut errors, &path, body, kind);
     if body.has("trafficDistribution") {
         let ways = ["PreferClose", "PreferSameZone", "PreferSameNode"];
         one_of(&mut errors, &path.child("trafficDistribution"), body.text("trafficDistribution"), &ways);
     }
-    traffic(&mut errors, &path, body, kind);
     errors
+}
+
+const FOR_LOAD_BALANCERS: &str = "may only be used when `type` is 'LoadBalancer'";
+
+/// Whose load balancer it is; of an update it is asked twice.
+fn load_balancer_class(errors: &mut ErrorList, path: &Path, body: &Value) {
+    let (at, class) = (path.child("loadBalancerClass"), body.at("loadBalancerClass"));
+    match class.as_str() {
+        None => {}
+        Some(class) if body.text("type") == "LoadBalancer" => named(errors, &at, class, names::qualified_name),
+        Some(_) => errors.push(Error::forbidden(&at, FOR_LOAD_BALANCERS)),
+    }
 }
 
 fn external_name(errors: &mut ErrorList, path: &Path, body: &Value) {
@@ -316,6 +315,7 @@ pub fn service_update(new: &Value, old: &Value) -> ErrorList {
             errors.push(Error::invalid(&path.child("loadBalancerClass"), now.clone(), "may not change once set"));
         }
     }
+    load_balancer_class(&mut errors, &path, new.at("spec"));
     let (now, then) = (new.int("spec.healthCheckNodePort"), old.int("spec.healthCheckNodePort"));
     let local = |s: &Value| s.text("spec.type") == "LoadBalancer" && s.text("spec.externalTrafficPolicy") == "Local";
     if local(new) && local(old) && now != then {

@@ -88,14 +88,13 @@ pub fn class_update(new: &Value, old: &Value) -> ErrorList {
 pub fn capacity_of_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let class = "storageClassName";
-    named(&mut errors, &Path::new(class), object.text(class), names::dns1123_subdomain);
-    for field in ["capacity", "maximumVolumeSize"] {
-        let text = super::quantity_text(object.at(field));
-        if Quantity::parse(&text).is_ok_and(|size| size.is_negative()) {
-            errors.push(Error::invalid(&Path::new(field), text, super::NOT_NEGATIVE));
-        }
-    }
     label_selector(&mut errors, &Path::new("nodeTopology"), object.at("nodeTopology"));
+    named(&mut errors, &Path::new(class), object.text(class), names::dns1123_subdomain);
+    // The largest volume may be of any size.
+    let text = super::quantity_text(object.at("capacity"));
+    if Quantity::parse(&text).is_ok_and(|size| size.is_negative()) {
+        errors.push(Error::invalid(&Path::new("capacity"), text, super::NOT_NEGATIVE));
+    }
     errors
 }
 
@@ -303,8 +302,8 @@ mod tests {
         assert_eq!(
             texts(&capacity_of_class(&capacity)),
             [
-                "capacity: Invalid value: \"-1\": must be greater than or equal to 0",
                 "nodeTopology.matchExpressions[0].operator: Invalid value: \"X\": not a valid selector operator",
+                "capacity: Invalid value: \"-1\": must be greater than or equal to 0",
             ]
         );
     }

@@ -271,11 +271,19 @@ pub fn stateful_set_update(new: &Value, old: &Value) -> ErrorList {
 #[must_use]
 pub fn controller_revision(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    if object.at("data").is_null() {
-        errors.push(Error::required(&Path::new("data"), "data is mandatory"));
-    }
     not_negative(&mut errors, object, "revision", &Path::default());
     errors
+}
+
+/// The data of a new revision: an object, whichever.
+#[must_use]
+pub fn new_controller_revision(object: &Value) -> ErrorList {
+    let detail = match object.at("data") {
+        Value::Object(_) => return ErrorList::new(),
+        Value::Null => "data is mandatory",
+        _ => "data must be a valid JSON object",
+    };
+    vec![Error::required(&Path::new("data"), detail)]
 }
 
 #[must_use]
