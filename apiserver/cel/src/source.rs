@@ -35,7 +35,8 @@ impl Source {
         let line = self.lines.partition_point(|start| *start <= at.0).max(1);
         Issue {
             line: i64::try_from(line).unwrap_or(i64::MAX),
-            column: i64::from(at.0 - self.lines[line - 1]),
+            // There is no place in nothing.
+            column: if self.text.is_empty() { -1 } else { i64::from(at.0 - self.lines[line - 1]) },
             message: message.into(),
         }
     }
@@ -51,7 +52,8 @@ impl Source {
         const MAX_SNIPPET: usize = 16384;
         let mut out = format!("ERROR: <input>:{}:{}: {}", issue.line, issue.column + 1, issue.message);
         let index = usize::try_from(issue.line - 1).ok();
-        let snippet = index.and_then(|line| self.text.split('\n').nth(line)).filter(|line| line.len() <= MAX_SNIPPET);
+        let line = index.filter(|_| !self.text.is_empty()).and_then(|line| self.text.split('\n').nth(line));
+        let snippet = line.filter(|line| line.len() <= MAX_SNIPPET);
         if let Some(snippet) = snippet {
             let snippet = snippet.replace('\t', " ");
             let _ = write!(out, "\n | {snippet}\n | ");

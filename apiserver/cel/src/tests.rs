@@ -330,6 +330,7 @@ fn compile_errors() {
         ),
         ("if", "ERROR: <input>:1:1: reserved identifier: if\n | if\n | ^".to_owned()),
         ("self.", "ERROR: <input>:1:6: Syntax error: mismatched input '<EOF>' expecting IDENTIFIER\n | self.\n | .....^".to_owned()),
+        ("", format!("ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {operands}")),
         ("1 +", format!("ERROR: <input>:1:4: Syntax error: mismatched input '<EOF>' expecting {operands}\n | 1 +\n | ...^")),
         ("1 1", "ERROR: <input>:1:3: Syntax error: extraneous input '1' expecting <EOF>\n | 1 1\n | ..^".to_owned()),
         ("(1", "ERROR: <input>:1:3: Syntax error: missing ')' at '<EOF>'\n | (1\n | ..^".to_owned()),

@@ -118,7 +118,7 @@ fn job_spec(errors: &mut ErrorList, path: &Path, body: &Value) {
         managed_by(errors, &path.child("managedBy"), manager);
     }
     let mode = body.text("completionMode");
-    if !mode.is_empty() {
+    if body.has("completionMode") {
         one_of(errors, &path.child("completionMode"), mode, &["NonIndexed", "Indexed"]);
     }
     if mode == "Indexed" {

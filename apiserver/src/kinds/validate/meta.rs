@@ -175,7 +175,9 @@ pub fn embedded(errors: &mut ErrorList, path: &Path, meta: &Value) {
     labels(errors, &path.child("labels"), meta.at("labels"));
     for (field, shown) in NOT_IN_TEMPLATES {
         let value = meta.at(field);
-        if !value.is_null() && value != "" && value != 0 {
+        // A period of nothing is one.
+        let nothing = value == "" || (value == 0 && field != "deletionGracePeriodSeconds");
+        if !value.is_null() && !nothing {
             errors.push(Error::forbidden(&path.child(shown), "cannot be set"));
         }
     }

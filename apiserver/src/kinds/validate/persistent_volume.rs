@@ -97,7 +97,7 @@ pub(super) fn volume_spec(errors: &mut ErrorList, path: &Path, body: &Value, inl
         let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
         errors.push(Error::forbidden(&path.child("volumeMode"), detail));
     }
-    if body.has("volumeAttributesClassName") {
+    if !inline && body.has("volumeAttributesClassName") {
         let (at, class) = (path.child("volumeAttributesClassName"), body.text("volumeAttributesClassName"));
         if class.is_empty() {
             errors.push(Error::required(&at, "an empty string is disallowed"));

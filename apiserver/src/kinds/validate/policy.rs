@@ -76,9 +76,6 @@ pub fn lease(object: &Value) -> ErrorList {
     let (path, body) = (spec(), object.at("spec"));
     positive(&mut errors, body, "leaseDurationSeconds", &path);
     super::not_negative(&mut errors, body, "leaseTransitions", &path);
-    if body.has("holderIdentity") && body.text("holderIdentity").is_empty() {
-        errors.push(Error::invalid(&path.child("holderIdentity"), "", "must not be empty"));
-    }
     errors
 }
 

@@ -176,6 +176,7 @@ pub fn driver(object: &Value) -> ErrorList {
         let audience = request.text("audience");
         if !audiences.insert(audience) {
             errors.push(Error::duplicate(&path.child("audience"), audience));
+            continue;
         }
         let (at, seconds) = (path.child("expirationSeconds"), request.int("expirationSeconds"));
         if request.has("expirationSeconds") && seconds < 600 {

@@ -251,6 +251,7 @@ fn iscsi(errors: &mut ErrorList, path: &Path, body: &Value, owner: Owner) {
     if body.has("initiatorName")
         && let Err(detail) = iscsi_name(body.text("initiatorName"))
     {
+        let detail = if owner == Owner::PersistentVolume { "must be valid format" } else { detail };
         errors.push(Error::invalid(&path.child("initiatorname"), body.text("initiatorName"), detail));
     }
 }

@@ -148,9 +148,9 @@ fn stateful_set(object: &Value, new: bool) -> ErrorList {
     let (at, update) = (path.child("updateStrategy"), body.at("updateStrategy"));
     match update.text("type") {
         "" => errors.push(Error::required(&at, "")),
-        "OnDelete" if update.has("rollingUpdate") => errors.push(Error::invalid(
+        "OnDelete" if update.has("rollingUpdate") => errors.push(Error::invalid_as(
             &at.child("rollingUpdate"),
-            update.at("rollingUpdate").clone(),
+            internal::compact(update.at("rollingUpdate"), "api.apps.v1.RollingUpdateStatefulSetStrategy"),
             "only allowed for updateStrategy 'RollingUpdate'",
         )),
         "OnDelete" => {}
