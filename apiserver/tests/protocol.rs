@@ -249,6 +249,11 @@ async fn patches_are_looked_at(world: &World) {
             r#"[{"op":"add","path":"/data","path":"/data","value":{},"x":1}]"#,
             r#"json patch duplicate field "[0].path", json patch unknown field "[0].x""#,
         ),
+        (
+            "application/json-patch+json",
+            r#"[{"op":"add","path":"/data","value":{"a":"1","a":"2"}}]"#,
+            r#"json patch duplicate field "[0].value.a", duplicate field "data.a""#,
+        ),
     ] {
         let ask = Ask { content_type, ..Ask::new(Method::PATCH, &strict, body) };
         let (code, status) = world.ask(ask).await;
@@ -261,6 +266,24 @@ async fn patches_are_looked_at(world: &World) {
     let shown = r#"Invalid value: "{\"apiVersion\":\"v1\",\"data\":1,\"kind\":\"ConfigMap\",\"metadata\":{\"name\":\"patched\",\"namespace\""#;
     assert_eq!(code, 422);
     assert!(message.contains(shown), "{message}");
+    let drivers = "/apis/storage.k8s.io/v1/csidrivers";
+    let driver = r#"{"metadata":{"name":"patched"},"spec":{}}"#;
+    assert_eq!(world.ask(Ask::new(Method::POST, drivers, driver)).await.0, 201);
+    let no_version = r#"csidrivers.storage.k8s.io "patched" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"#;
+    for (content_type, body, expected) in [
+        ("application/merge-patch+json", r#"{"metadata":{"resourceVersion":null}}"#, no_version),
+        ("application/json-patch+json", r#"[{"op":"remove","path":"/metadata/resourceVersion"}]"#, no_version),
+        ("application/strategic-merge-patch+json", r#"{"metadata":{"$patch":"replace","name":"patched"}}"#, no_version),
+        (
+            "application/strategic-merge-patch+json",
+            r#"{"metadata":{"$retainKeys":["name"]},"kind":0}"#,
+            r#" "" is invalid: patch: Invalid value: "map[kind:0 metadata:map[]]": cannot convert int64 to string"#,
+        ),
+    ] {
+        let path = format!("{drivers}/patched");
+        let (code, status) = world.ask(Ask { content_type, ..Ask::new(Method::PATCH, &path, body) }).await;
+        assert_eq!((code, &status["message"]), (422, &json!(expected)), "{body}");
+    }
 }
 
 async fn scales(world: &World) {

@@ -199,6 +199,7 @@ fn collect(body: &'static str, fields: &mut Vec<Field>, wire: &mut Vec<Wire>) {
             },
             patch: PatchFacts {
                 merge: attributes.patch_strategy.split(',').any(|word| word == "merge"),
+                replace: attributes.patch_strategy == "replace",
                 retain_keys: attributes.patch_strategy.split(',').any(|word| word == "retainKeys"),
                 merge_key: Some(attributes.merge_key).filter(|key| !key.is_empty()),
             },

@@ -38,76 +38,6 @@ pub fn metadata(meta: &Value) -> String {
     String::from_utf8(out).expect("JSON is text")
 }
 
-/// The JSON of what a patch made of `original`, as upstream's library for patches writes it (and as errors show it): objects
-/// in which something has changed, or that a merge patch reaches into, by name, all others as they are written elsewhere.
-#[must_use]
-pub fn patched(value: &Value, original: &Value, merge: Option<&Value>) -> String {
-    let node = original.as_object().and_then(kind_of);
-    let mut out = Vec::with_capacity(1024);
-    touched(&mut out, value, Some(original), merge, node.map(Place::Kind));
-    String::from_utf8(out).expect("JSON is text")
-}
-
-/// What the model says of a value.
-#[derive(Clone, Copy)]
-enum Place<'a> {
-    Kind(&'a Struct),
-    Node(&'a Node),
-}
-
-impl<'a> Place<'a> {
-    fn below(self, name: &str) -> Option<Self> {
-        let of = match self {
-            Self::Kind(of) => of,
-            Self::Node(node) => match &node.shape {
-                Shape::Struct { of, .. } => of,
-                Shape::Map { values, .. } => return Some(Self::Node(values)),
-                _ => return None,
-            },
-        };
-        of.field(name).map(|field| Self::Node(&field.node))
-    }
-
-    fn item(self) -> Option<Self> {
-        match self {
-            Self::Node(Node { shape: Shape::List { items, .. }, .. }) => Some(Self::Node(items)),
-            _ => None,
-        }
-    }
-}
-
-fn touched(
-    out: &mut Vec<u8>,
-    value: &Value,
-    original: Option<&Value>,
-    merge: Option<&Value>,
-    place: Option<Place<'_>>,
-) {
-    match (value, original) {
-        // What the patch brings.
-        _ if merge.is_some_and(|merge| !merge.is_object()) => plain(out, value),
-        (_, Some(original)) if value == original && merge.is_none() => match (place, value) {
-            (Some(Place::Kind(of)), Value::Object(members)) => object(out, of, members),
-            (Some(Place::Node(at)), _) => node(out, at, value),
-            _ => free(out, value),
-        },
-        (Value::Object(members), Some(Value::Object(before))) => {
-            named(out, members, |out, name, value| {
-                let merge = merge.and_then(|merge| merge.get(name));
-                touched(out, value, before.get(name), merge, place.and_then(|place| place.below(name)));
-            });
-        }
-        (Value::Array(list), Some(Value::Array(before))) => {
-            items(out, list, |out, at, value| {
-                // They may have moved.
-                let same = before.iter().find(|item| *item == value).or_else(|| before.get(at));
-                touched(out, value, same, None, place.and_then(Place::item));
-            });
-        }
-        _ => plain(out, value),
-    }
-}
-
 fn kind_of(members: &Map<String, Value>) -> Option<&'static Struct> {
     let kind = facts::kind(members.get("apiVersion")?.as_str()?, members.get("kind")?.as_str()?)?;
     Some(facts::by_index(kind))
@@ -185,26 +115,6 @@ fn string(out: &mut Vec<u8>, text: &str) {
 mod tests {
     use super::*;
     use serde_json::json;
-
-    #[test]
-    fn what_a_patch_changed_is_written_by_name() {
-        let pod = json!({ "kind": "Pod", "apiVersion": "v1", "metadata": { "name": "p", "labels": { "a": "b" } },
-            "spec": { "containers": [{ "name": "c", "image": "i" }], "nodeName": "n" } });
-        let mut changed = pod.clone();
-        changed["spec"]["nodeName"] = json!(1);
-        let expected = r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}],"nodeName":1}}"#;
-        assert_eq!(patched(&changed, &pod, None), expected);
-        changed["metadata"]["labels"]["c"] = json!("d");
-        assert!(patched(&changed, &pod, None).contains(r#""metadata":{"labels":{"a":"b","c":"d"},"name":"p"}"#));
-        assert_eq!(patched(&json!([]), &pod, None), "[]");
-        // A merge patch has been there, though it has changed nothing.
-        let merge = json!({ "metadata": { "name": "p" } });
-        let expected = r#""metadata":{"labels":{"a":"b"},"name":"p"},"spec""#;
-        assert!(patched(&pod, &pod, Some(&merge)).contains(expected));
-        let merge = json!({ "spec": { "containers": [{ "name": "c", "image": "i" }] } });
-        assert!(patched(&pod, &pod, Some(&merge)).contains(r#""containers":[{"image":"i","name":"c"}]"#));
-        assert_eq!(metadata(&pod["metadata"]), r#"{"name":"p","labels":{"a":"b"}}"#);
-    }
 
     #[track_caller]
     fn check(value: &Value, expected: &str) {

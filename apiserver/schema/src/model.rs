@@ -245,6 +245,8 @@ pub enum Presence {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PatchFacts {
     pub merge: bool,
+    /// A map is taken as a whole.
+    pub replace: bool,
     pub retain_keys: bool,
     pub merge_key: Option<&'static str>,
 }

@@ -3,14 +3,19 @@
 //! All three are pure; the result still has to be decoded against the schema by the caller ([`crate::decode::value`]).
 
 mod json;
+mod lazy;
 mod order;
 mod strategic;
 
 use serde_json::{Map, Value};
 
+use self::lazy::Lazy;
 use crate::decode::unfit;
 
-pub use self::{json::OPERATION, json::apply as apply_operations, json::json_patch, strategic::strategic_merge};
+pub use self::{
+    json::OPERATION, json::Patched, json::apply as apply_operations, json::json_patch, json::json_patch_sent,
+    strategic::strategic_merge,
+};
 
 /// Display is upstream's text; `code` the HTTP status (400, 413, 422, 500).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,10 +69,26 @@ pub fn merge_patch(original: &Value, patch: &Value, checked: bool) -> Result<Val
     Ok(merged)
 }
 
+/// The same as upstream writes it, where it shows what could not be read; of a patch that can be applied.
+#[must_use]
+pub fn merged_text(original: &Value, patch: &Value, sent: &[u8]) -> String {
+    let sent = json::well_written(sent).map_or_else(|| Lazy::of(patch), lazy::read);
+    let mut merged = sent.unwrap_or_else(Lazy::null);
+    match Lazy::of(original) {
+        Some(original) if patch.is_object() => merged = original.merged(merged),
+        _ => merged.prune(),
+    }
+    lazy::text_of(&Some(merged))
+}
+
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
+        // Where an object was, upstream's library looks at nothing else any more.
+        let pruned = !target.is_object();
         *target = patch.clone();
-        prune(target);
+        if pruned {
+            prune(target);
+        }
         return;
     };
     if !target.is_object() {
@@ -134,10 +155,24 @@ mod tests {
             (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
             // Not the RFC's, but upstream's.
             (json!({}), json!({"a":[null,{"b":null,"c":[{"d":null}]}]}), json!({"a":[null,{"c":[{}]}]})),
+            (json!({"a":{}}), json!({"a":[{"b":null}]}), json!({"a":[{"b":null}]})),
         ] {
             assert_eq!(merge_patch(&original, &patch, true).unwrap(), result);
         }
         assert_eq!(merge_patch(&json!({}), &json!([1]), true).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn what_is_merged_is_written() {
+        let original = json!({ "kind": "Role", "metadata": { "name": "r" } });
+        for (sent, expected) in [
+            (r#"{"metadata":{"name":"x&"}}"#, r#"{"kind":"Role","metadata":{"name":"x\u0026"}}"#),
+            (r#"[{"b":1,"a":null}]"#, r#"[{"b":1}]"#),
+        ] {
+            let patch = serde_json::from_str(sent).unwrap();
+            assert_eq!(merged_text(&original, &patch, sent.as_bytes()), expected);
+            assert_eq!(merged_text(&original, &patch, b"\xff"), expected, "without its text");
+        }
     }
 
     /// The smallest merge patch from one object to another (neither holding nulls).

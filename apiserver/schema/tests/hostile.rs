@@ -177,7 +177,7 @@ proptest! {
             for patch in [&patch, &damaged(&pod(), at, by.clone())] {
                 let _ = schema::patch::json_patch(original, patch, true);
                 let _ = schema::patch::merge_patch(original, patch, true);
-                let _ = schema::patch::strategic_merge(&schema, original, patch);
+                let _ = schema::patch::strategic_merge(&schema, original, &mut patch.clone());
                 let _ = schema::apply::apply(&schema, Some(original), patch, &manager(), false);
             }
         }
@@ -262,7 +262,8 @@ fn many_small_things_take_no_more_than_their_share() {
     let wide =
         json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" }, "spec": { "containers": list } });
     exercise(&schema::builtin("v1", "Pod").unwrap(), &wide);
-    let merged = schema::patch::strategic_merge(&schema::builtin("v1", "Pod").unwrap(), &wide, &wide).unwrap();
+    let merged =
+        schema::patch::strategic_merge(&schema::builtin("v1", "Pod").unwrap(), &wide, &mut wide.clone()).unwrap();
     assert_eq!(merged["spec"]["containers"].as_array().map(Vec::len), Some(10_000));
     // Generous: only what grows with the square of the input takes this long.
     assert!(begin.elapsed().as_secs() < 60, "{:?}", begin.elapsed());

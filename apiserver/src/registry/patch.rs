@@ -115,23 +115,27 @@ impl Patch {
     pub fn apply(&self, call: &Call, live: &Value, model: &Model<'_>) -> ApiResult<Value> {
         let validation = options::validation(call);
         let checked = validation != FieldValidation::Ignore;
-        let (body, mut complaints) = self.read(checked)?;
+        let (mut body, mut complaints) = self.read(checked)?;
+        let mut written = None;
         let patched = match self.form {
-            Form::Json => patch::json_patch(live, &body, checked),
+            Form::Json => patch::json_patch_sent(live, &body, &self.body, checked).map(|patched| {
+                written = Some(patched.text);
+                patched.value
+            }),
             Form::Merge => patch::merge_patch(live, &body, checked),
             Form::Strategic => {
                 let schema = model.schema.ok_or_else(|| ApiError::unsupported_media(PATCHES))?;
-                patch::strategic_merge(schema, live, &body)
+                patch::strategic_merge(schema, live, &mut body)
             }
         };
         let mut value = patched.map_err(|error| refused(&error))?;
         // What is shown of a strategic patch is the patch, to upstream's own words for what does not fit.
-        let shown = match self.form {
-            Form::Strategic => go::plain(&body),
-            Form::Json => schema::json::patched(&value, live, None),
-            Form::Merge => schema::json::patched(&value, live, Some(&body)),
+        let shown = || match (self.form, &written) {
+            (Form::Strategic, _) => go::plain(&body),
+            (_, Some(text)) => text.clone(),
+            (_, None) => patch::merged_text(live, &body, &self.body),
         };
-        let unfit = |why: String| unfit(&shown, why);
+        let unfit = |why: String| unfit(&shown(), why);
         let strategic = self.form == Form::Strategic;
         // A strategic patch is one of the kind's fields; what the object says it is does not count.
         if !strategic {
@@ -142,14 +146,30 @@ impl Patch {
                 return Err(update::undeterminable(&call.info.name));
             }
         }
+        let reading = if checked { FieldValidation::Warn } else { FieldValidation::Ignore };
+        let decoded = match (model.schema, self.form) {
+            (None, _) => Ok((value, Vec::new())),
+            (Some(schema), Form::Strategic) => {
+                // What is no text is told of when the fields are read.
+                let is_text = |name: &str| matches!(value.get(name), None | Some(Value::Null | Value::String(_)));
+                if is_text("apiVersion") && is_text("kind") {
+                    body::set_kind(&mut value, model.api_version, model.kind);
+                }
+                decode::restored(value, schema, reading).map(|read| (read.value, read.warnings))
+            }
+            (Some(schema), form) => {
+                let read = match (form, complaints.is_empty()) {
+                    (Form::Merge, true) => decode::value(value, schema, reading).ok(),
+                    _ => None,
+                };
+                // Mistakes and what is given twice are told as they stand in the text.
+                let read = read.map_or_else(|| decode::json(shown().as_bytes(), Some(schema), reading), Ok);
+                read.map(|read| (read.value, read.warnings))
+            }
+        };
+        let (mut value, odd) = decoded.map_err(|error| unfit(error.to_string()))?;
+        complaints.extend(odd);
         body::set_kind(&mut value, model.api_version, model.kind);
-        if let Some(schema) = model.schema {
-            let reading = if checked { FieldValidation::Warn } else { FieldValidation::Ignore };
-            let read = if strategic { decode::restored } else { decode::value };
-            let decoded = read(value, schema, reading).map_err(|error| unfit(error.to_string()))?;
-            complaints.extend(decoded.warnings);
-            value = decoded.value;
-        }
         warn_or_refuse(call, validation, complaints, unfit)?;
         Ok(value)
     }
@@ -209,8 +229,8 @@ impl Model<'_> {
     }
 
     /// Whether a patched object still is what it was.
-    fn recognize(&self, call: &Call, value: &Value, shown: &str) -> ApiResult<()> {
-        let unfit = |why: String| unfit(shown, why);
+    fn recognize(&self, call: &Call, value: &Value, shown: &dyn Fn() -> String) -> ApiResult<()> {
+        let unfit = |why: String| unfit(&shown(), why);
         let (version, kind) = decode::interpret(value).map_err(unfit)?;
         if !self.custom {
             let version = if version.is_empty() { self.api_version } else { version };
@@ -219,7 +239,7 @@ impl Model<'_> {
                 .map_or(Ok(()), |why| Err(unfit(why)));
         }
         if kind.is_empty() {
-            return Err(unfit(format!("Object 'Kind' is missing in '{shown}'")));
+            return Err(unfit(format!("Object 'Kind' is missing in '{}'", shown())));
         }
         if call.info.subresource == "status" {
             return Ok(());

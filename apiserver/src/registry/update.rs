@@ -149,7 +149,9 @@ fn revision_asked(object: &Value) -> String {
 fn check_revision(call: &Call, change: &Change, asked: &str, have: i64) -> ApiResult<()> {
     let name = &call.info.name;
     if asked.is_empty() {
-        let free = call.resource.strategy.unconditional_update || !matches!(change, Change::Put(_));
+        // A patch may have taken the version away.
+        let sent = matches!(change, Change::Put(_) | Change::Patch(_));
+        let free = call.resource.strategy.unconditional_update || !sent;
         if free || call.info.subresource == "scale" {
             return Ok(());
         }

@@ -20,7 +20,12 @@ fn at(value: &mut Value, node: &Node) -> Option<String> {
     match (&node.shape, value) {
         (_, Value::Null) => None,
         (Shape::Struct { of, .. }, Value::Object(map)) => {
-            map.iter_mut().find_map(|(name, value)| at(value, &of.field(name)?.node))
+            // Upstream looks for one field after the other.
+            let wrong = map.iter_mut().filter_map(|(name, value)| {
+                let field = of.field(name)?;
+                Some((field.order, at(value, &field.node)?))
+            });
+            wrong.min_by_key(|(order, _)| *order).map(|(_, why)| why)
         }
         (Shape::Map { values, .. }, Value::Object(map)) => map.values_mut().find_map(|value| at(value, values)),
         (Shape::List { items, .. }, Value::Array(list)) => list.iter_mut().find_map(|item| at(item, items)),
@@ -56,7 +61,7 @@ fn scalar_error(scalar: Scalar, value: &Value, node: &Node) -> Option<String> {
         Scalar::Int64 => ("int64", value.is_i64()),
         Scalar::Double => ("float64", value.is_number()),
         Scalar::String => ("string", value.is_string()),
-        Scalar::Bytes => return alone(value, node).map(|why| format!("error decoding from json: {why}")),
+        Scalar::Bytes => return bytes_error(value, node),
         // Types that read themselves, knowing nothing of where they stand.
         Scalar::Quantity | Scalar::IntOrString | Scalar::Time | Scalar::MicroTime | Scalar::Duration => {
             return alone(value, node);
@@ -68,6 +73,20 @@ fn scalar_error(scalar: Scalar, value: &Value, node: &Node) -> Option<String> {
         () if fits => None,
         () if convertible => Some(format!("cannot convert {} to {}", go_kind(value), walk::go_type(node))),
         () => Some(format!("unrecognized type: {wanted}")),
+    }
+}
+
+/// Bytes are a text, or a list of numbers.
+fn bytes_error(value: &Value, node: &Node) -> Option<String> {
+    match value {
+        Value::String(_) => alone(value, node).map(|why| format!("error decoding from json: {why}")),
+        Value::Array(list) => list.iter().find_map(|item| match go_kind(item) {
+            "invalid" | "int64" => None,
+            "float64" if item.as_f64().is_some_and(|number| number.fract() == 0.0) => None,
+            "float64" => Some("cannot convert float64 to uint8".to_owned()),
+            _ => Some("unrecognized type: uint8".to_owned()),
+        }),
+        other => Some(format!("cannot restore slice from {}", go_kind(other))),
     }
 }
 
@@ -100,6 +119,14 @@ mod tests {
         let schema = crate::builtin("v1", "Secret").unwrap();
         let found = restore(&mut json!({ "data": { "a": "%" } }), &schema);
         assert_eq!(found.as_deref(), Some("error decoding from json: illegal base64 data at input byte 0"));
+        for (bytes, why) in [
+            (json!({}), "cannot restore slice from map"),
+            (json!(1), "cannot restore slice from int64"),
+            (json!([1, "x"]), "unrecognized type: uint8"),
+            (json!([1.5]), "cannot convert float64 to uint8"),
+        ] {
+            assert_eq!(restore(&mut json!({ "data": { "a": bytes } }), &schema).as_deref(), Some(why));
+        }
     }
 
     #[test]
@@ -148,6 +175,31 @@ mod tests {
             assert_eq!(restore(&mut json!({ "spec": spec }), &schema).as_deref(), expected, "{spec}");
         }
     }
+    #[test]
+    fn fields_are_looked_at_in_their_own_order() {
+        for ((version, kind), object, expected) in [
+            (
+                ("v1", "ConfigMap"),
+                json!({"metadata": {"labels": {"x": ["a"]}}, "data": [""]}),
+                "unrecognized type: string",
+            ),
+            (("v1", "ConfigMap"), json!({"metadata": 1, "kind": {}, "apiVersion": 1}), "unrecognized type: string"),
+            (
+                ("v1", "PersistentVolume"),
+                json!({"spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": "x"}}, "storageClassName": {}}}),
+                "unrecognized type: string",
+            ),
+            (
+                ("v1", "PersistentVolume"),
+                json!({"spec": {"nfs": 1, "accessModes": 1}}),
+                "cannot restore struct from: int64",
+            ),
+        ] {
+            let schema = crate::builtin(version, kind).unwrap();
+            assert_eq!(restore(&mut object.clone(), &schema).as_deref(), Some(expected), "{object}");
+        }
+    }
+
     #[test]
     fn numbers_are_converted() {
         let schema = crate::builtin("apps/v1", "Deployment").unwrap();

@@ -1,5 +1,6 @@
 //! RFC 6902, with the bounds and the words of upstream.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::IntErrorKind;
 use std::str::FromStr;
@@ -7,12 +8,14 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::PatchError;
-use crate::decode::{MAX_DEPTH, fits, go_kind, unfit};
+use super::lazy::{Lazy, Slot, members, parts, read, text_of};
+use crate::FieldValidation;
+use crate::decode::{self, MAX_DEPTH, go_kind, unfit};
 
 /// Upstream's limit on operations (`maxJSONPatchOperations`).
 const MAX_OPERATIONS: usize = 10_000;
-/// A patch of copies can double a document with every operation; stop before it hurts. Upstream: 100 × request limit.
-const MAX_COPIED_NODES: usize = 1_000_000;
+/// A patch of copies can double a document with every operation (`JSONPatchMaxCopyBytes`).
+const MAX_COPIED: usize = 3 * 1024 * 1024;
 
 /// Upstream's word for what is not there.
 const MISSING: &str = "missing value";
@@ -20,14 +23,50 @@ const MISSING: &str = "missing value";
 /// What an operation says; upstream warns of anything else.
 pub const OPERATION: [&str; 4] = ["op", "path", "from", "value"];
 
+/// What came of a patch.
+#[derive(Debug)]
+pub struct Patched {
+    pub value: Value,
+    /// As upstream writes it, where it shows what could not be read.
+    pub text: String,
+}
+
 /// `patch` is the parsed body, and `checked` whether fields and their types are looked at before any operation is carried out
 /// (upstream does so unless `fieldValidation` is `Ignore`). A result deeper than [`MAX_DEPTH`] is refused on the way there: copying a document into its own
 /// leaf doubles its depth, and everything that walks values recurses.
 pub fn json_patch(original: &Value, patch: &Value, checked: bool) -> Result<Value, PatchError> {
+    apply(original, operations(patch, checked)?)
+}
+
+/// The same with the body as it was sent: values are compared, and shown, by their texts.
+pub fn json_patch_sent(original: &Value, patch: &Value, sent: &[u8], checked: bool) -> Result<Patched, PatchError> {
+    let operations = operations(patch, checked)?;
+    let texts = well_written(sent).into_iter().flat_map(parts).map(|operation| {
+        let values = members(operation).filter(|(name, _)| name == "value");
+        values.last().map(|(_, text)| text)
+    });
+    let texts = texts.chain(std::iter::repeat(None));
+    let operations: Vec<_> = operations.iter().zip(texts).map(|(fields, text)| Operation { fields, text }).collect();
+    run(original, &operations)
+}
+
+/// A body whose text can be told apart; Go reads some others, too, which it mends.
+pub(super) fn well_written(sent: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(sent).ok()?;
+    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok().then_some(text)
+}
+
+/// Operations that need not be well formed: one that is not fails when its turn comes.
+pub fn apply(original: &Value, operations: &[Value]) -> Result<Value, PatchError> {
+    let operations: Vec<_> = operations.iter().map(|fields| Operation { fields, text: None }).collect();
+    run(original, &operations).map(|patched| patched.value)
+}
+
+fn operations(patch: &Value, checked: bool) -> Result<&[Value], PatchError> {
     let operations = match patch {
         Value::Array(operations) => operations,
         // Go reads null as no operations.
-        Value::Null => return Ok(original.clone()),
+        Value::Null => return Ok(&[]),
         _ if checked => return Err(PatchError::shape(patch, "[]handlers.jsonPatchOp")),
         _ => return Err(PatchError::bad(unfit(patch, "jsonpatch.Patch"))),
     };
@@ -36,22 +75,43 @@ pub fn json_patch(original: &Value, patch: &Value, checked: bool) -> Result<Valu
     } else if let Some(wrong) = operations.iter().find(|operation| !operation.is_object() && !operation.is_null()) {
         return Err(PatchError::bad(unfit(wrong, "jsonpatch.Operation")));
     }
-    apply(original, operations)
+    Ok(operations)
 }
 
-/// Operations that need not be well formed: one that is not fails when its turn comes.
-pub fn apply(original: &Value, operations: &[Value]) -> Result<Value, PatchError> {
+fn run(original: &Value, operations: &[Operation<'_>]) -> Result<Patched, PatchError> {
     if operations.len() > MAX_OPERATIONS {
-        let message =
-            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
+        let count = operations.len();
+        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {count}");
         return Err(PatchError { code: 413, message });
     }
-    let mut document = original.clone();
+    let mut document = Lazy::of(original);
+    if let Some(document) = &mut document {
+        document.open();
+    }
     let mut copied = 0;
     for operation in operations {
-        step(&mut document, operation, &mut copied)?;
+        step(&mut document, *operation, &mut copied)?;
     }
-    Ok(document)
+    let text = text_of(&document);
+    let read = decode::json(text.as_bytes(), None, FieldValidation::Ignore);
+    let value = read.map_err(|error| PatchError::unprocessable(error.to_string()))?.value;
+    Ok(Patched { value, text })
+}
+
+/// An operation, and the text of its value where that is known.
+#[derive(Clone, Copy)]
+struct Operation<'a> {
+    fields: &'a Value,
+    text: Option<&'a str>,
+}
+
+impl Operation<'_> {
+    /// A null that an operation brings is not the one that stands in a document.
+    fn value(&self) -> Slot {
+        let value = self.fields.get("value")?;
+        // What has no text is written as the document is.
+        Some(self.text.map_or_else(|| Lazy::of(value), read).unwrap_or_else(Lazy::null))
+    }
 }
 
 /// Upstream reads operations into a struct before it looks at any.
@@ -78,32 +138,32 @@ fn is_no_text(value: &Value) -> bool {
     !value.is_string() && !value.is_null()
 }
 
-fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
-    let name = operation.get("op").and_then(Value::as_str).unwrap_or_default();
+fn step(document: &mut Slot, operation: Operation<'_>, copied: &mut usize) -> Result<(), PatchError> {
+    let name = operation.fields.get("op").and_then(Value::as_str).unwrap_or_default();
+    let place = |field: &str| place(operation.fields, field, name);
     let fails = |why: String| Err(PatchError::unprocessable(why));
     let does_not_apply = |why: String| fails(format!("{name} operation does not apply: {why}"));
-    let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match name {
         "add" => {
-            let path = place(operation, "path", name)?;
-            let value = shallow(&path, value())?;
+            let path = place("path")?;
+            let value = shallow(&path, operation.value())?;
             let Some((holder, key)) = path.holder(document) else {
                 return does_not_apply(format!("doc is missing path: \"{path}\": {MISSING}"));
             };
             add(holder, key, value).or_else(|why| fails(format!("error in add for path: '{path}': {why}")))
         }
         "remove" => {
-            let path = place(operation, "path", name)?;
+            let path = place("path")?;
             let Some((holder, key)) = path.holder(document) else {
                 return does_not_apply(format!("doc is missing path: \"{path}\": {MISSING}"));
             };
-            remove(holder, key).or_else(|why| fails(format!("error in remove for path: '{path}': {why}")))
+            remove(holder, key).map(drop).or_else(|why| fails(format!("error in remove for path: '{path}': {why}")))
         }
         "replace" => {
-            let path = place(operation, "path", name)?;
-            let value = shallow(&path, value())?;
+            let path = place("path")?;
+            let mut value = shallow(&path, operation.value())?;
             if path.text.is_empty() {
-                if !value.is_object() && !value.is_array() {
+                if !matches!(value.as_mut().map(Lazy::open), Some(Lazy::Object(_) | Lazy::List(_))) {
                     // Go shows the error that there is none of.
                     return fails("replace operation value must be object or array: %!w(<nil>)".to_owned());
                 }
@@ -114,26 +174,25 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
                 return does_not_apply(format!("doc is missing path: {path}: {MISSING}"));
             };
             match holder {
-                Value::Array(list) => match index(key, list.len()) {
+                Holder::List(list) => match index(key, list.len()) {
                     Ok(at) => list[at] = value,
                     Err(_) => return does_not_apply(format!("doc is missing key: {path}: {MISSING}")),
                 },
                 // To upstream's library every key of a map is there, be it as nothing.
-                other => drop(other.as_object_mut().map(|map| map.insert(key.to_owned(), value))),
+                Holder::Object(map) => drop(map.insert(key.to_owned(), value)),
             }
             Ok(())
         }
         "move" => {
-            let from = place(operation, "from", name)?;
+            let from = place("from")?;
             let Some((holder, key)) = from.holder(document) else {
                 return does_not_apply(format!("doc is missing from path: {from}: {MISSING}"));
             };
-            let taken = get(holder, key).cloned().and_then(|value| remove(holder, key).map(|()| value));
-            let taken = match taken {
+            let taken = match remove(holder, key) {
                 Ok(value) => value,
                 Err(why) => return fails(format!("error in move for path: '{key}': {why}")),
             };
-            let path = place(operation, "path", name)?;
+            let path = place("path")?;
             let value = shallow(&path, taken)?;
             let Some((holder, key)) = path.holder(document) else {
                 return does_not_apply(format!("doc is missing destination path: {path}: {MISSING}"));
@@ -141,55 +200,59 @@ fn step(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(
             add(holder, key, value).or_else(|why| fails(format!("error in move for path: '{path}': {why}")))
         }
         "copy" => {
-            let from = place(operation, "from", name)?;
+            let from = place("from")?;
             let Some((holder, key)) = from.holder(document) else {
                 return does_not_apply(format!("doc is missing from path: {from}: {MISSING}"));
             };
-            let value = match get(holder, key) {
-                Ok(value) => value.clone(),
-                Err(why) => return fails(format!("error in copy for from: '{from}': {why}")),
-            };
-            *copied += nodes(&value);
-            if *copied > MAX_COPIED_NODES {
-                return fails(
-                    "Unable to copy, the accumulated size increase of copy operations exceeds the limit".to_owned(),
-                );
+            if let Err(why) = get(holder, key) {
+                return fails(format!("error in copy for from: '{from}': {why}"));
             }
-            let path = place(operation, "path", name)?;
-            let value = shallow(&path, value)?;
-            let Some((holder, key)) = path.holder(document) else {
+            let path = place("path")?;
+            if path.holder(document).is_none() {
                 return does_not_apply(format!("doc is missing destination path: {path}: {MISSING}"));
-            };
-            add(holder, key, value).or_else(|why| fails(format!("error while adding value during copy: {why}")))
+            }
+            // The way to the destination may lead through what is copied.
+            let source = from.holder(document).and_then(|(holder, key)| get(holder, key).ok().flatten());
+            let text = source.filter(|value| value.is_some()).map(|value| text_of(value));
+            *copied += text.as_ref().map_or(0, String::len);
+            if *copied > MAX_COPIED {
+                return fails(format!(
+                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_COPIED}"
+                ));
+            }
+            let value = shallow(&path, text.and_then(|text| read(&text)))?;
+            let added = path.holder(document).map_or(Ok(()), |(holder, key)| add(holder, key, value));
+            added.or_else(|why| fails(format!("error while adding value during copy: {why}")))
         }
         "test" => {
-            let path = place(operation, "path", name)?;
+            let path = place("path")?;
             let found = if path.text.is_empty() {
-                Ok(&*document)
+                Ok(Some(document))
             } else {
                 let Some((holder, key)) = path.holder(document) else {
                     return does_not_apply(format!("is missing path: {path}: {MISSING}"));
                 };
                 get(holder, key)
             };
-            match found {
-                Ok(found) if *found == value() => Ok(()),
-                Ok(_) => fails(format!("testing value {path} failed: test failed")),
+            match found.map(|found| holds(found, operation.value())) {
+                Ok(true) => Ok(()),
+                Ok(false) => fails(format!("testing value {path} failed: test failed")),
                 Err(why) => fails(format!("error in test for path: '{path}': {why}")),
             }
         }
         _ => {
-            let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
+            let name = operation.fields.get("op").and_then(Value::as_str).unwrap_or("unknown");
             fails(format!("Unexpected kind: {name}"))
         }
     }
 }
 
-fn nodes(value: &Value) -> usize {
-    1 + match value {
-        Value::Array(list) => list.iter().map(nodes).sum(),
-        Value::Object(map) => map.values().map(nodes).sum(),
-        _ => 0,
+/// Whether what was found is what was expected; nothing is null.
+fn holds(found: Option<&mut Slot>, expected: Slot) -> bool {
+    match (found.and_then(Option::as_mut), expected) {
+        (Some(found), Some(mut expected)) => found.same(&mut expected),
+        (None, expected) => expected.is_none_or(|expected| expected.is_null()),
+        (Some(_), None) => false,
     }
 }
 
@@ -206,19 +269,28 @@ impl fmt::Display for Place<'_> {
     }
 }
 
+/// What holds other values.
+enum Holder<'d> {
+    Object(&'d mut BTreeMap<String, Slot>),
+    List(&'d mut Vec<Slot>),
+}
+
+impl<'d> Holder<'d> {
+    fn new(value: &'d mut Slot) -> Option<Self> {
+        match value.as_mut()?.open() {
+            Lazy::Object(map) => Some(Self::Object(map)),
+            Lazy::List(list) => Some(Self::List(list)),
+            Lazy::Text(_) => None,
+        }
+    }
+}
+
 impl Place<'_> {
     /// What is to hold the place, and the place's key in it.
-    fn holder<'d>(&self, document: &'d mut Value) -> Option<(&'d mut Value, &str)> {
+    fn holder<'d>(&self, document: &'d mut Slot) -> Option<(Holder<'d>, &str)> {
         let (last, parents) = self.keys.split_last()?;
-        let holder = parents.iter().try_fold(document, |at, key| match at {
-            Value::Object(map) => map.get_mut(key),
-            Value::Array(list) => {
-                let at = index(key, list.len()).ok()?;
-                list.get_mut(at)
-            }
-            _ => None,
-        })?;
-        (holder.is_object() || holder.is_array()).then_some((holder, last))
+        let holder = parents.iter().try_fold(Holder::new(document)?, |at, key| Holder::new(get(at, key).ok()??))?;
+        Some((holder, last))
     }
 }
 
@@ -257,48 +329,46 @@ fn index(key: &str, length: usize) -> Result<usize, String> {
 }
 
 /// What `holder` has there: nothing, where a map has no such key.
-fn get<'v>(holder: &'v Value, key: &str) -> Result<&'v Value, String> {
+fn get<'d>(holder: Holder<'d>, key: &str) -> Result<Option<&'d mut Slot>, String> {
     match holder {
-        Value::Array(list) => index(key, list.len()).map(|at| &list[at]),
-        other => Ok(&other[key]),
+        Holder::List(list) => index(key, list.len()).map(|at| Some(&mut list[at])),
+        Holder::Object(map) => Ok(map.get_mut(key)),
     }
 }
 
-fn add(holder: &mut Value, key: &str, value: Value) -> Result<(), String> {
+fn add(holder: Holder<'_>, key: &str, value: Slot) -> Result<(), String> {
     match holder {
-        Value::Array(list) if key == "-" => list.push(value),
-        Value::Array(list) => {
+        Holder::List(list) if key == "-" => list.push(value),
+        Holder::List(list) => {
             let at = index(key, list.len() + 1).map_err(|why| match why.strip_prefix("strconv.") {
                 Some(_) => format!("value was not a proper array index: '{key}': {why}"),
                 None => why,
             })?;
             list.insert(at, value);
         }
-        other => drop(other.as_object_mut().map(|map| map.insert(key.to_owned(), value))),
+        Holder::Object(map) => drop(map.insert(key.to_owned(), value)),
     }
     Ok(())
 }
 
-fn remove(holder: &mut Value, key: &str) -> Result<(), String> {
+/// What was there.
+fn remove(holder: Holder<'_>, key: &str) -> Result<Slot, String> {
     match holder {
-        Value::Array(list) => {
-            let at = index(key, list.len())?;
-            list.remove(at);
-            Ok(())
+        Holder::List(list) => index(key, list.len()).map(|at| list.remove(at)),
+        Holder::Object(map) => {
+            map.remove(key).ok_or_else(|| format!("Unable to remove nonexistent key: {key}: {MISSING}"))
         }
-        other => match other.as_object_mut().and_then(|map| map.remove(key)) {
-            Some(_) => Ok(()),
-            None => Err(format!("Unable to remove nonexistent key: {key}: {MISSING}")),
-        },
     }
 }
 
 /// The value, if it is no deeper than what may stand at its place.
-fn shallow(path: &Place<'_>, value: Value) -> Result<Value, PatchError> {
-    if fits(&value, MAX_DEPTH.saturating_sub(path.keys.len())) {
-        Ok(value)
-    } else {
-        Err(PatchError::unprocessable("the patched object exceeds the maximum depth"))
+fn shallow(path: &Place<'_>, value: Slot) -> Result<Slot, PatchError> {
+    let most = MAX_DEPTH.saturating_sub(path.keys.len());
+    match &value {
+        Some(value) if value.depth() > most => {
+            Err(PatchError::unprocessable("the patched object exceeds the maximum depth"))
+        }
+        _ => Ok(value),
     }
 }
 
@@ -331,6 +401,53 @@ mod tests {
         ] {
             assert_eq!(json_patch(&document, &patch, true).unwrap(), result, "{patch}");
         }
+    }
+
+    #[test]
+    fn what_a_patch_looked_into_is_written_by_name() {
+        let role = json!({ "kind": "Role", "apiVersion": "rbac.authorization.k8s.io/v1",
+            "metadata": { "name": "r", "labels": { "a": "<" } }, "rules": [{ "verbs": ["get"], "apiGroups": [""] }] });
+        let metadata = r#""metadata":{"name":"r","labels":{"a":"\u003c"}}"#;
+        let by_name = r#""metadata":{"labels":{"a":"\u003c"},"name":"r"}"#;
+        for (patch, found) in [
+            (r#"[]"#, metadata),
+            (r#"[{"op":"copy","from":"/metadata/name","path":"/x"}]"#, by_name),
+            (r#"[{"op":"test","path":"/metadata","value":{"name":"r","labels":{"a":"\u003c"}}}]"#, by_name),
+            (r#"[{"op":"remove","path":"/metadata/name"},{"op":"add","path":"/metadata/name","value":"r"}]"#, by_name),
+            (r#"[{"op":"copy","from":"/metadata","path":"/x"}]"#, r#""x":{"name":"r","labels":{"a":"\u003c"}}"#),
+            (
+                r#"[{"op":"copy","from":"/metadata","path":"/metadata/x"}]"#,
+                r#""x":{"labels":{"a":"\u003c"},"name":"r"}"#,
+            ),
+            (r#"[{"op":"add","path":"/x","value":{"b": 1.0, "a": "\u00e9&"}}]"#, r#""x":{"b":1.0,"a":"\u00e9\u0026"}"#),
+            (
+                r#"[{"op":"move","from":"/rules/0","path":"/x"}]"#,
+                r#""rules":[],"x":{"verbs":["get"],"apiGroups":[""]}"#,
+            ),
+        ] {
+            let parsed = serde_json::from_str(patch).unwrap();
+            let text = json_patch_sent(&role, &parsed, patch.as_bytes(), true).unwrap().text;
+            assert!(text.contains(found), "{patch}: {text}");
+        }
+    }
+
+    #[test]
+    fn texts_are_what_is_tested() {
+        let document = json!({ "a": "<", "b": 1 });
+        for (patch, passes) in [
+            (r#"[{"op":"test","path":"/a","value":"<"}]"#, false),
+            (r#"[{"op":"test","path":"/a","value":"\u003c"}]"#, true),
+            (r#"[{"op":"test","path":"/b","value":1.0}]"#, false),
+            (r#"[{"op":"test","path":"","value":{ "b": 1, "a": "\u003c" }}]"#, true),
+            (r#"[{"op":"test","path":"/x"}]"#, true),
+            (r#"[{"op":"add","path":"/x","value":null},{"op":"test","path":"/x"}]"#, false),
+            (r#"[{"op":"add","path":"/x","value":null},{"op":"test","path":"/x","value":null}]"#, true),
+        ] {
+            let parsed = serde_json::from_str(patch).unwrap();
+            assert_eq!(json_patch_sent(&document, &parsed, patch.as_bytes(), true).is_ok(), passes, "{patch}");
+        }
+        // Operations of the server's own making are written as its objects are.
+        assert!(apply(&document, &[json!({"op":"test","path":"/a","value":"<"})]).is_ok());
     }
 
     #[test]
