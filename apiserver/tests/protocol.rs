@@ -529,6 +529,32 @@ async fn refusals(world: &World) {
         ),
         // Patches.
         (&patch, one.clone(), "", r#"{"metadata":{"uid":"x"}}"#, 422, "ConfigMap \"target\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable".into()),
+        (
+            &patch,
+            one.clone(),
+            "",
+            r#"{"metadata":{"finalizers":["x"]}}"#,
+            422,
+            "ConfigMap \"target\" is invalid: metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor \
+             is it fully qualified"
+                .into(),
+        ),
+        (
+            &patch,
+            of("?fieldManager=m"),
+            apply,
+            "{apiVersion: v1, kind: ConfigMap, metadata: {managedFields: [{}], ownerReferences: [{uid: a}, {uid: a}]}}",
+            400,
+            "metadata.managedFields must be nil".into(),
+        ),
+        (
+            &patch,
+            of("?fieldManager=m"),
+            apply,
+            "{apiVersion: v1, kind: ConfigMap, metadata: {name: other}}",
+            400,
+            "the name of the object (other) does not match the name on the URL (target)".into(),
+        ),
         (&patch, one.clone(), "", "{} x", 400, "error decoding patch: invalid character 'x' after top-level value".into()),
         (&patch, one.clone(), json_patch, r#"[{"op":"test","path":"/data/a","value":"b"}]"#, 422, NO_PATCH.into()),
         (

@@ -250,7 +250,11 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     for rules in update_order::own(&resource.group, &resource.plural, &call.info.subresource, resource.is_custom()) {
         errors.extend(match rules {
             Rules::Meta => check_meta(call, new),
-            Rules::MetaChange => meta::update(new, old),
+            Rules::MetaChange => {
+                let mut errors = meta::update(new, old);
+                finalizers(call, new, &mut errors);
+                errors
+            }
             Rules::Own => check_own(call, new, Some(old)),
             Rules::Change => match strategy.update_rule(&call.info.subresource) {
                 Some(validate) => validate(new, old),
@@ -265,11 +269,16 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
 fn check_meta(call: &Call, new: &Value) -> ErrorList {
     let resource = &call.resource;
     let mut errors = meta::create(new, resource.namespaced, resource.strategy.name);
+    finalizers(call, new, &mut errors);
+    errors
+}
+
+fn finalizers(call: &Call, new: &Value, errors: &mut ErrorList) {
+    let resource = &call.resource;
     let foreign = FREE_FINALIZERS.contains(&resource.group.as_str()) || resource.is("", "events");
     if !resource.is_custom() && !foreign {
-        meta::built_in_finalizers(&mut errors, new);
+        meta::built_in_finalizers(errors, new);
     }
-    errors
 }
 
 /// The object by itself; what is not changed may be forgiven.

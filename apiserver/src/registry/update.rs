@@ -262,11 +262,6 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
         Some(schema) if !call.resource.is_custom() => apply::said(&schema, config),
         _ => config.clone(),
     };
-    namespace_of_url(call, &config)?;
-    let name = text(&config, "/metadata/name");
-    if !name.is_empty() && name != call.info.name {
-        return Err(name_mismatch(name, &call.info.name));
-    }
     reset(call, &mut config);
     Ok(config)
 }
@@ -278,11 +273,12 @@ fn apply_config(call: &Call, config: &Value) -> ApiResult<Value> {
 /// 400, and 500 for what the model does not know, whatever fieldValidation says.
 pub fn applicable(schema: &Schema, config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
     same_kind(config, api_version, kind)?;
-    apply::declared(schema, config).map_err(|text| ApiError::new(500, "", text))?;
-    if config["metadata"]["managedFields"].is_array() {
+    // What are no managers is told as any other field of a wrong type.
+    let managers = &config["metadata"]["managedFields"];
+    if managers.is_array() && apply::typed(schema, &json!({ "metadata": { "managedFields": managers } })).is_ok() {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    Ok(())
+    apply::declared(schema, config).map_err(|text| ApiError::new(500, "", text))
 }
 
 /// An applied configuration says what it is.
@@ -323,10 +319,8 @@ async fn applied(call: &Call, live: Option<&Value>, configuration: &Configuratio
     }
     applied = read_merged(call, &schema, applied, &configuration.value)?;
     configuration.complain(call)?;
-    // An object that is made says its name, as one of a PUT does.
-    if text(&applied, "/metadata/name").is_empty() {
-        return Err(undeterminable(&call.info.name));
-    }
+    // Which it is counts when it is known what it is; one that is made says its name, as one of a PUT does.
+    identity(call, &applied)?;
     if call.resource.namespaced {
         object::set(&mut applied, "namespace", call.info.namespace.clone().into());
     }
@@ -470,6 +464,8 @@ fn keep_spec(new: &mut Value, old: &Value, custom: bool, kept: &[&str]) {
 impl Call {
     /// What the store says of an object that is another one, or another version of it, than was asked for.
     pub fn failed_precondition(&self, key: &str, what: &str, (wanted, have): (&str, &str)) -> ApiError {
+        // A dry run stops before the prefix of all keys is put before this one.
+        let key = key.strip_prefix("/registry").filter(|_| self.dry_run()).unwrap_or(key);
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
              {what} in precondition: {wanted}, {what} in object meta: {have}"

@@ -11,6 +11,8 @@ use super::{CONDITIONAL, SPEC_AND_STATUS, WITH_STATUS, zero};
 pub const DISRUPTION_BUDGET: Strategy = Strategy {
     default: Some(|budget| zero(budget, &["currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods"])),
     unconditional_update: false,
+    // Upstream looks at what it says alone.
+    name: NameRule::PathSegment,
     validate: Some(validate::policy::disruption_budget),
     validate_path: &[("status", validate::counts::budget)],
     ..SPEC_AND_STATUS

@@ -6,6 +6,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::NameRule;
+use super::super::internal;
 use super::super::json::Json;
 use super::{immutable, named};
 
@@ -183,11 +184,14 @@ pub fn embedded(errors: &mut ErrorList, path: &Path, meta: &Value) {
     }
 }
 
+const OWNER: &str = "apimachinery.pkg.apis.meta.v1.OwnerReference";
+
 fn owners(errors: &mut ErrorList, path: &Path, owners: &Value) {
     let mut controller: Option<&str> = None;
     for owner in owners.list("") {
         let version = owner.text("apiVersion");
-        if version.rsplit('/').next().unwrap_or_default().is_empty() {
+        let parts: Vec<&str> = version.split('/').collect();
+        if parts.len() > 2 || parts.last().is_none_or(|version| version.is_empty()) {
             errors.push(Error::invalid(&path.child("apiVersion"), version, "version must not be empty"));
         }
         for field in ["kind", "name", "uid"] {
@@ -196,14 +200,15 @@ fn owners(errors: &mut ErrorList, path: &Path, owners: &Value) {
             }
         }
         if version == "v1" && owner.text("kind") == "Event" {
-            errors.push(Error::invalid(path, owner.clone(), "/v1, Kind=Event is disallowed from being an owner"));
+            let shown = internal::compact(owner, OWNER);
+            errors.push(Error::invalid_as(path, shown, "/v1, Kind=Event is disallowed from being an owner"));
         }
         if owner.yes("controller") {
             let name = owner.text("name");
             if let Some(first) = controller {
-                errors.push(Error::invalid(
+                errors.push(Error::invalid_as(
                     path,
-                    owners.clone(),
+                    internal::compact(owners, &format!("[]{OWNER}")),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and \
                          {name}"
@@ -320,6 +325,24 @@ mod tests {
         let expected =
             [at("apiVersion", "version must not be empty"), at("kind", empty), at("name", empty), at("uid", empty)];
         assert_eq!(errors, expected);
+        let event = |controller: Value| json!({"kind": "Event", "apiVersion": "v1", "name": "e", "uid": "u", "controller": controller});
+        let object = json!({"metadata": {"name": "a", "ownerReferences": [event(json!(true)), event(json!(true)),
+            {"apiVersion": "a/b/c", "kind": "X", "name": "x", "uid": "v"}]}});
+        let shown = r#"{"apiVersion":"v1","kind":"Event","name":"e","uid":"u","controller":true}"#;
+        let refused = format!(
+            "metadata.ownerReferences: Invalid value: {shown}: /v1, Kind=Event is disallowed from being an owner"
+        );
+        let errors = texts(&create(&object, false, NameRule::Subdomain));
+        assert_eq!(errors[..2], [refused.clone(), refused]);
+        assert!(
+            errors[2].starts_with(&format!("metadata.ownerReferences: Invalid value: [{shown},{shown},")),
+            "{}",
+            errors[2]
+        );
+        assert_eq!(
+            errors[3],
+            "metadata.ownerReferences.apiVersion: Invalid value: \"a/b/c\": version must not be empty"
+        );
     }
 
     #[test]
