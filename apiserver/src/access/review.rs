@@ -15,6 +15,7 @@ pub const OTHER_NAMESPACE: &str =
 
 /// Answers the review in `body`.
 pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
+    crate::registry::create::wipe_system_fields(&mut body);
     match call.resource.plural.as_str() {
         plural @ ("selfsubjectaccessreviews" | "subjectaccessreviews" | "localsubjectaccessreviews") => {
             let errors = validate::review::access(&body, plural);
@@ -48,13 +49,19 @@ pub async fn answer(call: &Call, mut body: Value) -> ApiResult<Value> {
             notes.warnings.into_iter().for_each(|warning| call.warn(warning));
             body["status"] = match judged {
                 Ok((user, audiences)) => json!({ "authenticated": true, "user": user, "audiences": audiences }),
-                Err(why) => json!({ "user": {}, "error": why }),
+                // Whatever else was said of it is said again.
+                Err(why) => {
+                    let mut status = body["status"].as_object().cloned().unwrap_or_default();
+                    status.remove("authenticated");
+                    status.entry("user").or_insert_with(|| json!({}));
+                    status.insert("error".to_owned(), why.into());
+                    status.into()
+                }
             };
             // The token is not repeated in the answer of a review that anyone may log.
         }
         _ => return Err(ApiError::no_route()),
     }
-    crate::registry::object::set(&mut body, "creationTimestamp", Value::Null);
     Ok(body)
 }
 

@@ -4,7 +4,7 @@ use super::columns;
 use super::json::Json;
 use super::row::{CREATE, CREATE_GET, GET_PATCH_UPDATE, ONLY_STATUS, PROXY, SCALE, STATUS, other, same};
 use super::strategy;
-use super::{Kind, SelectableField, Subresource};
+use super::{Kind, NameRule, SelectableField, Strategy, Subresource};
 
 const fn kind(kind: &'static str, plural: &'static str, singular: &'static str) -> Kind {
     Kind::new("", &["v1"], kind, plural, singular)
@@ -66,7 +66,8 @@ pub const KINDS: &[Kind] = &[
         columns: columns::event::EVENTS,
         fields: strategy::event::CORE_FIELDS,
         fields_read: strategy::event::READ,
-        strategy: strategy::event::EVENT,
+        // Events of old may be called anything.
+        strategy: Strategy { name: NameRule::PathSegment, ..strategy::event::EVENT },
         ..kind("Event", "events", "event")
     },
     Kind {

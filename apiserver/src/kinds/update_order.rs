@@ -61,8 +61,8 @@ const OTHERS: &[(&str, &str, &[Rules])] = &[
 
 /// Whether what makes a new object of the kind wrong is not asked of its metadata, which is looked at when nothing else is.
 #[must_use]
-pub fn metadata_last(group: &str) -> bool {
-    group == "policy"
+pub fn metadata_last(group: &str, plural: &str) -> bool {
+    group == "policy" || (group, plural) == ("", "events")
 }
 
 /// The order of a kind's own rules. Those of a subresource are asked as usual, but that who writes the status of a built-in

@@ -130,7 +130,8 @@ fn wipe(call: &Call, object: &mut Value) {
     drop_status(call, object);
 }
 
-fn wipe_system_fields(object: &mut Value) {
+/// The same of the metadata.
+pub fn wipe_system_fields(object: &mut Value) {
     for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "uid", "creationTimestamp"] {
         object::set(object, field, Value::Null);
     }
@@ -238,7 +239,7 @@ pub fn check(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
             errors.extend(strategy.validate_create.into_iter().flat_map(|validate| validate(new)));
             errors
         };
-        if update_order::metadata_last(&resource.group) {
+        if update_order::metadata_last(&resource.group, &resource.plural) {
             return Some(own()).filter(|errors| !errors.is_empty()).unwrap_or_else(|| check_meta(call, new));
         }
         let mut errors = check_meta(call, new);
