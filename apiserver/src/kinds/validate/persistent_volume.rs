@@ -269,6 +269,9 @@ fn data_source(errors: &mut ErrorList, path: &Path, source: &Value) {
     if !group.is_empty() {
         named(errors, &path.child("apiGroup"), group, names::dns1123_subdomain);
     }
+    if !source.text("namespace").is_empty() {
+        named(errors, &path.child("namespace"), source.text("namespace"), names::dns1123_label);
+    }
 }
 
 #[must_use]
