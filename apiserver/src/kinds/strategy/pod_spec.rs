@@ -232,14 +232,16 @@ fn default_volume(volume: &mut Value) {
         ("rbd", "pool", "rbd"),
         ("rbd", "user", "admin"),
         ("rbd", "keyring", "/etc/ceph/keyring"),
-        ("azureDisk", "cachingMode", "ReadWrite"),
-        ("azureDisk", "kind", "Shared"),
-        ("azureDisk", "fsType", "ext4"),
         ("scaleIO", "storageMode", "ThinProvisioned"),
         ("scaleIO", "fsType", "xfs"),
     ] {
         if volume.at(source).is_object() {
             volume.default_to(&format!("{source}.{field}"), value);
+        }
+    }
+    if volume.at("azureDisk").is_object() {
+        for (field, value) in [("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")] {
+            volume.default_pointer(&format!("azureDisk.{field}"), value);
         }
     }
     if volume.at("ephemeral.volumeClaimTemplate").is_object() {
@@ -283,6 +285,13 @@ mod tests {
         default_at(&mut pod, "spec");
         let left: Vec<&Value> = pod.list("spec.containers").iter().map(|container| container.at("lifecycle")).collect();
         assert_eq!(left, [&Value::Null, &json!({"preStop": {}}), &json!({})]);
+    }
+
+    #[test]
+    fn what_is_given_as_nothing_is_given() {
+        let mut volume = json!({"name": "v", "azureDisk": {"kind": ""}});
+        default_volume(&mut volume);
+        assert_eq!(volume["azureDisk"], json!({"kind": "", "cachingMode": "ReadWrite", "fsType": "ext4"}));
     }
 
     #[test]
