@@ -112,14 +112,20 @@ pub fn limits(pod: &Value) -> Amounts {
     sum
 }
 
+/// What the containers of a spec ask for, `requests` or `limits`, when they need most.
+#[must_use]
+pub fn of_containers(spec: &Value, field: &str) -> Amounts {
+    let own = |container: &Value| Amounts::read(&container["resources"][field]);
+    neediest(
+        list(spec, "/containers").iter().map(own),
+        list(spec, "/initContainers").iter().map(|container| (is_sidecar(container), own(container))),
+    )
+}
+
 /// What the spec asks for, `requests` or `limits`, without overhead: the sum that LimitRanges bound.
 #[must_use]
 pub fn sum(pod: &Value, field: &str) -> Amounts {
-    let own = |container: &Value| Amounts::read(&container["resources"][field]);
-    let sum = neediest(
-        list(pod, "/spec/containers").iter().map(own),
-        list(pod, "/spec/initContainers").iter().map(|container| (is_sidecar(container), own(container))),
-    );
+    let sum = of_containers(&pod["spec"], field);
     whole(sum, &Amounts::read(&pod["spec"]["resources"][field]), &Amounts::default())
 }
 

@@ -246,6 +246,7 @@ async fn validate_all(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     }
     phase.run_now(a, "ServiceAccount", || service_account::validate(a, object))?;
     phase.run(a, "PersistentVolumeClaimResize", storage::resize(a, object)).await?;
+    phase.run(a, "RuntimeClass", runtime_class::validate(a, object)).await?;
     certificates::admit(a, object).await?;
     phase.run(a, "ValidatingAdmissionPolicy", policy::validate(a, object)).await?;
     phase.run(a, "ValidatingAdmissionWebhook", webhook::validate(a, object)).await?;

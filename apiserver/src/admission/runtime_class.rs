@@ -3,15 +3,39 @@
 use quota::Amounts;
 use serde_json::{Value, json};
 
-use super::Attributes;
+use super::{Attributes, Operation};
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 
 /// Gives a new pod what its class says.
 pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
-    let name = text(pod, "/spec/runtimeClassName").to_owned();
-    let class = if name.is_empty() { None } else { Some(find(a, &name, pod).await?) };
+    let class = of(a, pod).await?;
     settle(pod, class.as_ref()).map_err(|why| a.forbidden(pod, &why))
+}
+
+/// Refuses a new pod an overhead that no class has given it. Whether it is one at all has been told before.
+pub async fn validate(a: &Attributes<'_>, pod: &Value) -> ApiResult<()> {
+    let new_pod = (a.operation, a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource())
+        == (Operation::Create, "", "pods", "");
+    if new_pod && has_overhead(pod) && of(a, pod).await?.as_ref().is_none_or(|class| overhead(class).is_none()) {
+        let why = "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead";
+        return Err(a.forbidden(pod, why));
+    }
+    Ok(())
+}
+
+/// The pod's class, if it names one.
+async fn of(a: &Attributes<'_>, pod: &Value) -> ApiResult<Option<Value>> {
+    let name = text(pod, "/spec/runtimeClassName");
+    Ok(if name.is_empty() { None } else { Some(find(a, name, pod).await?) })
+}
+
+fn has_overhead(pod: &Value) -> bool {
+    pod["spec"]["overhead"].is_object()
+}
+
+fn overhead(class: &Value) -> Option<&Value> {
+    Some(&class["overhead"]["podFixed"]).filter(|overhead| overhead.is_object())
 }
 
 /// From the store: a class is often made right before the pod that wants it.
@@ -28,19 +52,12 @@ async fn find(a: &Attributes<'_>, name: &str, pod: &Value) -> ApiResult<Value> {
 }
 
 fn settle(pod: &mut Value, class: Option<&Value>) -> Result<(), String> {
-    let overhead = class.map(|class| &class["overhead"]["podFixed"]).filter(|overhead| overhead.is_object());
-    let own = &pod["spec"]["overhead"];
-    match overhead {
-        Some(fixed) => {
-            if own.is_object() && Amounts::read(own) != Amounts::read(fixed) {
-                return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".to_owned());
-            }
-            pod["spec"]["overhead"] = fixed.clone();
+    if let Some(fixed) = class.and_then(overhead) {
+        let own = &pod["spec"]["overhead"];
+        if own.is_object() && Amounts::read(own) != Amounts::read(fixed) {
+            return Err("pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead".to_owned());
         }
-        None if own.as_object().is_some_and(|own| !own.is_empty()) => {
-            return Err("pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead".to_owned());
-        }
-        None => {}
+        pod["spec"]["overhead"] = fixed.clone();
     }
     let Some(scheduling) = class.map(|class| &class["scheduling"]).filter(|scheduling| scheduling.is_object()) else {
         return Ok(());
@@ -93,11 +110,7 @@ mod tests {
                 Some(&class),
                 "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
             ),
-            (
-                json!({ "overhead": { "cpu": "1" } }),
-                None,
-                "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
-            ),
+            (json!({ "overhead": { "cpu": "1" } }), None, ""),
             (
                 json!({ "nodeSelector": { "a": "z" } }),
                 Some(&class),

@@ -72,9 +72,9 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         if !errors.is_empty() {
             return Err(call.invalid(&name, &errors));
         }
-        admission::validate(&attributes, &object).await?;
         warn_of_name(call, &name);
         warn(call, &object, None);
+        admission::validate(&attributes, &object).await?;
         forget(call, &mut object);
         // Told last, by the store; what is not stored keeps it.
         if !call.dry_run() && !text(&object, "/metadata/resourceVersion").is_empty() {

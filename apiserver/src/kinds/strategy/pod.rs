@@ -1,6 +1,6 @@
 //! Pods (`pkg/registry/core/pod/strategy.go`).
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::super::json::Json;
 use super::super::validate;
@@ -57,6 +57,40 @@ fn prepare_create(pod: &mut Value) {
         );
     }
     pod.put("status", status);
+    merge_label_keys(pod);
+}
+
+/// Adds to the selectors of pods that are to be near or far what their keys mean for this one (KEP-3633, KEP-3243).
+fn merge_label_keys(pod: &mut Value) {
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let labels = pod.entries("metadata.labels").clone();
+    for kind in ["podAffinity", "podAntiAffinity"] {
+        for term in pod.list_mut(&format!("spec.affinity.{kind}.{PREFERRED}")) {
+            if let Some(term) = term.at_mut("podAffinityTerm") {
+                merge_into_selector(term, &labels);
+            }
+        }
+        let required = pod.list_mut(&format!("spec.affinity.{kind}.{REQUIRED}"));
+        required.iter_mut().for_each(|term| merge_into_selector(term, &labels));
+    }
+    let constraints = pod.list_mut("spec.topologySpreadConstraints");
+    constraints.iter_mut().for_each(|constraint| merge_into_selector(constraint, &labels));
+}
+
+/// No selector matches nothing, and stays so.
+fn merge_into_selector(term: &mut Value, labels: &Map<String, Value>) {
+    if !term.has("labelSelector") {
+        return;
+    }
+    let mut all = term.list("labelSelector.matchExpressions").to_vec();
+    for (field, operator) in [("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")] {
+        let known = term.texts(field).into_iter().filter_map(|key| Some((key, labels.get(key)?)));
+        all.extend(known.map(|(key, value)| json!({"key": key, "operator": operator, "values": [value]})));
+    }
+    if !all.is_empty() {
+        term.put("labelSelector.matchExpressions", all);
+    }
 }
 
 /// Makes a pod what it is but for what `keep` takes from the one that was sent.
@@ -119,11 +153,15 @@ fn status(new: &mut Value, old: &Value) {
 #[must_use]
 pub fn qos_class(pod: &Value) -> &'static str {
     const NAMES: [&str; 2] = ["cpu", "memory"];
-    let containers = || pod.list("spec.initContainers").iter().chain(pod.list("spec.containers"));
+    // What is said of the pod as a whole is all that counts (KEP-2837).
+    let whole = pod.has("spec.resources").then(|| pod.at("spec"));
+    let each = ["spec.initContainers", "spec.containers"].into_iter().flat_map(|list| pod.list(list));
+    let all: Vec<&Value> = whole.map_or_else(|| each.collect(), |spec| vec![spec]);
+    let containers = || all.iter().copied();
     let asked = |c: &Value, list: &str, name: &str| {
         let quantity = c.at(list).get(name).map(super::super::validate::quantity_text)?;
         let parsed = schema::quantity::Quantity::parse(&quantity).ok()?;
-        (parsed.milli_value() != 0).then(|| parsed.milli_value())
+        (parsed.milli_value() > 0).then(|| parsed.milli_value())
     };
     let (requests, limits) = ("resources.requests", "resources.limits");
     let any = containers().any(|c| NAMES.iter().any(|n| asked(c, requests, n).or(asked(c, limits, n)).is_some()));
@@ -156,7 +194,33 @@ mod tests {
             (json!({"requests": {"cpu": "1"}, "limits": both}), "Burstable"),
         ] {
             assert_eq!(qos_class(&pod(resources.clone())), class, "{resources}");
+            let mut whole = pod(json!({"requests": {"cpu": "7"}}));
+            whole["spec"]["resources"] = resources;
+            assert_eq!(qos_class(&whole), class);
         }
+    }
+
+    #[test]
+    fn keys_join_the_selectors() {
+        let term = |selector: Value| json!({"labelSelector": selector, "matchLabelKeys": ["a", "x"], "mismatchLabelKeys": ["b"]});
+        let mut pod = json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {
+            "topologySpreadConstraints": [{"matchLabelKeys": ["a"], "labelSelector": {}}, {"labelSelector": {}}],
+            "affinity": {
+                "podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{"podAffinityTerm": term(json!({}))}]},
+                "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term(Value::Null)]},
+            },
+        }});
+        merge_label_keys(&mut pod);
+        let near = json!({"key": "a", "operator": "In", "values": ["1"]});
+        let far = json!({"key": "b", "operator": "NotIn", "values": ["2"]});
+        let spread = &pod["spec"]["topologySpreadConstraints"];
+        assert_eq!(spread[0]["labelSelector"], json!({"matchExpressions": [near]}));
+        assert_eq!(spread[1]["labelSelector"], json!({}));
+        let affinity = &pod["spec"]["affinity"];
+        let preferred = &affinity["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"][0];
+        assert_eq!(preferred["podAffinityTerm"]["labelSelector"], json!({"matchExpressions": [near, far]}));
+        let required = &affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][0];
+        assert_eq!(required["labelSelector"], Value::Null);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use regex::Regex;
 use serde_json::{Value, json};
 
 use super::super::json::Json;
+use super::super::validate::resource_name::PAGES;
 
 /// Where containers are in a pod spec.
 pub const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
@@ -61,17 +62,61 @@ pub fn default_pod(pod: &mut Value) {
             }
         }
     }
+    default_resources(spec);
+}
+
+/// What is said of the pod as a whole is made complete by what its containers say (KEP-2837): limits on large pages, and
+/// requests, the rest of which are as much as the limits.
+fn default_resources(spec: &mut Value) {
+    let (limits, requests) = ("resources.limits", "resources.requests");
+    if spec.entries(limits).is_empty() && spec.entries(requests).is_empty() {
+        return;
+    }
+    let paged =
+        of_containers(spec, "limits", |name| name.starts_with(PAGES) && !spec.entries(requests).contains_key(name));
+    add_missing(spec, limits, paged);
+    let all = spec.entries(limits).clone();
+    if all.is_empty() {
+        return;
+    }
+    let measured = of_containers(spec, "requests", |name| matches!(name, "cpu" | "memory"));
+    add_missing(spec, requests, measured);
+    let of_pod = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with(PAGES);
+    add_missing(spec, requests, all.into_iter().filter(|(name, _)| of_pod(name)));
+}
+
+fn of_containers(spec: &Value, field: &str, of: impl Fn(&str) -> bool) -> Vec<(String, Value)> {
+    let needed = quota::resources::of_containers(spec, field);
+    needed
+        .iter()
+        .filter(|(name, _)| of(name))
+        .map(|(name, amount)| (name.to_owned(), amount.to_string().into()))
+        .collect()
+}
+
+/// Adds to the amounts at `path` those that are not there.
+fn add_missing(object: &mut Value, path: &str, amounts: impl IntoIterator<Item = (String, Value)>) {
+    for (name, amount) in amounts {
+        if !object.has(path) {
+            object.put(path, json!({}));
+        }
+        if let Some(there) = object.at_mut(path).and_then(Value::as_object_mut) {
+            there.entry(name).or_insert(amount);
+        }
+    }
 }
 
 fn default_container(container: &mut Value) {
-    container.remove("lifecycle.stopSignal");
+    if container.has("lifecycle.stopSignal") {
+        container.remove("lifecycle.stopSignal");
+        if container.entries("lifecycle").values().all(Value::is_null) {
+            container.remove("lifecycle");
+        }
+    }
     container.default_to("terminationMessagePath", "/dev/termination-log");
     container.default_to("terminationMessagePolicy", "File");
-    let image = container.text("image");
-    if !image.is_empty() {
-        let policy = if tag(image) == "latest" { "Always" } else { "IfNotPresent" };
-        container.default_to("imagePullPolicy", policy);
-    }
+    let policy = if tag(container.text("image")) == "latest" { "Always" } else { "IfNotPresent" };
+    container.default_to("imagePullPolicy", policy);
     container.default_to("resources", json!({}));
     for port in container.list_mut("ports") {
         port.default_to("protocol", "TCP");
@@ -116,16 +161,7 @@ fn default_http(object: &mut Value, path: &str) {
 /// A limit without a request is also the request; init and ordinary containers alike.
 fn requests_from_limits(container: &mut Value) {
     let limits = container.entries("resources.limits").clone();
-    for (name, quantity) in limits {
-        if !container.entries("resources.requests").contains_key(&name) {
-            if !container.has("resources.requests") {
-                container.put("resources.requests", json!({}));
-            }
-            if let Some(requests) = container.at_mut("resources.requests").and_then(Value::as_object_mut) {
-                requests.insert(name, quantity);
-            }
-        }
-    }
+    add_missing(container, "resources.requests", limits);
 }
 
 /// An image reference (`distribution/reference`).
@@ -196,14 +232,16 @@ fn default_volume(volume: &mut Value) {
         ("rbd", "pool", "rbd"),
         ("rbd", "user", "admin"),
         ("rbd", "keyring", "/etc/ceph/keyring"),
-        ("azureDisk", "cachingMode", "ReadWrite"),
-        ("azureDisk", "kind", "Shared"),
-        ("azureDisk", "fsType", "ext4"),
         ("scaleIO", "storageMode", "ThinProvisioned"),
         ("scaleIO", "fsType", "xfs"),
     ] {
         if volume.at(source).is_object() {
             volume.default_to(&format!("{source}.{field}"), value);
+        }
+    }
+    if volume.at("azureDisk").is_object() {
+        for (field, value) in [("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")] {
+            volume.default_pointer(&format!("azureDisk.{field}"), value);
         }
     }
     if volume.at("ephemeral.volumeClaimTemplate").is_object() {
@@ -238,6 +276,41 @@ mod tests {
         assert_eq!(pod, expected);
         default_at(&mut pod, "spec");
         assert_eq!(pod, expected, "defaults are idempotent");
+    }
+
+    #[test]
+    fn a_signal_that_is_not_known_yet_leaves_nothing() {
+        let mut pod = json!({"spec": {"containers": [{"lifecycle": {"stopSignal": "SIGTERM"}},
+            {"lifecycle": {"stopSignal": "SIGTERM", "preStop": {}}}, {"lifecycle": {}}]}});
+        default_at(&mut pod, "spec");
+        let left: Vec<&Value> = pod.list("spec.containers").iter().map(|container| container.at("lifecycle")).collect();
+        assert_eq!(left, [&Value::Null, &json!({"preStop": {}}), &json!({})]);
+    }
+
+    #[test]
+    fn what_is_given_as_nothing_is_given() {
+        let mut volume = json!({"name": "v", "azureDisk": {"kind": ""}});
+        default_volume(&mut volume);
+        assert_eq!(volume["azureDisk"], json!({"kind": "", "cachingMode": "ReadWrite", "fsType": "ext4"}));
+    }
+
+    #[test]
+    fn resources_of_the_pod_are_completed() {
+        let container =
+            json!({"resources": {"limits": {"hugepages-2Mi": "2Mi"}, "requests": {"cpu": "1", "a.b/c": "1"}}});
+        for (given, expected) in [
+            (json!({}), json!({})),
+            (
+                json!({"limits": {"cpu": "5", "memory": "1Gi"}}),
+                json!({"limits": {"cpu": "5", "memory": "1Gi", "hugepages-2Mi": "4Mi"},
+                    "requests": {"cpu": "2", "memory": "1Gi", "hugepages-2Mi": "4Mi"}}),
+            ),
+            (json!({"requests": {"hugepages-2Mi": "4Mi"}}), json!({"requests": {"hugepages-2Mi": "4Mi"}})),
+        ] {
+            let mut spec = json!({"resources": given, "containers": [container, container]});
+            default_resources(&mut spec);
+            assert_eq!(spec["resources"], expected);
+        }
     }
 
     #[test]

@@ -1,16 +1,16 @@
 //! Where a pod may run: node selectors, affinity, tolerations, spreading.
 
+use std::collections::BTreeSet;
+
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{label_selector, meta, named, one_of, required_one_of};
+use super::{label_selector, named, one_of, required_one_of};
 
-pub fn placement(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    meta::labels(errors, &path.child("nodeSelector"), spec.at("nodeSelector"));
-    affinity(errors, &path.child("affinity"), spec.at("affinity"));
-    tolerations(errors, &path.child("tolerations"), spec.list("tolerations"));
+/// How alike the places of like pods may be.
+pub fn spreading(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let constraints = spec.list("topologySpreadConstraints");
     for (i, constraint) in constraints.iter().enumerate() {
         let path = path.child("topologySpreadConstraints").index(i);
@@ -44,37 +44,12 @@ pub fn placement(errors: &mut ErrorList, path: &Path, spec: &Value) {
                 one_of(errors, &path.child(field), constraint.text(field), &["Honor", "Ignore"]);
             }
         }
-        match_label_keys(errors, &path, constraint);
+        label_keys(errors, &path, constraint);
         label_selector(errors, &path.child("labelSelector"), constraint.at("labelSelector"));
     }
 }
 
-/// Keys whose values of the pod itself join the selector.
-fn match_label_keys(errors: &mut ErrorList, path: &Path, constraint: &Value) {
-    let at = path.child("matchLabelKeys");
-    let keys = constraint.texts("matchLabelKeys");
-    if keys.is_empty() {
-        return;
-    }
-    if !constraint.has("labelSelector") {
-        errors.push(Error::forbidden(&at, "must not be specified when labelSelector is not set"));
-        return;
-    }
-    for (i, key) in keys.into_iter().enumerate() {
-        named(errors, &at.index(i), key, names::qualified_name);
-        if selects(constraint.at("labelSelector"), key) {
-            let detail = "exists in both matchLabelKeys and labelSelector";
-            errors.push(Error::invalid(&path.index(i), key, detail));
-        }
-    }
-}
-
-fn selects(selector: &Value, key: &str) -> bool {
-    selector.entries("matchLabels").contains_key(key)
-        || selector.list("matchExpressions").iter().any(|expression| expression.text("key") == key)
-}
-
-fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
+pub fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
     let node = path.child("nodeAffinity");
     let needed = affinity.at("nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution");
     if !needed.is_null() {
@@ -84,7 +59,7 @@ fn affinity(errors: &mut ErrorList, path: &Path, affinity: &Value) {
     for (i, term) in preferred.iter().enumerate() {
         let path = node.child("preferredDuringSchedulingIgnoredDuringExecution").index(i);
         weight(errors, &path, term);
-        node_term(errors, &path.child("preference"), term.at("preference"));
+        node_term(errors, &path.child("preference"), term.at("preference"), false);
     }
     for kind in ["podAffinity", "podAntiAffinity"] {
         let (path, body) = (path.child(kind), affinity.at(kind));
@@ -106,7 +81,7 @@ pub fn node_selector(errors: &mut ErrorList, path: &Path, selector: &Value) {
         errors.push(Error::required(&path, "must have at least one node selector term"));
     }
     for (i, term) in selector.list("nodeSelectorTerms").iter().enumerate() {
-        node_term(errors, &path.index(i), term);
+        node_term(errors, &path.index(i), term, true);
     }
 }
 
@@ -122,14 +97,15 @@ fn pod_term(errors: &mut ErrorList, path: &Path, term: &Value) {
     for namespace in term.texts("namespaces") {
         named(errors, &path.child("namespace"), namespace, names::dns1123_label);
     }
-    both_label_keys(errors, path, term);
+    label_keys(errors, path, term);
     if term.text("topologyKey").is_empty() {
         errors.push(Error::required(&path.child("topologyKey"), "can not be empty"));
     }
     named(errors, &path.child("topologyKey"), term.text("topologyKey"), names::qualified_name);
 }
 
-fn node_term(errors: &mut ErrorList, path: &Path, term: &Value) {
+/// `strict`: the values must be those of labels; a mere preference may be for what no node can have.
+fn node_term(errors: &mut ErrorList, path: &Path, term: &Value, strict: bool) {
     for (i, expression) in term.list("matchExpressions").iter().enumerate() {
         let path = path.child("matchExpressions").index(i);
         let values = expression.list("values");
@@ -148,7 +124,7 @@ fn node_term(errors: &mut ErrorList, path: &Path, term: &Value) {
             other => errors.push(Error::invalid(&path.child("operator"), other, "not a valid selector operator")),
         }
         named(errors, &path.child("key"), expression.text("key"), names::qualified_name);
-        for (j, value) in expression.texts("values").into_iter().enumerate() {
+        for (j, value) in expression.texts("values").into_iter().enumerate().filter(|_| strict) {
             named(errors, &path.child("values").index(j), value, names::label_value);
         }
     }
@@ -179,7 +155,7 @@ fn node_field(errors: &mut ErrorList, path: &Path, requirement: &Value) {
 }
 
 /// Keys whose values of the pod itself join the selector, or must not be the other's.
-fn both_label_keys(errors: &mut ErrorList, path: &Path, term: &Value) {
+fn label_keys(errors: &mut ErrorList, path: &Path, term: &Value) {
     let own = [term.texts("matchLabelKeys"), term.texts("mismatchLabelKeys")];
     for (field, keys) in ["matchLabelKeys", "mismatchLabelKeys"].into_iter().zip(&own) {
         let at = path.child(field);
@@ -191,9 +167,24 @@ fn both_label_keys(errors: &mut ErrorList, path: &Path, term: &Value) {
             named(errors, &at.index(i), key, names::qualified_name);
         }
     }
+    selected_twice(errors, path, &own[0], term.at("labelSelector"));
     for (i, key) in own[0].iter().enumerate().filter(|(_, key)| own[1].contains(key)) {
         let detail = "exists in both matchLabelKeys and mismatchLabelKeys";
         errors.push(Error::invalid(&path.child("matchLabelKeys").index(i), *key, detail));
+    }
+}
+
+/// A key has joined the selector by now, so that it is found twice if it was there before; upstream leaves out the field.
+fn selected_twice(errors: &mut ErrorList, path: &Path, keys: &[&str], selector: &Value) {
+    let mut seen: BTreeSet<&str> = selector.entries("matchLabels").keys().map(String::as_str).collect();
+    for expression in selector.list("matchExpressions") {
+        let key = expression.text("key");
+        let at = keys.iter().rposition(|own| *own == key);
+        if let Some(at) = at.filter(|_| seen.contains(key)) {
+            let detail = "exists in both matchLabelKeys and labelSelector";
+            errors.push(Error::invalid(&path.index(at), key, detail));
+        }
+        seen.insert(key);
     }
 }
 
@@ -221,8 +212,9 @@ pub fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &[Value]) {
         let value = toleration.text("value");
         match operator {
             "" | "Equal" => {
-                for message in names::label_value(value) {
-                    errors.push(Error::invalid(&path.child("operator"), value, message));
+                let wrong = names::label_value(value);
+                if !wrong.is_empty() {
+                    errors.push(Error::invalid(&path.child("operator"), value, wrong.join(";")));
                 }
             }
             "Exists" if !value.is_empty() => errors.push(Error::invalid(
@@ -231,6 +223,10 @@ pub fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &[Value]) {
                 "value must be empty when `operator` is 'Exists'",
             )),
             "Exists" => {}
+            "Lt" | "Gt" => {
+                let known = ["Equal", "Exists", "Lt", "Gt"];
+                errors.push(Error::not_supported(&path.child("operator"), operator, &known));
+            }
             other => errors.push(Error::not_supported(&path.child("operator"), other, &["Equal", "Exists"])),
         }
         if !effect.is_empty() {
@@ -241,7 +237,7 @@ pub fn tolerations(errors: &mut ErrorList, path: &Path, tolerations: &[Value]) {
 
 /// Taints of a node.
 pub fn taints(errors: &mut ErrorList, path: &Path, taints: &[Value]) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for (i, taint) in taints.iter().enumerate() {
         let path = path.index(i);
         named(errors, &path.child("key"), taint.text("key"), names::qualified_name);

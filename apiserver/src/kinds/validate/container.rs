@@ -1,20 +1,21 @@
 //! Containers of a pod: names, images, ports, environment, resources.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
-use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
+use super::pod_host::each_container;
+use super::volume::Volumes;
 use super::{
-    named, one_of, pod_field, port_number, probe, quantity, quantity_text, required, required_name, required_one_of,
-    resource_name, resource_name::PAGES, security_context, volume, volume_source,
+    named, pod_field, pod_resources, port_number, probe, required, required_name, required_one_of, restart_rules,
+    security_context, volume, volume_source,
 };
 
 /// The ordinary containers, of which there must be one.
-pub fn containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &BTreeSet<&str>) {
+pub fn containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &Volumes<'_>) {
     let list = spec.list("containers");
     if list.is_empty() {
         errors.push(Error::required(path, ""));
@@ -25,52 +26,56 @@ pub fn containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &B
         let path = path.index(i);
         common(errors, &path, container, volumes, spec);
         let name = container.text("name");
-        if !name.is_empty() && !seen.insert(name) {
+        if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         probe::lifecycle(errors, &path, container, spec.int("terminationGracePeriodSeconds"));
         probe::probes(errors, &path, container);
-        let policy = container.text("restartPolicy");
-        if !policy.is_empty() {
-            one_of(errors, &path.child("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
-        }
+        restart_rules::of_container(errors, &path, container);
     }
     host_port_conflicts(errors, path, list);
 }
 
 /// Init containers; those that always restart are sidecars and may be probed.
-pub fn init_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &BTreeSet<&str>) {
+pub fn init_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &Volumes<'_>) {
     let mut seen: BTreeSet<&str> = spec.list("containers").iter().map(|c| c.text("name")).collect();
+    let all = path;
     for (i, container) in spec.list("initContainers").iter().enumerate() {
-        let path = path.index(i);
+        let path = all.index(i);
         common(errors, &path, container, volumes, spec);
+        restart_rules::of_init_container(errors, &path, container);
         let name = container.text("name");
-        if !name.is_empty() && !seen.insert(name) {
+        if seen.contains(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
+        } else if !name.is_empty() {
+            seen.insert(name);
         }
-        let policy = container.text("restartPolicy");
-        if policy == "Always" {
+        // They run one by one, so each has the ports to itself; upstream calls it the first.
+        host_port_conflicts(errors, all, std::slice::from_ref(container));
+        if restart_rules::is_sidecar(container) {
             probe::lifecycle(errors, &path, container, spec.int("terminationGracePeriodSeconds"));
             probe::probes(errors, &path, container);
-            continue;
-        }
-        if !policy.is_empty() {
-            one_of(errors, &path.child("restartPolicy"), policy, &["Always", "Never", "OnFailure"]);
-        }
-        for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
-            if container.has(field) {
-                errors.push(Error::forbidden(
-                    &path.child(field),
-                    "may not be set for init containers without restartPolicy=Always",
-                ));
-            }
+        } else {
+            not_sidecar(errors, &path, container);
         }
     }
+}
+
+/// What only a sidecar among init containers may have.
+fn not_sidecar(errors: &mut ErrorList, path: &Path, container: &Value) {
+    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if container.has(field) {
+            let detail = "may not be set for init containers without restartPolicy=Always";
+            errors.push(Error::forbidden(&path.child(field), detail));
+        }
+    }
+    pod_resources::resize_of_init_container(errors, &path.child("resizePolicy"), container.list("resizePolicy"));
 }
 
 /// Fields that mean a container is relied on, as one for looking inside is not; in the order of the type.
 const NOT_EPHEMERAL: [&str; 9] = [
     "ports",
+    "resources",
     "resizePolicy",
     "restartPolicy",
     "restartPolicyRules",
@@ -78,11 +83,10 @@ const NOT_EPHEMERAL: [&str; 9] = [
     "readinessProbe",
     "startupProbe",
     "lifecycle",
-    "resources",
 ];
 
 /// Those for looking inside: a name that no other has, an image, and no promises.
-pub fn ephemeral_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &BTreeSet<&str>) {
+pub fn ephemeral_containers(errors: &mut ErrorList, path: &Path, spec: &Value, volumes: &Volumes<'_>) {
     const DETAIL: &str = "cannot be set for an Ephemeral Container";
     let others: BTreeSet<&str> =
         ["containers", "initContainers"].iter().flat_map(|list| spec.list(list)).map(|c| c.text("name")).collect();
@@ -120,7 +124,7 @@ pub fn ephemeral_containers(errors: &mut ErrorList, path: &Path, spec: &Value, v
     }
 }
 
-fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTreeSet<&str>, spec: &Value) {
+fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &Volumes<'_>, spec: &Value) {
     required_name(errors, &path.child("name"), container.text("name"), names::dns1123_label);
     let image = container.text("image");
     if image.is_empty() {
@@ -133,76 +137,17 @@ fn common(errors: &mut ErrorList, path: &Path, container: &Value, volumes: &BTre
         &["File", "FallbackToLogsOnError"],
     );
     ports(errors, &path.child("ports"), container.list("ports"));
-    if spec.yes("hostNetwork") {
-        for (i, port) in container.list("ports").iter().enumerate() {
-            // In a template it may be left to the pods' defaults.
-            let host = port.int("hostPort");
-            if host != 0 && host != port.int("containerPort") {
-                errors.push(Error::invalid(
-                    &path.child("ports").index(i).child("hostPort"),
-                    host,
-                    "must match `containerPort` when `hostNetwork` is true",
-                ));
-            }
-        }
-    }
-    env(errors, &path.child("env"), container.list("env"), volumes);
+    env(errors, &path.child("env"), container.list("env"));
     env_from(errors, &path.child("envFrom"), container.list("envFrom"));
     volume::mounts(errors, path, container, volumes);
+    volume::devices(errors, path, container, volumes);
     let policy = container.text("imagePullPolicy");
-    if !image.is_empty() || !policy.is_empty() {
-        required_one_of(errors, &path.child("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
-    }
-    resources(errors, &path.child("resources"), container.at("resources"));
-    resource_claims(errors, &path.child("resources").child("claims"), container.list("resources.claims"), spec);
-    resize_policy(errors, &path.child("resizePolicy"), container.list("resizePolicy"));
+    required_one_of(errors, &path.child("imagePullPolicy"), policy, &["Always", "IfNotPresent", "Never"]);
+    pod_resources::of_container(errors, &path.child("resources"), container.at("resources"), spec);
+    let (resizes, restart) = (container.list("resizePolicy"), spec.text("restartPolicy"));
+    pod_resources::resize_policy(errors, &path.child("resizePolicy"), resizes, restart);
     let host_users = spec.at("hostUsers") != false;
     security_context::of_container(errors, &path.child("securityContext"), container.at("securityContext"), host_users);
-}
-
-/// The devices a container shares with others of its pod, or a request of them.
-fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &[Value], spec: &Value) {
-    let mut known: Vec<&str> = spec.list("resourceClaims").iter().map(|claim| claim.text("name")).collect();
-    known.retain(|name| !name.is_empty());
-    known.sort_unstable();
-    let mut seen = BTreeSet::new();
-    for (i, claim) in claims.iter().enumerate() {
-        let path = path.index(i);
-        let (name, request) = (claim.text("name"), claim.text("request"));
-        if name.is_empty() {
-            errors.push(Error::required(&path, ""));
-        } else {
-            let full = if request.is_empty() { name.to_owned() } else { format!("{name}/{request}") };
-            if !seen.insert(full.clone()) {
-                errors.push(Error::duplicate(&path, full));
-            }
-            if !known.contains(&name) {
-                let mut error = Error::not_found(&path, name);
-                error.detail = if known.is_empty() {
-                    "must be one of the names in pod.spec.resourceClaims which is empty".to_owned()
-                } else {
-                    format!("must be one of the names in pod.spec.resourceClaims: {}", known.join(", "))
-                };
-                errors.push(error);
-            }
-        }
-        if !request.is_empty() {
-            named(errors, &path.child("request"), request, names::dns1123_label);
-        }
-    }
-}
-
-/// What becomes of a container when its resources change; upstream does not count the rules.
-fn resize_policy(errors: &mut ErrorList, path: &Path, rules: &[Value]) {
-    let mut seen = BTreeSet::new();
-    for (i, rule) in rules.iter().enumerate() {
-        let resource = rule.text("resourceName");
-        if !seen.insert(resource) {
-            errors.push(Error::duplicate(&path.index(i), resource));
-        }
-        required_one_of(errors, path, resource, &["cpu", "memory"]);
-        required_one_of(errors, path, rule.text("restartPolicy"), &["NotRequired", "RestartContainer"]);
-    }
 }
 
 fn ports(errors: &mut ErrorList, path: &Path, ports: &[Value]) {
@@ -211,8 +156,9 @@ fn ports(errors: &mut ErrorList, path: &Path, ports: &[Value]) {
         let path = path.index(i);
         let name = port.text("name");
         if !name.is_empty() {
+            let before = errors.len();
             named(errors, &path.child("name"), name, names::port_name);
-            if !seen.insert(name) {
+            if errors.len() == before && !seen.insert(name) {
                 errors.push(Error::duplicate(&path.child("name"), name));
             }
         }
@@ -241,7 +187,7 @@ fn host_port_conflicts(errors: &mut ErrorList, path: &Path, containers: &[Value]
 
 const ENV_SOURCES: [&str; 5] = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
 
-fn env(errors: &mut ErrorList, path: &Path, env: &[Value], volumes: &BTreeSet<&str>) {
+fn env(errors: &mut ErrorList, path: &Path, env: &[Value]) {
     for (i, variable) in env.iter().enumerate() {
         let path = path.index(i);
         required_name(errors, &path.child("name"), variable.text("name"), names::env_var_name);
@@ -270,19 +216,35 @@ fn env(errors: &mut ErrorList, path: &Path, env: &[Value], volumes: &BTreeSet<&s
         } else if given.len() > 1 {
             errors.push(Error::invalid(&path, "", "may not have more than one field specified at a time"));
         }
-        if from.has("fileKeyRef") && !volumes.contains(from.text("fileKeyRef.volumeName")) {
-            let at = path.child("fileKeyRef").child("volumeName");
-            errors.push(Error::not_found(&at, from.text("fileKeyRef.volumeName")));
-        }
     }
 }
 
 /// A line of a file that an init container has written.
 fn file_key(errors: &mut ErrorList, path: &Path, body: &Value) {
     required_name(errors, &path.child("key"), body.text("key"), names::env_var_name);
-    required(errors, body, "volumeName", path);
+    required_name(errors, &path.child("volumeName"), body.text("volumeName"), names::dns1123_label);
     required(errors, body, "path", path);
-    volume_source::file_path(errors, &path.child("path"), body.text("path"));
+    volume_source::no_back_steps(errors, &path.child("path"), body.text("path"));
+}
+
+/// The files are in volumes that live and die with the pod.
+pub fn file_volumes(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let volumes: BTreeMap<&str, &Value> =
+        spec.list("volumes").iter().map(|volume| (volume.text("name"), volume)).collect();
+    for (at, container) in each_container(path, spec) {
+        for (i, variable) in container.list("env").iter().enumerate() {
+            let name = variable.text("valueFrom.fileKeyRef.volumeName");
+            let at = at.child("env").index(i).child("valueFrom").child("fileKeyRef").child("volumeName");
+            match volumes.get(name) {
+                _ if !variable.has("valueFrom.fileKeyRef") => {}
+                None => errors.push(Error::not_found(&at, name)),
+                Some(volume) if !volume.has("emptyDir") => {
+                    errors.push(Error::invalid(&at, name, "referenced volume must be of type emptyDir"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
 }
 
 fn env_from(errors: &mut ErrorList, all: &Path, sources: &[Value]) {
@@ -301,79 +263,5 @@ fn env_from(errors: &mut ErrorList, all: &Path, sources: &[Value]) {
             1 => {}
             _ => errors.push(Error::invalid(all, "", "may not have more than one field specified at a time")),
         }
-    }
-}
-
-/// The resources of a container, or of a whole pod.
-pub fn resources(errors: &mut ErrorList, path: &Path, resources: &Value) {
-    let (limits, requests) = (resources.entries("limits"), resources.entries("requests"));
-    let (mut pages, mut others) = (false, false);
-    let mut note = |name: &str| {
-        pages |= name.starts_with(PAGES);
-        others |= matches!(name, "cpu" | "memory");
-    };
-    for (name, value) in limits {
-        let at = path.child("limits").key(name);
-        resource_name::of_container(errors, &at, name);
-        amount(errors, &at, name, value);
-        whole_pages(errors, &at, name, value);
-        note(name);
-    }
-    for (name, value) in requests {
-        let (at, all) = (path.child("requests").key(name), path.child("requests"));
-        resource_name::of_container(errors, &at, name);
-        let asked = amount(errors, &at, name, value);
-        note(name);
-        let exact = !overcommits(name);
-        match limits.get(name) {
-            Some(limit_text) => {
-                let limit_text = quantity_text(limit_text);
-                let compared = asked.zip(Quantity::parse(&limit_text).ok());
-                let detail = match compared {
-                    Some((asked, limit)) if exact && asked != limit => "must be equal to",
-                    Some((asked, limit)) if asked > limit => "must be less than or equal to",
-                    _ => "",
-                };
-                if !detail.is_empty() {
-                    let detail = format!("{detail} {name} limit of {limit_text}");
-                    errors.push(Error::invalid(&all, quantity_text(value), detail));
-                }
-            }
-            None if exact => {
-                let detail = "Limit must be set for non overcommitable resources";
-                errors.push(Error::required(&path.child("limits"), detail));
-            }
-            None => {}
-        }
-        whole_pages(errors, &at, name, value);
-    }
-    if pages && !others {
-        errors.push(Error::forbidden(path, "HugePages require cpu or memory"));
-    }
-}
-
-/// Resources of Kubernetes itself may be promised more than once; others, and large pages, may not.
-fn overcommits(name: &str) -> bool {
-    resource_name::is_native(name) && !name.starts_with(PAGES)
-}
-
-/// How much of a resource; what can only be had in whole is asked for in whole.
-fn amount(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) -> Option<Quantity> {
-    let asked = quantity(errors, path, value)?;
-    let text = quantity_text(value);
-    if name.contains('/') && asked.milli_value() % 1000 != 0 {
-        errors.push(Error::invalid(path, text, "must be an integer"));
-    }
-    Some(asked)
-}
-
-/// Large pages are had as a whole.
-fn whole_pages(errors: &mut ErrorList, path: &Path, name: &str, value: &Value) {
-    let text = quantity_text(value);
-    let size = name.strip_prefix(PAGES).and_then(|size| Quantity::parse(size).ok()).map(|size| size.value());
-    let (Some(size), Ok(asked)) = (size, Quantity::parse(&text)) else { return };
-    if size <= 0 || asked.value() % size != 0 {
-        let detail = format!("{text} is not positive integer multiple of {name}");
-        errors.push(Error::invalid(path, text, detail));
     }
 }

@@ -6,19 +6,19 @@ use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
 
-use super::super::internal;
 use super::super::json::Json;
 use super::address::ip;
 use super::{
-    affinity, container, meta, named, one_of, pod_annotations, required_one_of, security_context, spec, volume,
+    affinity, container, meta, named, pod_annotations, pod_dns, pod_host, pod_resources, required_one_of,
+    security_context, spec, volume, windows,
 };
 
 #[must_use]
 pub fn pod(pod: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     pod_annotations::check(&mut errors, &pod_annotations::path(), pod);
-    pod_spec(&mut errors, &spec(), pod.at("spec"));
-    volume::image_references(&mut errors, &spec().child("volumes"), pod.list("spec.volumes"));
+    pod_spec(&mut errors, &spec(), pod.at("spec"), Some(pod));
+    tokens(&mut errors, &spec(), pod.at("spec"));
     images(&mut errors, &spec(), pod.at("spec"));
     errors
 }
@@ -50,7 +50,7 @@ pub fn template(errors: &mut ErrorList, path: &Path, template: &Value) {
     meta::labels(errors, &path.child("labels"), template.at("metadata.labels"));
     meta::annotations(errors, &path.child("annotations"), template.at("metadata.annotations"));
     pod_annotations::check(errors, &path.child("annotations"), template);
-    pod_spec(errors, &path.child("spec"), template.at("spec"));
+    pod_spec(errors, &path.child("spec"), template.at("spec"), None);
     pod_annotations::agree(errors, &path.child("spec"), template);
     if !template.list("spec.ephemeralContainers").is_empty() {
         errors.push(Error::forbidden(
@@ -73,71 +73,83 @@ fn images(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-pub fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    let volumes = volume::volumes(errors, &path.child("volumes"), spec.list("volumes"));
+/// `pod`: whose spec it is, if it is not a template's.
+fn pod_spec(errors: &mut ErrorList, path: &Path, spec: &Value, pod: Option<&Value>) {
+    if !spec.has("terminationGracePeriodSeconds") {
+        errors.push(Error::required(&path.child("terminationGracePeriodSeconds"), ""));
+    }
+    let volumes = volume::volumes(errors, &path.child("volumes"), spec, pod);
+    let in_mirror = pod.is_some_and(pod_annotations::is_mirror);
+    pod_resources::claims(errors, &path.child("resourceClaims"), spec.list("resourceClaims"), in_mirror);
     container::containers(errors, &path.child("containers"), spec, &volumes);
     container::init_containers(errors, &path.child("initContainers"), spec, &volumes);
     container::ephemeral_containers(errors, &path.child("ephemeralContainers"), spec, &volumes);
-    let restart = spec.text("restartPolicy");
-    required_one_of(errors, &path.child("restartPolicy"), restart, &["Always", "OnFailure", "Never"]);
-    let dns = spec.text("dnsPolicy");
-    required_one_of(
-        errors,
-        &path.child("dnsPolicy"),
-        dns,
-        &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
-    );
-    dns_config(errors, path, spec, dns);
-    affinity::placement(errors, path, spec);
+    pod_resources::of_pod(errors, path, spec);
+    pod_host::ports(errors, path, spec, pod.is_some());
+    for (field, supported) in POLICIES {
+        required_one_of(errors, &path.child(field), spec.text(field), supported);
+    }
+    meta::labels(errors, &path.child("nodeSelector"), spec.at("nodeSelector"));
+    security_context::of_pod(errors, &path.child("securityContext"), spec);
+    affinity::affinity(errors, &path.child("affinity"), spec.at("affinity"));
+    pod_dns::config(errors, &path.child("dnsConfig"), spec);
+    gates(errors, path, spec);
+    affinity::spreading(errors, path, spec);
+    windows::host_process(errors, path, spec);
+    pod_host::users(errors, path, spec);
+    pod_host::name(errors, path, spec);
+    name_of(errors, path, spec, "serviceAccountName", names::dns1123_subdomain);
+    name_of(errors, path, spec, "nodeName", names::dns1123_subdomain);
+    deadline(errors, path, spec);
+    name_of(errors, path, spec, "hostname", names::dns1123_label);
+    name_of(errors, path, spec, "subdomain", names::dns1123_label);
+    affinity::tolerations(errors, &path.child("tolerations"), spec.list("tolerations"));
+    host_aliases(errors, &path.child("hostAliases"), spec.list("hostAliases"));
+    name_of(errors, path, spec, "priorityClassName", names::dns1123_subdomain);
+    if let Some(class) = spec.at("runtimeClassName").as_str() {
+        named(errors, &path.child("runtimeClassName"), class, names::dns1123_subdomain);
+    }
+    if spec.has("preemptionPolicy") {
+        let policies = ["PreemptLowerPriority", "Never"];
+        required_one_of(errors, &path.child("preemptionPolicy"), spec.text("preemptionPolicy"), &policies);
+    }
+    if spec.has("overhead") {
+        pod_resources::overhead(errors, &path.child("overhead"), spec.at("overhead"));
+    }
+    windows::operating_system(errors, path, spec);
+    container::file_volumes(errors, path, spec);
+}
+
+const POLICIES: [(&str, &[&str]); 2] = [
+    ("restartPolicy", &["Always", "OnFailure", "Never"]),
+    ("dnsPolicy", &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]),
+];
+
+/// A name that is as good as not given where it is "".
+fn name_of(errors: &mut ErrorList, path: &Path, spec: &Value, field: &str, check: super::Check) {
+    let name = spec.text(field);
+    if !name.is_empty() {
+        named(errors, &path.child(field), name, check);
+    }
+}
+
+fn deadline(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    let seconds = spec.int("activeDeadlineSeconds");
+    if spec.has("activeDeadlineSeconds") && !(1..=i64::from(i32::MAX)).contains(&seconds) {
+        let at = path.child("activeDeadlineSeconds");
+        errors.push(Error::invalid(&at, seconds, "must be between 1 and 2147483647, inclusive"));
+    }
+}
+
+/// What a pod waits for: before it is ready, and before it is given a node, the latter once each.
+fn gates(errors: &mut ErrorList, path: &Path, spec: &Value) {
     for (i, gate) in spec.list("readinessGates").iter().enumerate() {
         let at = path.child("readinessGates").index(i).child("conditionType");
         named(errors, &at, gate.text("conditionType"), names::qualified_name);
     }
-    for (field, check) in [
-        ("serviceAccountName", names::dns1123_subdomain as super::Check),
-        ("nodeName", names::dns1123_subdomain),
-        ("hostname", names::dns1123_label),
-        ("subdomain", names::dns1123_label),
-        ("priorityClassName", names::dns1123_subdomain),
-        ("runtimeClassName", names::dns1123_subdomain),
-    ] {
-        if !spec.text(field).is_empty() {
-            named(errors, &path.child(field), spec.text(field), check);
-        }
-    }
-    if spec.has("activeDeadlineSeconds") {
-        let seconds = spec.int("activeDeadlineSeconds");
-        if !(1..=i64::from(i32::MAX)).contains(&seconds) {
-            let at = path.child("activeDeadlineSeconds");
-            errors.push(Error::invalid(&at, seconds, "must be between 1 and 2147483647, inclusive"));
-        }
-    }
-    for (i, alias) in spec.list("hostAliases").iter().enumerate() {
-        let path = path.child("hostAliases").index(i);
-        ip(errors, &path.child("ip"), alias.text("ip"));
-        for (j, name) in alias.texts("hostnames").into_iter().enumerate() {
-            named(errors, &path.child("hostnames").index(j), name, names::dns1123_subdomain);
-        }
-    }
-    let preemption = spec.text("preemptionPolicy");
-    if !preemption.is_empty() {
-        one_of(errors, &path.child("preemptionPolicy"), preemption, &["PreemptLowerPriority", "Never"]);
-    }
-    security_context::of_pod(errors, &path.child("securityContext"), spec);
-    scheduling_gates(errors, &path.child("schedulingGates"), spec);
-    operating_system(errors, path, spec);
-    if !spec.text("hostnameOverride").is_empty() && spec.yes("setHostnameAsFQDN") {
-        let detail = "may not be specified when setHostnameAsFQDN is true";
-        errors.push(Error::forbidden(&path.child("hostnameOverride"), detail));
-    }
-    resource_claims(errors, &path.child("resourceClaims"), spec.list("resourceClaims"));
-}
-
-/// What a pod waits for before it is given a node.
-fn scheduling_gates(errors: &mut ErrorList, path: &Path, spec: &Value) {
     let mut seen = BTreeSet::new();
     for (i, gate) in spec.list("schedulingGates").iter().enumerate() {
-        let (path, name) = (path.index(i), gate.text("name"));
+        let (path, name) = (path.child("schedulingGates").index(i), gate.text("name"));
         named(errors, &path, name, names::qualified_name);
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path, name));
@@ -145,137 +157,28 @@ fn scheduling_gates(errors: &mut ErrorList, path: &Path, spec: &Value) {
     }
 }
 
-/// What a pod says of the nodes it is for.
-fn operating_system(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    let Some(os) = spec.at("os").as_object() else { return };
-    let at = path.child("os");
-    match os.get("name").and_then(Value::as_str).unwrap_or_default() {
-        "" => errors.push(Error::required(&at.child("name"), "")),
-        name => one_of(errors, &at, name, &["linux", "windows"]),
-    }
-    if spec.text("os.name") == "linux" {
-        let options = "securityContext.windowsOptions";
-        let mut refuse = |path: Path| {
-            let at = path.child("securityContext").child("windowsOptions");
-            errors.push(Error::forbidden(&at, "windows options cannot be set for a linux pod"));
-        };
-        if spec.has(options) {
-            refuse(path.clone());
-        }
-        for list in ["containers", "initContainers", "ephemeralContainers"] {
-            let found = spec.list(list).iter().enumerate().filter(|(_, container)| container.has(options));
-            found.for_each(|(i, _)| refuse(path.child(list).index(i)));
+fn host_aliases(errors: &mut ErrorList, path: &Path, aliases: &[Value]) {
+    for (i, alias) in aliases.iter().enumerate() {
+        let path = path.index(i);
+        ip(errors, &path.child("ip"), alias.text("ip"));
+        for (j, name) in alias.texts("hostnames").into_iter().enumerate() {
+            named(errors, &path.child("hostnames").index(j), name, names::dns1123_subdomain);
         }
     }
 }
 
-/// The devices of a pod: each claim is named once, and is either there or made from a template.
-fn resource_claims(errors: &mut ErrorList, path: &Path, claims: &[Value]) {
-    const SOURCES: [&str; 2] = ["resourceClaimName", "resourceClaimTemplateName"];
-    let mut seen = BTreeSet::new();
-    for (i, claim) in claims.iter().enumerate() {
-        let (path, name) = (path.index(i), claim.text("name"));
-        if name.is_empty() {
-            errors.push(Error::required(&path.child("name"), ""));
-        } else if !seen.insert(name) {
-            errors.push(Error::duplicate(&path.child("name"), name));
-        } else {
-            named(errors, &path.child("name"), name, names::dns1123_label);
-        }
-        let shown = || internal::compact(claim, "api.core.v1.PodResourceClaim");
-        match SOURCES.iter().filter(|source| claim.has(source)).count() {
-            0 => {
-                let detail = "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`";
-                errors.push(Error::invalid_as(&path, shown(), detail));
+/// A token is somebody's.
+fn tokens(errors: &mut ErrorList, path: &Path, spec: &Value) {
+    if !spec.text("serviceAccountName").is_empty() {
+        return;
+    }
+    for (i, volume) in spec.list("volumes").iter().enumerate() {
+        for (j, source) in volume.list("projected.sources").iter().enumerate() {
+            if source.has("serviceAccountToken") {
+                let at = path.child("volumes").index(i).child("projected").child("sources").index(j);
+                let detail = "must not be specified when serviceAccountName is not set";
+                errors.push(Error::forbidden(&at.child("serviceAccountToken"), detail));
             }
-            1 => {}
-            _ => {
-                let detail = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified";
-                errors.push(Error::invalid_as(&path, shown(), detail));
-            }
-        }
-        for source in SOURCES.iter().filter(|source| claim.has(source)) {
-            named(errors, &path.child(source), claim.text(source), names::dns1123_subdomain);
-        }
-    }
-}
-
-/// Kernel parameters: well named, each once, none of the host's (`validateSysctls`, `validateHostNetworkSysctls`).
-pub(super) fn sysctls(errors: &mut ErrorList, path: &Path, spec: &Value) {
-    const FORMAT: &str = "^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-    const LENGTH: usize = 253;
-    let word = |word: &str| {
-        let ends = |byte: Option<&u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let bytes = word.as_bytes();
-        let inner = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
-        ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(inner)
-    };
-    let mut seen = BTreeSet::new();
-    for (i, sysctl) in spec.list("securityContext.sysctls").iter().enumerate() {
-        let at = path.index(i).child("name");
-        let name = sysctl.text("name");
-        if name.is_empty() {
-            errors.push(Error::required(&at, ""));
-        } else if name.len() > LENGTH || !name.split(['.', '/']).all(word) {
-            let detail = format!("must have at most {LENGTH} characters and match regex {FORMAT}");
-            errors.push(Error::invalid(&at, name, detail));
-        } else if !seen.insert(name) {
-            errors.push(Error::duplicate(&at, name));
-        }
-        let shared = [
-            ("hostNetwork", "net.", "may not be specified when 'hostNetwork' is true"),
-            ("hostIPC", "kernel.shm", "may not be specified when 'hostIPC' is true"),
-        ];
-        for (field, prefix, detail) in shared {
-            if spec.yes(field) && name.starts_with(prefix) {
-                errors.push(Error::invalid(&at, name, detail));
-            }
-        }
-    }
-}
-
-fn dns_config(errors: &mut ErrorList, path: &Path, spec: &Value, policy: &str) {
-    /// Limits of resolv.conf as upstream sets them.
-    const NAMESERVERS: usize = 3;
-    const SEARCHES: usize = 32;
-    let path = path.child("dnsConfig");
-    let config = spec.at("dnsConfig");
-    let servers = config.texts("nameservers");
-    if policy == "None" && config.is_null() {
-        errors.push(Error::required(&path, "must provide `dnsConfig` when `dnsPolicy` is None"));
-    } else if policy == "None" && servers.is_empty() {
-        let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
-        errors.push(Error::required(&path.child("nameservers"), detail));
-    }
-    if servers.len() > NAMESERVERS {
-        errors.push(Error::invalid(
-            &path.child("nameservers"),
-            config.at("nameservers").clone(),
-            format!("must not have more than {NAMESERVERS} nameservers"),
-        ));
-    }
-    for (i, server) in servers.into_iter().enumerate() {
-        ip(errors, &path.child("nameservers").index(i), server);
-    }
-    if config.list("searches").len() > SEARCHES {
-        errors.push(Error::invalid(
-            &path.child("searches"),
-            config.at("searches").clone(),
-            format!("must not have more than {SEARCHES} search paths"),
-        ));
-    }
-    for (i, search) in config.texts("searches").into_iter().enumerate() {
-        // "." stands for the root.
-        let bare = if search == "." { search } else { search.strip_suffix('.').unwrap_or(search) };
-        if bare != "." {
-            for message in names::dns1123_subdomain_with_underscore(bare) {
-                errors.push(Error::invalid(&path.child("searches").index(i), bare, message));
-            }
-        }
-    }
-    for (i, option) in config.list("options").iter().enumerate() {
-        if option.text("name").is_empty() {
-            errors.push(Error::required(&path.child("options").index(i), "must not be empty"));
         }
     }
 }
@@ -296,21 +199,6 @@ mod tests {
 
     fn check(spec: Value, expected: &[&str]) {
         assert_eq!(texts(&pod(&defaulted(spec))), expected);
-    }
-
-    #[test]
-    fn kernel_parameters_are_well_named() {
-        let spec = |names: &[&str]| {
-            let list: Vec<Value> = names.iter().map(|name| json!({ "name": name, "value": "1" })).collect();
-            json!({ "hostNetwork": true, "securityContext": { "sysctls": list } })
-        };
-        let check = |names: &[&str]| {
-            let mut errors = ErrorList::new();
-            sysctls(&mut errors, &Path::new("sysctls"), &spec(names));
-            errors.len()
-        };
-        assert_eq!(check(&["kernel.shmmax", "safe-and-unsafe", "kernel/shm_rmid_forced"]), 0);
-        assert_eq!(check(&["foo-", "bar..", "", "A.b", "kernel.x", "kernel.x", "net.a"]), 6);
     }
 
     #[test]
@@ -336,6 +224,88 @@ mod tests {
                 "spec.restartPolicy: Unsupported value: \"No\": supported values: \"Always\", \"OnFailure\", \"Never\"",
             ],
         );
+    }
+
+    /// One mistake in each part, told in the order of the parts.
+    #[test]
+    fn in_order() {
+        let spec = json!({
+            "volumes": [{"name": "v", "hostPath": {}}],
+            "resourceClaims": [{"resourceClaimName": "a"}],
+            "containers": [{"name": "a", "image": "i", "restartPolicy": "",
+                "env": [{"name": "E", "valueFrom": {"fileKeyRef": {"key": "k", "volumeName": "v", "path": "p"}}}]}],
+            "initContainers": [
+                {"name": "a", "image": "i", "restartPolicy": "", "lifecycle": {}, "ports": [{"containerPort": 1,
+                    "hostPort": 1}, {"containerPort": 1, "hostPort": 1}]},
+                {"name": "c", "image": "i", "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}]},
+            ],
+            "resources": {"claims": []},
+            "restartPolicy": "x",
+            "dnsPolicy": "x",
+            "nodeSelector": {"!": ""},
+            "securityContext": {"fsGroup": -1, "windowsOptions": {"runAsUserName": ""}, "appArmorProfile": {},
+                "supplementalGroupsPolicy": ""},
+            "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {}}},
+            "dnsConfig": {"nameservers": ["x"]},
+            "readinessGates": [{"conditionType": "!"}],
+            "schedulingGates": [{"name": "!"}],
+            "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "k", "whenUnsatisfiable": "x"}],
+            "hostUsers": false, "hostPID": true,
+            "hostnameOverride": "!",
+            "serviceAccountName": "!",
+            "nodeName": "!",
+            "activeDeadlineSeconds": 0,
+            "hostname": "!",
+            "subdomain": "!",
+            "tolerations": [{"operator": "Exists", "effect": "x"}],
+            "hostAliases": [{"ip": "x"}],
+            "priorityClassName": "!",
+            "runtimeClassName": "",
+            "preemptionPolicy": "",
+            "overhead": {"cpu": "-1"},
+            "os": {"name": "x"},
+        });
+        let fields: Vec<String> = pod(&defaulted(spec)).iter().map(|error| error.field.to_string()).collect();
+        let affinity = "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms";
+        let expected = [
+            "volumes[0].hostPath.path",
+            "resourceClaims[0].name",
+            "containers[0].restartPolicy",
+            "initContainers[0].restartPolicy",
+            "initContainers[0].name",
+            "initContainers[0].ports[1].hostPort",
+            "initContainers[0].lifecycle",
+            "initContainers[1].resizePolicy[0].restartPolicy",
+            "resources.claims",
+            "restartPolicy",
+            "dnsPolicy",
+            "nodeSelector",
+            "securityContext.fsGroup",
+            "securityContext.windowsOptions.runAsUserName",
+            "securityContext.appArmorProfile.type",
+            "securityContext.supplementalGroupsPolicy",
+            affinity,
+            "dnsConfig.nameservers[0]",
+            "readinessGates[0].conditionType",
+            "schedulingGates[0]",
+            "topologySpreadConstraints[0].whenUnsatisfiable",
+            "HostPID",
+            "hostnameOverride",
+            "serviceAccountName",
+            "nodeName",
+            "activeDeadlineSeconds",
+            "hostname",
+            "subdomain",
+            "tolerations[0].effect",
+            "hostAliases[0].ip",
+            "priorityClassName",
+            "runtimeClassName",
+            "preemptionPolicy",
+            "overhead.limits[cpu]",
+            "os",
+            "containers[0].env[0].valueFrom.fileKeyRef.volumeName",
+        ];
+        assert_eq!(fields, expected.map(|field| format!("spec.{field}")));
     }
 
     #[test]
@@ -380,7 +350,7 @@ mod tests {
         let policy = "spec.volumes[1].image.pullPolicy: Unsupported value: \"No\": supported values: \"Always\", \
                       \"IfNotPresent\", \"Never\"";
         let spec = json!({"containers": container, "volumes": volumes});
-        check(spec.clone(), &[policy, "spec.volumes[0].image.reference: Required value"]);
+        check(spec.clone(), &["spec.volumes[0].image.reference: Required value", policy]);
         let mut errors = ErrorList::new();
         template(&mut errors, &Path::new("template"), &defaulted(spec));
         assert_eq!(texts(&errors), [format!("template.{policy}")]);

@@ -7,7 +7,7 @@ use schema::quantity::Quantity;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::{named, quantity_text, required};
+use super::{named, one_of, quantity_text, required};
 
 /// The fields an environment variable may show.
 pub const IN_ENVIRONMENT: [&str; 9] = [
@@ -63,11 +63,11 @@ pub fn field_ref(errors: &mut ErrorList, path: &Path, body: &Value, supported: &
         // Keys of annotations are looked at without their case.
         let lowered = key.to_lowercase();
         let checked = if of == "metadata.annotations" { lowered.as_str() } else { key };
-        for message in names::qualified_name(checked) {
-            errors.push(Error::invalid(path, key, message));
-        }
-    } else if !supported.contains(&field) {
-        errors.push(Error::not_supported(&at, field, supported));
+        named(errors, path, checked, names::qualified_name);
+    } else {
+        // Old clients call it so.
+        let field = if field == "spec.host" { "spec.nodeName" } else { field };
+        one_of(errors, &at, field, supported);
     }
 }
 
@@ -97,7 +97,7 @@ pub fn resource_ref(errors: &mut ErrorList, path: &Path, body: &Value, in_volume
     if divisor.is_zero() {
         return;
     }
-    let what = resource.split_once('.').map_or("", |(_, what)| what);
+    let what = ["limits.", "requests."].iter().find_map(|prefix| resource.strip_prefix(prefix)).unwrap_or_default();
     let (units, name) = match what {
         "cpu" => ("1m and 1", "cpu"),
         "memory" => (BYTES, "memory"),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::internal;
 use super::super::json::Json;
-use super::{affinity, container, immutable, label_selector, named, number_or_percent, one_of, positive, spec};
+use super::{affinity, immutable, label_selector, named, number_or_percent, one_of, pod_resources, positive, spec};
 
 #[must_use]
 pub fn disruption_budget(object: &Value) -> ErrorList {
@@ -84,9 +84,7 @@ pub fn runtime_class(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     named(&mut errors, &Path::new("handler"), object.text("handler"), names::dns1123_label);
     if object.has("overhead") {
-        // As if it were the limits of a container.
-        let limits = serde_json::json!({ "limits": object.at("overhead.podFixed") });
-        container::resources(&mut errors, &Path::new("overhead"), &limits);
+        pod_resources::overhead(&mut errors, &Path::new("overhead"), object.at("overhead.podFixed"));
     }
     let (path, scheduling) = (Path::new("scheduling"), object.at("scheduling"));
     super::meta::labels(&mut errors, &path.child("nodeSelector"), scheduling.at("nodeSelector"));

@@ -46,6 +46,12 @@ pub fn any(errors: &mut ErrorList, path: &Path, name: &str) {
     }
 }
 
+/// One that somebody else than Kubernetes counts, and that a quota could name.
+#[must_use]
+pub fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
+}
+
 /// Of what a container asks for.
 pub fn of_container(errors: &mut ErrorList, path: &Path, name: &str) {
     any(errors, path, name);
@@ -53,11 +59,17 @@ pub fn of_container(errors: &mut ErrorList, path: &Path, name: &str) {
         if !OF_CONTAINERS.contains(&name) && !name.starts_with(PAGES) {
             errors.push(Error::invalid(path, name, "must be a standard resource for containers"));
         }
-    } else if !is_native(name) {
-        let extended = !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty();
-        if !extended {
-            errors.push(Error::invalid(path, name, "doesn't follow extended resource name standard"));
-        }
+    } else if !is_native(name) && !is_extended(name) {
+        errors.push(Error::invalid(path, name, "doesn't follow extended resource name standard"));
+    }
+}
+
+/// Of what a pod as a whole asks for.
+pub fn of_pod(errors: &mut ErrorList, path: &Path, name: &str) {
+    let before = errors.len();
+    any(errors, path, name);
+    if errors.len() == before && !matches!(name, "cpu" | "memory") && !name.starts_with(PAGES) {
+        errors.push(Error::not_supported(path, name, &["cpu", PAGES, "memory"]));
     }
 }
 

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::super::internal;
 use super::super::json::Json;
-use super::one_of;
 use super::volume_source::descending_path;
+use super::{one_of, pod_host, windows};
 
 const PROFILES: [&str; 3] = ["Localhost", "RuntimeDefault", "Unconfined"];
 
@@ -41,12 +41,13 @@ pub fn of_pod(errors: &mut ErrorList, path: &Path, spec: &Value) {
         let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
         errors.push(Error::invalid(&path.child("shareProcessNamespace"), true, detail));
     }
-    super::pod::sysctls(errors, &path.child("sysctls"), spec);
+    pod_host::sysctls(errors, &path.child("sysctls"), spec);
     given_one_of(errors, path, context, "fsGroupChangePolicy", &["Always", "OnRootMismatch"]);
     seccomp(errors, &path.child("seccompProfile"), context.at("seccompProfile"));
+    windows::options(errors, &path.child("windowsOptions"), context.at("windowsOptions"));
+    app_armor(errors, &path.child("appArmorProfile"), context.at("appArmorProfile"));
     given_one_of(errors, path, context, "supplementalGroupsPolicy", &["Merge", "Strict"]);
     given_one_of(errors, path, context, "seLinuxChangePolicy", &["Recursive"]);
-    app_armor(errors, &path.child("appArmorProfile"), context.at("appArmorProfile"));
 }
 
 /// A container's.
@@ -59,17 +60,19 @@ pub fn of_container(errors: &mut ErrorList, path: &Path, context: &Value, host_u
     }
     seccomp(errors, &path.child("seccompProfile"), context.at("seccompProfile"));
     if context.at("allowPrivilegeEscalation") == false {
+        let admin = context.texts("capabilities.add").into_iter().filter(|name| *name == "CAP_SYS_ADMIN").count();
         for (granted, by) in [
-            (context.yes("privileged"), "privileged` to true"),
-            (context.texts("capabilities.add").contains(&"CAP_SYS_ADMIN"), "capabilities.Add` CAP_SYS_ADMIN"),
+            (usize::from(context.yes("privileged")), "privileged` to true"),
+            (admin, "capabilities.Add` CAP_SYS_ADMIN"),
         ] {
-            if granted {
+            for _ in 0..granted {
                 let detail = format!("cannot set `allowPrivilegeEscalation` to false and `{by}");
                 let shown = internal::compact(context, "api.core.v1.SecurityContext");
                 errors.push(Error::invalid_as(path, shown, detail));
             }
         }
     }
+    windows::options(errors, &path.child("windowsOptions"), context.at("windowsOptions"));
     app_armor(errors, &path.child("appArmorProfile"), context.at("appArmorProfile"));
 }
 

@@ -1,6 +1,9 @@
 //! Where a volume's data is: the sources, of which pods and PersistentVolumes have most in common
 //! (`validateVolumeSource`, `ValidatePersistentVolumeSpec`). Those that only pods have are in `volume`.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
 use schema::field::{Error, ErrorList, Path};
 use schema::names;
 use serde_json::Value;
@@ -209,36 +212,30 @@ fn host_path(errors: &mut ErrorList, path: &Path, body: &Value) {
     );
 }
 
-/// Whether it begins as the names of iSCSI initiators and targets do, and goes on as its kind demands (RFC 3720).
+/// Names of iSCSI initiators and targets (RFC 3720), as loosely as upstream knows them.
+const ISCSI_NAMES: [(&str, &str); 3] = [
+    ("iqn", r"iqn\.[0-9]{4}-[0-9]{2}\.[0-9A-Za-z.-]+:[^,;*&$|\t\n\f\r ]+$"),
+    ("eui", r"^eui.[0-9A-Za-z]{16}$"),
+    ("naa", r"^naa.[0-9A-Za-z]{32}$"),
+];
+static ISCSI_FORMATS: LazyLock<[(&str, Regex); 3]> =
+    LazyLock::new(|| ISCSI_NAMES.map(|(kind, format)| (kind, Regex::new(format).expect("a name's format"))));
+
+/// Whether it begins as such names do, and goes on as its kind demands.
 fn iscsi_name(name: &str) -> Result<(), &'static str> {
-    let hex =
-        |text: &str, lengths: &[usize]| lengths.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let good = if let Some(rest) = name.strip_prefix("iqn") {
-        // iqn.YYYY-MM.authority[:name]
-        let date = rest.strip_prefix('.').and_then(|rest| rest.get(..7));
-        let dated = date
-            .is_some_and(|d| d.bytes().enumerate().all(|(i, b)| if i == 4 { b == b'-' } else { b.is_ascii_digit() }));
-        let authority = rest.get(8..).and_then(|rest| rest.strip_prefix('.')).unwrap_or_default();
-        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b':');
-        dated && !authority.is_empty() && authority.split(':').next().is_some_and(|a| a.bytes().all(letter))
-    } else if let Some(rest) = name.strip_prefix("eui") {
-        rest.strip_prefix('.').is_some_and(|digits| hex(digits, &[16]))
-    } else if let Some(rest) = name.strip_prefix("naa") {
-        rest.strip_prefix('.').is_some_and(|digits| hex(digits, &[16, 32]))
-    } else {
-        return Err("must be valid format starting with iqn, eui, or naa");
-    };
-    if good { Ok(()) } else { Err("must be valid format") }
+    let (_, format) = ISCSI_FORMATS
+        .iter()
+        .find(|(kind, _)| name.starts_with(kind))
+        .ok_or("must be valid format starting with iqn, eui, or naa")?;
+    if format.is_match(name) { Ok(()) } else { Err("must be valid format") }
 }
 
 fn iscsi(errors: &mut ErrorList, path: &Path, body: &Value, owner: Owner) {
     required(errors, body, "targetPortal", path);
     required(errors, body, "iqn", path);
-    if !body.text("iqn").is_empty()
-        && let Err(detail) = iscsi_name(body.text("iqn"))
-    {
-        // Of a volume nobody says how it should begin.
-        let detail = if owner == Owner::PersistentVolume { "must be valid format" } else { detail };
+    // Of a PersistentVolume nobody says how it should begin.
+    let wrong = |name| iscsi_name(name).err().map(|d| if owner == Owner::Pod { d } else { "must be valid format" });
+    if let Some(detail) = wrong(body.text("iqn")).filter(|_| !body.text("iqn").is_empty()) {
         errors.push(Error::invalid(&path.child("iqn"), body.text("iqn"), detail));
     }
     logical_unit(errors, path, body);
@@ -248,10 +245,7 @@ fn iscsi(errors: &mut ErrorList, path: &Path, body: &Value, owner: Owner) {
     if owner == Owner::PersistentVolume && body.has("secretRef") {
         required(errors, body.at("secretRef"), "name", &path.child("secretRef"));
     }
-    if body.has("initiatorName")
-        && let Err(detail) = iscsi_name(body.text("initiatorName"))
-    {
-        let detail = if owner == Owner::PersistentVolume { "must be valid format" } else { detail };
+    if let Some(detail) = wrong(body.text("initiatorName")).filter(|_| body.has("initiatorName")) {
         errors.push(Error::invalid(&path.child("initiatorname"), body.text("initiatorName"), detail));
     }
 }
@@ -277,24 +271,34 @@ fn flocker(errors: &mut ErrorList, path: &Path, body: &Value) {
 }
 
 fn quobyte(errors: &mut ErrorList, path: &Path, body: &Value) {
+    /// One more than the longest tenant.
     const LENGTH: usize = 65;
     const REGISTRY: &str = "must be a host:port pair or multiple pairs separated by commas";
-    let registry = body.text("registry");
-    let pair = |text: &str| text.rsplit_once(':').is_some_and(|(host, _)| !host.contains(':') || host.ends_with(']'));
+    let (registry, at) = (body.text("registry"), path.child("registry"));
     if registry.is_empty() {
-        errors.push(Error::required(&path.child("registry"), REGISTRY));
-    } else if registry.len() >= LENGTH {
-        errors.push(Error::too_long(&path.child("registry"), LENGTH));
-    } else if !registry.split(',').all(pair) {
-        errors.push(Error::invalid(&path.child("registry"), registry, REGISTRY));
+        errors.push(Error::required(&at, REGISTRY));
+    } else if body.text("tenant").len() >= LENGTH {
+        let detail = "must be a UUID and may not exceed a length of 64 characters";
+        errors.push(Error::required(&path.child("tenant"), detail));
+    } else {
+        let bad = registry.split(',').filter(|pair| !is_host_port(pair));
+        errors.extend(bad.map(|_| Error::invalid(&at, registry, REGISTRY)));
     }
-    for field in ["tenant", "volume", "user", "group"] {
-        if field == "volume" {
-            required(errors, body, field, path);
-        } else if body.text(field).len() >= LENGTH {
-            errors.push(Error::too_long(&path.child(field), LENGTH));
-        }
-    }
+    required(errors, body, "volume", path);
+}
+
+/// Whether Go takes it apart (`net.SplitHostPort`): an address with colons of its own is in brackets.
+fn is_host_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let host = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => host,
+            _ => return false,
+        },
+        None if host.contains(':') => return false,
+        None => host,
+    };
+    !host.contains(['[', ']']) && !port.contains(['[', ']'])
 }
 
 fn fibre_channel(errors: &mut ErrorList, path: &Path, body: &Value) {
@@ -318,9 +322,8 @@ fn fibre_channel(errors: &mut ErrorList, path: &Path, body: &Value) {
 
 fn flex_options(errors: &mut ErrorList, path: &Path, body: &Value) {
     for key in body.entries("options").keys() {
-        let domain = key.split('/').next().unwrap_or_default();
-        let reserved = |of: &str| domain == of || domain.ends_with(&format!(".{of}"));
-        if key.contains('/') && (reserved("kubernetes.io") || reserved("k8s.io")) {
+        let domain = format!(".{}", key.split('/').next().unwrap_or_default().to_lowercase());
+        if domain.ends_with(".kubernetes.io") || domain.ends_with(".k8s.io") {
             let detail = "kubernetes.io and k8s.io namespaces are reserved";
             errors.push(Error::invalid(&path.key(key), key.as_str(), detail));
         }
@@ -405,8 +408,61 @@ pub fn file_path(errors: &mut ErrorList, path: &Path, value: &str) {
     }
 }
 
-fn no_back_steps(errors: &mut ErrorList, path: &Path, value: &str) {
+/// A path that goes nowhere up.
+pub fn no_back_steps(errors: &mut ErrorList, path: &Path, value: &str) {
     if value.split('/').any(|part| part == "..") {
         errors.push(Error::invalid(path, value, "must not contain '..'"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::texts;
+    use super::*;
+
+    #[test]
+    fn what_sources_say() {
+        let registry =
+            "registry: Invalid value: \"a,b\": must be a host:port pair or multiple pairs separated by commas";
+        let reserved = "kubernetes.io and k8s.io namespaces are reserved";
+        for (name, body, expected) in [
+            ("quobyte", json!({"registry": "a:1,[::1]:2,c:", "volume": "v"}), vec![]),
+            ("quobyte", json!({"registry": "a,b", "volume": "v"}), vec![registry.to_owned(), registry.to_owned()]),
+            (
+                "quobyte",
+                json!({"registry": "a", "tenant": "t".repeat(65)}),
+                vec![
+                    "tenant: Required value: must be a UUID and may not exceed a length of 64 characters".to_owned(),
+                    "volume: Required value".to_owned(),
+                ],
+            ),
+            (
+                "flexVolume",
+                json!({"driver": "d", "options": {"Kubernetes.io": "", "a.k8s.io/b": "", "k8s.io.a/b": ""}}),
+                ["Kubernetes.io", "a.k8s.io/b"]
+                    .map(|key| format!("options[{key}]: Invalid value: {key:?}: {reserved}"))
+                    .to_vec(),
+            ),
+        ] {
+            let mut errors = ErrorList::new();
+            source(&mut errors, &Path::new("v"), name, &body, Owner::Pod);
+            let expected: Vec<String> = expected.into_iter().map(|wrong| format!("v.{name}.{wrong}")).collect();
+            assert_eq!(texts(&errors), expected);
+        }
+    }
+
+    #[test]
+    fn names_of_iscsi() {
+        for (name, good) in [
+            ("iqn.2020-01.com.example:Storage", Ok(())),
+            ("iqn.2020-01.com.example", Err("must be valid format")),
+            ("eui.0123456789abcdeg", Ok(())),
+            ("naa.0123456789abcdef", Err("must be valid format")),
+            ("x", Err("must be valid format starting with iqn, eui, or naa")),
+        ] {
+            assert_eq!(iscsi_name(name), good, "{name}");
+        }
     }
 }
