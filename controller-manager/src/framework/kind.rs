@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
+use kube::api::{Api, DeleteParams, GetParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::request::{Error as RequestError, Request as Path};
 use kube::runtime::watcher;
 use kube::runtime::{WatchStreamExt, watcher::Event};
@@ -156,6 +156,19 @@ impl<K: Object> Kind<K> {
 
     fn request_for(meta: &ObjectMeta) -> Path {
         Self::request(meta.namespace.as_deref())
+    }
+
+    /// An object as it is, asked of the API server, where the cache may not know yet what others have written; `None` where there
+    /// is none any more.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn fresh(&self, meta: &ObjectMeta) -> Result<Option<Arc<K>>, kube::Error> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        match self.send(Self::request_for(meta).get(name, &GetParams::default())).await {
+            Err(error) if error.is_not_found() => Ok(None),
+            answer => answer.map(Some),
+        }
     }
 
     /// Creates `object` and returns it as the API server stored it.

@@ -23,6 +23,9 @@ use crate::framework::{Controller, Outcome, Queue, drive};
 /// Everything is counted anew after this time, whatever was heard (`--resource-quota-sync-period`).
 const RESYNC: Duration = Duration::from_secs(300);
 
+/// When a quota that was charged meanwhile is counted again: the objects that were charged for are in the caches by then.
+const AGAIN: Duration = Duration::from_millis(100);
+
 struct Quotas {
     context: Arc<Context>,
 }
@@ -60,7 +63,8 @@ impl Controller for Quotas {
     const NAME: &'static str = "resourcequota-controller";
 
     async fn sync(&self, key: &str) -> Outcome {
-        let Some(quota) = self.context.kinds.quotas.get(key) else { return Ok(None) };
+        let quotas = &self.context.kinds.quotas;
+        let Some(quota) = quotas.get(key) else { return Ok(None) };
         let value = serde_json::to_value(&*quota).expect("API types always serialise");
         let hard = hard(&quota);
         let scopes = quota::Selector::of(&value);
@@ -77,7 +81,10 @@ impl Controller for Quotas {
         let status = &value["status"];
         let known = status["hard"].is_object() && status["used"].is_object();
         if known && Amounts::read(&status["hard"]) == hard && Amounts::read(&status["used"]) == used {
-            return Ok(Some(RESYNC));
+            // What was charged and is gone again may be heard of before the charge is, which nobody would hold against anything then.
+            let fresh = quotas.fresh(&quota.metadata).await?;
+            let current = fresh.is_none_or(|fresh| fresh.metadata.resource_version == quota.metadata.resource_version);
+            return Ok(Some(if current { RESYNC } else { AGAIN }));
         }
         let mut changed = (*quota).clone();
         let status = changed.status.get_or_insert_default();
@@ -85,7 +92,7 @@ impl Controller for Quotas {
         status.hard = Some(quantities(&hard));
         status.used = Some(quantities(&used));
         // On condition that nothing was charged meanwhile: a conflict brings the key back, and all is counted anew.
-        self.context.kinds.quotas.update_status(&quota, &changed).await?;
+        quotas.update_status(&quota, &changed).await?;
         Ok(Some(RESYNC))
     }
 }
