@@ -6,6 +6,33 @@ use serde_json::{Value, json};
 use support::Server;
 use support::raw::Raw;
 
+/// A namespace's first pod waits for the account that its controller is about to make.
+#[test]
+fn a_pod_waits_for_its_namespaces_account() {
+    let server = Server::start("accounts");
+    let read = |name: &str| std::fs::read_to_string(server.dir.join("pki").join(name)).unwrap();
+    let identity = (read("admin.crt"), read("admin.key"));
+    let admin = || Raw::new(&server.dir.join("pki/ca.crt"), server.port, Some((&identity.0, &identity.1)));
+    let pod = |name: &str, account: &str| {
+        let spec = json!({ "serviceAccountName": account, "containers": [{ "name": "c", "image": "x" }] });
+        let body = json!({ "metadata": { "name": name }, "spec": spec }).to_string();
+        admin().send("POST", "/api/v1/namespaces/default/pods", &[], &body)
+    };
+    assert_eq!(pod("p", "other").code, 403);
+    std::thread::scope(|scope| {
+        let early = scope.spawn(|| pod("p", ""));
+        let waits = || {
+            let metrics = admin().send("GET", "/metrics", &[], "").text;
+            metrics.contains("apiserver_current_inflight_requests{request_kind=\"mutating\"} 1")
+        };
+        while !early.is_finished() && !waits() {}
+        assert!(!early.is_finished(), "it does not wait");
+        let account = json!({ "metadata": { "name": "default" } }).to_string();
+        assert_eq!(admin().send("POST", "/api/v1/namespaces/default/serviceaccounts", &[], &account).code, 201);
+        assert_eq!(early.join().unwrap().code, 201);
+    });
+}
+
 #[test]
 fn updates_and_bindings_pass_the_plugins() {
     let server = Server::start("plugins");

@@ -1,17 +1,23 @@
 //! ServiceAccount: every pod runs as one, and finds its token, the CA and its namespace in a projected volume
 //! (`plugin/pkg/admission/serviceaccount`).
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
+use store::cache::{At, CacheEvent, Change, ListQuery};
 
 use super::{Attributes, Operation};
 use crate::app::text;
-use crate::http::status::ApiResult;
+use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
 use crate::registry::write::live;
 
 const MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// An hour and some seconds, by which kubelets know tokens they may extend.
 const TOKEN_SECONDS: i64 = 3607;
+/// How long a pod waits for its namespace's own account: upstream asks for it ten times, at most a fifth of a second apart.
+const PATIENCE: Duration = Duration::from_millis(1800);
 const MIRROR: &str = "kubernetes.io/config.mirror";
 
 pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
@@ -24,8 +30,7 @@ pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
     }
     let name = text(pod, "/spec/serviceAccountName").to_owned();
     pod["spec"]["serviceAccount"] = name.clone().into();
-    // From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount.
-    let Some(account) = live(a.app(), "serviceaccounts", a.namespace(), &name).await? else {
+    let Some(account) = find(a, &name).await? else {
         let namespace = a.namespace();
         let why = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         return Err(a.forbidden(pod, &why));
@@ -42,6 +47,33 @@ pub async fn admit(a: &Attributes<'_>, pod: &mut Value) -> ApiResult<()> {
         pod["spec"]["imagePullSecrets"] = account["imagePullSecrets"].clone();
     }
     Ok(())
+}
+
+/// From the store, not the cache: a namespace's first pod often comes right behind its ServiceAccount. Where that is the one that
+/// every namespace gets, the pod waits for it a little, for it may have come too soon.
+async fn find(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
+    let found = live(a.app(), "serviceaccounts", a.namespace(), name).await?;
+    if found.is_some() || name != "default" {
+        return Ok(found);
+    }
+    tokio::time::timeout(PATIENCE, made(a, name)).await.unwrap_or(Ok(None))
+}
+
+/// The account as soon as there is one.
+async fn made(a: &Attributes<'_>, name: &str) -> ApiResult<Option<Value>> {
+    let resource = a.app().resource("", "serviceaccounts")?;
+    let key = resource.key(a.namespace(), name);
+    let query = ListQuery { at: At::Latest, prefix: &key, start: None, limit: 0, filter: None };
+    let (list, mut watch) = a.app().caches.of(&resource).list_and_watch(query).await?;
+    let mut found = list.items.into_iter().find(|object| *object.key == *key);
+    loop {
+        if let Some(object) = found {
+            return serde_json::from_slice(object.bytes()).map(Some).map_err(ApiError::internal);
+        }
+        let events = watch.next().await?;
+        let is_it = |event: &&Arc<CacheEvent>| event.change != Change::Deleted && *event.object.key == *key;
+        found = events.iter().find(is_it).map(|event| event.object.clone());
+    }
 }
 
 /// A mirror pod is made by whoever runs it: it gets nothing that an API object gives.
