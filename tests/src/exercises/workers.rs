@@ -101,7 +101,7 @@ pub const CHAPTER: Chapter = Chapter {
                     "Each has its own `ip link`, and its own counters: the other end received what this one sent, and a third \
                       namespace knows nothing of it.",
                 ),
-                works("knetsim exec c0w1 -- ip -n texas -br link", &["t0@", "!c0 "]),
+                works("knetsim exec c0w1 -- ip -n texas -br link", &["t0@", "!c0@"]),
                 works("knetsim exec c0w1 -- ip -n california -br link", &["c0@", "!t0 "]),
                 works("knetsim exec c0w1 -- ip -n california -s link show c0", &["~RX: +bytes"]),
                 works("knetsim exec c0w1 -- sh -c 'ip netns del texas; ip netns del california'", &[]),
