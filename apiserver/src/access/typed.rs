@@ -1,5 +1,6 @@
 //! Values of a file against Go's types, with what Go's reader of JSON says of those that do not fit. Nothing of a text is shown.
 
+use schema::decode::go_kind;
 use serde_json::Value;
 
 /// Go's types, as its messages name them.
@@ -68,7 +69,7 @@ fn fits(value: &Value, of: &Type, at: &Place<'_>, unknown: &mut Vec<String>) -> 
         (Type::Int32, Value::Number(number)) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => {}
         (Type::Duration, Value::String(text)) => drop(schema::time::parse_duration(text)?),
         (Type::Duration, _) => {
-            return Err(format!("json: cannot unmarshal {} into Go value of type string", kind(value)));
+            return Err(format!("json: cannot unmarshal {} into Go value of type string", go_kind(value)));
         }
         (Type::Int32, Value::Number(number)) => {
             return Err(format!(
@@ -102,7 +103,7 @@ fn fits(value: &Value, of: &Type, at: &Place<'_>, unknown: &mut Vec<String>) -> 
             }
         }
         _ => {
-            let (have, wanted) = (kind(value), of.name());
+            let (have, wanted) = (go_kind(value), of.name());
             return Err(match names {
                 &"" => format!("json: cannot unmarshal {have} into Go value of type {wanted}"),
                 names => {
@@ -127,17 +128,6 @@ impl Type {
             Self::Struct(of) => format!("v1.{}", of.name),
             Self::List(of) => format!("[]{}", of.name()),
         }
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
     }
 }
 
