@@ -169,7 +169,7 @@ async fn pages_are_of_one_revision() {
 #[tokio::test]
 async fn watches_begin_in_the_past_and_share_events() {
     let fixture = fixture(Limits::default());
-    fixture.cache.wait_ready().await.unwrap();
+    fixture.cache.filled().await;
     let begin = fixture.cache.revision();
     let first = fixture.put("a", "x", 0).await;
     let second = fixture.put("a", "y", first).await;
@@ -254,7 +254,7 @@ async fn watchers_of_one_form_share_what_one_of_them_made() {
 #[tokio::test]
 async fn a_watch_may_begin_with_a_revision_to_come_but_no_list() {
     let fixture = fixture(Limits::default());
-    fixture.cache.wait_ready().await.unwrap();
+    fixture.cache.filled().await;
     let begin = fixture.cache.sync().await.unwrap();
     let mut early = fixture.cache.watch(begin + 2).await.unwrap();
     assert_eq!(early.revision(), None);
@@ -280,7 +280,7 @@ async fn a_watch_may_begin_with_a_revision_to_come_but_no_list() {
 async fn slow_watchers_and_old_revisions_expire() {
     let limits = Limits { min: 4, max: 8, fresh: Duration::from_secs(3600), ..Limits::default() };
     let fixture = fixture(limits);
-    fixture.cache.wait_ready().await.unwrap();
+    fixture.cache.filled().await;
     let begin = fixture.cache.revision();
     let mut slow = fixture.cache.watch(begin).await.unwrap();
     let mut last = 0;
@@ -306,7 +306,7 @@ async fn slow_watchers_and_old_revisions_expire() {
 #[tokio::test]
 async fn the_future_times_out() {
     let fixture = fixture(Limits { catch_up: Duration::from_millis(20), ..Limits::default() });
-    fixture.cache.wait_ready().await.unwrap();
+    fixture.cache.filled().await;
     let future = fixture.cache.revision() + 1000;
     let refused = fixture.cache.list(all(At::NotOlderThan(future))).await.map(|_| ());
     assert!(matches!(refused, Err(CacheError::TooLarge { requested, .. }) if requested == future), "{refused:?}");

@@ -137,11 +137,6 @@ async fn a_cache_is_not_filled_with_a_part() {
     assert!(matches!(cache.watch(0).await, Err(CacheError::Unreadable(_))));
     // With the keys it fills by itself.
     keys.set(&[2, 1]);
-    let filled = async {
-        while cache.list(all(At::NotOlderThan(0), "/registry/pods/")).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), filled).await.expect("a filled cache");
-    assert_eq!(cache.list(all(At::Latest, "/registry/pods/")).await.unwrap().items.len(), 2);
+    tokio::time::timeout(Duration::from_secs(10), cache.filled()).await.expect("a filled cache");
+    assert_eq!(cache.list(all(At::NotOlderThan(0), "/registry/pods/")).await.unwrap().items.len(), 2);
 }

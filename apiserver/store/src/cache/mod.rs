@@ -256,12 +256,10 @@ impl WatchCache {
         pulse.unreadable && !pulse.ready
     }
 
-    /// Waits until the cache is filled (bounded by the reads' waiting time).
-    ///
-    /// # Errors
-    /// [`CacheError::NotReady`] when it takes too long.
-    pub async fn wait_ready(&self) -> Result<(), CacheError> {
-        self.shared.reach(At::NotOlderThan(0)).await
+    /// Waits until the cache is filled, for however long what is stored cannot be read.
+    pub async fn filled(&self) {
+        // The sender is the cache's own: it does not end before this does.
+        drop(self.shared.pulse.subscribe().wait_for(|pulse| pulse.ready).await);
     }
 
     /// Brings the cache up to everything committed now: for bookmarks that carry a fresh revision.
