@@ -210,6 +210,22 @@ async fn media_types(world: &World) {
     let watches = "application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
     let message = format!("406: Not Acceptable\n\nAvailable representations: {MEDIA}, {watches}");
     assert_eq!((code, &status["reason"], &status["message"]), (406, &json!("NotAcceptable"), &json!(message)));
+    // Services that offer one form, whatever its parameters.
+    for (path, form) in [
+        ("/version", "application/json"),
+        ("/.well-known/openid-configuration", "application/json"),
+        ("/openid/v1/jwks", "application/jwk-set+json"),
+    ] {
+        for accept in ["text/plain", "application/*"] {
+            let (code, status) = world.ask(Ask { accept, ..Ask::get(path) }).await;
+            let message = format!("406: Not Acceptable\n\nAvailable representations: {form}");
+            assert_eq!((code, &status["message"]), (406, &json!(message)), "{path} {accept}");
+        }
+        let weighed = format!("text/plain, {form};q=0.1");
+        for accept in ["*/*", &weighed] {
+            assert_eq!(world.ask(Ask { accept, ..Ask::get(path) }).await.0, 200, "{path} {accept}");
+        }
+    }
     // The refusal itself is YAML.
     let path = format!("{MAPS}?watch=1");
     let yaml = Ask { accept: "application/yaml", ..Ask::get(&path) };

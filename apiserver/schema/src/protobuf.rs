@@ -10,6 +10,8 @@ mod read;
 pub(crate) mod wire;
 mod write;
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use self::wire::{Reader, Writer, malformed};
@@ -19,14 +21,20 @@ use crate::{
 };
 
 const MAGIC: &[u8] = b"k8s\0";
+/// The same, as Go shows it.
+const NUMBERS: &str = "[107 56 115 0]";
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtoError {
     /// Custom resources and Table have no protobuf form: 406 for an answer, 415 for a request.
     #[error("no kind {kind:?} is registered for version {api_version:?}")]
     UnknownKind { api_version: String, kind: String },
+    /// The envelope cannot be read: nothing is known of what is in it.
     #[error("{0}")]
-    Malformed(String),
+    Envelope(String),
+    /// The object in it cannot be read, or written.
+    #[error("{why}")]
+    Message { api_version: String, kind: String, why: String },
 }
 
 /// Whether the kind has a protobuf form.
@@ -49,7 +57,7 @@ pub fn encode(api_version: &str, kind: &str, value: &Value) -> Result<Vec<u8>, P
 pub fn encode_message(api_version: &str, kind: &str, value: &Value) -> Result<Vec<u8>, ProtoError> {
     let of = row(api_version, kind)?;
     let mut out = Writer::default();
-    write::fields(&mut out, &of, &of.wire, value)?;
+    write::fields(&mut out, &of, &of.wire, value).map_err(broken(api_version, kind))?;
     Ok(out.0)
 }
 
@@ -102,10 +110,10 @@ impl ListFrame {
             Wire::Field { number, index } if &*of.fields[usize::from(*index)].name == "items" => Some(*number),
             _ => None,
         });
-        let number = number.ok_or_else(|| malformed("not a list"))?;
+        let number = number.ok_or_else(|| broken(api_version, list_kind)(malformed("not a list")))?;
         let mut own = Writer::default();
         let head = Value::Object(std::iter::once(("metadata".to_owned(), metadata.clone())).collect());
-        write::fields(&mut own, &of, &of.wire, &head)?;
+        write::fields(&mut own, &of, &of.wire, &head).map_err(broken(api_version, list_kind))?;
         let items: usize = lengths.map(|length| wire::prefix(number, length).len() + length).sum();
         let mut head = opening(api_version, list_kind);
         head.extend_from_slice(&wire::prefix(2, own.0.len() + items));
@@ -142,38 +150,59 @@ pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
 
 /// The same, of a body that need not say what it is: what it leaves out of apiVersion and kind is taken from here.
 pub fn decode_as(body: &[u8], unsaid: (&str, &str)) -> Result<(String, String, Value), ProtoError> {
-    let rest = body.strip_prefix(MAGIC).ok_or_else(|| {
-        ProtoError::Malformed(
-            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]".to_owned(),
-        )
-    })?;
-    let (mut api_version, mut kind, mut raw): (&str, &str, &[u8]) = ("", "", b"");
-    let mut reader = Reader(rest);
-    while let Some((number, item)) = reader.next()? {
-        match number {
-            1 => {
-                let mut meta = Reader(item.bytes()?);
-                while let Some((number, item)) = meta.next()? {
-                    match number {
-                        1 => api_version = item.text()?,
-                        2 => kind = item.text()?,
-                        _ => {}
-                    }
-                }
-            }
-            2 => raw = item.bytes()?,
-            _ => {}
-        }
-    }
-    api_version = if api_version.is_empty() { unsaid.0 } else { api_version };
-    kind = if kind.is_empty() { unsaid.1 } else { kind };
+    let (api_version, kind, raw) = unpack(body).map_err(ProtoError::Envelope)?;
+    // What is no version is none (`runtime.TypeMeta.GroupVersionKind`).
+    let is_version = match api_version.split_once('/') {
+        Some((_, version)) => !version.is_empty() && !version.contains('/'),
+        None => !api_version.is_empty(),
+    };
+    let api_version = if is_version { &*api_version } else { unsaid.0 };
+    let kind = if kind.is_empty() { unsaid.1 } else { &*kind };
     let of = row(api_version, kind)?;
-    let mut value = read::message(raw, &of, &of.wire)?;
+    let mut value = read::message(raw, &of, &of.wire).map_err(broken(api_version, kind))?;
     if let Value::Object(map) = &mut value {
         map.insert("apiVersion".into(), api_version.into());
         map.insert("kind".into(), kind.into());
     }
     Ok((api_version.to_owned(), kind.to_owned(), value))
+}
+
+/// What an envelope says is in it (apiVersion and kind), and that.
+fn unpack(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>, &[u8]), String> {
+    let rest = match body.strip_prefix(MAGIC) {
+        None if body.is_empty() => return Err("empty data".to_owned()),
+        None => {
+            return Err(format!("provided data does not appear to be a protobuf message, expected prefix {NUMBERS}"));
+        }
+        Some(b"") => return Err("empty body".to_owned()),
+        Some(rest) => rest,
+    };
+    let (mut api_version, mut kind, mut raw): (_, _, &[u8]) = (Cow::default(), Cow::default(), b"");
+    let mut reader = Reader::new(rest, "Unknown");
+    while let Some(tag) = reader.next()? {
+        match tag.number {
+            1 => {
+                let mut meta = Reader::new(reader.bytes(tag, "typeMeta")?, "TypeMeta");
+                while let Some(tag) = meta.next()? {
+                    match tag.number {
+                        1 => api_version = meta.text(tag, "apiVersion")?,
+                        2 => kind = meta.text(tag, "kind")?,
+                        _ => meta.skip(tag)?,
+                    }
+                }
+            }
+            2 => raw = reader.bytes(tag, "raw")?,
+            3 => drop(reader.bytes(tag, "contentEncoding")?),
+            4 => drop(reader.bytes(tag, "contentType")?),
+            _ => reader.skip(tag)?,
+        }
+    }
+    Ok((api_version, kind, raw))
+}
+
+/// Names the object that something is wrong with.
+fn broken(api_version: &str, kind: &str) -> impl Fn(String) -> ProtoError {
+    move |why| ProtoError::Message { api_version: api_version.to_owned(), kind: kind.to_owned(), why }
 }
 
 #[cfg(test)]

@@ -53,35 +53,39 @@ pub fn answer(app: &App, path: &str, headers: &HeaderMap) -> ApiResult<Response<
         _ => return Ok(answer::page_not_found()),
     };
     // Upstream's REST services and its other handlers refuse in different words.
-    let restful = matches!(parts.as_slice(), ["version" | "api"] | ["api", _] | ["apis", _, _]);
+    let restful = matches!(parts.as_slice(), ["api"] | ["api", _] | ["apis", _, _]);
     let kind = value["kind"].as_str().unwrap_or_default();
     let protobuf = schema::protobuf::supports("v1", kind);
-    let known = names_a_form(headers);
+    let known = names_one_of(headers, &FORMS);
     let accept = match parts.as_slice() {
-        ["" | "index.html"] => Accept::JSON,
-        // Here the parameters of a form do not count.
-        ["version"] if known => Accept::JSON,
-        _ => Accept::parse(headers, protobuf, false).map_err(|error| {
-            if restful && !known {
-                no_representation(if kind.is_empty() { "application/json" } else { FORMS })
-            } else {
-                error
-            }
-        })?,
+        ["" | "index.html" | "version"] => Accept::JSON,
+        _ => Accept::parse(headers, protobuf, false)
+            .map_err(|error| if restful && !known { no_representation(&FORMS.join(", ")) } else { error })?,
     };
     let body = answer::encode(accept, "v1", kind, &value)?;
     Ok(answer::bytes(200, accept.content_type(false), body, accept.gzip))
 }
 
-/// Whether the client names a form that there is, whatever it wants to see in it.
-pub fn names_a_form(headers: &HeaderMap) -> bool {
+/// Whether the client names one of `forms`, whatever it wants to see in it: parameters do not count.
+pub fn names_one_of(headers: &HeaderMap, forms: &[&str]) -> bool {
     let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    let forms = ["*/*", "", "application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
-    accept.split(',').any(|range| forms.contains(&range.split(';').next().unwrap_or_default().trim()))
+    accept.split(',').any(|range| {
+        let form = range.split(';').next().unwrap_or_default().trim();
+        matches!(form, "*/*" | "") || forms.contains(&form)
+    })
 }
 
 /// The forms that most is offered in.
-pub const FORMS: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+pub const FORMS: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+
+/// The one form that a REST service of upstream's offers, besides those of discovery.
+pub fn only_form(path: &str) -> Option<&'static str> {
+    match path.trim_end_matches('/') {
+        "/version" | "/.well-known/openid-configuration" => Some("application/json"),
+        "/openid/v1/jwks" => Some("application/jwk-set+json"),
+        _ => None,
+    }
+}
 
 /// What upstream's REST library says where no wish can be granted.
 pub fn no_representation(offers: &str) -> ApiError {

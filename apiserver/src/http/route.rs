@@ -379,12 +379,12 @@ async fn other(
 ) -> ApiResult<Response<Body>> {
     let headers = request.headers();
     // Of these paths some are upstream's REST services, which take GET alone; to the others every method is the same.
-    let restful = matches!(
-        info.path.as_str().trim_end_matches('/'),
-        "/version" | "/.well-known/openid-configuration" | "/openid/v1/jwks"
-    ) || discovery::is_restful(app, &info.path);
-    if restful && *request.method() != Method::GET {
+    let form = discovery::only_form(&info.path);
+    if (form.is_some() || discovery::is_restful(app, &info.path)) && *request.method() != Method::GET {
         return Err(ApiError::no_method());
+    }
+    if let Some(form) = form.filter(|form| !discovery::names_one_of(headers, &[form])) {
+        return Err(discovery::no_representation(form));
     }
     if let Some(answer) = health::answer(app, &info.path, query).await {
         notes.served = matches!(info.path.as_str(), "/healthz" | "/livez" | "/readyz");
@@ -442,14 +442,14 @@ async fn resource(
     let views = resource.has_verb("get") && matches!(info.subresource.as_str(), "" | "status" | "scale");
     let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
     let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    if !streams && !resource.is_custom() && !discovery::names_a_form(request.headers()) {
+    if !streams && !resource.is_custom() && !discovery::names_one_of(request.headers(), &discovery::FORMS) {
         let watches = matches!(info.verb, "list" | "watch") && resource.has_verb("watch");
         let watches = if watches {
             ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
         } else {
             ""
         };
-        return Err(discovery::no_representation(&format!("{}{watches}", discovery::FORMS)));
+        return Err(discovery::no_representation(&format!("{}{watches}", discovery::FORMS.join(", "))));
     }
     notes.served = true;
     let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use schema::decode::{self, DecodeError, Decoded};
 use schema::field::{Error, Path};
 use schema::go::quote;
+use schema::protobuf::ProtoError;
 use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ impl Wanted<'_> {
             "application/yaml" => decode::yaml(self.body, schema, validation),
             "application/vnd.kubernetes.protobuf" => {
                 let (version, name, mut value) = schema::protobuf::decode_as(self.body, (self.api_version, self.kind))
-                    .map_err(|error| self.unrecognized(&error.to_string()))?;
+                    .map_err(|error| self.no_message(error))?;
                 if value.is_object() {
                     for (field, known) in [("apiVersion", version), ("kind", name)] {
                         if !known.is_empty() {
@@ -128,17 +129,31 @@ impl Wanted<'_> {
         let version = if version.is_empty() { self.api_version } else { version };
         let kind = if kind.is_empty() { self.kind } else { kind };
         if let Some(why) = no_conversion((version, kind), (self.api_version, self.kind)) {
-            let short = quote(version.rsplit('/').next().unwrap_or_default());
-            return Err(ApiError::bad_request(format!(
-                "{kind} in version {short} cannot be handled as a {}: {why}",
-                self.kind
-            )));
+            return Err(self.not_handled((version, kind), &why));
         }
         if version != self.api_version {
             return Err(other_version(version, self.api_version));
         }
         set_kind(value, self.api_version, self.kind);
         Ok(())
+    }
+
+    /// The error of a body in protobuf.
+    fn no_message(&self, error: ProtoError) -> ApiError {
+        match &error {
+            ProtoError::Envelope(why) => self.unrecognized(why),
+            ProtoError::Message { api_version, kind, why } => self.not_handled((api_version, kind), why),
+            ProtoError::UnknownKind { api_version, kind } => {
+                let have = (api_version.as_str(), kind.as_str());
+                let why = no_conversion(have, (self.api_version, self.kind)).unwrap_or_else(|| error.to_string());
+                self.not_handled(have, &why)
+            }
+        }
+    }
+
+    fn not_handled(&self, (version, kind): (&str, &str), why: &str) -> ApiError {
+        let short = quote(version.rsplit('/').next().unwrap_or_default());
+        ApiError::bad_request(format!("{kind} in version {short} cannot be handled as a {}: {why}", self.kind))
     }
 
     fn unrecognized(&self, why: &str) -> ApiError {
@@ -303,6 +318,35 @@ mod tests {
         let told = |version: &str, kind: &str| undecodable(&error, version, kind).message;
         assert!(told("v1", "ConfigMap").ends_with(&of("ObjectMeta.metadata.labels")));
         assert!(told("x.io/v1", "Foo").ends_with(&of("ObjectMeta.labels")));
+    }
+
+    #[test]
+    fn messages_say_what_they_are() {
+        let schema = schema::builtin("v1", "ConfigMap");
+        let read = |body: &[u8]| {
+            let media = "application/vnd.kubernetes.protobuf";
+            let wanted = Wanted { media, body, api_version: "v1", kind: "ConfigMap", custom: false };
+            let decoded = wanted.decode(schema.as_ref(), FieldValidation::Warn);
+            decoded.map_or_else(|error| error.message, |decoded| decoded.unwrap().value.to_string())
+        };
+        let unread = |why: &str| format!("the object provided is unrecognized (must be of type ConfigMap): {why}");
+        let envelope = schema::protobuf::envelope;
+        for (body, expected) in [
+            (Vec::new(), unread("empty data (<empty>)")),
+            (b"k8s\0".to_vec(), unread("empty body (6b387300)")),
+            (b"k8s\0\xff".to_vec(), unread("unexpected EOF (6b387300ff)")),
+            (
+                envelope("v1", "ConfigMap", b"\xff"),
+                r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: unexpected EOF"#.to_owned(),
+            ),
+            (
+                envelope("v2", "ConfigMap", b""),
+                r#"ConfigMap in version "v2" cannot be handled as a ConfigMap: no kind "ConfigMap" is registered for version "v2" in scheme "pkg/api/legacyscheme/scheme.go:30""#.to_owned(),
+            ),
+            (envelope("a/b/c", "", b""), r#"{"apiVersion":"v1","kind":"ConfigMap"}"#.to_owned()),
+        ] {
+            assert_eq!(read(&body), expected);
+        }
     }
 
     #[test]

@@ -1,13 +1,12 @@
 //! Messages to JSON values, showing what Go's JSON would show: zero values that Go always writes on the wire are left out
 //! where its JSON leaves them out.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
-use super::{
-    ProtoError,
-    wire::{Item, Reader, malformed},
-};
+use super::wire::{Reader, Tag, malformed};
 use crate::{
     facts,
     model::{Field, Node, Presence, Scalar, Shape, Struct, Union, Wire},
@@ -17,57 +16,64 @@ use crate::{
 /// Deeper than any kind but hostile input.
 const MAX_DEPTH: u32 = 100;
 
-pub(super) fn message(bytes: &[u8], of: &Struct, wire: &[Wire]) -> Result<Value, ProtoError> {
+pub(super) fn message(bytes: &[u8], of: &Struct, wire: &[Wire]) -> Result<Value, String> {
     object(bytes, of, wire, 0)
 }
 
-fn object(bytes: &[u8], of: &Struct, wire: &[Wire], depth: u32) -> Result<Value, ProtoError> {
+fn object(bytes: &[u8], of: &Struct, wire: &[Wire], depth: u32) -> Result<Value, String> {
     let mut map = Map::new();
-    fields(bytes, of, wire, depth, &mut map)?;
+    fields(bytes, (of.go_name(), of, wire), depth, &mut map)?;
     Ok(Value::Object(map))
 }
 
+/// `name` is the Go type that holds the fields `wire` of `of`: a struct inlined in it is a message of its own.
 fn fields(
     bytes: &[u8],
-    of: &Struct,
-    wire: &[Wire],
+    (name, of, wire): (&str, &Struct, &[Wire]),
     depth: u32,
     map: &mut Map<String, Value>,
-) -> Result<(), ProtoError> {
+) -> Result<(), String> {
     if depth > MAX_DEPTH {
         return Err(malformed("exceeded max depth"));
     }
-    let mut reader = Reader(bytes);
-    while let Some((number, item)) = reader.next()? {
+    let mut reader = Reader::new(bytes, name);
+    while let Some(tag) = reader.next()? {
         let entry = wire.iter().find(|entry| match entry {
-            Wire::Field { number: own, .. } | Wire::Inline { number: own, .. } => *own == number,
+            Wire::Field { number, .. } | Wire::Inline { number, .. } => *number == tag.number,
         });
         match entry {
-            Some(Wire::Field { index, .. }) => field(&of.fields[usize::from(*index)], &item, depth, map)?,
-            Some(Wire::Inline { fields: inlined, .. }) => fields(item.bytes()?, of, inlined, depth + 1, map)?,
-            // Fields of a newer version are passed over, as every protobuf reader does.
-            None => {}
+            Some(Wire::Field { index, .. }) => field(&mut reader, tag, &of.fields[usize::from(*index)], depth, map)?,
+            Some(Wire::Inline { of: name, fields: inlined, .. }) => {
+                fields(reader.bytes(tag, name)?, (name, of, inlined), depth + 1, map)?;
+            }
+            None => reader.skip(tag)?,
         }
     }
     Ok(())
 }
 
-fn field(field: &Field, item: &Item<'_>, depth: u32, map: &mut Map<String, Value>) -> Result<(), ProtoError> {
+fn field(
+    reader: &mut Reader<'_>,
+    tag: Tag,
+    field: &Field,
+    depth: u32,
+    map: &mut Map<String, Value>,
+) -> Result<(), String> {
     match &field.node.shape {
         Shape::List { items, wrapped: false, .. } => {
-            let value = node(items, item, depth + 1)?;
+            let value = node(reader, tag, &field.name, items, depth + 1)?;
             if let Value::Array(list) = map.entry(&*field.name).or_insert_with(|| Value::Array(Vec::new())) {
                 list.push(value);
             }
         }
         Shape::Map { values, .. } => {
-            let (key, value) = entry(item.bytes()?, values, depth)?;
+            let (key, value) = entry(reader.bytes(tag, &field.name)?, values, depth)?;
             if let Value::Object(inner) = map.entry(&*field.name).or_insert_with(|| Value::Object(Map::new())) {
                 inner.insert(key, value);
             }
         }
         _ => {
-            let value = node(&field.node, item, depth + 1)?;
+            let value = node(reader, tag, &field.name, &field.node, depth + 1)?;
             if !left_out(field, &value) {
                 map.insert(field.name.to_string(), value);
             }
@@ -92,71 +98,81 @@ fn left_out(field: &Field, value: &Value) -> bool {
     zero && matches!(field.presence, Presence::OmitEmpty | Presence::OmitZero)
 }
 
-fn entry(bytes: &[u8], values: &Node, depth: u32) -> Result<(String, Value), ProtoError> {
+fn entry(bytes: &[u8], values: &Node, depth: u32) -> Result<(String, Value), String> {
     let (mut key, mut value) = (String::new(), crate::decode::zero(values));
-    let mut reader = Reader(bytes);
-    while let Some((number, item)) = reader.next()? {
-        match number {
-            1 => item.text()?.clone_into(&mut key),
-            2 => value = node(values, &item, depth + 1)?,
-            _ => {}
+    let mut reader = Reader::new(bytes, "");
+    while let Some(tag) = reader.next()? {
+        match tag.number {
+            1 => key = reader.text(tag, "mapkey")?.into_owned(),
+            2 => value = node(&mut reader, tag, "mapvalue", values, depth + 1)?,
+            _ => reader.skip(tag)?,
         }
     }
     Ok((key, value))
 }
 
-fn node(node_: &Node, item: &Item<'_>, depth: u32) -> Result<Value, ProtoError> {
+/// The content of the field `name`.
+fn node(reader: &mut Reader<'_>, tag: Tag, name: &str, node_: &Node, depth: u32) -> Result<Value, String> {
     match &node_.shape {
         Shape::Any(_) => {
-            let raw = first(item.bytes()?)?;
+            let raw = first(reader.bytes(tag, name)?, "RawExtension", "raw")?;
             if raw.is_empty() {
                 return Ok(Value::Null);
             }
             // A raw extension may itself be in protobuf.
             if raw.starts_with(super::MAGIC) && depth < MAX_DEPTH {
-                return super::decode(raw).map(|(_, _, value)| value);
+                return super::decode(raw).map(|(_, _, value)| value).map_err(|error| error.to_string());
             }
             serde_json::from_slice(raw).map_err(|error| malformed(&format!("embedded JSON: {error}")))
         }
-        Shape::Scalar(scalar) => self::scalar(*scalar, item),
+        Shape::Scalar(scalar) => self::scalar(reader, tag, name, *scalar),
         Shape::List { items, .. } => {
             let mut list = Vec::new();
-            let mut reader = Reader(item.bytes()?);
-            while let Some((_, item)) = reader.next()? {
-                list.push(node(items, &item, depth + 1)?);
+            let mut reader = Reader::new(reader.bytes(tag, name)?, "Items");
+            while let Some(tag) = reader.next()? {
+                list.push(node(&mut reader, tag, "items", items, depth + 1)?);
             }
             Ok(list.into())
         }
         Shape::Map { .. } => Err(malformed("a map inside a list")),
-        Shape::Struct { of, .. } => object(item.bytes()?, of, &of.wire, depth),
-        Shape::Union(union) => self::union(*union, item.bytes()?, depth),
+        Shape::Struct { of, .. } => object(reader.bytes(tag, name)?, of, &of.wire, depth),
+        Shape::Union(union) => self::union(*union, reader.bytes(tag, name)?, depth),
     }
 }
 
 /// The bytes of field 1, which is all that the wrappers of free JSON and of quantities have.
-fn first(bytes: &[u8]) -> Result<&[u8], ProtoError> {
-    let mut reader = Reader(bytes);
-    while let Some((number, item)) = reader.next()? {
-        if number == 1 {
-            return item.bytes();
+fn first<'a>(bytes: &'a [u8], of: &'a str, field: &str) -> Result<&'a [u8], String> {
+    let mut reader = Reader::new(bytes, of);
+    let mut found: &[u8] = b"";
+    while let Some(tag) = reader.next()? {
+        match tag.number {
+            1 => found = reader.bytes(tag, field)?,
+            _ => reader.skip(tag)?,
         }
     }
-    Ok(b"")
+    Ok(found)
 }
 
-fn union(union: Union, bytes: &[u8], depth: u32) -> Result<Value, ProtoError> {
+fn union(union: Union, bytes: &[u8], depth: u32) -> Result<Value, String> {
     let of = facts::json_schema_props();
+    let name = match union {
+        Union::PropsOrBool => "JSONSchemaPropsOrBool",
+        Union::PropsOrArray => "JSONSchemaPropsOrArray",
+        Union::PropsOrStrings => "JSONSchemaPropsOrStringArray",
+    };
     let (mut props, mut allows, mut list) = (None, false, Vec::new());
-    let mut reader = Reader(bytes);
-    while let Some((number, item)) = reader.next()? {
-        match (union, number) {
-            (Union::PropsOrBool, 1) => allows = item.integer()? != 0,
+    let mut reader = Reader::new(bytes, name);
+    while let Some(tag) = reader.next()? {
+        match (union, tag.number) {
+            (Union::PropsOrBool, 1) => allows = reader.integer(tag, "allows")? != 0,
             (Union::PropsOrBool, 2) | (Union::PropsOrArray | Union::PropsOrStrings, 1) => {
-                props = Some(object(item.bytes()?, &of, &of.wire, depth + 1)?);
+                props = Some(object(reader.bytes(tag, "schema")?, &of, &of.wire, depth + 1)?);
             }
-            (Union::PropsOrArray, 2) => list.push(object(item.bytes()?, &of, &of.wire, depth + 1)?),
-            (Union::PropsOrStrings, 2) => list.push(item.text()?.into()),
-            _ => {}
+            (Union::PropsOrArray, 2) => {
+                list.push(object(reader.bytes(tag, "jsonSchemas")?, &of, &of.wire, depth + 1)?);
+            }
+            (Union::PropsOrStrings, 2) => list.push(reader.text(tag, "property")?.into()),
+            _ => reader.skip(tag)?,
         }
     }
     Ok(match (props, union) {
@@ -166,23 +182,19 @@ fn union(union: Union, bytes: &[u8], depth: u32) -> Result<Value, ProtoError> {
     })
 }
 
-fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
+fn scalar(reader: &mut Reader<'_>, tag: Tag, name: &str, scalar: Scalar) -> Result<Value, String> {
     Ok(match scalar {
-        Scalar::Bool => (item.integer()? != 0).into(),
-        Scalar::Int32 | Scalar::Int64 => item.integer()?.into(),
-        Scalar::Double => match item {
-            Item::Double(value) => (*value).into(),
-            _ => return Err(malformed("wrong wire type for a double")),
+        Scalar::Bool => (reader.integer(tag, name)? != 0).into(),
+        Scalar::Int32 | Scalar::Int64 => reader.integer(tag, name)?.into(),
+        Scalar::Double => reader.double(tag, name)?.into(),
+        Scalar::String => reader.text(tag, name)?.into(),
+        Scalar::Bytes => BASE64_STANDARD.encode(reader.bytes(tag, name)?).into(),
+        Scalar::Quantity => match first(reader.bytes(tag, name)?, "Quantity", "string")? {
+            b"" => "0".into(),
+            text => String::from_utf8_lossy(text).into(),
         },
-        Scalar::String => item.text()?.into(),
-        Scalar::Bytes => BASE64_STANDARD.encode(item.bytes()?).into(),
-        Scalar::Quantity => {
-            let text =
-                std::str::from_utf8(first(item.bytes()?)?).map_err(|_| malformed("invalid UTF-8 in a string"))?;
-            if text.is_empty() { "0".into() } else { text.into() }
-        }
         Scalar::Time | Scalar::MicroTime => {
-            let [seconds, nanos] = integers(item.bytes()?)?;
+            let [seconds, nanos] = integers(reader.bytes(tag, name)?, "Timestamp", ["seconds", "nanos"])?;
             match (seconds, nanos) {
                 // The zero time has no fields at all.
                 (None, None) => Value::Null,
@@ -193,16 +205,19 @@ fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
                 }
             }
         }
-        Scalar::Duration => time::format_duration(integers(item.bytes()?)?[0].unwrap_or_default()).into(),
+        Scalar::Duration => {
+            let [nanoseconds] = integers(reader.bytes(tag, name)?, "Duration", ["duration"])?;
+            time::format_duration(nanoseconds.unwrap_or_default()).into()
+        }
         Scalar::IntOrString => {
-            let (mut is_text, mut integer, mut text) = (false, 0, "");
-            let mut reader = Reader(item.bytes()?);
-            while let Some((number, item)) = reader.next()? {
-                match number {
-                    1 => is_text = item.integer()? != 0,
-                    2 => integer = item.integer()?,
-                    3 => text = item.text()?,
-                    _ => {}
+            let (mut is_text, mut integer, mut text) = (false, 0, Cow::default());
+            let mut reader = Reader::new(reader.bytes(tag, name)?, "IntOrString");
+            while let Some(tag) = reader.next()? {
+                match tag.number {
+                    1 => is_text = reader.integer(tag, "type")? != 0,
+                    2 => integer = reader.integer(tag, "intVal")?,
+                    3 => text = reader.text(tag, "strVal")?,
+                    _ => reader.skip(tag)?,
                 }
             }
             if is_text { text.into() } else { integer.into() }
@@ -210,12 +225,14 @@ fn scalar(scalar: Scalar, item: &Item<'_>) -> Result<Value, ProtoError> {
     })
 }
 
-fn integers(bytes: &[u8]) -> Result<[Option<i64>; 2], ProtoError> {
-    let mut out = [None, None];
-    let mut reader = Reader(bytes);
-    while let Some((number, item)) = reader.next()? {
-        if let Some(slot) = (number as usize).checked_sub(1).and_then(|at| out.get_mut(at)) {
-            *slot = Some(item.integer()?);
+/// The integers of the fields 1, 2 … of the message `of`.
+fn integers<const N: usize>(bytes: &[u8], of: &str, names: [&str; N]) -> Result<[Option<i64>; N], String> {
+    let mut out = [None; N];
+    let mut reader = Reader::new(bytes, of);
+    while let Some(tag) = reader.next()? {
+        match (tag.number as usize).checked_sub(1).filter(|at| *at < N) {
+            Some(at) => out[at] = Some(reader.integer(tag, names[at])?),
+            None => reader.skip(tag)?,
         }
     }
     Ok(out)

@@ -85,6 +85,52 @@ fn zero_values_of_go_are_left_out() {
 }
 
 #[test]
+fn broken_messages_are_told_in_gos_words() {
+    let config_map = |raw: &[u8]| envelope("v1", "ConfigMap", raw);
+    let pod = |raw: &[u8]| envelope("v1", "Pod", raw);
+    let prefix = "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]";
+    for (body, expected) in [
+        (b"".to_vec(), "empty data"),
+        (b"k8s".to_vec(), prefix),
+        (b"k8s\0".to_vec(), "empty body"),
+        (b"k8s\0\xff".to_vec(), "unexpected EOF"),
+        (b"k8s\0\x08\x01".to_vec(), "proto: wrong wireType = 0 for field TypeMeta"),
+        (b"k8s\0\x00".to_vec(), "proto: Unknown: illegal tag 0 (wire type 0)"),
+        (
+            config_map(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+            "proto: negative length found during unmarshaling",
+        ),
+        (config_map(b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "proto: integer overflow"),
+        (config_map(b"\x0a\x05\x0a"), "unexpected EOF"),
+        (config_map(b"\x08\x01"), "proto: wrong wireType = 0 for field ObjectMeta"),
+        (config_map(b"\x15\0\0\0\0"), "proto: wrong wireType = 5 for field Data"),
+        (config_map(b"\x0c"), "proto: ConfigMap: wiretype end group for non-group"),
+        (config_map(b"\x0a\x02\x28\x01"), "proto: wrong wireType = 0 for field UID"),
+        (pod(b"\x12\x02\x5a\x00"), "proto: wrong wireType = 2 for field HostNetwork"),
+        // A field of no number that is known, with a wire type that there is none of, and groups.
+        (config_map(b"\xa6\x06"), "proto: illegal wireType 6"),
+        (config_map(b"\xa3\x06"), "unexpected EOF"),
+        (config_map(b"\xa3\x06\x08\x01\xa4\x06"), "{}"),
+        (config_map(b"\xa5\x06\0\0\0\0"), "{}"),
+    ] {
+        let told = match decode(&body) {
+            Ok((_, _, mut value)) => {
+                value.as_object_mut().unwrap().retain(|name, _| !matches!(name.as_str(), "apiVersion" | "kind"));
+                value.to_string()
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(told, expected, "{body:x?}");
+    }
+    // What is no UTF-8 is shown as Go's JSON shows it, and what is no version is none.
+    let (_, _, odd) = decode(&config_map(b"\x12\x07\x0a\x01a\x12\x02x\xff")).unwrap();
+    assert_eq!(odd["data"], json!({"a":"x\u{fffd}"}));
+    for version in ["", "/", "apps/", "a/b/c"] {
+        assert_eq!(decode_as(&envelope(version, "", b""), ("v1", "Pod")).unwrap().0, "v1", "{version}");
+    }
+}
+
+#[test]
 fn hostile_input() {
     assert!(decode(b"{}").is_err());
     assert!(decode(b"k8s\0\x0a\xff").is_err());

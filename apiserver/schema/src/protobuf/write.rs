@@ -3,17 +3,14 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
-use super::{
-    ProtoError,
-    wire::{Writer, malformed},
-};
+use super::wire::{Writer, malformed};
 use crate::{
     facts,
     model::{Node, Scalar, Shape, Struct, Union, Wire},
     time,
 };
 
-type Done = Result<(), ProtoError>;
+type Done = Result<(), String>;
 
 pub(super) fn fields(out: &mut Writer, of: &Struct, wire: &[Wire], value: &Value) -> Done {
     let Value::Object(map) = value else { return Err(mismatch(value)) };
@@ -34,7 +31,7 @@ pub(super) fn fields(out: &mut Writer, of: &Struct, wire: &[Wire], value: &Value
     Ok(())
 }
 
-fn mismatch(value: &Value) -> ProtoError {
+fn mismatch(value: &Value) -> String {
     let mut text = value.to_string();
     if let Some((end, _)) = text.char_indices().nth(40) {
         text.truncate(end);
