@@ -59,21 +59,25 @@ const OTHERS: &[(&str, &str, &[Rules])] = &[
     ("storage.k8s.io", "volumeattributesclasses", &[MetaChange, Change, Meta, Own]),
 ];
 
+/// Those of which a subresource is judged as the whole object is.
+const WHOLE: &[(&str, &str)] = &[("certificates.k8s.io", "certificatesigningrequests")];
+
 /// Whether what makes a new object of the kind wrong is not asked of its metadata, which is looked at when nothing else is.
 #[must_use]
 pub fn metadata_last(group: &str, plural: &str) -> bool {
     group == "policy" || (group, plural) == ("", "events")
 }
 
-/// The order of a kind's own rules. Those of a subresource are asked as usual, but that who writes the status of a built-in
-/// object is not asked about its spec.
+/// The order of a kind's own rules. Those of a subresource are mostly asked as usual, but that who writes the status of a
+/// built-in object is not asked about its spec.
 #[must_use]
 pub fn own(group: &str, plural: &str, subresource: &str, custom: bool) -> &'static [Rules] {
-    if subresource == "status" && !custom {
+    let whole = subresource.is_empty() || WHOLE.contains(&(group, plural));
+    if subresource == "status" && !custom && !whole {
         return &[MetaChange, Change];
     }
     let fits = |of: &&(&str, &str, &'static [Rules])| of.0 == group && (of.1 == plural || of.1 == "*");
-    OTHERS.iter().find(fits).filter(|_| subresource.is_empty()).map_or(USUAL, |of| of.2)
+    OTHERS.iter().find(fits).filter(|_| whole).map_or(USUAL, |of| of.2)
 }
 
 #[cfg(test)]
@@ -91,6 +95,7 @@ mod tests {
         }
         assert_eq!(own("apps", "deployments", "", false), USUAL);
         assert_eq!(own("batch", "jobs", "status", false), [MetaChange, Change]);
+        assert_eq!(own("certificates.k8s.io", "certificatesigningrequests", "status", false)[1], Own);
         assert_eq!(own("example.io", "foos", "status", true), USUAL);
         assert_eq!(own("scheduling.k8s.io", "priorityclasses", "", false), [MetaChange, Change]);
     }

@@ -81,6 +81,12 @@ async fn approve(requests: &Objects, name: &str) -> anyhow::Result<()> {
 
 async fn sign(requests: &Objects, name: &str) -> anyhow::Result<()> {
     expect::at(&requests.get_sub(name, "status").await?, "/metadata/name", name)?;
+    for wrong in [
+        json!({ "certificate": STANDARD.encode("no certificate") }),
+        json!({ "conditions": [{ "type": "Odd", "status": "Perhaps" }] }),
+    ] {
+        requests.patch_sub(name, "status", Patch::Merge, &json!({ "status": wrong })).await.refused_with(422)?;
+    }
     let key = rcgen::KeyPair::generate()?;
     let pem = rcgen::CertificateParams::default().self_signed(&key)?.pem();
     let patch = json!({ "metadata": { "annotations": { "patchedstatus": "true" } }, "status": { "certificate": STANDARD.encode(pem) } });
