@@ -471,7 +471,7 @@ fn events_say_what_upstreams_say() {
     // What takes long is told in its parts.
     assert_eq!(send(&admin, "slow", "GET", &format!("{MAPS}?resourceVersion=99999999"), "", Value::Null), 504);
     let annotations = told("slow")[1]["annotations"].clone();
-    for part in ["total", "authentication", "authorization"] {
+    for part in ["total", "authentication", "authorization", "etcd", "serialize-response-object"] {
         assert!(annotations[format!("apiserver.latency.k8s.io/{part}")].is_string(), "{annotations}");
     }
 }
@@ -531,5 +531,60 @@ fn secrets_are_encrypted_in_the_store() {
     }
     for check in ["kms-providers", "poststarthook/start-encryption-provider-config-automatic-reload"] {
         assert_eq!(admin.send("GET", &format!("/readyz/{check}"), &[], "").code, 200, "{check}");
+    }
+}
+
+/// As slow as a hook may be without being given up.
+fn late(_: &str, review: &Value) -> Value {
+    std::thread::sleep(Duration::from_millis(300));
+    support::hook::admitted(review, json!({ "allowed": true }))
+}
+
+#[test]
+fn the_parts_of_slow_requests_are_noted() {
+    let hook = Hook::start(late);
+    let server = Server::start_with("audit-parts", None, |dir| {
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", POLICY)),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+        ]
+    });
+    let admin = admin(&server);
+    for (kind, plural) in
+        [("Mutating", "mutatingwebhookconfigurations"), ("Validating", "validatingwebhookconfigurations")]
+    {
+        let rule =
+            json!({ "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"] });
+        let hook = |name: &str| {
+            json!({ "name": name, "clientConfig": hook.url("/late"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "rules": [rule] })
+        };
+        let configuration = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"),
+            "metadata": { "name": "late" }, "webhooks": [hook("a.late.io"), hook("b.late.io")] });
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+        assert_eq!(post(&admin, &path, configuration).code, 201);
+    }
+    let begun = Instant::now();
+    for attempt in 0.. {
+        assert_eq!(post(&admin, MAPS, json!({ "metadata": { "name": format!("m{attempt}") } })).code, 201);
+        let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        let took = |part: &str| {
+            let text = last["annotations"][format!("apiserver.latency.k8s.io/{part}")].as_str().unwrap_or("0s");
+            Duration::from_nanos(schema::time::parse_duration(text).unwrap().unsigned_abs())
+        };
+        let (mutating, validating) = (took("mutating-webhook"), took("validating-webhook"));
+        // The configurations are known a moment after they were made.
+        if mutating.is_zero() || validating.is_zero() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the hooks are not asked");
+            continue;
+        }
+        // The ones are asked one after the other, the others at once.
+        let late = Duration::from_millis(300);
+        assert!(mutating >= 2 * late && validating >= late && took("total") >= mutating + validating, "{last}");
+        for part in ["authentication", "authorization", "etcd", "serialize-response-object"] {
+            assert!(took(part) > Duration::ZERO && took(part) < late, "{part}: {last}");
+        }
+        return;
     }
 }
