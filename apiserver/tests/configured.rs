@@ -1,6 +1,9 @@
 //! What files tell the server to do: what of requests is audited and where the events go, what admission plugins hold for
 //! allowed, and how objects are encrypted in the store.
 
+#[path = "support/kms.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod kms;
 mod support;
 
 use std::path::Path;
@@ -532,6 +535,37 @@ fn secrets_are_encrypted_in_the_store() {
     for check in ["kms-providers", "poststarthook/start-encryption-provider-config-automatic-reload"] {
         assert_eq!(admin.send("GET", &format!("/readyz/{check}"), &[], "").code, 200, "{check}");
     }
+}
+
+#[test]
+fn secrets_are_encrypted_with_a_plugins_key() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut plugin = None;
+    let server = Server::start_with("kms", None, |dir| {
+        let socket = dir.join("a.sock");
+        plugin = Some(runtime.block_on(async { kms::Plugin::start(&socket) }));
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets, configmaps]\n  \
+             providers: [{{kms: {{apiVersion: v2, name: a, endpoint: 'unix://{}'}}}}, {{identity: {{}}}}]\n",
+            socket.display()
+        );
+        vec![format!("--encryption-provider-config={}", write(dir, "encryption.yaml", &text))]
+    });
+    let (admin, plugin) = (admin(&server), plugin.unwrap());
+    let get = |path: &str| admin.send("GET", path, &[], "");
+    let secrets = "/api/v1/namespaces/default/secrets";
+    for (path, name) in [(secrets, "s"), (MAPS, "m")] {
+        assert_eq!(post(&admin, path, json!({ "metadata": { "name": name }, "data": { "a": HIDDEN } })).code, 201);
+        assert!(get(path).text.contains(HIDDEN));
+    }
+    let files = std::fs::read_dir(server.dir.join("store")).unwrap().map(|file| std::fs::read(file.unwrap().path()));
+    let files: Vec<u8> = files.flat_map(Result::unwrap).collect();
+    let stored = |wanted: &str| files.windows(wanted.len()).filter(|window| *window == wanted.as_bytes()).count();
+    assert!(stored("k8s:enc:kms:v2:a:") >= 2 && stored(HIDDEN) == 0);
+    // Both have one seed, which nobody had to decrypt.
+    assert_eq!(plugin.calls.lock().unwrap().as_slice(), ["encrypt"]);
+    assert_eq!(["/readyz/kms-providers", "/livez/kms-providers"].map(|path| get(path).code), [200, 404]);
+    assert!(metric(&admin, "apiserver_envelope_encryption_dek_source_cache_size{provider_name=\"a\"} 1"));
 }
 
 /// As slow as a hook may be without being given up.
