@@ -93,10 +93,12 @@ pub fn to_json(value: &Value) -> Bytes {
 /// JSON that is ended by a line's end, as Go's encoder ends it.
 #[must_use]
 pub fn line(json: Bytes) -> Bytes {
-    let mut text = BytesMut::with_capacity(json.len() + 1);
-    text.extend_from_slice(&json);
-    text.put_u8(b'\n');
-    text.freeze()
+    parts::timed(Part::Serialize, || {
+        let mut text = BytesMut::with_capacity(json.len() + 1);
+        text.extend_from_slice(&json);
+        text.put_u8(b'\n');
+        text.freeze()
+    })
 }
 
 /// The end of a list.

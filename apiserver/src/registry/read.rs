@@ -15,7 +15,6 @@ use super::selection::Selection;
 use super::table::Include;
 use super::{conversion, options};
 use crate::app::Call;
-use crate::audit::parts::{self, Part};
 use crate::http::answer;
 use crate::http::negotiate::{Media, Shape};
 use crate::http::request_info::{Query, integer};
@@ -45,10 +44,7 @@ pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let accept = call.accept;
     suits(accept, resource, &call.info, &call.query)?;
     let body = match (accept.shape, accept.media) {
-        (Shape::Object, Media::Json) => {
-            let json = conversion::bytes(&call.app, resource, &object).await?;
-            parts::timed(Part::Serialize, || answer::line(json))
-        }
+        (Shape::Object, Media::Json) => answer::line(conversion::bytes(&call.app, resource, &object).await?),
         (Shape::Object, Media::Protobuf) => {
             let message = answer::message_of(resource, &object)?;
             schema::protobuf::envelope(&resource.api_version(), &resource.kind, &message).into()
