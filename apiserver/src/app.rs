@@ -11,6 +11,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
+use crate::audit::parts::{self, Part};
 use crate::http::backend::Kubelets;
 use crate::http::negotiate::Accept;
 use crate::http::request_info::{Query, RequestInfo};
@@ -159,8 +160,9 @@ impl Call {
         }
     }
 
-    /// A webhook has been waited for.
-    pub fn waited(&self, took: Duration) {
+    /// A webhook has been waited for, or several at once.
+    pub fn waited(&self, part: Part, took: Duration) {
+        parts::note(part, took);
         self.webhooks.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

@@ -1,19 +1,19 @@
 //! Forgets the embedded store's history as upstream's API server forgets etcd's (`storage/etcd3/compact.go`): every interval,
-//! what is older than one. What was before this server is forgotten at its start, for no client of it has seen that.
+//! what is older than one. What was before this server's start is kept as long: clients that have seen it go on where they were.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use store::{Revision, Store, StoreError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
-/// Compacts until the server stops; `every` zero: never.
+/// Compacts until the server stops; `every` zero: never. As upstream, the first interval only tells what the second one forgets.
 pub async fn run(store: Arc<dyn Store>, every: Duration, stop: CancellationToken) {
     if every.is_zero() {
         return;
     }
-    let mut ticks = interval(every);
+    let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut earlier = None;
     loop {
@@ -25,7 +25,7 @@ pub async fn run(store: Arc<dyn Store>, every: Duration, stop: CancellationToken
     }
 }
 
-/// Forgets what is older than `earlier` (the first time, all that is); the revision to begin with the next time.
+/// Forgets what is older than `earlier`, which is not known the first time; the revision to begin with the next time.
 async fn step(store: &dyn Store, earlier: Option<Revision>) -> Option<Revision> {
     let now = match store.revision().await {
         Ok(now) => now,
@@ -34,9 +34,11 @@ async fn step(store: &dyn Store, earlier: Option<Revision>) -> Option<Revision> 
             return earlier;
         }
     };
-    match store.compact(earlier.unwrap_or(now)).await {
-        Ok(()) | Err(StoreError::Compacted { .. }) => {}
-        Err(error) => tracing::warn!(%error, "the store could not be compacted"),
+    if let Some(earlier) = earlier {
+        match store.compact(earlier).await {
+            Ok(()) | Err(StoreError::Compacted { .. }) => {}
+            Err(error) => tracing::warn!(%error, "the store could not be compacted"),
+        }
     }
     Some(now)
 }
@@ -55,13 +57,16 @@ mod tests {
         let readable = async |revision| store.range("/a", None, 0, Some(revision)).await.is_ok();
         let mut revisions = Vec::new();
         let mut earlier = None;
-        for name in ["/a/1", "/a/2", "/a/3"] {
+        // The first step forgets nothing, of this server or of one before it, and each other one what was before the last.
+        for (name, forgotten) in [("/a/0", 0), ("/a/1", 0), ("/a/2", 1), ("/a/3", 2)] {
             store.put(name, Bytes::from_static(b"{}"), 0).await.unwrap();
             revisions.push(store.revision().await.unwrap());
-            earlier = step(&store, earlier).await;
+            if name != "/a/0" {
+                earlier = step(&store, earlier).await;
+            }
+            for (index, revision) in revisions.iter().enumerate() {
+                assert_eq!(readable(*revision).await, index >= forgotten, "{index} after {name}");
+            }
         }
-        // The first step forgot what was before it, the third what was before the second.
-        assert!(!readable(revisions[0]).await);
-        assert!(readable(revisions[1]).await && readable(revisions[2]).await);
     }
 }

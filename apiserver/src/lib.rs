@@ -93,7 +93,7 @@ where
     let kubelets = http::backend::Kubelets::load(&options, &egress)?;
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
-    let encryption = Arc::new(encryption::Encryption::load(&options, metrics.clone())?);
+    let encryption = Arc::new(encryption::Encryption::load(&options, metrics.clone()).await?);
     let store = storage.open(&options.etcd_prefix, encryption.clone()).await?;
     let store: Arc<dyn store::Store> = Arc::new(metrics::storage::Measured::new(store, metrics.clone()));
     let app = Arc::new(App {
@@ -107,7 +107,10 @@ where
         webhooks: admission::webhook::Index::default(),
         documents: http::openapi::Documents::default(),
         metrics,
-        health: http::health::Health::new(options.encryption_provider_config_automatic_reload),
+        health: http::health::Health::new(
+            options.encryption_provider_config_automatic_reload,
+            encryption.has_plugins(),
+        ),
         flow: flow::Flow::new(&options.limits)?,
         members: members::Members::default(),
         access,

@@ -1,6 +1,9 @@
 //! What files tell the server to do: what of requests is audited and where the events go, what admission plugins hold for
 //! allowed, and how objects are encrypted in the store.
 
+#[path = "support/kms.rs"]
+#[allow(dead_code, reason = "each test program uses its part")]
+mod kms;
 mod support;
 
 use std::path::Path;
@@ -471,7 +474,7 @@ fn events_say_what_upstreams_say() {
     // What takes long is told in its parts.
     assert_eq!(send(&admin, "slow", "GET", &format!("{MAPS}?resourceVersion=99999999"), "", Value::Null), 504);
     let annotations = told("slow")[1]["annotations"].clone();
-    for part in ["total", "authentication", "authorization"] {
+    for part in ["total", "authentication", "authorization", "etcd", "serialize-response-object"] {
         assert!(annotations[format!("apiserver.latency.k8s.io/{part}")].is_string(), "{annotations}");
     }
 }
@@ -531,5 +534,92 @@ fn secrets_are_encrypted_in_the_store() {
     }
     for check in ["kms-providers", "poststarthook/start-encryption-provider-config-automatic-reload"] {
         assert_eq!(admin.send("GET", &format!("/readyz/{check}"), &[], "").code, 200, "{check}");
+    }
+}
+
+#[test]
+fn secrets_are_encrypted_with_a_plugins_key() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut plugin = None;
+    let server = Server::start_with("kms", None, |dir| {
+        let socket = dir.join("a.sock");
+        plugin = Some(runtime.block_on(async { kms::Plugin::start(&socket) }));
+        let text = format!(
+            "apiVersion: apiserver.config.k8s.io/v1\nkind: EncryptionConfiguration\nresources:\n- resources: [secrets, configmaps]\n  \
+             providers: [{{kms: {{apiVersion: v2, name: a, endpoint: 'unix://{}'}}}}, {{identity: {{}}}}]\n",
+            socket.display()
+        );
+        vec![format!("--encryption-provider-config={}", write(dir, "encryption.yaml", &text))]
+    });
+    let (admin, plugin) = (admin(&server), plugin.unwrap());
+    let get = |path: &str| admin.send("GET", path, &[], "");
+    let secrets = "/api/v1/namespaces/default/secrets";
+    for (path, name) in [(secrets, "s"), (MAPS, "m")] {
+        assert_eq!(post(&admin, path, json!({ "metadata": { "name": name }, "data": { "a": HIDDEN } })).code, 201);
+        assert!(get(path).text.contains(HIDDEN));
+    }
+    let files = std::fs::read_dir(server.dir.join("store")).unwrap().map(|file| std::fs::read(file.unwrap().path()));
+    let files: Vec<u8> = files.flat_map(Result::unwrap).collect();
+    let stored = |wanted: &str| files.windows(wanted.len()).filter(|window| *window == wanted.as_bytes()).count();
+    assert!(stored("k8s:enc:kms:v2:a:") >= 2 && stored(HIDDEN) == 0);
+    // Both have one seed, which nobody had to decrypt.
+    assert_eq!(plugin.calls.lock().unwrap().as_slice(), ["encrypt"]);
+    assert_eq!(["/readyz/kms-providers", "/livez/kms-providers"].map(|path| get(path).code), [200, 404]);
+    assert!(metric(&admin, "apiserver_envelope_encryption_dek_source_cache_size{provider_name=\"a\"} 1"));
+}
+
+/// As slow as a hook may be without being given up.
+#[allow(clippy::disallowed_methods, reason = "the test's hook is slow on purpose; nothing waits for it but the caller")]
+fn late(_: &str, review: &Value) -> Value {
+    std::thread::sleep(Duration::from_millis(300));
+    support::hook::admitted(review, json!({ "allowed": true }))
+}
+
+#[test]
+fn the_parts_of_slow_requests_are_noted() {
+    let hook = Hook::start(late);
+    let server = Server::start_with("audit-parts", None, |dir| {
+        vec![
+            format!("--audit-policy-file={}", write(dir, "policy.yaml", POLICY)),
+            format!("--audit-log-path={}", dir.join("audit.log").display()),
+        ]
+    });
+    let admin = admin(&server);
+    for (kind, plural) in
+        [("Mutating", "mutatingwebhookconfigurations"), ("Validating", "validatingwebhookconfigurations")]
+    {
+        let rule =
+            json!({ "operations": ["CREATE"], "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"] });
+        let hook = |name: &str| {
+            json!({ "name": name, "clientConfig": hook.url("/late"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+                "rules": [rule] })
+        };
+        let configuration = json!({ "apiVersion": "admissionregistration.k8s.io/v1", "kind": format!("{kind}WebhookConfiguration"),
+            "metadata": { "name": "late" }, "webhooks": [hook("a.late.io"), hook("b.late.io")] });
+        let path = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
+        assert_eq!(post(&admin, &path, configuration).code, 201);
+    }
+    let begun = Instant::now();
+    for attempt in 0.. {
+        assert_eq!(post(&admin, MAPS, json!({ "metadata": { "name": format!("m{attempt}") } })).code, 201);
+        let log = std::fs::read_to_string(server.dir.join("audit.log")).unwrap();
+        let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        let took = |part: &str| {
+            let text = last["annotations"][format!("apiserver.latency.k8s.io/{part}")].as_str().unwrap_or("0s");
+            Duration::from_nanos(schema::time::parse_duration(text).unwrap().unsigned_abs())
+        };
+        let (mutating, validating) = (took("mutating-webhook"), took("validating-webhook"));
+        // The configurations are known a moment after they were made.
+        if mutating.is_zero() || validating.is_zero() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the hooks are not asked");
+            continue;
+        }
+        // The ones are asked one after the other, the others at once.
+        let late = Duration::from_millis(300);
+        assert!(mutating >= 2 * late && validating >= late && took("total") >= mutating + validating, "{last}");
+        for part in ["authentication", "authorization", "etcd", "serialize-response-object"] {
+            assert!(took(part) > Duration::ZERO && took(part) < late, "{part}: {last}");
+        }
+        return;
     }
 }

@@ -85,10 +85,18 @@ fn objects() -> Vec<(&'static str, Value)> {
     let secret = |name: &str| json!({ "metadata": { "name": name }, "stringData": { "password": "hunter2" } });
     let rbac = "rbac.authorization.k8s.io";
     let pod = |name: &str, node: &str, secret: &str| {
+        let claim = json!({ "name": "v", "persistentVolumeClaim": { "claimName": format!("of-{name}") } });
         json!({ "metadata": { "name": name }, "spec": { "nodeName": node, "serviceAccountName": "robot",
-            "automountServiceAccountToken": false,
+            "automountServiceAccountToken": false, "volumes": [claim],
             "containers": [{ "name": "c", "image": "x", "envFrom": [{ "secretRef": { "name": secret } }] }] } })
     };
+    let size = json!({ "storage": "1Gi" });
+    let volume = json!({ "metadata": { "name": "of-p" }, "spec": { "accessModes": ["ReadWriteOnce"], "capacity": size,
+        "claimRef": { "namespace": "default", "name": "of-p" }, "csi": { "driver": "disks.io", "volumeHandle": "p",
+            "nodeStageSecretRef": { "namespace": "other", "name": "of-w1" },
+            "controllerPublishSecretRef": { "namespace": "other", "name": "of-controller" } } } });
+    let claim = json!({ "metadata": { "name": "of-p" }, "spec": { "accessModes": ["ReadWriteOnce"], "volumeName": "of-p",
+        "storageClassName": "", "resources": { "requests": size } } });
     let token: Vec<(&str, &str)> =
         vec![("token-id", "abcdef"), ("token-secret", "0123456789abcdef"), ("usage-bootstrap-authentication", "true")];
     vec![
@@ -97,6 +105,14 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("/api/v1/namespaces/default/secrets", secret("s")),
         ("/api/v1/namespaces/default/secrets", secret("allowed")),
         ("/api/v1/namespaces/default/secrets", secret("of-w1")),
+        ("/api/v1/namespaces/other/secrets", secret("of-w1")),
+        ("/api/v1/namespaces/other/secrets", secret("of-controller")),
+        ("/api/v1/persistentvolumes", volume),
+        ("/api/v1/namespaces/default/persistentvolumeclaims", claim),
+        (
+            "/apis/storage.k8s.io/v1/csidrivers",
+            json!({ "metadata": { "name": "disks.io" }, "spec": { "tokenRequests": [{ "audience": "vault" }] } }),
+        ),
         (
             "/api/v1/namespaces/kube-system/secrets",
             json!({ "metadata": { "name": "bootstrap-token-abcdef" }, "type": "bootstrap.kubernetes.io/token",
@@ -105,6 +121,7 @@ fn objects() -> Vec<(&'static str, Value)> {
         ("/api/v1/nodes", json!({ "metadata": { "name": "w1" } })),
         ("/api/v1/nodes", json!({ "metadata": { "name": "w2" } })),
         ("/api/v1/namespaces/default/pods", pod("p", "w1", "of-w1")),
+        ("/api/v1/namespaces/default/pods", pod("o", "w1", "of-w1")),
         ("/api/v1/namespaces/default/pods", pod("q", "w2", "s")),
         (
             "/api/v1/namespaces/default/services",
@@ -336,6 +353,8 @@ fn the_table() {
             ("GET", "/api/v1/namespaces/default/pods/p", &[], OK),
             ("GET", "/api/v1/namespaces/default/pods/q", &[], NO),
             ("GET", "/api/v1/namespaces/default/secrets/of-w1", &[], OK),
+            ("GET", "/api/v1/namespaces/other/secrets/of-w1", &[], OK),
+            ("GET", "/api/v1/namespaces/other/secrets/of-controller", &[], NO),
             ("GET", secret, &[], NO),
             ("GET", "/api/v1/namespaces/default/secrets", &[], NO),
             ("GET", "/api/v1/nodes/w2/proxy/metrics", &[], NO),
@@ -376,6 +395,27 @@ fn the_table() {
     ));
     drop(w.server);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Kubelets ask for tokens for whom their pods' volumes, and the drivers of these, want some.
+#[test]
+fn kubelets_get_the_tokens_of_drivers() {
+    let w = World::new("audiences");
+    let unknown = "is not authorized to request tokens for this audience";
+    for (pod, audience, code, said) in [
+        ("p", "vault", 201, "\"token\":"),
+        ("p", "other", 403, unknown),
+        ("o", "vault", 403, "error validating audience \\\"vault\\\": persistentvolumeclaim \\\"of-o\\\" not found"),
+    ] {
+        let path = format!("/api/v1/namespaces/default/pods/{pod}");
+        let found = w.admin.send("GET", &path, &[], "");
+        let found: Value = serde_json::from_str(found.text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        let bound = json!({ "apiVersion": "v1", "kind": "Pod", "name": pod, "uid": found["metadata"]["uid"] });
+        let request = json!({ "spec": { "audiences": [audience], "boundObjectRef": bound } });
+        let path = "/api/v1/namespaces/default/serviceaccounts/robot/token";
+        let reply = w.node.send("POST", path, &[], &request.to_string());
+        assert!(reply.code == code && reply.text.contains(said), "{pod} {audience}: {}", reply.text);
+    }
 }
 
 /// Everything this process logs, kept.

@@ -22,8 +22,6 @@ pub struct Notes {
     pub served: bool,
     /// How long webhooks took of it.
     pub webhooks: Duration,
-    /// How long it took to know who asks, and whether they may.
-    pub access: [Duration; 2],
     /// What is asked for is to go.
     pub deprecated: bool,
 }

@@ -1,5 +1,5 @@
-//! What the authorizers Node and RBAC know: the RBAC kinds, followed through their caches, and the pods of a node, looked up when
-//! a kubelet asks for what belongs to them.
+//! What the authorizers Node and RBAC know: the RBAC kinds, followed through their caches, and the pods and volumes, followed
+//! once a kubelet asks for what belongs to its pods.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ const KINDS: [&str; 4] = ["clusterroles", "roles", "clusterrolebindings", "roleb
 pub struct Policy {
     index: RwLock<Index>,
     node: NodeAuthorizer,
-    /// What the pods of each node refer to; followed from the first request of a kubelet that depends on it.
+    /// What the pods of each node, and their volumes, refer to; followed from the first request of a kubelet that depends on it.
     graph: Arc<RwLock<Graph>>,
     followed: OnceCell<()>,
 }
@@ -56,7 +56,8 @@ impl Policy {
         let decision = self.node.authorize(attributes, &Known { fields, graph: &self.graph.read(), holder });
         if let Some(node) = attributes.user.node().filter(|_| depends && !decision.allowed()) {
             // The graph may be a moment behind the pod that the kubelet has just been given.
-            let now = Box::pin(graph_of(app, node)).await.unwrap_or_default();
+            let secret = matches!(attributes.target, Target::Resource(resource) if resource.resource == "secrets");
+            let now = Box::pin(graph_of(app, node, secret)).await.unwrap_or_default();
             return self.node.authorize(attributes, &Known { fields, graph: &now, holder });
         }
         decision
@@ -73,23 +74,27 @@ impl Policy {
         self.index.read().authorize(attributes)
     }
 
-    /// Makes the graph, the first time; from then on it follows the pods. Where that fails it stays empty.
+    /// Makes the graph, the first time; from then on it follows pods and volumes. Where that fails it stays empty.
     async fn await_graph(&self, app: &Arc<App>) {
-        let graph = self.graph.clone();
+        let (pods, volumes) = (self.graph.clone(), self.graph.clone());
         let made = self.followed.get_or_try_init(|| async {
             follow::follow(app, "", "pods", move |_, step| match step {
-                Step::Restart => *graph.write() = Graph::default(),
-                Step::Now(object) => match serde_json::from_slice(object.bytes()) {
-                    Ok(pod) => graph.write().apply_pod(&pod),
-                    Err(error) => tracing::warn!(%error, name = object.name(), "a stored pod cannot be read"),
-                },
-                Step::Gone(object) => graph.write().remove_pod(object.namespace(), object.name()),
+                Step::Restart => pods.write().forget_pods(),
+                Step::Now(object) => read(object, |pod| pods.write().apply_pod(pod)),
+                Step::Gone(object) => pods.write().remove_pod(object.namespace(), object.name()),
+                Step::Settled => {}
+            })
+            .await?;
+            follow::follow(app, "", "persistentvolumes", move |_, step| match step {
+                Step::Restart => volumes.write().forget_volumes(),
+                Step::Now(object) => read(object, |volume| volumes.write().apply_volume(volume)),
+                Step::Gone(object) => volumes.write().remove_volume(object.name()),
                 Step::Settled => {}
             })
             .await
         });
         if let Err(error) = made.await {
-            tracing::warn!(%error, "the pods cannot be followed");
+            tracing::warn!(%error, "pods and volumes cannot be followed");
         }
     }
 
@@ -191,15 +196,29 @@ async fn holder_of(app: &App, asked: &auth::Resource<'_>) -> Holder {
     found.as_ref().map(Holder::of).unwrap_or_default()
 }
 
-/// What the pods of a node refer to, from the store's present state.
-async fn graph_of(app: &App, node: &str) -> ApiResult<Graph> {
+/// Takes in an object of the graph.
+fn read(object: &Object, apply: impl FnOnce(&Value)) {
+    match serde_json::from_slice(object.bytes()) {
+        Ok(value) => apply(&value),
+        Err(error) => tracing::warn!(%error, name = object.name(), "a stored object cannot be read"),
+    }
+}
+
+/// What the pods of a node refer to, and if it matters all volumes, from the store's present state.
+async fn graph_of(app: &App, node: &str, with_volumes: bool) -> ApiResult<Graph> {
+    let mut graph = Graph::default();
     let pods = app.resource("", "pods")?;
     let filter = |object: &Object| object.field("spec.nodeName") == Some(node);
     let query = ListQuery { at: At::Latest, prefix: &pods.prefix, start: None, limit: 0, filter: Some(&filter) };
-    let list = app.caches.of(&pods).list(query).await?;
-    let mut graph = Graph::default();
-    for pod in &list.items {
+    for pod in &app.caches.of(&pods).list(query).await?.items {
         graph.apply_pod(&serde_json::from_slice(pod.bytes()).map_err(ApiError::internal)?);
+    }
+    if with_volumes {
+        let volumes = app.resource("", "persistentvolumes")?;
+        let query = ListQuery { prefix: &volumes.prefix, filter: None, ..query };
+        for volume in &app.caches.of(&volumes).list(query).await?.items {
+            graph.apply_volume(&serde_json::from_slice(volume.bytes()).map_err(ApiError::internal)?);
+        }
     }
     Ok(graph)
 }

@@ -1,7 +1,7 @@
 //! NodeRestriction: a kubelet writes its own node, its own pods, and what belongs to them, nothing else. The rules are
 //! `auth::node::restrict`.
 
-use auth::node::{Operation as Kind, Write, mounts_token_for, restrict};
+use auth::node::{Operation as Kind, Through, Write, driver, drivers, mounts_token_for, restrict, wants_token_for};
 use auth::{Resource, Target};
 use serde_json::Value;
 
@@ -9,7 +9,7 @@ use super::{Attributes, Operation};
 use crate::access;
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
-use crate::registry::write::live;
+use crate::registry::write::{live, live_in};
 
 pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let Some(node) = a.user().node() else { return Ok(()) };
@@ -56,7 +56,8 @@ pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     }
 }
 
-/// A kubelet asks for tokens for whom the pod names in its volumes, or whom it is allowed to ask for by the verb made for that.
+/// A kubelet asks for tokens for whom the pod names in its volumes, whom the drivers of these want some for, or whom it is allowed
+/// to ask for by the verb made for that.
 async fn audience(a: &Attributes<'_>, request: &Value, pod: &Value) -> Result<(), String> {
     let audiences: Vec<&str> =
         request["spec"]["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -67,7 +68,8 @@ async fn audience(a: &Attributes<'_>, request: &Value, pod: &Value) -> Result<()
         [only] => only,
         _ => return Err("node may only request 0 or 1 audiences".to_owned()),
     };
-    if mounts_token_for(pod, audience) {
+    let unknown = |why| format!("error validating audience {audience:?}: {why}");
+    if mounts_token_for(pod, audience) || driver_wants_token(a, pod, audience).await.map_err(unknown)? {
         return Ok(());
     }
     let (user, namespace, name) = (a.user(), a.namespace(), a.call.info.name.as_str());
@@ -80,4 +82,54 @@ async fn audience(a: &Attributes<'_>, request: &Value, pod: &Value) -> Result<()
         "audience {audience:?} not found in pod spec volume, {} is not authorized to request tokens for this audience",
         user.username
     ))
+}
+
+/// Whether the driver of one of the pod's volumes wants tokens for this audience.
+///
+/// # Errors
+/// None does, and of some it is not known.
+async fn driver_wants_token(a: &Attributes<'_>, pod: &Value, audience: &str) -> Result<bool, String> {
+    let mut wrong: Vec<String> = Vec::new();
+    for through in drivers(pod) {
+        match wants_token(a, &through, audience).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(why) if wrong.contains(&why) => {}
+            Err(why) => wrong.push(why),
+        }
+    }
+    match &wrong[..] {
+        [] => Ok(false),
+        [only] => Err(only.clone()),
+        all => Err(format!("[{}]", all.join(", "))),
+    }
+}
+
+async fn wants_token(a: &Attributes<'_>, through: &Through, audience: &str) -> Result<bool, String> {
+    const CORE: &str = "";
+    let claim_of = async |name: &str| {
+        let claim =
+            looked_up(a, (CORE, "persistentvolumeclaims", "persistentvolumeclaim"), a.namespace(), name).await?;
+        let volume = text(&claim, "/spec/volumeName");
+        let volume = looked_up(a, (CORE, "persistentvolumes", "persistentvolume"), "", volume).await?;
+        Ok::<_, String>(driver(&volume["spec"]).map(str::to_owned))
+    };
+    let name = match through {
+        Through::Driver(name) => Some(name.clone()),
+        Through::Claim(name) => claim_of(name).await?,
+    };
+    let Some(name) = name else { return Ok(false) };
+    let driver = looked_up(a, ("storage.k8s.io", "csidrivers", "csidriver"), "", &name).await?;
+    Ok(wants_token_for(&driver, audience))
+}
+
+/// An object of a kind, given as its group, its plural, and how it is called where there is none.
+async fn looked_up(
+    a: &Attributes<'_>,
+    (group, plural, kind): (&str, &str, &str),
+    namespace: &str,
+    name: &str,
+) -> Result<Value, String> {
+    let found = live_in(a.app(), group, plural, namespace, name).await.map_err(|error| error.to_string())?;
+    found.ok_or_else(|| ApiError::not_found(group, kind, name).to_string())
 }

@@ -5,7 +5,7 @@
 //!  request ── Log::begin (policy) ──> Trail ── note body, annotations, answer ──> an event for each Stage ──> backends
 //! ```
 //!
-//! A request that no rule matches costs one look at the policy; without a policy nothing is done at all.
+//! Of requests that take long it is noted where the time went ([`parts`]). A request that no rule matches costs one look at the policy; without a policy nothing is done at all.
 
 mod backend;
 mod body;
@@ -15,6 +15,7 @@ mod flags;
 mod legacy;
 mod line;
 pub mod note;
+pub mod parts;
 mod policy;
 mod truncate;
 mod webhook;
@@ -36,7 +37,7 @@ use crate::options::Options;
 use crate::outbound::egress::{Egress, Network};
 
 use backend::{Backend, Event, Told};
-pub use body::watched;
+pub use body::{Ending, watched};
 use file::Limits;
 pub use flags::Flags;
 pub use policy::{Level, Stage};
@@ -142,6 +143,12 @@ impl Log {
         for (plugin, lost) in self.backends.iter().map(Backend::lost).chain(truncation).filter(|(_, lost)| *lost > 0) {
             page.number(&AUDIT_ERRORS, &[plugin], lost as f64);
         }
+    }
+
+    /// Whether anybody is told of anything.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.policy.is_some() && !self.backends.is_empty()
     }
 
     /// Begins the trail of a request; `None`: it is not logged.

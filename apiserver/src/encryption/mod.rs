@@ -5,9 +5,11 @@
 //!   └─ watched, if it is to be ────────────────┘ (a broken one leaves those before)
 //! ```
 //!
-//! The ciphers are [`store::encrypt`]'s. Nothing that is said here, to the log or to clients, shows a key or a value.
+//! The ciphers are [`store::encrypt`]'s; their keys are in the file, or with plugins that it names ([`kms`]). Nothing that is said
+//! here, to the log or to clients, shows a key or a value.
 
 mod config;
+mod kms;
 mod reload;
 mod resource;
 mod validate;
@@ -15,7 +17,7 @@ mod validate;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -23,8 +25,9 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
-use store::encrypt::{AtRest, Cbc, Direction, Entry, Failure, Gcm, Plain, Secretbox, Transformer, Witness};
+use store::encrypt::{AtRest, Cbc, Direction, Entry, Failure, Fetch, Gcm, Plain, Secretbox, Transformer, Witness};
 
 use crate::access::{file, reloads};
 use crate::app::App;
@@ -32,9 +35,14 @@ use crate::metrics::families::ENCRYPTION_CONFIG;
 use crate::metrics::{Metrics, Page, storage};
 use crate::options::Options;
 use config::{Configuration, Keys, Provider};
+use kms::Plugin;
 use resource::GroupResource;
 
 pub use reload::start;
+
+/// How long plugins that are new in the file may take to be well, at least, and how often they are asked.
+const PATIENCE: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How resources are stored; without a file all of them as they are.
 pub struct Encryption {
@@ -49,19 +57,25 @@ pub struct Encryption {
 struct Rules {
     /// By group, and then by resource.
     of: HashMap<String, HashMap<String, Transformer>>,
+    /// In the order of the file.
+    plugins: Vec<Arc<Plugin>>,
     /// Of the file: `sha256:` and hexadecimal digits; empty where there is none.
     hash: String,
 }
 
 impl Encryption {
-    /// What the flags say.
+    /// What the flags say. Plugins are asked how they are; it does not matter here whether they answer.
     ///
     /// # Errors
     /// The file cannot be read, or makes no sense.
-    pub fn load(options: &Options, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
+    pub async fn load(options: &Options, metrics: Arc<Metrics>) -> anyhow::Result<Self> {
         let reload = options.encryption_provider_config_automatic_reload;
         let rules = match &options.encryption_provider_config {
-            Some(path) => Rules::load(path, reload)?,
+            Some(path) => {
+                let (text, hash) =
+                    read(path).context("error while loading file").context("error while parsing file")?;
+                Rules::parse(&text, &hash, path, reload, &metrics).await?
+            }
             None => {
                 anyhow::ensure!(
                     !reload,
@@ -72,6 +86,18 @@ impl Encryption {
         };
         let below = format!("/{}/", options.etcd_prefix.trim_matches('/'));
         Ok(Self { rules: ArcSwap::from_pointee(rules), below, metrics })
+    }
+
+    /// Whether keys are asked of plugins.
+    #[must_use]
+    pub fn has_plugins(&self) -> bool {
+        !self.rules.load().plugins.is_empty()
+    }
+
+    /// What is wrong with the plugins, if something is.
+    pub async fn check(&self) -> Option<String> {
+        let rules = self.rules.load_full();
+        rules.check().await
     }
 
     /// Upstream's series of the file that is in force.
@@ -93,6 +119,24 @@ impl Encryption {
 }
 
 impl AtRest for Encryption {
+    fn fetch(&self, key: &str, stored: &Bytes) -> Option<Fetch> {
+        let rules = self.rules.load();
+        if rules.plugins.is_empty() {
+            return None;
+        }
+        let resource = self.resource(&rules, key);
+        let (prefix, fetch) = rules.of(resource).fetch(stored)?;
+        let (metrics, since) = (self.metrics.clone(), Instant::now());
+        let (name, prefix, key) =
+            (resource.map(|resource| resource.to_string()).unwrap_or_default(), prefix.to_vec(), key.to_owned());
+        let told = move |error: &Failure| {
+            let counted = Counted { metrics: &metrics, resource: Some(GroupResource::parse(&name)) };
+            counted.saw(Direction::FromStorage, Some(&prefix), since.elapsed(), false);
+            tracing::error!(key, %error, "failed to decrypt data");
+        };
+        Some(fetch.map(move |fetched| fetched.inspect_err(told)).boxed())
+    }
+
     fn read(&self, key: &str, stored: Bytes) -> Result<Plain, Failure> {
         let rules = self.rules.load();
         let resource = self.resource(&rules, key);
@@ -132,12 +176,7 @@ impl Witness for Counted<'_> {
 }
 
 impl Rules {
-    fn load(path: &Path, reload: bool) -> anyhow::Result<Self> {
-        let (text, hash) = read(path).context("error while loading file").context("error while parsing file")?;
-        Self::parse(&text, &hash, path, reload)
-    }
-
-    fn parse(text: &str, hash: &str, path: &Path, reload: bool) -> anyhow::Result<Self> {
+    async fn parse(text: &str, hash: &str, path: &Path, reload: bool, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
         const PARSING: &str = "error while parsing file";
         let configuration = Configuration::parse(text)
             .with_context(|| format!("error decoding encryption provider configuration file {path:?}"))
@@ -146,8 +185,38 @@ impl Rules {
         if !wrong.is_empty() {
             return Err(anyhow::Error::msg(file::aggregate(&wrong)).context(PARSING));
         }
-        let of = transformers(&configuration).context("error while building transformers")?;
-        Ok(Self { of, hash: hash.to_owned() })
+        let built = async {
+            let plugins = plugins(&configuration, metrics).await?;
+            anyhow::Ok((transformers(&configuration, &plugins)?, plugins))
+        };
+        let (of, plugins) = built.await.context("error while building transformers")?;
+        Ok(Self { of, plugins: plugins.into_iter().map(|(_, plugin)| plugin).collect(), hash: hash.to_owned() })
+    }
+
+    /// What is wrong with the plugins, if something is.
+    async fn check(&self) -> Option<String> {
+        let mut wrong = Vec::new();
+        for (index, plugin) in self.plugins.iter().enumerate() {
+            wrong.extend(plugin.check().await.err().map(|why| format!("kms-provider-{index}: {why}")));
+        }
+        (!wrong.is_empty()).then(|| kms::joined(&wrong))
+    }
+
+    /// That the plugins are well, once they have had some time.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let patience = (2 * self.plugins.iter().map(|plugin| plugin.timeout()).sum::<Duration>()).max(PATIENCE);
+        let begun = tokio::time::Instant::now();
+        while let Some(why) = self.check().await {
+            anyhow::ensure!(
+                begun.elapsed() < patience,
+                "health check for new transformers failed, polling error context deadline exceeded: {why}"
+            );
+            tokio::time::sleep(AGAIN).await;
+        }
+        Ok(())
     }
 
     fn of(&self, resource: Option<GroupResource<'_>>) -> &Transformer {
@@ -167,8 +236,28 @@ fn read(path: &Path) -> anyhow::Result<(String, String)> {
     Ok((text, format!("sha256:{hash}")))
 }
 
+/// The plugins that the file names, each of which has a name of its own.
+async fn plugins<'a>(
+    configuration: &'a Configuration,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<Vec<(&'a str, Arc<Plugin>)>> {
+    let mut plugins = Vec::new();
+    for kms in configuration.resources.iter().flat_map(|rule| &rule.providers).filter_map(|one| one.kms.as_ref()) {
+        anyhow::ensure!(
+            kms.api_version != "v1",
+            "KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set \
+             --feature-gates=KMSv1=true to use the deprecated KMSv1 feature."
+        );
+        plugins.push((kms.name.as_str(), Plugin::start(kms, metrics.clone()).await?));
+    }
+    Ok(plugins)
+}
+
 /// Rules of one resource add up; one behind a wildcard that covers it would never be looked at.
-fn transformers(configuration: &Configuration) -> anyhow::Result<HashMap<String, HashMap<String, Transformer>>> {
+fn transformers(
+    configuration: &Configuration,
+    plugins: &[(&str, Arc<Plugin>)],
+) -> anyhow::Result<HashMap<String, HashMap<String, Transformer>>> {
     let mut entries: HashMap<GroupResource<'_>, Vec<Entry>> = HashMap::new();
     for rule in &configuration.resources {
         for name in &rule.resources {
@@ -179,7 +268,8 @@ fn transformers(configuration: &Configuration) -> anyhow::Result<HashMap<String,
                     "resource \"{resource}\" is masked by earlier rule \"{wildcard}\""
                 );
             }
-            let providers = rule.providers.iter().map(entry).collect::<anyhow::Result<Vec<_>>>()?;
+            let providers = rule.providers.iter().map(|provider| entry(provider, plugins));
+            let providers = providers.collect::<anyhow::Result<Vec<_>>>()?;
             entries.entry(resource).or_default().extend(providers);
         }
     }
@@ -191,7 +281,7 @@ fn transformers(configuration: &Configuration) -> anyhow::Result<HashMap<String,
     Ok(all)
 }
 
-fn entry(provider: &Provider) -> anyhow::Result<Entry> {
+fn entry(provider: &Provider, plugins: &[(&str, Arc<Plugin>)]) -> anyhow::Result<Entry> {
     const AES: &str = "no matching key was found for the provided AES transformer";
     const SECRETBOX: &str = "no matching key was found for the provided Secretbox transformer";
     let of = |name: &str, keys: &Keys, unknown, cipher: fn(&[u8]) -> Option<Transformer>| {
@@ -204,12 +294,11 @@ fn entry(provider: &Provider) -> anyhow::Result<Entry> {
         Provider { secretbox: Some(keys), .. } => {
             of("secretbox", keys, SECRETBOX, |key| Secretbox::new(key).map(Transformer::Secretbox))
         }
-        Provider { kms: Some(kms), .. } if kms.api_version == "v1" => anyhow::bail!(
-            "KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 instead.  Set \
-             --feature-gates=KMSv1=true to use the deprecated KMSv1 feature."
-        ),
         Provider { kms: Some(kms), .. } => {
-            anyhow::bail!("the KMS provider {:?} cannot be used: plugins are not supported", kms.name)
+            let plugin = plugins.iter().find(|(name, _)| *name == kms.name).map(|(_, plugin)| plugin.clone());
+            let plugin = plugin.with_context(|| format!("could not configure KMS plugin {:?}", kms.name))?;
+            let prefix = format!("k8s:enc:kms:v2:{}:", kms.name).into_bytes();
+            Ok(Entry { prefix, transformer: Transformer::Envelope(plugin) })
         }
         Provider { identity: Some(_), .. } => Ok(Entry { prefix: Vec::new(), transformer: Transformer::Identity }),
         _ => anyhow::bail!(

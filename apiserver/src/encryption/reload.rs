@@ -29,10 +29,8 @@ pub fn start(app: &Arc<App>) {
 }
 
 async fn look(app: &Arc<App>, path: &Path) {
-    let (of, file) = (app.clone(), path.to_owned());
-    let looked = tokio::task::spawn_blocking(move || of.encryption.reload(&file)).await;
     let (times, last) = (&app.metrics.reloads_encryption, &app.metrics.reloaded_encryption);
-    match looked.context("the file was not looked at").and_then(|reloaded| reloaded) {
+    match app.encryption.reload(path).await {
         Ok(false) => {}
         Ok(true) => {
             reloads::note(app, times, last, true);
@@ -46,13 +44,18 @@ async fn look(app: &Arc<App>, path: &Path) {
 }
 
 impl super::Encryption {
-    /// Reads the file again; `false`: it says nothing new.
-    pub(super) fn reload(&self, path: &Path) -> anyhow::Result<bool> {
-        let (text, hash) = read(path)?;
+    /// Reads the file again; `false`: it says nothing new. Plugins it names must be well, lest nobody can write.
+    pub(super) async fn reload(&self, path: &Path) -> anyhow::Result<bool> {
+        let of = path.to_owned();
+        let (text, hash) =
+            tokio::task::spawn_blocking(move || read(&of)).await.context("the file was not looked at")??;
         if hash == self.rules.load().hash {
             return Ok(false);
         }
-        self.rules.store(Arc::new(Rules::parse(&text, &hash, path, true)?));
+        let rules = Rules::parse(&text, &hash, path, true, &self.metrics).await?;
+        rules.settle().await?;
+        // Who reads with those before has them still.
+        self.rules.store(Arc::new(rules));
         Ok(true)
     }
 }

@@ -19,7 +19,9 @@ fn aescbc(name: &str) -> String {
 }
 
 fn parse(text: &str, reload: bool) -> Result<Rules, String> {
-    Rules::parse(text, "h", Path::new("f"), reload).map_err(|error| format!("{error:#}"))
+    let metrics = Arc::default();
+    let parsed = Rules::parse(text, "h", Path::new("f"), reload, &metrics);
+    futures::executor::block_on(parsed).map_err(|error| format!("{error:#}"))
 }
 
 #[test]
@@ -93,8 +95,9 @@ fn what_is_wrong_is_told_in_upstreams_words() {
         (format!("resources:\n{}", rule("secrets", "{kms: {name: a, endpoint: 'unix:///x'}}")),
          "error while building transformers: KMSv1 is deprecated and will only receive security updates going forward. Use KMSv2 \
           instead.  Set --feature-gates=KMSv1=true to use the deprecated KMSv1 feature.".to_owned()),
-        (format!("resources:\n{}", rule("secrets", "{kms: {apiVersion: v2, name: a, endpoint: 'unix:///x'}}")),
-         "error while building transformers: the KMS provider \"a\" cannot be used: plugins are not supported".to_owned()),
+        (format!("resources:\n{}", rule("secrets", "{kms: {apiVersion: v2, name: a, endpoint: 'unix:x'}}")),
+         "error while building transformers: could not configure KMSv2-Plugin's probe \"a\", error: the endpoint \"unix:x\" has no \
+          path".to_owned()),
     ] {
         assert_eq!(parse(&format!("{HEADER}{text}\n"), false).err(), Some(why), "{text}");
     }
@@ -191,8 +194,8 @@ fn without_a_file_nothing_is_encrypted_nor_decrypted() {
     assert_eq!(why.unwrap_err().to_string(), "identity transformer tried to read encrypted data");
 }
 
-#[test]
-fn a_broken_file_leaves_the_one_before_in_force() {
+#[tokio::test]
+async fn a_broken_file_leaves_the_one_before_in_force() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("f");
     let secrets = |name: &str| format!("{HEADER}resources:\n{}", rule("secrets", &aescbc(name)));
@@ -201,19 +204,19 @@ fn a_broken_file_leaves_the_one_before_in_force() {
         let stored = encryption.write("/registry/secrets/a/b", &Bytes::new()).unwrap();
         String::from_utf8_lossy(&stored["k8s:enc:aescbc:v1:".len()..][..1]).into_owned()
     };
-    let reload = |text: Option<String>| {
+    let reload = async |text: Option<String>| {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }
-        encryption.reload(&path).map_err(|error| format!("{error:#}"))
+        encryption.reload(&path).await.map_err(|error| format!("{error:#}"))
     };
-    assert!(reload(None).unwrap_err().starts_with("error reading encryption provider configuration file"));
-    assert!(reload(Some(String::new())).unwrap_err().ends_with("is empty"));
-    assert_eq!(reload(Some(secrets("b"))), Ok(true));
+    assert!(reload(None).await.unwrap_err().starts_with("error reading encryption provider configuration file"));
+    assert!(reload(Some(String::new())).await.unwrap_err().ends_with("is empty"));
+    assert_eq!(reload(Some(secrets("b"))).await, Ok(true));
     assert_eq!(written(), "b");
-    assert_eq!(reload(None), Ok(false));
-    assert!(reload(Some(HEADER.to_owned())).is_err());
-    assert!(reload(None).is_err(), "it is told until it is mended");
+    assert_eq!(reload(None).await, Ok(false));
+    assert!(reload(Some(HEADER.to_owned())).await.is_err());
+    assert!(reload(None).await.is_err(), "it is told until it is mended");
     assert_eq!(written(), "b");
-    assert_eq!(reload(Some(secrets("b"))), Ok(false));
+    assert_eq!(reload(Some(secrets("b"))).await, Ok(false));
 }

@@ -14,6 +14,7 @@ use super::negotiate::{Accept, Media, Shape};
 use super::pieces;
 use super::status::{ApiError, ApiResult};
 use crate::app::App;
+use crate::audit::parts::{self, Part};
 use crate::registry::conversion;
 use crate::registry::resource::Resource;
 use crate::registry::table::{self, Include, Table};
@@ -92,10 +93,12 @@ pub fn to_json(value: &Value) -> Bytes {
 /// JSON that is ended by a line's end, as Go's encoder ends it.
 #[must_use]
 pub fn line(json: Bytes) -> Bytes {
-    let mut text = BytesMut::with_capacity(json.len() + 1);
-    text.extend_from_slice(&json);
-    text.put_u8(b'\n');
-    text.freeze()
+    parts::timed(Part::Serialize, || {
+        let mut text = BytesMut::with_capacity(json.len() + 1);
+        text.extend_from_slice(&json);
+        text.put_u8(b'\n');
+        text.freeze()
+    })
 }
 
 /// The end of a list.
@@ -119,6 +122,10 @@ pub fn error(error: &ApiError, media: Media) -> Response<Body> {
 
 /// A value that is no view, in a media type.
 pub fn encode(accept: Accept, api_version: &str, kind: &str, value: &Value) -> ApiResult<Bytes> {
+    parts::timed(Part::Serialize, || encoded(accept, api_version, kind, value))
+}
+
+fn encoded(accept: Accept, api_version: &str, kind: &str, value: &Value) -> ApiResult<Bytes> {
     match accept.media {
         Media::Json => {
             let mut text = schema::json::to_vec(value);
@@ -157,17 +164,20 @@ pub fn scale(custom: bool, accept: Accept, include: Include, value: &Value) -> A
 }
 
 fn partial(accept: Accept, value: &Value) -> ApiResult<Bytes> {
-    encode(accept, accept.view, "PartialObjectMetadata", &table::partial(value, accept.view))
+    let partial = parts::timed(Part::Transform, || table::partial(value, accept.view));
+    encode(accept, accept.view, "PartialObjectMetadata", &partial)
 }
 
 fn table_of_one(accept: Accept, table: &Table, value: &Value) -> ApiResult<Bytes> {
     let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
-    table_in(accept, table::of(table, std::slice::from_ref(value), &metadata, true, false))
+    let of = || table::of(table, std::slice::from_ref(value), &metadata, true, false);
+    table_in(accept, parts::timed(Part::Transform, of))
 }
 
 /// A cached object of a built-in kind as a value of the resource's version; `registry::conversion` reads those of any.
 pub fn value_of(resource: &Resource, object: &Object) -> ApiResult<Value> {
-    let mut value: Value = serde_json::from_slice(object.bytes()).map_err(ApiError::internal)?;
+    let decoded = parts::timed(Part::Decode, || serde_json::from_slice(object.bytes()));
+    let mut value: Value = decoded.map_err(ApiError::internal)?;
     if !resource.stored_as_served {
         resource.convert(&mut value, &resource.api_version());
     }
@@ -297,7 +307,8 @@ const PARTIAL_LIST: &str = "PartialObjectMetadataList";
 
 /// The metadata of objects; of none, Go's list is nil.
 fn partial_list(accept: Accept, metadata: &Value, items: &[Value]) -> ApiResult<Bytes> {
-    let items: Vec<Value> = items.iter().map(|item| table::partial(item, accept.view)).collect();
+    let partial = || items.iter().map(|item| table::partial(item, accept.view)).collect::<Vec<_>>();
+    let items = parts::timed(Part::Transform, partial);
     let items = if items.is_empty() { Value::Null } else { items.into() };
     let list = json!({ "kind": PARTIAL_LIST, "apiVersion": accept.view, "metadata": metadata, "items": items });
     encode(accept, accept.view, PARTIAL_LIST, &list)

@@ -1,6 +1,7 @@
 //! /healthz, /livez and /readyz, with `?verbose` and `?exclude=`, each check alone below them, and what came of them at
 //! /metrics/slis.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -51,29 +52,30 @@ enum Look {
     /// All of them.
     Everything,
     NotStopping,
+    /// The plugins that have keys.
+    Plugins,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Where {
     Everywhere,
     Readiness,
-    /// Everywhere but at /livez, where the file about encryption is followed.
-    EncryptionButLiveness,
-    /// Everywhere, on the same condition.
+    /// Everywhere but at /livez, where plugins have keys, or may have once: the file about encryption is followed.
+    PluginsButLiveness,
+    /// Everywhere, where that file is followed.
     Encryption,
 }
 
 /// Upstream's checks in its order: its hooks are known by name to whoever excludes one or asks for it alone.
 const CHECKS: &[(&str, Look, Where)] = {
-    use Look::{Answers, Done, Everything, NotStopping, Store};
-    use Where::{Encryption, EncryptionButLiveness, Everywhere, Readiness};
+    use Look::{Answers, Done, Everything, NotStopping, Plugins, Store};
+    use Where::{Encryption, Everywhere, PluginsButLiveness, Readiness};
     &[
         ("ping", Answers, Everywhere),
         ("log", Answers, Everywhere),
         ("etcd", Store, Everywhere),
         ("etcd-readiness", Store, Readiness),
-        // There are no plugins, so all of them are well.
-        ("kms-providers", Answers, EncryptionButLiveness),
+        ("kms-providers", Plugins, PluginsButLiveness),
         ("informer-sync", Everything, Readiness),
         ("poststarthook/start-encryption-provider-config-automatic-reload", Done(Step::Access), Encryption),
         ("poststarthook/start-apiserver-admission-initializer", Done(Step::Admission), Everywhere),
@@ -121,6 +123,8 @@ pub struct Health {
     results: Mutex<BTreeMap<(&'static str, &'static str), Result>>,
     /// The file about encryption is followed.
     encryption: bool,
+    /// It names plugins.
+    plugins: bool,
 }
 
 /// What came of a check at an endpoint.
@@ -133,8 +137,8 @@ struct Result {
 
 impl Health {
     #[must_use]
-    pub fn new(encryption: bool) -> Self {
-        Self { encryption, ..Self::default() }
+    pub fn new(encryption: bool, plugins: bool) -> Self {
+        Self { encryption, plugins, ..Self::default() }
     }
 
     /// The checks of an endpoint.
@@ -142,7 +146,7 @@ impl Health {
         let asked = move |at: Where| match at {
             Where::Everywhere => true,
             Where::Readiness => endpoint == "readyz",
-            Where::EncryptionButLiveness => self.encryption && endpoint != "livez",
+            Where::PluginsButLiveness => (self.encryption || self.plugins) && endpoint != "livez",
             Where::Encryption => self.encryption,
         };
         CHECKS.iter().filter(move |(_, _, at)| asked(*at)).map(|(name, look, _)| (*name, *look))
@@ -196,10 +200,11 @@ pub async fn store(app: &App) -> Option<&'static str> {
 }
 
 /// What is wrong, if something is.
-async fn look(app: &App, look: Look) -> Option<&'static str> {
+async fn look(app: &App, look: Look) -> Option<Cow<'static, str>> {
     let health = &app.health;
-    match look {
+    let wrong = match look {
         Look::Answers => None,
+        Look::Plugins => return app.encryption.check().await.map(Cow::Owned),
         Look::Store => store(app).await,
         Look::Done(step) => (!health.is_done(step)).then_some("not finished"),
         Look::Everything => {
@@ -207,7 +212,8 @@ async fn look(app: &App, look: Look) -> Option<&'static str> {
             (!well).then_some("informers not started yet")
         }
         Look::NotStopping => app.stopping.is_cancelled().then_some("process is shutting down"),
-    }
+    };
+    wrong.map(Cow::Borrowed)
 }
 
 /// The answer, `None` when the path is none of these.
@@ -217,7 +223,7 @@ pub async fn answer(app: &App, path: &str, query: &Query) -> Option<Response<Bod
     let endpoint = *ENDPOINTS.iter().find(|known| **known == endpoint)?;
     if let Some(only) = only {
         let (_, check) = app.health.checks(endpoint).find(|(name, _)| *name == only)?;
-        let (code, text) = health::single(look(app, check).await);
+        let (code, text) = health::single(look(app, check).await.as_deref());
         let mut answer = answer::text(code, text);
         if code == 200 {
             answer.headers_mut().remove(X_CONTENT_TYPE_OPTIONS);
@@ -234,7 +240,7 @@ async fn all(app: &App, endpoint: &'static str, query: &Query) -> Response<Body>
             continue;
         }
         let wrong = look(app, check).await;
-        report.add(name, wrong);
+        report.add(name, wrong.as_deref());
         let mut results = app.health.results.lock();
         let result = results.entry((endpoint, name)).or_default();
         result.well = wrong.is_none();
@@ -267,15 +273,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_about_encryption_that_is_followed_has_checks() {
-        let health = Health::new(true);
-        let more = |endpoint| {
-            let without: Vec<_> = Health::default().checks(endpoint).map(|(name, _)| name).collect();
-            health.checks(endpoint).map(|(name, _)| name).filter(|name| !without.contains(name)).collect::<Vec<_>>()
-        };
-        let hook = "poststarthook/start-encryption-provider-config-automatic-reload";
-        assert_eq!(more("healthz"), ["kms-providers", hook]);
-        assert_eq!(more("readyz"), ["kms-providers", hook]);
-        assert_eq!(more("livez"), [hook]);
+    fn encryption_has_checks_where_it_is_asked_for() {
+        let (plugins, hook) = ("kms-providers", "poststarthook/start-encryption-provider-config-automatic-reload");
+        for (followed, named, ready, alive) in [
+            (false, false, &[][..], &[][..]),
+            (false, true, &[plugins], &[]),
+            (true, false, &[plugins, hook], &[hook]),
+            (true, true, &[plugins, hook], &[hook]),
+        ] {
+            let health = Health::new(followed, named);
+            let of = |endpoint| {
+                let names = health.checks(endpoint).map(|(name, _)| name);
+                names.filter(|name| [plugins, hook].contains(name)).collect::<Vec<_>>()
+            };
+            assert_eq!([of("healthz"), of("readyz"), of("livez")], [ready, ready, alive], "{followed} {named}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use http::Response;
 
 use super::answer::{self, GZIP_FROM};
 use super::status::{ApiError, ApiResult};
+use crate::audit::parts::{self, Part};
 
 /// The size of the pieces.
 const PIECE: usize = 64 * 1024;
@@ -29,7 +30,8 @@ pub fn body<T: 'static>(
 ) -> ApiResult<Response<Body>> {
     let mut rest = Rest { items, append, tail, first: true, over: false };
     let mut begin = head;
-    rest.fill(&mut begin, if gzip { GZIP_FROM } else { PIECE }).map_err(ApiError::internal)?;
+    let until = if gzip { GZIP_FROM } else { PIECE };
+    parts::timed(Part::Serialize, || rest.fill(&mut begin, until)).map_err(ApiError::internal)?;
     let pack = gzip && begin.len() >= GZIP_FROM;
     if rest.over && !pack {
         return Ok(answer::bytes(200, content_type, begin.into(), false));

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
 
@@ -26,7 +27,8 @@ use crate::access::{self, Notes, Peer, review};
 use crate::admission::{self, Attributes};
 use crate::aggregator;
 use crate::app::{App, Call};
-use crate::audit::{self, Beginning, Level, Stage, Trail};
+use crate::audit::parts::{self, Part, Parts};
+use crate::audit::{self, Beginning, Ending, Level, Stage, Trail};
 use crate::flow::{self, Admitted};
 use crate::metrics::requests::{self, Labels};
 use crate::registry::delete::Deleted;
@@ -112,7 +114,9 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let mut admitted = None;
     let mut notes = Notes { timeout: limit.as_ref().err().cloned(), ..Notes::default() };
     let admitting = admit(app, peer, request, info, query, &id, (&mut trail, &mut admitted, &mut notes));
-    let guarded = AssertUnwindSafe(admitting).catch_unwind();
+    // A watch lasts as long as it lasts.
+    let noted = (app.audit.is_kept() && verb != "watch").then(Arc::<Parts>::default);
+    let guarded = AssertUnwindSafe(parts::noted(noted.clone(), admitting)).catch_unwind();
     let result = match limit {
         Ok(Some(limit)) => tokio::time::timeout(limit, guarded).await,
         _ => Ok(guarded.await),
@@ -150,10 +154,11 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         response.headers_mut().insert(audit::ID_HEADER, id);
     }
     if let Some(trail) = trail {
-        let waited = admitted.as_ref().map_or(Duration::ZERO, |admitted| admitted.waited);
-        let ending =
-            Ending { long, early: notes.early, deprecated: notes.deprecated, started, access: notes.access, waited };
-        response = logged(response, trail, &ending).await;
+        if let (Some(parts), Some(admitted)) = (&noted, &admitted) {
+            parts.add(Part::Queue, admitted.waited);
+        }
+        let ending = Ending { deprecated: notes.deprecated, started, parts: noted };
+        response = logged(response, trail, (long, notes.early), ending).await;
     }
     if notes.served {
         let aside = notes.webhooks.saturating_add(admitted.map_or(Duration::ZERO, |admitted| admitted.waited));
@@ -222,62 +227,28 @@ struct PassedOn;
 #[derive(Clone, Copy)]
 struct IsStatus;
 
-/// What there is to say of a request when it has been served.
-struct Ending {
-    /// The answer goes on for long.
-    long: bool,
-    /// Nobody had looked at the request yet.
-    early: bool,
-    deprecated: bool,
-    started: Instant,
-    /// How long it took to know who asks, whether they may, and to have a seat.
-    access: [Duration; 2],
-    waited: Duration,
-}
-
-impl Ending {
-    /// What takes longer than this is told in its parts.
-    const SLOW: Duration = Duration::from_millis(500);
-
-    fn annotate(&self, trail: &Trail) {
-        if self.deprecated {
-            trail.annotate("k8s.io/deprecated", "true");
-        }
-        let total = self.started.elapsed();
-        if self.long || self.early || total <= Self::SLOW {
-            return;
-        }
-        let [authentication, authorization] = self.access;
-        for (part, took) in [
-            ("total", total),
-            ("authentication", authentication),
-            ("authorization", authorization),
-            ("apf-queue-wait", self.waited),
-        ] {
-            let nanoseconds = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
-            if nanoseconds > 0 {
-                let took = schema::time::format_duration(nanoseconds);
-                trail.annotate(&format!("apiserver.latency.k8s.io/{part}"), &took);
-            }
-        }
-    }
-}
-
-/// Notes the answer; where it goes on for long, when it ends.
-async fn logged(response: Response<Body>, trail: Arc<Trail>, ending: &Ending) -> Response<Body> {
+/// Notes the answer; where it goes on for long, or is made while it is taken, when it ends. `early`: nobody had looked at the
+/// request yet.
+async fn logged(
+    response: Response<Body>,
+    trail: Arc<Trail>,
+    (long, early): (bool, bool),
+    ending: Ending,
+) -> Response<Body> {
     let code = response.status().as_u16();
-    let Ending { long, early, .. } = *ending;
     if long && code < 400 {
         trail.response(code, None);
         trail.stage(Stage::ResponseStarted);
-        ending.annotate(&trail);
         trail.settle().await;
-        return response.map(|body| audit::watched(body, trail));
+        return response.map(|body| audit::watched(body, trail, ending));
     }
     let told = |mark: bool| trail.wants(Level::RequestResponse) || code >= 400 || early || mark;
     let passed_on = response.extensions().get::<PassedOn>().is_some();
     if passed_on || !told(response.extensions().get::<IsStatus>().is_some()) {
         trail.response(code, None);
+        if response.body().size_hint().exact().is_none() {
+            return response.map(|body| audit::watched(body, trail, ending));
+        }
         ending.annotate(&trail);
         trail.stage(Stage::ResponseComplete);
         trail.settle().await;
@@ -286,7 +257,11 @@ async fn logged(response: Response<Body>, trail: Arc<Trail>, ending: &Ending) ->
     let (head, body) = response.into_parts();
     let media = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     // Our own answers are whole already, or lists made from the cache: reading them cannot fail.
+    let since = Instant::now();
     let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if let Some(parts) = &ending.parts {
+        parts.add(Part::Serialize, since.elapsed());
+    }
     trail.response(code, Some((media, &bytes)));
     if long || early {
         trail.stage(Stage::ResponseStarted);
@@ -319,7 +294,7 @@ async fn admit(
         Ok(()) => access::authenticate(app, peer, request.uri().path(), request.headers(), notes).await,
         Err(error) => Err(error),
     };
-    notes.access[0] = since.elapsed();
+    parts::note(Part::Authentication, since.elapsed());
     let user = match known {
         Ok(user) => user,
         Err(error) => {
@@ -347,7 +322,7 @@ async fn admit(
     seat?;
     let since = Instant::now();
     let allowed = access::authorize(app, &user, &info, &query, trail.as_deref()).await;
-    notes.access[1] = since.elapsed();
+    parts::note(Part::Authorization, since.elapsed());
     allowed.inspect_err(|error| notes.forbidden = error.code == 403)?;
     if let Some(address) = peer.address {
         request.extensions_mut().insert(proxy::From(address));

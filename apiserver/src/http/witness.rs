@@ -8,6 +8,9 @@ use http_body::{Body, Frame, SizeHint};
 
 /// Is dropped with the body it goes along with: when it has been sent, or when nobody wants it any more.
 pub trait Witness: Unpin {
+    /// There is to be another piece.
+    fn asked(&mut self) {}
+
     fn sent(&mut self, _bytes: usize) {}
 }
 
@@ -31,6 +34,7 @@ impl<B: Body + Unpin, W: Witness> Body for Witnessed<B, W> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        self.witness.asked();
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             self.witness.sent(frame.data_ref().map_or(0, Buf::remaining));

@@ -29,6 +29,11 @@ const TRANSFORMATIONS: &[f64] = &[
     0.010_24, 0.020_48, 0.040_96, 0.081_92, 0.163_84, 0.327_68, 0.655_36, 1.310_72, 2.621_44, 5.242_88, 10.485_76,
     20.971_52, 41.943_04, 83.886_08,
 ];
+/// The same from 100 µs on.
+const KMS: &[f64] = &[
+    0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032, 0.0064, 0.0128, 0.0256, 0.0512, 0.1024, 0.2048, 0.4096, 0.8192,
+    1.6384, 3.2768, 6.5536, 13.1072, 26.2144, 52.4288,
+];
 const CHECKS: &[f64] = &[0.000_000_5, 0.001, 0.01, 0.1, 1.0];
 
 const fn histogram(bounds: &'static [f64]) -> Kind {
@@ -178,6 +183,14 @@ counted! {
     transformation_duration: Alpha histogram(TRANSFORMATIONS), "apiserver_storage_transformation_duration_seconds",
         ["transformation_type", "transformer_prefix"],
         "Latencies in seconds of value transformation operations.";
+    kms_operations: Alpha histogram(KMS), "apiserver_envelope_encryption_kms_operations_latency_seconds",
+        ["grpc_status_code", "method_name", "provider_name"],
+        "KMS operation duration with gRPC error code status total.";
+    kms_invalid_keys: Alpha Kind::Counter, "apiserver_envelope_encryption_invalid_key_id_from_status_total",
+        ["error", "provider_name"],
+        "Number of times an invalid keyID is returned by the Status RPC call split by error.";
+    kms_seeds: Alpha Kind::Gauge, "apiserver_envelope_encryption_dek_source_cache_size", ["provider_name"],
+        "Number of records in data encryption key (DEK) source cache. On a restart, this value is an approximation of the number of decrypt RPC calls the server will make to the KMS plugin.";
     store_requests: Alpha Kind::Counter, "etcd_requests_total", ["group", "operation", "resource"],
         "Etcd request counts for each operation and object type.";
     store_errors: Alpha Kind::Counter, "etcd_request_errors_total", ["group", "operation", "resource"],

@@ -10,6 +10,7 @@ use futures::stream::BoxStream;
 use store::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
 
 use super::Metrics;
+use crate::audit::parts::{self, Part};
 
 pub struct Measured {
     store: Arc<dyn Store>,
@@ -28,13 +29,15 @@ impl Measured {
         since: Instant,
         outcome: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        let took = since.elapsed();
+        parts::note(Part::Store, took);
         let (group, resource) = resource_at(key);
         let labels = [group, operation, resource];
         self.metrics.store_requests.increase(&labels);
         if outcome.is_err() {
             self.metrics.store_errors.increase(&labels);
         }
-        self.metrics.store_duration.observe(&labels, since.elapsed().as_secs_f64());
+        self.metrics.store_duration.observe(&labels, took.as_secs_f64());
         outcome
     }
 }
@@ -122,7 +125,10 @@ impl Store for Measured {
     }
 
     async fn revision(&self) -> Result<Revision, StoreError> {
-        self.store.revision().await
+        let since = Instant::now();
+        let revision = self.store.revision().await;
+        parts::note(Part::Store, since.elapsed());
+        revision
     }
 }
 

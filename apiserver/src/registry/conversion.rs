@@ -18,6 +18,7 @@ use super::resource::{Resource, Source};
 use crate::access::file::aggregate;
 use crate::admission::Gvk;
 use crate::app::{App, text};
+use crate::audit::parts::{self, Part};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
 use crate::kinds::validate;
@@ -167,7 +168,8 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
             values.push((*kept).clone());
             continue;
         }
-        let mut value: Value = serde_json::from_slice(object.bytes()).map_err(ApiError::internal)?;
+        let decoded = parts::timed(Part::Decode, || serde_json::from_slice(object.bytes()));
+        let mut value: Value = decoded.map_err(ApiError::internal)?;
         if !resource.stored_as_served {
             prune_stored(resource, &mut value);
             if webhook.is_some() && value["apiVersion"] != to.as_str() {

@@ -8,6 +8,7 @@ use store::{WriteOutcome, splice};
 
 use super::{conversion, object};
 use crate::app::{App, Call};
+use crate::audit::parts::{self, Part};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -39,7 +40,8 @@ impl From<Value> for Written {
 pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     let (found, _) = call.app.store.get(key, None).await?;
     let Some(kv) = found else { return Ok(None) };
-    let mut value: Value = serde_json::from_slice(&kv.value).map_err(crate::http::status::ApiError::internal)?;
+    let mut value: Value =
+        parts::timed(Part::Decode, || serde_json::from_slice(&kv.value)).map_err(ApiError::internal)?;
     let resource = &call.resource;
     let current = !kv.stale && value["apiVersion"] == resource.storage_api_version.as_str();
     if !resource.stored_as_served {
@@ -130,9 +132,14 @@ async fn back(call: &Call, mut stored: Value) -> ApiResult<Value> {
     Ok(value)
 }
 
-/// An object of a built-in kind as the store has it now, for what a cache may not have heard of yet.
+/// An object of a kind of the core group as the store has it now, for what a cache may not have heard of yet.
 pub async fn live(app: &App, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
-    let resource = app.resource("", plural)?;
+    live_in(app, "", plural, namespace, name).await
+}
+
+/// The same of any built-in kind.
+pub async fn live_in(app: &App, group: &str, plural: &str, namespace: &str, name: &str) -> ApiResult<Option<Value>> {
+    let resource = app.resource(group, plural)?;
     let (found, _) = app.store.get(&resource.key(namespace, name), None).await?;
     found.map(|kv| serde_json::from_slice(&kv.value).map_err(ApiError::internal)).transpose()
 }

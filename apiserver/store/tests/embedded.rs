@@ -71,6 +71,13 @@ fn a_restart_keeps_everything() {
     });
 }
 
+#[test]
+fn the_past_survives_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = async || Arc::new(Embedded::open(dir.path(), Options::default()).unwrap()) as Arc<dyn Store>;
+    runtime().block_on(contract::the_past_survives_a_restart(open));
+}
+
 /// What a crash leaves is what is on disk at any moment between two writes: here the folder is copied after each of them.
 #[test]
 fn a_crash_after_any_write_loses_nothing() {
@@ -79,6 +86,7 @@ fn a_crash_after_any_write_loses_nothing() {
     runtime().block_on(async {
         let store = Embedded::open(dir.path(), options).unwrap();
         let mut last = put(&store, "/registry/a", "0", 0).await;
+        let mut past = vec![(last, "0".to_owned())];
         for round in 1..40 {
             if round % 7 == 0 {
                 last = delete(&store, "/registry/a", last).await;
@@ -92,6 +100,11 @@ fn a_crash_after_any_write_loses_nothing() {
                 std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
             }
             let copy = Embedded::open(copy.path(), options).unwrap();
+            past.push((last, round.to_string()));
+            for (revision, value) in &past {
+                let then = copy.get("/registry/a", Some(*revision)).await.unwrap().0.unwrap();
+                assert_eq!((then.mod_revision, &*then.value), (*revision, value.as_bytes()), "after {round} rounds");
+            }
             let (found, revision) = copy.get("/registry/a", None).await.unwrap();
             let found = found.unwrap();
             assert_eq!((revision, found.mod_revision, &*found.value), (last, last, round.to_string().as_bytes()));

@@ -2,7 +2,9 @@
 
 mod contract;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +12,9 @@ use contract::{delete, put};
 use futures::StreamExt;
 use knetsim_store::cache::{At, CacheError, Indexed, ListQuery, WatchCache};
 use knetsim_store::embedded::{Embedded, Options};
-use knetsim_store::encrypt::{AtRest, Direction, Encrypted, Entry, Failure, Gcm, Plain, Transformer, Witness};
+use knetsim_store::encrypt::{
+    AtRest, Direction, Encrypted, Entry, Envelope, Failure, Fetch, Gcm, Plain, SeededGcm, Transformer, Witness,
+};
 use knetsim_store::relocated::Relocated;
 use knetsim_store::{Event, KeyValue, Store, WriteOutcome, splice};
 use parking_lot::Mutex;
@@ -43,6 +47,10 @@ impl Witness for Blind {
 }
 
 impl AtRest for Keys {
+    fn fetch(&self, _: &str, stored: &Bytes) -> Option<Fetch> {
+        self.0.lock().fetch(stored).map(|(_, fetch)| fetch)
+    }
+
     fn read(&self, key: &str, stored: Bytes) -> Result<Plain, Failure> {
         self.0.lock().read(stored, key, &Blind)
     }
@@ -67,6 +75,92 @@ async fn contract_holds() {
     let stored = below.range("/", None, 0, None).await.unwrap().items;
     assert!(stored.iter().any(|kv| kv.key == "/clusters/a/pods/a"));
     assert!(stored.iter().all(|kv| kv.value.starts_with(b"k8s:enc:aesgcm:v1:1:")), "{stored:?}");
+}
+
+/// Keys that somebody else decrypts, one by one: a value is stored behind the number of its key.
+struct Foreign {
+    ciphers: Mutex<BTreeMap<u8, Arc<SeededGcm>>>,
+    /// The key to write with.
+    current: AtomicU8,
+    /// How often somebody was asked, and whether he does not answer.
+    asked: AtomicU8,
+    silent: AtomicBool,
+}
+
+impl Foreign {
+    fn cipher(number: u8) -> Arc<SeededGcm> {
+        Arc::new(SeededGcm::new(&[number; 32]).unwrap())
+    }
+}
+
+impl Envelope for Foreign {
+    fn fetch(self: Arc<Self>, stored: &[u8]) -> Option<Fetch> {
+        let number = *stored.first()?;
+        if self.ciphers.lock().contains_key(&number) {
+            return None;
+        }
+        Some(Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.silent.load(Ordering::Relaxed) {
+                return Err(Failure::new("nobody answers"));
+            }
+            self.ciphers.lock().insert(number, Self::cipher(number));
+            Ok(())
+        }))
+    }
+
+    fn open(&self, stored: &[u8], key: &str) -> Result<Plain, Failure> {
+        let cipher = self.ciphers.lock().get(&stored[0]).cloned().ok_or_else(|| Failure::new("unknown"))?;
+        let stale = stored[0] != self.current.load(Ordering::Relaxed);
+        Ok(Plain { value: cipher.open(&stored[1..], key)?.into(), stale })
+    }
+
+    fn seal(&self, value: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
+        let number = self.current.load(Ordering::Relaxed);
+        Ok([&[number], &Self::cipher(number).seal(value, key)?[..]].concat())
+    }
+}
+
+/// Whatever reads waits for the keys, and asks once for each.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = Keys::new(&[1]);
+    let foreign =
+        Arc::new(Foreign { ciphers: Mutex::default(), current: 1.into(), asked: 0.into(), silent: false.into() });
+    let entry = Entry { prefix: b"k8s:enc:kms:v2:a:".to_vec(), transformer: Transformer::Envelope(foreign.clone()) };
+    *keys.0.lock() = Transformer::OneOf(vec![entry], "no matching prefix found");
+    let (below, store) = stores(&dir, &keys);
+    contract::run(store.clone()).await;
+    assert_eq!(foreign.asked.load(Ordering::Relaxed), 1);
+
+    let (prefix, key) = ("/registry/foreign/", "/registry/foreign/a");
+    foreign.current.store(2, Ordering::Relaxed);
+    let first = put(&*store, key, "v", 0).await;
+    foreign.current.store(3, Ordering::Relaxed);
+    let second = put(&*store, key, "w", first).await;
+    assert!(below.get(key, None).await.unwrap().0.unwrap().value.starts_with(b"k8s:enc:kms:v2:a:\x03"));
+    foreign.silent.store(true, Ordering::Relaxed);
+    assert_eq!(store.get(key, None).await.unwrap_err().to_string(), "nobody answers");
+    let listed = store.range(prefix, None, 0, None).await.unwrap_err().to_string();
+    assert_eq!(listed, format!("unable to transform key {key:?}: nobody answers"));
+    assert!(matches!(store.put(key, Bytes::new(), first).await, Ok(WriteOutcome::Conflict(None))));
+    foreign.silent.store(false, Ordering::Relaxed);
+    let forget = || foreign.ciphers.lock().clear();
+    let value = |kv: Option<KeyValue>| kv.unwrap().value;
+    forget();
+    assert_eq!(value(store.get(key, None).await.unwrap().0), "w");
+    forget();
+    assert_eq!(store.range(prefix, None, 0, None).await.unwrap().items[0].value, "w");
+    forget();
+    assert!(
+        matches!(store.put(key, Bytes::new(), first).await, Ok(WriteOutcome::Conflict(Some(kv))) if kv.value == "w")
+    );
+    forget();
+    let mut watch = store.watch(prefix, first).await.unwrap();
+    let Ok(Event::Put { kv, previous }) = contract::next(&mut watch).await else { panic!("no put") };
+    assert_eq!((kv.mod_revision, kv.value, value(previous)), (second, Bytes::from("w"), Bytes::from("v")));
 }
 
 #[tokio::test]

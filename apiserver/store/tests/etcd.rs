@@ -104,6 +104,12 @@ async fn random_operations_match_the_model() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_past_survives_a_restart() {
+    let Some(server) = Server::start("the_past_survives_a_restart") else { return };
+    contract::the_past_survives_a_restart(async || server.connect().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cache_reads_consistently_and_survives_a_restart() {
     let Some(mut server) = Server::start("a_cache_reads_consistently_and_survives_a_restart") else { return };
     let store = server.connect().await;

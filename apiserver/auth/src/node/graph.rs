@@ -1,7 +1,12 @@
 //! Which node may see which object: the pods, their nodes, and what the pods refer to.
+//!
+//! ```text
+//!  Secret ──────────────────────────────────────> pod ──> node
+//!     └────> PersistentVolume ──> its claim ───────┘
+//! ```
 
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// A namespaced object a pod can refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,15 +21,22 @@ pub enum Referred {
 
 type Id = (Referred, String, String);
 
-/// Fed with pods; answers whether an object belongs to a pod of a node. Changing one pod costs as much as the pod has
-/// references.
+/// Fed with pods and PersistentVolumes; answers whether an object belongs to a pod of a node. Changing one pod costs as much as
+/// the pod has references.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
     /// (namespace, name) of a pod → its node, and what it refers to.
     pods: HashMap<(String, String), (String, Vec<Id>)>,
     /// Object → node → number of pods there that refer to it.
     nodes: HashMap<Id, HashMap<String, usize>>,
+    /// Name of a PersistentVolume → its claim, and the Secrets it needs.
+    volumes: HashMap<String, (Named, Vec<Named>)>,
+    /// Secret → the PersistentVolumes that need it.
+    needed: HashMap<Named, BTreeSet<String>>,
 }
+
+/// Namespace and name.
+type Named = (String, String);
 
 impl Graph {
     /// Adds or replaces a pod, given as its JSON. A pod without node is of no interest.
@@ -67,10 +79,59 @@ impl Graph {
         }
     }
 
-    /// A pod on `node` refers to the object, or is it.
+    /// Adds or replaces a PersistentVolume, given as its JSON. One without claim, or Secrets, is of no interest.
+    pub fn apply_volume(&mut self, volume: &Value) {
+        let text = |pointer: &str| volume.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (name, claim) = (text("/metadata/name"), (text("/spec/claimRef/namespace"), text("/spec/claimRef/name")));
+        self.remove_volume(&name);
+        let secrets = super::volumes::secrets(volume);
+        if claim.1.is_empty() || secrets.is_empty() {
+            return;
+        }
+        for secret in &secrets {
+            self.needed.entry(secret.clone()).or_default().insert(name.clone());
+        }
+        self.volumes.insert(name, (claim, secrets));
+    }
+
+    pub fn remove_volume(&mut self, name: &str) {
+        let Some((_, secrets)) = self.volumes.remove(name) else { return };
+        for secret in secrets {
+            let Some(volumes) = self.needed.get_mut(&secret) else { continue };
+            volumes.remove(name);
+            if volumes.is_empty() {
+                self.needed.remove(&secret);
+            }
+        }
+    }
+
+    /// Begins anew with the pods.
+    pub fn forget_pods(&mut self) {
+        self.pods.clear();
+        self.nodes.clear();
+    }
+
+    /// Begins anew with the PersistentVolumes.
+    pub fn forget_volumes(&mut self) {
+        self.volumes.clear();
+        self.needed.clear();
+    }
+
+    /// A pod on `node` refers to the object, or is it; or its volumes do.
     pub fn related(&self, node: &str, kind: Referred, namespace: &str, name: &str) -> bool {
-        let id = (kind, namespace.to_owned(), name.to_owned());
-        self.nodes.get(&id).is_some_and(|nodes| nodes.contains_key(node))
+        let refers = |kind, named: Named| {
+            self.nodes.get(&(kind, named.0, named.1)).is_some_and(|nodes| nodes.contains_key(node))
+        };
+        let named = || (namespace.to_owned(), name.to_owned());
+        if refers(kind, named()) {
+            return true;
+        }
+        let volumes = match kind {
+            Referred::Secret => self.needed.get(&named()).into_iter().flatten(),
+            _ => None.into_iter().flatten(),
+        };
+        let mut claims = volumes.filter_map(|volume| self.volumes.get(volume)).map(|(claim, _)| claim.clone());
+        claims.any(|claim| refers(Referred::Claim, claim))
     }
 }
 

@@ -7,9 +7,11 @@
 mod graph;
 mod mirror;
 mod restriction;
+mod volumes;
 
 pub use graph::{Graph, Referred, secrets};
 pub use restriction::{Operation, Write, mounts_token_for, restrict};
+pub use volumes::{Through, driver, drivers, wants_token_for};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -374,6 +376,35 @@ mod tests {
             let expected = said.map_or(Decision::Allow(Arc::default()), |why| Decision::NoOpinion(why.to_owned()));
             assert_eq!(decision, expected, "{verb} {kind} {name}");
         }
+    }
+
+    #[test]
+    fn volumes_lead_to_secrets() {
+        let mut graph = Graph::default();
+        graph.apply_pod(&pod("a", "w1"));
+        let volume = |name: &str, claim: &str, secret: &str| {
+            json!({"metadata": {"name": name}, "spec": {"claimRef": {"namespace": "web", "name": claim},
+                "csi": {"nodeStageSecretRef": {"namespace": "vault", "name": secret},
+                    "controllerPublishSecretRef": {"namespace": "vault", "name": "controller"}}}})
+        };
+        graph.apply_volume(&volume("v", "data", "s"));
+        graph.apply_volume(&volume("w", "other", "of-other"));
+        graph.apply_volume(&volume("x", "a-scratch", "s"));
+        let sees = |graph: &Graph, node: &str, secret: &str| graph.related(node, Referred::Secret, "vault", secret);
+        assert!(sees(&graph, "w1", "s") && !sees(&graph, "w2", "s"));
+        assert!(!sees(&graph, "w1", "of-other") && !sees(&graph, "w1", "controller"));
+        // Another volume of the node's leads there as well; a volume that is bound anew does not any more.
+        graph.remove_volume("v");
+        assert!(sees(&graph, "w1", "s"));
+        graph.apply_volume(&volume("x", "other", "s"));
+        assert!(!sees(&graph, "w1", "s"));
+        graph.apply_volume(&volume("x", "data", "s"));
+        graph.forget_pods();
+        assert!(!sees(&graph, "w1", "s"));
+        graph.apply_pod(&pod("a", "w1"));
+        assert!(sees(&graph, "w1", "s"));
+        graph.forget_volumes();
+        assert!(!sees(&graph, "w1", "s"));
     }
 
     #[test]

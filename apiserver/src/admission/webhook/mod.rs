@@ -31,6 +31,7 @@ use self::review::Failure;
 use super::matching::{Seen, is_exempt};
 use super::rounds::Rounds;
 use super::{Attributes, patched};
+use crate::audit::parts::Part;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::conversion;
 
@@ -53,7 +54,7 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds,
         let (started, turn) = (Instant::now(), Turn { round: u8::from(again), index });
         let asked = ask(a, hook, turn, &seen, object).await;
         let took = started.elapsed();
-        a.call.waited(took);
+        a.call.waited(Part::Mutating, took);
         hook.observe(a, true, took, asked.as_ref().err());
         let changed = matches!(asked, Ok(Some(_)));
         turn.mutation(a, hook, changed);
@@ -151,6 +152,6 @@ pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         result = result.and(verdict);
     }
     // They are asked all at once.
-    a.call.waited(started.elapsed());
+    a.call.waited(Part::Validating, started.elapsed());
     result
 }

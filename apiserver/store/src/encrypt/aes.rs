@@ -7,15 +7,24 @@ use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::aead::{Aead, AeadCore, Payload};
 use aes_gcm::{AesGcm, Nonce};
 
+use ring::hkdf::{HKDF_SHA256, Prk};
+
 use super::{Failure, TOO_SHORT, random};
 
 const NONCE: usize = 12;
+/// Of what the key of a value is made of besides the seed, of the key, and of the shortest seed.
+const DERIVED: usize = 32;
 const BLOCK: usize = 16;
 
 /// GCM; the value is bound to the key of the store that it is kept at.
 ///
 /// Nonces are random, so a key is not to be used for more than 2^32 writes.
 pub struct Gcm(Box<dyn GcmOf>);
+
+/// GCM with a key for each value, made of a seed and random bytes (HKDF-SHA256, expansion alone) that are stored in front.
+///
+/// So a seed may be used for as many writes as one likes.
+pub struct SeededGcm(Prk);
 
 /// CBC with PKCS #7 padding. Nothing tells whether the value has been changed.
 pub struct Cbc(Box<dyn CbcOf>);
@@ -73,17 +82,60 @@ impl Gcm {
         }
     }
 
-    pub(super) fn seal(&self, value: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
+    /// # Errors
+    /// There is no randomness to be had, or the value is too large.
+    pub fn seal(&self, value: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
         let nonce = random::<NONCE>()?;
         let sealed = self.0.encrypt(&nonce, Payload { msg: value, aad: key.as_bytes() });
         let sealed = sealed.ok_or_else(|| Failure::new("the value is too large for AES-GCM"))?;
         Ok([&nonce[..], &sealed].concat())
     }
 
-    pub(super) fn open(&self, stored: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
+    /// # Errors
+    /// The bytes have been changed, or are of another key.
+    pub fn open(&self, stored: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
         let (nonce, sealed) = stored.split_first_chunk().ok_or_else(|| Failure::new(TOO_SHORT))?;
         let opened = self.0.decrypt(nonce, Payload { msg: sealed, aad: key.as_bytes() });
         opened.ok_or_else(|| Failure::new("cipher: message authentication failed"))
+    }
+}
+
+impl SeededGcm {
+    /// `None`: the seed is too short.
+    #[must_use]
+    pub fn new(seed: &[u8]) -> Option<Self> {
+        // The seed is random already, so nothing is extracted from it.
+        (seed.len() >= DERIVED).then(|| Self(Prk::new_less_safe(HKDF_SHA256, seed)))
+    }
+
+    /// A new one, and its seed.
+    ///
+    /// # Errors
+    /// There is no randomness to be had.
+    pub fn generate() -> Result<(Self, [u8; DERIVED]), Failure> {
+        let seed = random::<DERIVED>()?;
+        Ok((Self(Prk::new_less_safe(HKDF_SHA256, &seed)), seed))
+    }
+
+    /// # Errors
+    /// There is no randomness to be had, or the value is too large.
+    pub fn seal(&self, value: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
+        let info = random::<DERIVED>()?;
+        Ok([&info[..], &self.of(&info).seal(value, key)?].concat())
+    }
+
+    /// # Errors
+    /// The bytes have been changed, or are of another seed.
+    pub fn open(&self, stored: &[u8], key: &str) -> Result<Vec<u8>, Failure> {
+        let (info, sealed) = stored.split_first_chunk().ok_or_else(|| Failure::new(TOO_SHORT))?;
+        self.of(info).open(sealed, key)
+    }
+
+    fn of(&self, info: &[u8; DERIVED]) -> Gcm {
+        let mut key = [0; DERIVED];
+        let derived = self.0.expand(&[info], HKDF_SHA256).and_then(|derived| derived.fill(&mut key));
+        derived.expect("a hash's length can always be expanded to");
+        Gcm::new(&key).expect("there are keys of 32 bytes")
     }
 }
 

@@ -8,11 +8,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use super::{Failure, Plain};
+use super::{Failure, Fetch, Plain};
 use crate::{Event, KeyValue, RangeResult, Revision, Store, StoreError, WriteOutcome};
 
 /// How the values of the store's keys are encrypted, and decrypted.
 pub trait AtRest: Send + Sync + 'static {
+    /// What must be waited for before the value can be [`read`](AtRest::read).
+    fn fetch(&self, key: &str, stored: &Bytes) -> Option<Fetch>;
+
     /// # Errors
     /// The value cannot be read with the keys there are.
     fn read(&self, key: &str, stored: Bytes) -> Result<Plain, Failure>;
@@ -41,40 +44,46 @@ impl Encrypted {
         self.at_rest.write(key, value).map_err(|why| StoreError::Unreadable(why.to_string()))
     }
 
-    fn outcome(&self, outcome: WriteOutcome) -> WriteOutcome {
+    async fn outcome(&self, outcome: WriteOutcome) -> WriteOutcome {
         match outcome {
             WriteOutcome::Done(revision) => WriteOutcome::Done(revision),
-            WriteOutcome::Conflict(found) => {
-                WriteOutcome::Conflict(found.and_then(|kv| plain(&*self.at_rest, kv).ok()))
-            }
+            WriteOutcome::Conflict(found) => WriteOutcome::Conflict(readable(&*self.at_rest, found).await),
         }
     }
 }
 
-fn plain(at_rest: &dyn AtRest, mut kv: KeyValue) -> Result<KeyValue, Failure> {
-    decrypt(at_rest, &mut kv)?;
-    Ok(kv)
+/// The value, if there is one that can be read.
+async fn readable(at_rest: &dyn AtRest, found: Option<KeyValue>) -> Option<KeyValue> {
+    let mut kv = found?;
+    decrypt(at_rest, &mut kv).await.ok()?;
+    Some(kv)
 }
 
-fn decrypt(at_rest: &dyn AtRest, kv: &mut KeyValue) -> Result<(), Failure> {
+async fn decrypt(at_rest: &dyn AtRest, kv: &mut KeyValue) -> Result<(), Failure> {
+    if let Some(fetch) = at_rest.fetch(&kv.key, &kv.value) {
+        fetch.await?;
+    }
     let Plain { value, stale } = at_rest.read(&kv.key, std::mem::take(&mut kv.value))?;
     (kv.value, kv.stale) = (value, stale);
     Ok(())
 }
 
 /// One of several values; which one is said where it cannot be read.
-fn listed(at_rest: &dyn AtRest, mut kv: KeyValue) -> Result<KeyValue, StoreError> {
-    match decrypt(at_rest, &mut kv) {
+async fn listed(at_rest: &dyn AtRest, mut kv: KeyValue) -> Result<KeyValue, StoreError> {
+    match decrypt(at_rest, &mut kv).await {
         Ok(()) => Ok(kv),
         Err(why) => Err(StoreError::Unreadable(format!("unable to transform key {:?}: {why}", kv.key))),
     }
 }
 
-fn event(at_rest: &dyn AtRest, event: Event) -> Result<Event, StoreError> {
-    let before = |previous: Option<KeyValue>| previous.and_then(|kv| plain(at_rest, kv).ok());
+async fn event(at_rest: &dyn AtRest, event: Event) -> Result<Event, StoreError> {
     Ok(match event {
-        Event::Put { kv, previous } => Event::Put { kv: listed(at_rest, kv)?, previous: before(previous) },
-        Event::Delete { key, revision, previous } => Event::Delete { key, revision, previous: before(previous) },
+        Event::Put { kv, previous } => {
+            Event::Put { kv: listed(at_rest, kv).await?, previous: readable(at_rest, previous).await }
+        }
+        Event::Delete { key, revision, previous } => {
+            Event::Delete { key, revision, previous: readable(at_rest, previous).await }
+        }
         Event::Progress { revision } => Event::Progress { revision },
     })
 }
@@ -82,9 +91,11 @@ fn event(at_rest: &dyn AtRest, event: Event) -> Result<Event, StoreError> {
 #[async_trait]
 impl Store for Encrypted {
     async fn get(&self, key: &str, revision: Option<Revision>) -> Result<(Option<KeyValue>, Revision), StoreError> {
-        let (found, revision) = self.store.get(key, revision).await?;
-        let found = found.map(|kv| plain(&*self.at_rest, kv)).transpose();
-        Ok((found.map_err(|why| StoreError::Unreadable(why.to_string()))?, revision))
+        let (mut found, revision) = self.store.get(key, revision).await?;
+        if let Some(kv) = &mut found {
+            decrypt(&*self.at_rest, kv).await.map_err(|why| StoreError::Unreadable(why.to_string()))?;
+        }
+        Ok((found, revision))
     }
 
     async fn range(
@@ -95,13 +106,16 @@ impl Store for Encrypted {
         revision: Option<Revision>,
     ) -> Result<RangeResult, StoreError> {
         let range = self.store.range(prefix, start, limit, revision).await?;
-        let items = range.items.into_iter().map(|kv| listed(&*self.at_rest, kv)).collect::<Result<_, _>>()?;
+        let mut items = Vec::with_capacity(range.items.len());
+        for kv in range.items {
+            items.push(listed(&*self.at_rest, kv).await?);
+        }
         Ok(RangeResult { items, ..range })
     }
 
     async fn put(&self, key: &str, value: Bytes, expected: Revision) -> Result<WriteOutcome, StoreError> {
         let outcome = self.store.put(key, self.write(key, &value)?, expected).await?;
-        Ok(self.outcome(outcome))
+        Ok(self.outcome(outcome).await)
     }
 
     async fn put_for(
@@ -112,12 +126,12 @@ impl Store for Encrypted {
         life: Duration,
     ) -> Result<WriteOutcome, StoreError> {
         let outcome = self.store.put_for(key, self.write(key, &value)?, expected, life).await?;
-        Ok(self.outcome(outcome))
+        Ok(self.outcome(outcome).await)
     }
 
     async fn delete(&self, key: &str, expected: Revision) -> Result<WriteOutcome, StoreError> {
         let outcome = self.store.delete(key, expected).await?;
-        Ok(self.outcome(outcome))
+        Ok(self.outcome(outcome).await)
     }
 
     async fn watch(
@@ -127,7 +141,11 @@ impl Store for Encrypted {
     ) -> Result<BoxStream<'static, Result<Event, StoreError>>, StoreError> {
         let events = self.store.watch(prefix, after).await?;
         let at_rest = self.at_rest.clone();
-        Ok(crate::hub::until_error(events.map(move |one| one.and_then(|one| event(&*at_rest, one)))))
+        let events = events.then(move |one| {
+            let at_rest = at_rest.clone();
+            async move { event(&*at_rest, one?).await }
+        });
+        Ok(crate::hub::until_error(events))
     }
 
     fn request_progress(&self, prefix: &str, revision: Revision) {

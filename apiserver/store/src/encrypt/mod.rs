@@ -7,16 +7,21 @@
 //!
 //! A [`Transformer`] is either one cipher with one key, or a list of others with their prefixes, of which the first writes and
 //! all read. What was not read by the first of a list is *stale*: it would be written otherwise today.
+//!
+//! Of an [`Envelope`] the keys are not known here: they are in the stored bytes, encrypted by somebody who must be asked to
+//! decrypt them before the value can be read.
 
 mod aes;
 mod layer;
 mod secretbox;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 
-pub use aes::{Cbc, Gcm};
+pub use aes::{Cbc, Gcm, SeededGcm};
 pub use layer::{AtRest, Encrypted};
 pub use secretbox::Secretbox;
 
@@ -30,7 +35,7 @@ const TOO_SHORT: &str = "the stored data was shorter than the required size";
 pub struct Failure(Vec<String>);
 
 impl Failure {
-    fn new(why: impl Into<String>) -> Self {
+    pub fn new(why: impl Into<String>) -> Self {
         Self(vec![why.into()])
     }
 }
@@ -65,6 +70,23 @@ pub trait Witness {
     fn saw(&self, direction: Direction, prefix: Option<&[u8]>, took: Duration, well: bool);
 }
 
+/// What must be waited for before a value can be read.
+pub type Fetch = BoxFuture<'static, Result<(), Failure>>;
+
+/// A cipher whose keys somebody else decrypts.
+pub trait Envelope: Send + Sync {
+    /// Has the key of these bytes decrypted; `None`: it is known already, or there is none to ask for.
+    fn fetch(self: Arc<Self>, stored: &[u8]) -> Option<Fetch>;
+
+    /// # Errors
+    /// The bytes make no sense, have been changed, or their key is not known.
+    fn open(&self, stored: &[u8], key: &str) -> Result<Plain, Failure>;
+
+    /// # Errors
+    /// There is no key to write with.
+    fn seal(&self, value: &[u8], key: &str) -> Result<Vec<u8>, Failure>;
+}
+
 /// How a value is stored.
 pub enum Transformer {
     /// As it is. What is encrypted is not read.
@@ -72,6 +94,7 @@ pub enum Transformer {
     Gcm(Gcm),
     Cbc(Cbc),
     Secretbox(Secretbox),
+    Envelope(Arc<dyn Envelope>),
     /// One of several, by what the value begins with; with what is said of a value that begins with none of them.
     OneOf(Vec<Entry>, &'static str),
 }
@@ -91,6 +114,19 @@ pub struct Plain {
 }
 
 impl Transformer {
+    /// What [`Transformer::read`] of these bytes has to wait for, and the prefix of who asks for it.
+    #[must_use]
+    pub fn fetch(&self, stored: &[u8]) -> Option<(&[u8], Fetch)> {
+        match self {
+            Self::Envelope(envelope) => Some((&[], envelope.clone().fetch(stored)?)),
+            Self::OneOf(entries, _) => entries.iter().find_map(|Entry { prefix, transformer }| {
+                let (_, fetch) = transformer.fetch(stored.strip_prefix(prefix.as_slice())?)?;
+                Some((prefix.as_slice(), fetch))
+            }),
+            Self::Identity | Self::Gcm(_) | Self::Cbc(_) | Self::Secretbox(_) => None,
+        }
+    }
+
     /// The value of the stored bytes; `key` is where they are stored, which some ciphers bind them to.
     ///
     /// # Errors
@@ -105,6 +141,7 @@ impl Transformer {
             Self::Gcm(cipher) => cipher.open(&stored, key).map(fresh),
             Self::Cbc(cipher) => cipher.open(&stored).map(fresh),
             Self::Secretbox(cipher) => cipher.open(&stored).map(fresh),
+            Self::Envelope(envelope) => envelope.open(&stored, key),
             Self::OneOf(entries, unknown) => read_one_of(entries, unknown, &stored, key, witness),
         }
     }
@@ -112,13 +149,14 @@ impl Transformer {
     /// The bytes to store for a value at `key`.
     ///
     /// # Errors
-    /// There is no randomness to be had.
+    /// There is no randomness to be had, or no key.
     pub fn write(&self, value: &Bytes, key: &str, witness: &dyn Witness) -> Result<Bytes, Failure> {
         match self {
             Self::Identity => Ok(value.clone()),
             Self::Gcm(cipher) => cipher.seal(value, key).map(Bytes::from),
             Self::Cbc(cipher) => cipher.seal(value).map(Bytes::from),
             Self::Secretbox(cipher) => cipher.seal(value).map(Bytes::from),
+            Self::Envelope(envelope) => envelope.seal(value, key).map(Bytes::from),
             Self::OneOf(entries, unknown) => {
                 let Some(Entry { prefix, transformer }) = entries.first() else { return Err(Failure::new(*unknown)) };
                 let since = Instant::now();

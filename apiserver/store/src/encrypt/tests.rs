@@ -71,6 +71,31 @@ fn what_is_written_is_read() {
     }
 }
 
+/// The key of a value is made of a seed and of what is stored in front; made by OpenSSL, too.
+#[test]
+fn seeds_make_keys() {
+    let (value, of) = (b"{\"kind\":\"Secret\"}", |byte: u8| SeededGcm::new(&[byte; 32]).unwrap());
+    let stored = bytes(concat!(
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f000102030405060708090a0bd5e9b3e0",
+        "abf9cb0c018979ca618c3a05f08c4bded7b70e2722e39d78e257be5f8e",
+    ));
+    assert_eq!(of(4).open(&stored, KEY).unwrap(), value);
+    let (generated, seed) = SeededGcm::generate().unwrap();
+    let sealed = generated.seal(value, KEY).unwrap();
+    assert_ne!(generated.seal(value, KEY).unwrap()[..32], sealed[..32], "no value has the key of another");
+    assert_eq!(SeededGcm::new(&seed).unwrap().open(&sealed, KEY).unwrap(), value);
+    assert!(SeededGcm::new(&[4; 31]).is_none());
+    let broken = "cipher: message authentication failed";
+    for (cipher, stored, key, why) in [
+        (of(4), &stored[..31], KEY, TOO_SHORT),
+        (of(4), &stored[..43], KEY, TOO_SHORT),
+        (of(5), &stored[..], KEY, broken),
+        (of(4), &stored[..], "/registry/secrets/a/c", broken),
+    ] {
+        assert_eq!(cipher.open(stored, key).unwrap_err().to_string(), why);
+    }
+}
+
 /// Made by others: GCM and CBC by OpenSSL, the secretbox is NaCl's own example.
 #[test]
 fn what_others_wrote_is_read() {

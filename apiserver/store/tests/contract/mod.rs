@@ -187,6 +187,34 @@ async fn the_past_can_be_read(store: &dyn Store) {
     assert_eq!(store.get(&c, Some(b2)).await.unwrap().0, None);
 }
 
+/// Whoever opens the store anew, as a server does that is started again, finds the past that was there.
+pub async fn the_past_survives_a_restart(open: impl AsyncFn() -> Arc<dyn Store>) {
+    let prefix = "/registry/restart/";
+    let (a, b) = (format!("{prefix}a"), format!("{prefix}b"));
+    let store = open().await;
+    let a1 = put(&*store, &a, "a1", 0).await;
+    let b1 = put(&*store, &b, "b1", 0).await;
+    let a2 = put(&*store, &a, "a2", a1).await;
+    let b2 = delete(&*store, &b, b1).await;
+    drop(store);
+
+    let store = open().await;
+    let c1 = put(&*store, &format!("{prefix}c"), "c1", 0).await;
+    let at = async |revision| store.range(prefix, None, 0, Some(revision)).await.unwrap().items;
+    assert_eq!(at(b1).await, [kv(&a, "a1", a1, a1), kv(&b, "b1", b1, b1)]);
+    assert_eq!(at(b2).await, [kv(&a, "a2", a1, a2)]);
+    let page = store.range(prefix, Some(&b), 1, Some(a2)).await.unwrap();
+    assert_eq!((page.items, page.more), (vec![kv(&b, "b1", b1, b1)], false), "a list goes on where it was");
+    let mut watch = store.watch(prefix, a1).await.unwrap();
+    for revision in [b1, a2, b2, c1] {
+        let at = match next(&mut watch).await.unwrap() {
+            Event::Put { kv, .. } => kv.mod_revision,
+            Event::Delete { revision, .. } | Event::Progress { revision } => revision,
+        };
+        assert_eq!(at, revision);
+    }
+}
+
 async fn watches_replay_and_go_on(store: &dyn Store) {
     let prefix = "/registry/watch/";
     let (a, b) = (format!("{prefix}a"), format!("{prefix}b"));
