@@ -150,7 +150,7 @@ pub fn decode(body: &[u8]) -> Result<(String, String, Value), ProtoError> {
 
 /// The same, of a body that need not say what it is: what it leaves out of apiVersion and kind is taken from here.
 pub fn decode_as(body: &[u8], unsaid: (&str, &str)) -> Result<(String, String, Value), ProtoError> {
-    let (api_version, kind, raw) = unpack(body).map_err(ProtoError::Envelope)?;
+    let Envelope { api_version, kind, raw } = unpack(body).map_err(ProtoError::Envelope)?;
     // What is no version is none (`runtime.TypeMeta.GroupVersionKind`).
     let is_version = match api_version.split_once('/') {
         Some((_, version)) => !version.is_empty() && !version.contains('/'),
@@ -167,8 +167,16 @@ pub fn decode_as(body: &[u8], unsaid: (&str, &str)) -> Result<(String, String, V
     Ok((api_version.to_owned(), kind.to_owned(), value))
 }
 
-/// What an envelope says is in it (apiVersion and kind), and that.
-fn unpack(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>, &[u8]), String> {
+/// `runtime.Unknown`.
+#[derive(Default)]
+struct Envelope<'a> {
+    api_version: Cow<'a, str>,
+    kind: Cow<'a, str>,
+    /// The object's message.
+    raw: &'a [u8],
+}
+
+fn unpack(body: &[u8]) -> Result<Envelope<'_>, String> {
     let rest = match body.strip_prefix(MAGIC) {
         None if body.is_empty() => return Err("empty data".to_owned()),
         None => {
@@ -177,7 +185,7 @@ fn unpack(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>, &[u8]), String> {
         Some(b"") => return Err("empty body".to_owned()),
         Some(rest) => rest,
     };
-    let (mut api_version, mut kind, mut raw): (_, _, &[u8]) = (Cow::default(), Cow::default(), b"");
+    let mut found = Envelope::default();
     let mut reader = Reader::new(rest, "Unknown");
     while let Some(tag) = reader.next()? {
         match tag.number {
@@ -185,19 +193,19 @@ fn unpack(body: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>, &[u8]), String> {
                 let mut meta = Reader::new(reader.bytes(tag, "typeMeta")?, "TypeMeta");
                 while let Some(tag) = meta.next()? {
                     match tag.number {
-                        1 => api_version = meta.text(tag, "apiVersion")?,
-                        2 => kind = meta.text(tag, "kind")?,
+                        1 => found.api_version = meta.text(tag, "apiVersion")?,
+                        2 => found.kind = meta.text(tag, "kind")?,
                         _ => meta.skip(tag)?,
                     }
                 }
             }
-            2 => raw = reader.bytes(tag, "raw")?,
+            2 => found.raw = reader.bytes(tag, "raw")?,
             3 => drop(reader.bytes(tag, "contentEncoding")?),
             4 => drop(reader.bytes(tag, "contentType")?),
             _ => reader.skip(tag)?,
         }
     }
-    Ok((api_version, kind, raw))
+    Ok(found)
 }
 
 /// Names the object that something is wrong with.
