@@ -28,7 +28,7 @@ enum View<'a> {
 
 fn view<'a>(node: &'a Node, values: [Option<&Value>; 2]) -> View<'a> {
     match &node.shape {
-        Shape::Struct { of, atomic } if !atomic && !of.atomic => View::Object,
+        Shape::Struct { atomic: false, .. } => View::Object,
         Shape::Map { atomic: false, .. } => View::Object,
         Shape::List { items, kind: kind @ (ListKind::Set | ListKind::Map(_)), .. } => View::List(items, kind),
         // Null fits whatever the other one is.
