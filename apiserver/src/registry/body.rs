@@ -172,13 +172,16 @@ const ROLES: &[&str] = &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBindi
 const FLOWS: &[&str] = &["FlowSchema", "PriorityLevelConfiguration"];
 /// Versions that upstream's schemes know of kinds that are served in a group, besides those that are served of it: what it once
 /// served, and Events, which two groups have.
-const ALSO_KNOWN: [(&str, &str, &[&str]); 19] = [
+const ALSO_KNOWN: [(&str, &str, &[&str]); 22] = [
     ("apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io", &["CustomResourceDefinition"]),
     ("apiregistration.k8s.io/v1beta1", "apiregistration.k8s.io", &["APIService"]),
     ("apps/v1beta1", "apps", WORKLOADS),
     ("apps/v1beta2", "apps", ALL_WORKLOADS),
     ("extensions/v1beta1", "apps", &["Deployment", "DaemonSet", "ReplicaSet"]),
     ("extensions/v1beta1", "networking.k8s.io", &["Ingress", "NetworkPolicy"]),
+    ("extensions/v1beta1", "autoscaling", &["Scale"]),
+    ("apps/v1beta1", "autoscaling", &["Scale"]),
+    ("apps/v1beta2", "autoscaling", &["Scale"]),
     ("batch/v1beta1", "batch", &["CronJob"]),
     ("policy/v1beta1", "policy", &["PodDisruptionBudget"]),
     ("rbac.authorization.k8s.io/v1alpha1", "rbac.authorization.k8s.io", ROLES),
@@ -209,7 +212,13 @@ pub fn no_conversion(have: (&str, &str), wanted: (&str, &str)) -> Option<String>
         return None;
     }
     let own = SCHEMES.iter().find(|(own, _)| *own == group(wanted_version));
+    let once_known = || {
+        let same = |(other, _, kinds): &&(&str, &str, &[&str])| *other == version && kinds.contains(&kind);
+        let short = version.rsplit('/').next().unwrap_or_default();
+        ALSO_KNOWN.iter().find(same).map(|_| (format!("{short}.{kind}"), String::new()))
+    };
     let known = schema::go_types(version, kind)
+        .or_else(once_known)
         .filter(|_| own.is_none_or(|(own, _)| group(version) == *own))
         .filter(|_| own.is_some() || SCHEMES.iter().all(|(other, _)| group(version) != *other));
     let Some((from, _)) = known else {
@@ -380,9 +389,12 @@ mod tests {
             (("apps/v1beta1", "Deployment"), ("apps/v1", "Deployment"), true),
             (("apps/v1beta1", "DaemonSet"), ("apps/v1", "DaemonSet"), false),
             (("v1", "Event"), ("events.k8s.io/v1", "Event"), true),
+            (("apps/v1beta2", "Scale"), ("autoscaling/v1", "Scale"), true),
         ] {
             assert_eq!(no_conversion(have, wanted).is_none(), known, "{have:?}");
         }
+        let once = no_conversion(("apps/v1beta1", "Deployment"), ("autoscaling/v1", "Scale")).unwrap();
+        assert_eq!(once, "converting (v1beta1.Deployment) to (autoscaling.Scale): unknown conversion");
         let text = no_conversion(("v1", "Pod"), definition).unwrap();
         assert!(text.ends_with("in scheme \"k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55\""), "{text}");
     }
