@@ -229,6 +229,8 @@ pub enum WarnedAgain {
     Always,
     /// Those that make a new generation.
     NewGeneration,
+    /// The same, of what was there before: upstream takes the one for the other.
+    OfTheFormer,
     /// None: programs make most of them.
     Never,
 }

@@ -376,9 +376,10 @@ fn warn_of_name(call: &Call, name: &str) {
 
 /// The strategy's warnings; whoever writes the status has not made the object, and is warned of that alone.
 pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
-    let again = match call.resource.strategy.warned_again {
+    let warned_again = call.resource.strategy.warned_again;
+    let again = match warned_again {
         WarnedAgain::Always => true,
-        WarnedAgain::NewGeneration => {
+        WarnedAgain::NewGeneration | WarnedAgain::OfTheFormer => {
             let generation = |object: &Value| object["metadata"]["generation"].as_i64();
             old.is_none_or(|old| generation(old) != generation(object))
         }
@@ -389,6 +390,7 @@ pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
         "status" => [strategy.status_warnings, None],
         _ => [strategy.warnings.filter(|_| again), strategy.warned_always],
     };
+    let object = old.filter(|_| warned_again == WarnedAgain::OfTheFormer).unwrap_or(object);
     for warning in warnings.into_iter().flatten().flat_map(|warnings| warnings(object)) {
         call.warn(warning);
     }
