@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::resource::Resource;
 use super::write::{Written, commit, load};
-use super::{body, hooks, object};
+use super::{body, conversion, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
@@ -43,6 +43,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     fill(call, &mut value);
     // What admission adds belongs to no manager.
     if !managed {
+        conversion::there_and_back(resource, &mut value);
         track(call, &mut value);
     }
     dedup_owners(call, &mut value, false);
