@@ -97,9 +97,10 @@ impl Wanted<'_> {
     /// What comes of a body that does not fit the schema: the error, but that what the body is comes before what is wrong with
     /// it. And null is, as Go reads it, an object in which nothing is said.
     fn instead(&self, error: DecodeError) -> ApiResult<Decoded> {
-        let plain = self.decode(None, FieldValidation::Ignore)?.map_err(|error| {
-            let text = error.to_string();
-            match (&error, self.media) {
+        let plain = self.decode(None, FieldValidation::Ignore)?.map_err(|unread| {
+            let text = unread.to_string();
+            match (&unread, self.media) {
+                (DecodeError::Type(_), _) => undecodable(&error, self.api_version, self.kind),
                 (DecodeError::Syntax(_), "application/yaml") => {
                     self.unrecognized(text.strip_prefix("error converting YAML to JSON: ").unwrap_or(&text))
                 }

@@ -220,12 +220,13 @@ const FREE_FINALIZERS: [&str; 6] = [
     "policy",
 ];
 
-/// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and
-/// the emptiness of what a built-in object was given empty.
+/// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and that a
+/// whole number was said as a float; the emptiness of what a built-in object was given empty.
 pub fn forget(call: &Call, object: &mut Value) {
     let Some(schema) = call.resource.schema() else { return };
     if call.resource.is_custom() {
         schema::drop_nulls(&schema, object);
+        schema::decode::whole_numbers(object);
     } else {
         schema::forget_empty(&schema, object);
     }

@@ -293,6 +293,24 @@ fn a_list_that_is_given_empty_is_given() {
 }
 
 #[test]
+fn whole_floats_are_no_change() {
+    let schema = crate::crd::structural(
+        &crate::field::Path::default(),
+        &json!({"type":"object","properties":{"n":{"type":"number"},"list":{"type":"array","items":{"type":"object",
+            "required":["at"],"properties":{"at":{"type":"integer"}}},"x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["at"]}}}),
+        false,
+    )
+    .unwrap();
+    let mut live = json!({"apiVersion":"apps/v1","kind":"X","n":1,"list":[{"at":2}]});
+    track_update(&schema, None, &mut live, &manager("me", Operation::Update));
+    let mut new = live.clone();
+    (new["n"], new["list"][0]["at"]) = (json!(1.0), json!(2.0));
+    let sent = new.clone();
+    track_update(&schema, Some(&live), &mut new, &manager("you", Operation::Update));
+    assert_eq!(new, sent);
+}
+
+#[test]
 fn what_cannot_be_told_apart_is_not_tracked() {
     let schema = builtin("v1", "ServiceAccount").unwrap();
     let by = Manager { api_version: "v1".into(), ..manager("me", Operation::Update) };
