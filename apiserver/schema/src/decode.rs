@@ -498,6 +498,7 @@ mod tests {
         let schema = crate::crd::structural(&crate::field::Path::default(), &definition, false).unwrap();
         let read = super::json(br#"{"a":1.0}"#, Some(&schema), FieldValidation::Strict).unwrap().value;
         assert_eq!(read, json!({"a": 1.0}));
+        assert_eq!(*crate::written(&schema, &read), json!({"a": 1}));
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub fn object(
                 kind if kind == call.resource.kind => create::fill(call, &mut value),
                 _ => {}
             }
-            value
+            schema.map_or_else(|| value.clone(), |schema| schema::written(schema, &value).into_owned())
         });
     }
     value

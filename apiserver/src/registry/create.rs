@@ -221,8 +221,11 @@ const FREE_FINALIZERS: [&str; 6] = [
 ];
 
 /// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and that a
-/// whole number was said as a float; the emptiness of what a built-in object was given empty.
+/// whole number was said as a float; the emptiness of what a built-in object was given empty. A link of old goes when it is stored.
 pub fn forget(call: &Call, object: &mut Value) {
+    if !call.dry_run() {
+        object::set(object, "selfLink", Value::Null);
+    }
     let Some(schema) = call.resource.schema() else { return };
     if call.resource.is_custom() {
         schema::drop_nulls(&schema, object);

@@ -443,7 +443,11 @@ fn settle(call: &Call, change: &Change, new: &mut Value, old: &Value) -> ApiResu
         prepare(new, old);
         create::fill(call, new);
     }
-    if strategy.has_generation && object::spec_differs(new, old) {
+    let changed = |schema: Option<&Schema>| match schema.filter(|_| !strategy.generation_counts_empty) {
+        Some(schema) => object::spec_differs(&schema::stored(schema, new), old),
+        None => object::spec_differs(new, old),
+    };
+    if strategy.has_generation && changed(resource.schema().as_ref()) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         object::set(new, "generation", generation.into());
     }

@@ -290,6 +290,23 @@ fn a_list_that_is_given_empty_is_given() {
     normalize(&schema, &mut role);
     track_update(&schema, None, &mut role, &manager("me", Operation::Update));
     assert_eq!(owners(&role, "me"), json!({"f:rules":{}}));
+    // Nobody sees one that may be left out.
+    let mut pod =
+        json!({"apiVersion":"v1","kind":"Pod","metadata":{"labels":{},"finalizers":[]},"spec":{"volumes":[]}});
+    let sent = pod.clone();
+    track_update(&builtin("v1", "Pod").unwrap(), None, &mut pod, &manager("me", Operation::Update));
+    assert_eq!(pod, sent);
+}
+
+#[test]
+fn a_field_says_how_its_struct_merges() {
+    let schema = builtin("v1", "PersistentVolume").unwrap();
+    let by = |name: &str| Manager { api_version: "v1".into(), ..manager(name, Operation::Apply) };
+    let claim = |reference: Value| json!({"apiVersion":"v1","kind":"PersistentVolume","spec":{"claimRef":reference}});
+    let live = apply(&schema, None, &claim(json!({"name":"a"})), &by("one"), false).unwrap();
+    let both = apply(&schema, Some(&live), &claim(json!({"namespace":"b"})), &by("two"), false).unwrap();
+    assert_eq!(both["spec"]["claimRef"], json!({"name":"a","namespace":"b"}));
+    assert_eq!(owners(&both, "one"), json!({"f:spec":{"f:claimRef":{"f:name":{}}}}));
 }
 
 #[test]

@@ -258,6 +258,18 @@ mod tests {
     }
 
     #[test]
+    fn policies_are_given_even_if_there_are_none() {
+        let behavior = json!({"scaleUp": {"policies": []}, "scaleDown": {"stabilizationWindowSeconds": 5}});
+        let mut object = json!({"apiVersion": "autoscaling/v2", "spec": {"behavior": behavior}});
+        default(&mut object);
+        assert_eq!(object.at("spec.behavior.scaleUp.policies"), &json!([]));
+        assert_eq!(object.list("spec.behavior.scaleDown.policies").len(), 1);
+        let wrong: Vec<String> = check(&object).iter().map(ToString::to_string).collect();
+        let told = "spec.behavior.scaleUp.policies: Required value: must specify at least one Policy";
+        assert!(wrong.iter().any(|wrong| wrong == told), "{wrong:?}");
+    }
+
+    #[test]
     fn annotations_of_v1_are_judged_and_say_nothing_of_the_status() {
         let behavior = r#"{"ScaleDown":{"StabilizationWindowSeconds":5}}"#;
         let [metrics, conditions, other] =
