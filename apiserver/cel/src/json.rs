@@ -93,6 +93,7 @@ pub fn typed<'a>(json: &'a Json, schema: &'a Schema) -> EvalResult<'a> {
         },
         Kind::Integer => match json.as_i64() {
             Some(value) => Ok(Value::Int(value)),
+            None if json.is_number() => failed("invalid data, expected int, got float64"),
             None => failed("invalid data, expected int"),
         },
         Kind::Boolean => match json {

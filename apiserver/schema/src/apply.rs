@@ -29,7 +29,7 @@ use self::{
     typed::Comparison,
     versions::Change,
 };
-use crate::{Schema, normalize};
+use crate::{Schema, normalize, written};
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Owner of fields that were there before managers were tracked.
@@ -326,15 +326,19 @@ pub fn track_update_among(
             &empty
         }
     };
+    // What is given empty is nobody's, but where it is shown.
+    let seen = written(schema, new);
     let views = versions::views(versions, &manager.api_version, &mut managed, base);
-    let there = match views.and_then(|views| versions::changes(versions, &views, new)) {
+    let there = views.and_then(|views| versions::changes(versions, &views, &seen));
+    let compared = typed::compare(base, &seen, &schema.root);
+    let there = match there {
         Ok(there) => there,
         Err(why) => {
             put_back(new, again);
             return Err(why);
         }
     };
-    let Comparison { added, modified: mut changed, removed, unclear } = typed::compare(base, new, &schema.root);
+    let Comparison { added, modified: mut changed, removed, unclear } = compared;
     // Nor can it be told whose fields are whose from then on.
     if unclear {
         write(new, Vec::new());

@@ -8,13 +8,14 @@ mod base64;
 mod characters;
 mod document;
 mod embedded;
+mod numbers;
 mod place;
 mod repeated;
 mod restore;
 mod spans;
 mod syntax;
 mod walk;
-pub use document::whole_numbers;
+pub use document::{whole_numbers, with_whole_numbers};
 pub use restore::restore;
 pub use syntax::error as syntax_error;
 pub use walk::go_kind;
@@ -129,22 +130,38 @@ pub fn interpret(value: &Value) -> Result<(&str, &str), String> {
 /// `schema`: None decodes plainly (duplicates are still noted).
 pub fn json(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) -> Result<Decoded, DecodeError> {
     let mut document = document::json(bytes)?;
+    let bounded = document.bounded;
     if !document.duplicates.is_empty()
         && let Some(schema) = schema.filter(|schema| !schema.is_custom())
         && let Some(together) = repeated::json(bytes, &schema.root)
     {
         document.value = together;
     }
-    finish(document, Vec::new(), schema, validation, Source::Text(bytes))
+    let decoded = finish(document, Vec::new(), schema, validation, Source::Text(bytes))?;
+    // Where fields have types, theirs have said what becomes of a number that is no float; elsewhere it is to be one.
+    if bounded && numbers::holds_largest(&decoded.value) {
+        return Err(beyond(bytes, "value"));
+    }
+    Ok(decoded)
 }
 
-/// A list of objects that have no other fields than these, which may hold anything: of what is unknown or given twice the
-/// warnings tell.
+/// A number that is too large for a place where a float is to be.
+fn beyond(text: &[u8], place: &str) -> DecodeError {
+    let number = numbers::beyond(text).next().map(|number| String::from_utf8_lossy(&text[number]));
+    let number = number.unwrap_or_default();
+    DecodeError::Type(format!("json: cannot unmarshal number {number} into Go {place} of type float64"))
+}
+
+/// A list of objects (a JSON patch's operations) that have no other fields than these, which may hold anything: of what is
+/// unknown or given twice the warnings tell.
 ///
 /// # Errors
 /// It is no JSON.
 pub fn list_of(bytes: &[u8], fields: &[&str]) -> Result<Decoded, DecodeError> {
-    let document::Document { value, mut duplicates } = document::json(bytes)?;
+    let document::Document { value, mut duplicates, bounded } = document::json(bytes)?;
+    if bounded {
+        return Err(beyond(bytes, "struct field jsonPatchOp.value"));
+    }
     let items = value.as_array().into_iter().flatten().enumerate();
     let unknown: Vec<String> = items
         .flat_map(|(at, item)| {
@@ -172,7 +189,8 @@ pub fn yaml(bytes: &[u8], schema: Option<&Schema>, validation: FieldValidation) 
 /// JSON is YAML, and programs that apply configurations send it: it is read much faster as what it is. Where there is
 /// something to complain of, YAML's own reader has the words.
 fn as_json(bytes: &[u8]) -> Option<document::Document> {
-    document::json(bytes).ok().filter(|document| document.duplicates.is_empty() && fits(&document.value, MAX_DEPTH))
+    let plain = |document: &document::Document| document.duplicates.is_empty() && !document.bounded;
+    document::json(bytes).ok().filter(|document| plain(document) && fits(&document.value, MAX_DEPTH))
 }
 
 /// An already parsed value (from protobuf or a patch) against the schema.
@@ -211,7 +229,7 @@ fn finish(
     validation: FieldValidation,
     source: Source<'_>,
 ) -> Result<Decoded, DecodeError> {
-    let document::Document { mut value, duplicates } = document;
+    let document::Document { mut value, duplicates, .. } = document;
     let warnings = check(&mut value, duplicates, complaints, schema, validation, source)?;
     Ok(Decoded { value, warnings })
 }
@@ -233,20 +251,19 @@ fn check(
     let mut read_in_order = false;
     if let Some(schema) = schema {
         let custom = schema.is_custom();
+        if !custom
+            && let Source::Unstructured = source
+            && let Some(why) = restore::restore(value, schema)
+        {
+            return Err(DecodeError::Type(why));
+        }
         let found = match custom {
             true => walk::metadata(value),
-            false if matches!(source, Source::Unstructured) => walk::restored(value, &schema.root),
-            false => walk::typed(value, &schema.root, !duplicates.is_empty()),
+            false => walk::typed(value, &schema.root, !duplicates.is_empty(), text),
         };
         // Go's decoder complains as it reads; custom objects are read first and pruned afterwards.
         read_in_order = !custom;
         if !found.errors.is_empty() {
-            if !custom
-                && let Source::Unstructured = source
-                && let Some(why) = restore::restore(value, schema)
-            {
-                return Err(DecodeError::Type(why));
-            }
             // A custom object's metadata is read again, from what was read before.
             return Err(DecodeError::Type(first_error(&found, if custom { &[] } else { text })));
         }
@@ -258,7 +275,6 @@ fn check(
                 drop_nulls(schema, value);
             }
             embedded::coerce(value, &schema.root).map_err(|error| DecodeError::Type(error.to_string()))?;
-            document::whole_numbers(value);
         } else {
             let skipped: Vec<&String> = found.opaque.iter().chain(&unknown).collect();
             duplicates.retain(|path| {
@@ -306,7 +322,7 @@ fn strict(duplicates: Vec<String>, unknown: Vec<String>, text: Option<&[u8]>) ->
 }
 
 /// What Go tells of a document whose values do not fit.
-fn first_error(found: &walk::Findings, text: &[u8]) -> String {
+fn first_error(found: &walk::Findings<'_>, text: &[u8]) -> String {
     let mut places: HashMap<&str, Range<usize>> = found.errors.iter().map(|wrong| (&*wrong.path, 0..0)).collect();
     spans::walk(text, &mut |path, place| {
         if let Some(known) = places.get_mut(path) {
@@ -474,6 +490,45 @@ mod tests {
         let text = "a: [1e3, 1.0, 1.5, -0.0, 1e30, 010, 0x10, 1_000]\n";
         let read = yaml(text.as_bytes(), None, FieldValidation::Strict).unwrap().value;
         assert_eq!(read, json!({"a": [1000, 1, 1.5, 0, 1e30, 8, 16, 1000]}));
+    }
+
+    #[test]
+    fn whole_floats_stay_floats_where_fields_have_no_types() {
+        let definition = json!({"type":"object","properties":{"a":{"type":"integer"}}});
+        let schema = crate::crd::structural(&crate::field::Path::default(), &definition, false).unwrap();
+        let read = super::json(br#"{"a":1.0}"#, Some(&schema), FieldValidation::Strict).unwrap().value;
+        assert_eq!(read, json!({"a": 1.0}));
+        assert_eq!(*crate::written(&schema, &read), json!({"a": 1}));
+    }
+
+    #[test]
+    fn numbers_are_what_is_written() {
+        let pod = builtin("v1", "Pod");
+        let amounts = |limits: &str| {
+            let text = format!(r#"{{"spec":{{"containers":[{{"resources":{{"limits":{{{limits}}}}}}}]}}}}"#);
+            json(text.as_bytes(), pod.as_ref(), FieldValidation::Strict)
+                .map(|read| read.value["spec"]["containers"][0]["resources"]["limits"].clone())
+        };
+        let read = amounts(r#""cpu":1e1,"memory":1E3,"a/b.c":0.10,"d":1000"#).unwrap();
+        assert_eq!(read, json!({"cpu": "10", "memory": "1E3", "a/b.c": "100m", "d": "1k"}));
+        let cannot = |what: &str| format!("json: cannot unmarshal number 1e400 into Go {what}");
+        let text = r#"{"spec":{"containers":[],"priority":1e400}}"#;
+        let told = json(text.as_bytes(), pod.as_ref(), FieldValidation::Warn).unwrap_err().to_string();
+        assert_eq!(told, cannot("struct field PodSpec.spec.priority of type int32"));
+        let text = r#"{"spec":{"versions":[{"schema":{"openAPIV3Schema":{"maximum":1e400}}}]}}"#;
+        let definition = builtin("apiextensions.k8s.io/v1", "CustomResourceDefinition");
+        let told = json(text.as_bytes(), definition.as_ref(), FieldValidation::Warn).unwrap_err().to_string();
+        let place = "struct field JSONSchemaProps.spec.versions.schema.openAPIV3Schema.maximum of type float64";
+        assert_eq!(told, cannot(place));
+        let told = json(br#"{"a":1e400}"#, None, FieldValidation::Warn).unwrap_err().to_string();
+        assert_eq!(told, cannot("value of type float64"));
+        let revision = builtin("apps/v1", "ControllerRevision");
+        let told = json(br#"{"data":{"a":1e400}}"#, revision.as_ref(), FieldValidation::Warn).unwrap_err().to_string();
+        assert_eq!(told, cannot("value of type float64"));
+        let told = list_of(br#"[{"value":1e400}]"#, &["value"]).unwrap_err().to_string();
+        assert_eq!(told, cannot("struct field jsonPatchOp.value of type float64"));
+        let read = yaml(br#"{"a":1e400}"#, None, FieldValidation::Warn);
+        assert!(!read.is_ok_and(|read| read.value["a"].is_number()), "no other number is put in its place");
     }
 
     #[test]

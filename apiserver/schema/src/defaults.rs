@@ -1,17 +1,23 @@
 //! Defaults that follow from the model alone, and the look of Go's own encoding.
 //!
-//! Order in a write: decode → [`apply_defaults`] → the kind's derived defaults → [`normalize`] → validation → store.
+//! Order in a write: decode → [`apply_defaults`] → the kind's derived defaults → [`normalize`] → validation → [`forget_empty`] →
+//! store.
+//!
+//! A list or map that is given empty is not one that is not given: until an object is stored Go knows the two apart, and so do
+//! rules and messages. Only what is written shows no difference: [`written`] is how an object looks outside meanwhile.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use crate::{
     Schema,
-    decode::zero,
+    decode::{with_whole_numbers, zero},
     model::{Field, Node, Presence, Scalar, Shape, Struct},
     quantity,
 };
 
-/// Drops what Go would read as "not set" (zero values under `omitempty`), then fills marker or OpenAPI defaults,
+/// Drops what Go would read as "not set" (zero scalars under `omitempty`), then fills marker or OpenAPI defaults,
 /// recursively. For custom resources: upstream's structural defaulting, in which a null that may not be one is as good as nothing
 /// where there is a default, and stays where there is none ([`crate::drop_nulls`] removes those that are read).
 pub fn apply_defaults(schema: &Schema, value: &mut Value) {
@@ -26,31 +32,90 @@ pub fn normalize(schema: &Schema, value: &mut Value) {
     }
 }
 
-/// Makes lists and maps that hold nothing, and are shown all the same, what comes back from the store, where what is empty is not
-/// written: null. Until then whoever gives an empty one has said something.
+/// An object as Go writes it: a built-in one without lists and maps that hold nothing, but for those that are always shown; a custom
+/// one's floats without a fraction that is none.
+#[must_use]
+pub fn written<'v>(schema: &Schema, value: &'v Value) -> Cow<'v, Value> {
+    if schema.is_custom() {
+        return with_whole_numbers(value);
+    }
+    without_empty(schema, value, Empties::LeftOut)
+}
+
+/// The same as it comes back from the store: see [`forget_empty`].
+#[must_use]
+pub fn stored<'v>(schema: &Schema, value: &'v Value) -> Cow<'v, Value> {
+    without_empty(schema, value, Empties::Forgotten)
+}
+
+/// Makes of lists and maps that hold nothing what comes back from the store, where what is empty is not written: those that are
+/// shown all the same are null, the others are gone.
 pub fn forget_empty(schema: &Schema, value: &mut Value) {
     if !schema.is_custom() {
-        forget_empty_at(value, &schema.root);
+        drop_empty(value, &schema.root, Empties::Forgotten);
     }
 }
 
-fn forget_empty_at(value: &mut Value, node: &Node) {
+/// What becomes of lists and maps that are given and hold nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Empties {
+    /// Those under `omitempty` go.
+    LeftOut,
+    /// The others become null, besides.
+    Forgotten,
+}
+
+fn without_empty<'v>(schema: &Schema, value: &'v Value, empties: Empties) -> Cow<'v, Value> {
+    // Few objects have any, and most are large.
+    if schema.is_custom() || !has_empty(value, &schema.root, empties) {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    drop_empty(&mut value, &schema.root, empties);
+    Cow::Owned(value)
+}
+
+impl Empties {
+    /// What stands for the empty value of a field: `None` for a value that stays, `Some(None)` for one that goes.
+    fn instead(self, value: &Value, field: &Field) -> Option<Option<Value>> {
+        match field.presence {
+            _ if !is_empty(value, &field.node) => None,
+            Presence::OmitEmpty | Presence::OmitZero => Some(None),
+            Presence::Always if self == Self::Forgotten => Some(Some(zero(&field.node))),
+            _ => None,
+        }
+    }
+}
+
+fn has_empty(value: &Value, node: &Node, empties: Empties) -> bool {
+    match (&node.shape, value) {
+        (Shape::List { items, .. }, Value::Array(list)) => list.iter().any(|item| has_empty(item, items, empties)),
+        (Shape::Map { values, .. }, Value::Object(map)) => map.values().any(|item| has_empty(item, values, empties)),
+        (Shape::Struct { of, .. }, Value::Object(map)) => map.iter().any(|(name, value)| {
+            of.field(name)
+                .is_some_and(|field| empties.instead(value, field).is_some() || has_empty(value, &field.node, empties))
+        }),
+        _ => false,
+    }
+}
+
+fn drop_empty(value: &mut Value, node: &Node, empties: Empties) {
     match (&node.shape, value) {
         (Shape::List { items, .. }, Value::Array(list)) => {
-            list.iter_mut().for_each(|item| forget_empty_at(item, items))
+            list.iter_mut().for_each(|item| drop_empty(item, items, empties));
         }
         (Shape::Map { values, .. }, Value::Object(map)) => {
-            map.values_mut().for_each(|item| forget_empty_at(item, values))
+            map.values_mut().for_each(|item| drop_empty(item, values, empties));
         }
-        (Shape::Struct { of, .. }, Value::Object(map)) => {
-            for (name, value) in map {
-                let Some(field) = of.field(name) else { continue };
-                if field.presence == Presence::Always && is_empty(value, &field.node) {
-                    *value = zero(&field.node);
-                }
-                forget_empty_at(value, &field.node);
+        (Shape::Struct { of, .. }, Value::Object(map)) => map.retain(|name, value| {
+            let Some(field) = of.field(name) else { return true };
+            match empties.instead(value, field) {
+                Some(None) => return false,
+                Some(Some(other)) => *value = other,
+                None => drop_empty(value, &field.node, empties),
             }
-        }
+            true
+        }),
         _ => {}
     }
 }
@@ -117,7 +182,7 @@ fn round_resources(list: &mut Value) {
     }
 }
 
-/// Go's `omitempty`: false, 0, "", an empty list or map; never a struct. Pointers only when null.
+/// Go's `omitempty`: false, 0, ""; never a struct. Pointers only when null. Lists and maps that hold nothing are looked at later.
 fn unset(value: &Value, field: &Field) -> bool {
     if value.is_null() {
         return !field.node.nullable && (field.presence != Presence::Free || field.node.default.is_some());
@@ -130,8 +195,6 @@ fn unset(value: &Value, field: &Field) -> bool {
             (Shape::Scalar(_), Value::Bool(set)) => !set,
             (Shape::Scalar(_), Value::Number(number)) => number.as_f64() == Some(0.0),
             (Shape::Scalar(_), Value::String(text)) => text.is_empty(),
-            (Shape::List { .. }, Value::Array(list)) => list.is_empty(),
-            (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
             (Shape::Struct { .. }, Value::Object(map)) => map.is_empty() && field.presence == Presence::OmitZero,
             _ => false,
         },
@@ -259,6 +322,27 @@ mod tests {
         assert_eq!(role["rules"], json!([]), "it was given");
         forget_empty(&schema, &mut role);
         assert_eq!(role["rules"], json!(null));
+    }
+
+    #[test]
+    fn what_is_given_empty_is_known_until_it_is_stored() {
+        let schema = builtin("v1", "Pod").unwrap();
+        let given = json!({"metadata": {"labels": {}, "finalizers": []}, "spec": {"containers": [], "overhead": {}, "volumes":
+            [{"name": "a", "emptyDir": {}}, {"name": "b", "projected": {"sources": []}}]}, "status": {}});
+        let mut pod = given.clone();
+        apply_defaults(&schema, &mut pod);
+        normalize(&schema, &mut pod);
+        assert_eq!(pod, given);
+        let shown = json!({"metadata": {}, "spec": {"containers": [], "volumes":
+            [{"name": "a", "emptyDir": {}}, {"name": "b", "projected": {"sources": []}}]}, "status": {}});
+        assert_eq!(*written(&schema, &pod), shown);
+        assert!(matches!(written(&schema, &shown), Cow::Borrowed(_)));
+        let mut back = shown.clone();
+        back["spec"]["containers"] = Value::Null;
+        back["spec"]["volumes"][1]["projected"]["sources"] = Value::Null;
+        assert_eq!(*stored(&schema, &pod), back);
+        forget_empty(&schema, &mut pod);
+        assert_eq!(pod, back);
     }
 
     #[test]

@@ -269,7 +269,10 @@ fn node(ty: &'static str, attributes: &Attributes) -> Node {
         return Node { go, ..Node::new(Shape::Map { values: Arc::new(element(values, inner)), atomic }) };
     }
     let mut node = element(ty, go);
-    if let Shape::Struct { atomic, .. } = &mut node.shape {
+    // What a field says of it counts more than what its type does.
+    if let Shape::Struct { atomic, .. } = &mut node.shape
+        && !attributes.struct_type.is_empty()
+    {
         *atomic = attributes.struct_type == "atomic";
     }
     node
@@ -324,7 +327,7 @@ fn named(ty: &'static str) -> Shape {
         return Shape::List { items, kind: ListKind::Atomic, wrapped: true };
     }
     match index_of(ty) {
-        Some(index) => Shape::Struct { of: StructRef::Builtin(index), atomic: false },
+        Some(index) => Shape::Struct { of: StructRef::Builtin(index), atomic: TABLE.rows[usize::from(index)].atomic },
         None => Shape::Any(AnyKind::Json),
     }
 }

@@ -197,7 +197,9 @@ fn shown(value: &Value) -> String {
         Value::String(s) => crate::go::quote(s),
         Value::Null => "null".to_owned(),
         Value::Number(number) if !number.is_i64() => go_number(number.as_f64().unwrap_or_default()),
-        other => go_json(other),
+        // Go writes floats that are whole without a fraction.
+        Value::Array(_) | Value::Object(_) => go_json(&crate::decode::with_whole_numbers(value)),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
 }
 

@@ -28,6 +28,6 @@ pub mod time;
 
 pub use crd::{validate, validate_update};
 pub use decode::FieldValidation;
-pub use defaults::{apply_defaults, forget_empty, normalize};
+pub use defaults::{apply_defaults, forget_empty, normalize, stored, written};
 pub use model::{Schema, builtin, go_types};
 pub use prune::{drop_nulls, prune};

@@ -44,6 +44,14 @@ pub fn schema_of(seen: &Seen) -> Option<Schema> {
     if is_own(seen) { seen.resource.schema() } else { schema::builtin(&seen.kind.api_version(), &seen.kind.kind) }
 }
 
+/// An object of the request as it is written for somebody outside.
+#[must_use]
+pub fn written(a: &Attributes<'_>, object: &Value) -> Value {
+    let own = a.kind.kind == a.resource().kind;
+    let schema = if own { a.resource().schema() } else { schema::builtin(&a.kind.api_version(), &a.kind.kind) };
+    schema.map_or_else(|| object.clone(), |schema| schema::written(&schema, object).into_owned())
+}
+
 fn read_typed(seen: &Seen, mut value: Value, validation: FieldValidation) -> Result<Value, String> {
     let Gvk { kind, .. } = &seen.kind;
     let api_version = seen.kind.api_version();

@@ -6,6 +6,7 @@
 //!                                └─ Refuse: 429, with the reason as a cause
 //! ```
 
+use schema::field::{Error, Path};
 use serde_json::{Value, json};
 use store::cache::{At, ListQuery};
 
@@ -44,7 +45,9 @@ pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
         return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
     }
     let key = call.resource.key(&call.info.namespace, name);
-    let mut options = delete::Options::read(&eviction["deleteOptions"])?;
+    let said = &eviction["deleteOptions"];
+    refuse(call, said)?;
+    let mut options = delete::Options::read(said);
     if options.dry_run {
         call.only_try();
     }
@@ -72,10 +75,31 @@ pub async fn evict(call: &Call, eviction: &Value) -> ApiResult<Value> {
                 options.revision = Some(text(&written.value, "/metadata/resourceVersion").to_owned());
             }
         }
+        // As upstream does it: whether they are valid is the deletion's own question.
+        options.check()?;
         delete::delete(call, &options).await?;
         return Ok(success());
     }
     Err(call.modified(name))
+}
+
+/// What an eviction may not say of its deletion, whatever the pod.
+fn refuse(call: &Call, options: &Value) -> ApiResult<()> {
+    const UNREADABLE: &str = "ignoreStoreReadErrorWithClusterBreakingPotential";
+    if options[UNREADABLE] == true {
+        let at = Path::new("deleteOptions").child(UNREADABLE);
+        let detail = "can not be set for pod eviction, try after removing the option";
+        let errors = vec![Error::invalid(&at, true, detail)];
+        return Err(ApiError::invalid("policy", "Eviction", &call.info.name, &errors));
+    }
+    let inside: Vec<&str> = options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let outside: Vec<&str> = call.query.all("dryRun").collect();
+    if !inside.is_empty() && !outside.is_empty() && inside != outside {
+        let (outside, inside) = (outside.join(" "), inside.join(" "));
+        let why = format!("Non-matching dry-run options in request and content: [{outside}] and [{inside}]");
+        return Err(ApiError::new(500, "", why));
+    }
+    Ok(())
 }
 
 /// Whether the pod's end would be a disruption.

@@ -608,7 +608,10 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
             let value = if resource.kind == "Binding" {
                 subresource::bind(call, &body).await?
             } else {
-                review::answer(call, body).await?
+                let answer = review::answer(call, body).await?;
+                resource
+                    .schema()
+                    .map_or_else(|| answer.clone(), |schema| schema::written(&schema, &answer).into_owned())
             };
             one(call, 201, &value)
         }

@@ -166,6 +166,8 @@ pub struct Strategy {
     pub status_on_create: bool,
     /// metadata.generation is 1 at creation and grows when the spec changes.
     pub has_generation: bool,
+    /// With `has_generation`: what is given empty differs from what is not given (upstream's `reflect.DeepEqual`).
+    pub generation_counts_empty: bool,
     /// PUT on a name that does not exist creates it (upstream's AllowCreateOnUpdate).
     pub create_on_update: bool,
     /// An update may omit resourceVersion (upstream's AllowUnconditionalUpdate).
@@ -229,6 +231,8 @@ pub enum WarnedAgain {
     Always,
     /// Those that make a new generation.
     NewGeneration,
+    /// The same, of what was there before: upstream takes the one for the other.
+    OfTheFormer,
     /// None: programs make most of them.
     Never,
 }
@@ -253,6 +257,7 @@ impl Strategy {
         status_keeps: &[],
         status_on_create: false,
         has_generation: false,
+        generation_counts_empty: false,
         create_on_update: false,
         unconditional_update: true,
         graceful: false,

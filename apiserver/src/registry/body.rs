@@ -56,7 +56,7 @@ pub fn object(
                 kind if kind == call.resource.kind => create::fill(call, &mut value),
                 _ => {}
             }
-            value
+            schema.map_or_else(|| value.clone(), |schema| schema::written(schema, &value).into_owned())
         });
     }
     value
@@ -98,9 +98,10 @@ impl Wanted<'_> {
     /// What comes of a body that does not fit the schema: the error, but that what the body is comes before what is wrong with
     /// it. And null is, as Go reads it, an object in which nothing is said.
     fn instead(&self, error: DecodeError) -> ApiResult<Decoded> {
-        let plain = self.decode(None, FieldValidation::Ignore)?.map_err(|error| {
-            let text = error.to_string();
-            match (&error, self.media) {
+        let plain = self.decode(None, FieldValidation::Ignore)?.map_err(|unread| {
+            let text = unread.to_string();
+            match (&unread, self.media) {
+                (DecodeError::Type(_), _) => undecodable(&error, self.api_version, self.kind),
                 (DecodeError::Syntax(_), "application/yaml") => {
                     self.unrecognized(text.strip_prefix("error converting YAML to JSON: ").unwrap_or(&text))
                 }
@@ -187,13 +188,16 @@ const ROLES: &[&str] = &["Role", "RoleBinding", "ClusterRole", "ClusterRoleBindi
 const FLOWS: &[&str] = &["FlowSchema", "PriorityLevelConfiguration"];
 /// Versions that upstream's schemes know of kinds that are served in a group, besides those that are served of it: what it once
 /// served, and Events, which two groups have.
-const ALSO_KNOWN: [(&str, &str, &[&str]); 19] = [
+const ALSO_KNOWN: [(&str, &str, &[&str]); 22] = [
     ("apiextensions.k8s.io/v1beta1", "apiextensions.k8s.io", &["CustomResourceDefinition"]),
     ("apiregistration.k8s.io/v1beta1", "apiregistration.k8s.io", &["APIService"]),
     ("apps/v1beta1", "apps", WORKLOADS),
     ("apps/v1beta2", "apps", ALL_WORKLOADS),
     ("extensions/v1beta1", "apps", &["Deployment", "DaemonSet", "ReplicaSet"]),
     ("extensions/v1beta1", "networking.k8s.io", &["Ingress", "NetworkPolicy"]),
+    ("extensions/v1beta1", "autoscaling", &["Scale"]),
+    ("apps/v1beta1", "autoscaling", &["Scale"]),
+    ("apps/v1beta2", "autoscaling", &["Scale"]),
     ("batch/v1beta1", "batch", &["CronJob"]),
     ("policy/v1beta1", "policy", &["PodDisruptionBudget"]),
     ("rbac.authorization.k8s.io/v1alpha1", "rbac.authorization.k8s.io", ROLES),
@@ -224,7 +228,13 @@ pub fn no_conversion(have: (&str, &str), wanted: (&str, &str)) -> Option<String>
         return None;
     }
     let own = SCHEMES.iter().find(|(own, _)| *own == group(wanted_version));
+    let once_known = || {
+        let same = |(other, _, kinds): &&(&str, &str, &[&str])| *other == version && kinds.contains(&kind);
+        let short = version.rsplit('/').next().unwrap_or_default();
+        ALSO_KNOWN.iter().find(same).map(|_| (format!("{short}.{kind}"), String::new()))
+    };
     let known = schema::go_types(version, kind)
+        .or_else(once_known)
         .filter(|_| own.is_none_or(|(own, _)| group(version) == *own))
         .filter(|_| own.is_some() || SCHEMES.iter().all(|(other, _)| group(version) != *other));
     let Some((from, _)) = known else {
@@ -424,9 +434,12 @@ mod tests {
             (("apps/v1beta1", "Deployment"), ("apps/v1", "Deployment"), true),
             (("apps/v1beta1", "DaemonSet"), ("apps/v1", "DaemonSet"), false),
             (("v1", "Event"), ("events.k8s.io/v1", "Event"), true),
+            (("apps/v1beta2", "Scale"), ("autoscaling/v1", "Scale"), true),
         ] {
             assert_eq!(no_conversion(have, wanted).is_none(), known, "{have:?}");
         }
+        let once = no_conversion(("apps/v1beta1", "Deployment"), ("autoscaling/v1", "Scale")).unwrap();
+        assert_eq!(once, "converting (v1beta1.Deployment) to (autoscaling.Scale): unknown conversion");
         let text = no_conversion(("v1", "Pod"), definition).unwrap();
         assert!(text.ends_with("in scheme \"k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55\""), "{text}");
     }

@@ -207,6 +207,17 @@ pub fn prune_stored(resource: &Resource, value: &mut Value) {
     }
 }
 
+/// A built-in object as the version it is stored in has it, and its own again: what one has no field for, annotations carry. So
+/// upstream sees all objects, by way of the one version that it has inside.
+pub fn there_and_back(resource: &Resource, value: &mut Value) {
+    if resource.is_custom() || value["apiVersion"] == resource.storage_api_version.as_str() {
+        return;
+    }
+    let own = value["apiVersion"].as_str().unwrap_or_default().to_owned();
+    resource.convert(value, &resource.storage_api_version);
+    resource.convert(value, &own);
+}
+
 /// A custom object just read is pruned and gets defaults where its schema may have changed since it was written.
 pub fn settle(resource: &Resource, value: &mut Value) {
     if let (Source::Custom(_), Some(schema)) = (&resource.source, resource.schema())

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::resource::Resource;
 use super::write::{Written, commit, load};
-use super::{body, hooks, object};
+use super::{body, conversion, hooks, object};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::status::{ApiError, ApiResult};
@@ -43,6 +43,7 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     fill(call, &mut value);
     // What admission adds belongs to no manager.
     if !managed {
+        conversion::there_and_back(resource, &mut value);
         track(call, &mut value);
     }
     dedup_owners(call, &mut value, false);
@@ -219,12 +220,16 @@ const FREE_FINALIZERS: [&str; 6] = [
     "policy",
 ];
 
-/// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and
-/// the emptiness of what a built-in object was given empty.
+/// What a reader would not see is forgotten: a custom resource's nulls, which apply configurations and policies may say, and that a
+/// whole number was said as a float; the emptiness of what a built-in object was given empty. A link of old goes when it is stored.
 pub fn forget(call: &Call, object: &mut Value) {
+    if !call.dry_run() {
+        object::set(object, "selfLink", Value::Null);
+    }
     let Some(schema) = call.resource.schema() else { return };
     if call.resource.is_custom() {
         schema::drop_nulls(&schema, object);
+        schema::decode::whole_numbers(object);
     } else {
         schema::forget_empty(&schema, object);
     }
@@ -376,9 +381,10 @@ fn warn_of_name(call: &Call, name: &str) {
 
 /// The strategy's warnings; whoever writes the status has not made the object, and is warned of that alone.
 pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
-    let again = match call.resource.strategy.warned_again {
+    let warned_again = call.resource.strategy.warned_again;
+    let again = match warned_again {
         WarnedAgain::Always => true,
-        WarnedAgain::NewGeneration => {
+        WarnedAgain::NewGeneration | WarnedAgain::OfTheFormer => {
             let generation = |object: &Value| object["metadata"]["generation"].as_i64();
             old.is_none_or(|old| generation(old) != generation(object))
         }
@@ -389,6 +395,7 @@ pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
         "status" => [strategy.status_warnings, None],
         _ => [strategy.warnings.filter(|_| again), strategy.warned_always],
     };
+    let object = old.filter(|_| warned_again == WarnedAgain::OfTheFormer).unwrap_or(object);
     for warning in warnings.into_iter().flatten().flat_map(|warnings| warnings(object)) {
         call.warn(warning);
     }

@@ -50,44 +50,47 @@ impl Options {
             }
             given?
         };
-        let this = Self::read(&given)?;
+        let this = Self::read(&given);
+        this.check()?;
         if this.dry_run {
             call.only_try();
         }
         Ok(this)
     }
 
-    /// Reads a DeleteOptions.
-    ///
-    /// # Errors
-    /// 422 for unknown words and what does not go together.
-    pub fn read(value: &Value) -> ApiResult<Self> {
+    /// Reads a DeleteOptions, right or wrong.
+    #[must_use]
+    pub fn read(value: &Value) -> Self {
         let words = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let orphan = value["orphanDependents"].as_bool();
         let propagation = words("/propagationPolicy");
-        let dry_run: Vec<&str> = value["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        let mut errors = ErrorList::new();
-        if let Some(policy) = &propagation {
-            let at = Path::new("propagationPolicy");
-            if orphan.is_some() {
-                let detail = "orphanDependents and deletionPropagation cannot be both set";
-                errors.push(Error::invalid(&at, policy.as_str(), detail));
-            }
-            if !matches!(policy.as_str(), "Foreground" | "Background" | "Orphan") {
-                let supported = ["Foreground", "Background", "Orphan", "nil"];
-                errors.push(Error::not_supported(&at, policy.as_str(), &supported));
-            }
-        }
-        options::dry_run(&mut errors, &dry_run);
-        options::invalid("DeleteOptions", errors)?;
-        Ok(Self {
+        Self {
             grace: value["gracePeriodSeconds"].as_i64(),
             uid: words("/preconditions/uid"),
             revision: words("/preconditions/resourceVersion"),
             propagation: propagation.or_else(|| orphan.map(|yes| if yes { "Orphan" } else { "Background" }.to_owned())),
-            dry_run: !dry_run.is_empty(),
+            dry_run: !dry_run(value).is_empty(),
             given: value.clone(),
-        })
+        }
+    }
+
+    /// # Errors
+    /// 422 for unknown words and what does not go together.
+    pub fn check(&self) -> ApiResult<()> {
+        let mut errors = ErrorList::new();
+        if let Some(policy) = self.given["propagationPolicy"].as_str() {
+            let at = Path::new("propagationPolicy");
+            if self.given["orphanDependents"].is_boolean() {
+                let detail = "orphanDependents and deletionPropagation cannot be both set";
+                errors.push(Error::invalid(&at, policy, detail));
+            }
+            if !matches!(policy, "Foreground" | "Background" | "Orphan") {
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                errors.push(Error::not_supported(&at, policy, &supported));
+            }
+        }
+        options::dry_run(&mut errors, &dry_run(&self.given));
+        options::invalid("DeleteOptions", errors)
     }
 
     /// As admission sees them: with the grace of what ends gracefully, and a namespace's identity.
@@ -105,6 +108,10 @@ impl Options {
         }
         Value::Object(shown)
     }
+}
+
+fn dry_run(options: &Value) -> Vec<&str> {
+    options["dryRun"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
 /// As the audit log has those of a body: in the version that upstream has inside.

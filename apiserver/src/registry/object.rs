@@ -67,7 +67,6 @@ pub fn keep_system_fields(new: &mut Value, old: &Value) {
         ("deletionGracePeriodSeconds", !deleting),
         ("creationTimestamp", false),
         ("generation", false),
-        ("selfLink", false),
         ("namespace", false),
         ("name", false),
         ("resourceVersion", false),

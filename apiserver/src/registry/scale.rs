@@ -309,6 +309,10 @@ mod tests {
         for (object, expected) in [
             (json!({}), vec![]),
             (json!({ "spec": { "n": 1 }, "status": { "n": 0, "s": "a=b" } }), vec![]),
+            (
+                json!({ "spec": { "n": 1.0 } }),
+                vec![".spec.n: Invalid value: 0: .spec.n accessor error: 1 is of the type float64, expected int64"],
+            ),
             (json!({ "spec": { "n": -1 } }), vec![".spec.n: Invalid value: -1: should be a non-negative integer"]),
             (
                 json!({ "spec": { "n": "1" }, "status": { "s": 5 } }),

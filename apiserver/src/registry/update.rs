@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
 
 use super::write::{ATTEMPTS, Written, commit, load, remove};
-use super::{create, hooks, object, options, scale, versions};
+use super::{conversion, create, hooks, object, options, scale, versions};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::integer;
@@ -105,6 +105,7 @@ async fn mutated(call: &Call, change: &Change, live: &Value) -> ApiResult<(Value
     settle(call, change, &mut new, live)?;
     create::dedup_owners(call, &mut new, false);
     if !matches!(change, Change::Apply(_)) {
+        conversion::there_and_back(&call.resource, &mut new);
         versions::track(call, live, &mut new).await;
     }
     let sent = sent.map(|sent| as_sent(call, sent, &new));
@@ -442,7 +443,11 @@ fn settle(call: &Call, change: &Change, new: &mut Value, old: &Value) -> ApiResu
         prepare(new, old);
         create::fill(call, new);
     }
-    if strategy.has_generation && object::spec_differs(new, old) {
+    let changed = |schema: Option<&Schema>| match schema.filter(|_| !strategy.generation_counts_empty) {
+        Some(schema) => object::spec_differs(&schema::stored(schema, new), old),
+        None => object::spec_differs(new, old),
+    };
+    if strategy.has_generation && changed(resource.schema().as_ref()) {
         let generation = old["metadata"]["generation"].as_i64().unwrap_or(0) + 1;
         object::set(new, "generation", generation.into());
     }

@@ -87,8 +87,7 @@ fn put(value: &mut Value, path: &[Step], json: &Value) {
 
 fn atomics(value: &Value, node: &Node, path: String, found: &mut Vec<String>) {
     let whole = match (&node.shape, value) {
-        (Shape::Struct { of, atomic }, Value::Object(_)) => *atomic || of.atomic,
-        (Shape::Map { atomic, .. }, Value::Object(_)) => *atomic,
+        (Shape::Struct { atomic, .. } | Shape::Map { atomic, .. }, Value::Object(_)) => *atomic,
         (Shape::List { kind, .. }, Value::Array(_)) => *kind == ListKind::Atomic,
         _ => false,
     };

@@ -3,11 +3,14 @@
 //! A path element is kept as its serialised text: `f:name`, `k:{"name":"a"}`, `v:"x"`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::{self, Write as _},
 };
 
 use serde_json::{Map, Value};
+
+use crate::decode::with_whole_numbers;
 
 /// No step leads nowhere: each is a member or has members below.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -225,7 +228,12 @@ pub(super) fn field(name: &str) -> String {
 }
 
 pub(super) fn value(value: &Value) -> String {
-    format!("v:{value}")
+    format!("v:{}", scalar(value))
+}
+
+/// A whole float is the same as the integer.
+fn scalar(value: &Value) -> Cow<'_, Value> {
+    if value.is_f64() { with_whole_numbers(value) } else { Cow::Borrowed(value) }
 }
 
 /// Keys are sorted by name.
@@ -234,7 +242,7 @@ pub(super) fn key(mut keys: Vec<(&str, &Value)>) -> String {
     let mut out = "k:{".to_owned();
     for (at, (name, value)) in keys.iter().enumerate() {
         let comma = if at == 0 { "" } else { "," };
-        let _ = write!(out, "{comma}{}:{value}", Value::from(*name));
+        let _ = write!(out, "{comma}{}:{}", Value::from(*name), scalar(value));
     }
     out.push('}');
     out

@@ -290,6 +290,41 @@ fn a_list_that_is_given_empty_is_given() {
     normalize(&schema, &mut role);
     track_update(&schema, None, &mut role, &manager("me", Operation::Update));
     assert_eq!(owners(&role, "me"), json!({"f:rules":{}}));
+    // Nobody sees one that may be left out.
+    let mut pod =
+        json!({"apiVersion":"v1","kind":"Pod","metadata":{"labels":{},"finalizers":[]},"spec":{"volumes":[]}});
+    let sent = pod.clone();
+    track_update(&builtin("v1", "Pod").unwrap(), None, &mut pod, &manager("me", Operation::Update));
+    assert_eq!(pod, sent);
+}
+
+#[test]
+fn a_field_says_how_its_struct_merges() {
+    let schema = builtin("v1", "PersistentVolume").unwrap();
+    let by = |name: &str| Manager { api_version: "v1".into(), ..manager(name, Operation::Apply) };
+    let claim = |reference: Value| json!({"apiVersion":"v1","kind":"PersistentVolume","spec":{"claimRef":reference}});
+    let live = apply(&schema, None, &claim(json!({"name":"a"})), &by("one"), false).unwrap();
+    let both = apply(&schema, Some(&live), &claim(json!({"namespace":"b"})), &by("two"), false).unwrap();
+    assert_eq!(both["spec"]["claimRef"], json!({"name":"a","namespace":"b"}));
+    assert_eq!(owners(&both, "one"), json!({"f:spec":{"f:claimRef":{"f:name":{}}}}));
+}
+
+#[test]
+fn whole_floats_are_no_change() {
+    let schema = crate::crd::structural(
+        &crate::field::Path::default(),
+        &json!({"type":"object","properties":{"n":{"type":"number"},"list":{"type":"array","items":{"type":"object",
+            "required":["at"],"properties":{"at":{"type":"integer"}}},"x-kubernetes-list-type":"map","x-kubernetes-list-map-keys":["at"]}}}),
+        false,
+    )
+    .unwrap();
+    let mut live = json!({"apiVersion":"apps/v1","kind":"X","n":1,"list":[{"at":2}]});
+    track_update(&schema, None, &mut live, &manager("me", Operation::Update));
+    let mut new = live.clone();
+    (new["n"], new["list"][0]["at"]) = (json!(1.0), json!(2.0));
+    let sent = new.clone();
+    track_update(&schema, Some(&live), &mut new, &manager("you", Operation::Update));
+    assert_eq!(new, sent);
 }
 
 #[test]

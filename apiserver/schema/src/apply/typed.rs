@@ -28,7 +28,7 @@ enum View<'a> {
 
 fn view<'a>(node: &'a Node, values: [Option<&Value>; 2]) -> View<'a> {
     match &node.shape {
-        Shape::Struct { of, atomic } if !atomic && !of.atomic => View::Object,
+        Shape::Struct { atomic: false, .. } => View::Object,
         Shape::Map { atomic: false, .. } => View::Object,
         Shape::List { items, kind: kind @ (ListKind::Set | ListKind::Map(_)), .. } => View::List(items, kind),
         // Null fits whatever the other one is.
@@ -309,6 +309,7 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<
                 difference(None, Some(value), items, &Trail::Item(at, step), out);
             }
         }
+        (_, Some(old), Some(new)) if equal(old, new) => {}
         (_, Some(_), Some(_)) => out.modified.insert(at),
         _ => {}
     }
@@ -316,6 +317,18 @@ fn difference(old: Option<&Value>, new: Option<&Value>, node: &Node, at: &Trail<
         (None, Some(_)) => out.added.insert(at),
         (Some(_), None) => out.removed.insert(at),
         _ => {}
+    }
+}
+
+/// Whether values are the same where integers are floats, too.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(x), Value::Number(y)) => x == y || ((x.is_f64() || y.is_f64()) && x.as_f64() == y.as_f64()),
+        (Value::Array(x), Value::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| equal(x, y)),
+        (Value::Object(x), Value::Object(y)) => {
+            x.len() == y.len() && x.iter().all(|(name, x)| y.get(name).is_some_and(|y| equal(x, y)))
+        }
+        _ => a == b,
     }
 }
 

@@ -91,7 +91,9 @@ fn own(path: &Path, schema: &Value, place: Place, errors: &mut ErrorList) {
     {
         errors.push(Error::forbidden(&path.child("default"), format!("must not be set {reason}")));
     }
-    for name in UNSUPPORTED.iter().filter(|name| schema.get(**name).is_some()) {
+    // Of these one is said even by an empty map.
+    let said = |name: &str| schema.get(name).filter(|value| name == "dependencies" || !is_empty_map(value)).is_some();
+    for name in UNSUPPORTED.iter().filter(|name| said(name)) {
         errors.push(Error::forbidden(&path.child(name), format!("{name} is not supported")));
     }
     if ty == "null" {
@@ -105,6 +107,10 @@ fn own(path: &Path, schema: &Value, place: Place, errors: &mut ErrorList) {
         let at = path.child("x-kubernetes-embedded-resource");
         errors.push(Error::forbidden(&at, "must not be used inside of resource meta"));
     }
+}
+
+pub(super) fn is_empty_map(value: &Value) -> bool {
+    value.as_object().is_some_and(serde_json::Map::is_empty)
 }
 
 fn extensions(path: &Path, schema: &Value, errors: &mut ErrorList) {

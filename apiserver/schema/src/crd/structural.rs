@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use super::declared::is_empty_map;
 use super::validator::compile_pattern;
 use super::{
     field::{Error, ErrorList, Path},
@@ -46,7 +47,9 @@ enum Level {
 /// What no structural schema can say, wherever it stands.
 pub(super) fn unsupported(schema: &Value) -> Option<String> {
     let map = schema.as_object()?;
-    if let Some((_, name)) = UNSUPPORTED.iter().find(|(field, _)| map.contains_key(*field)) {
+    if let Some((_, name)) =
+        UNSUPPORTED.iter().find(|(field, _)| map.get(*field).is_some_and(|value| !is_empty_map(value)))
+    {
         return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
     }
     if map.get("items").is_some_and(Value::is_array) {

@@ -1,6 +1,6 @@
 //! JSON or YAML text to a `Value`, with the paths of keys given twice (the last one wins, as in Go).
 
-use std::{collections::HashSet, fmt};
+use std::{borrow::Cow, collections::HashSet, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,13 +8,15 @@ use serde::{
 };
 use serde_json::{Map, Number, Value, map::Entry};
 
-use super::{DecodeError, MAX_DEPTH, YAML_TWICE, characters, syntax};
+use super::{DecodeError, MAX_DEPTH, YAML_TWICE, characters, numbers, syntax};
 use crate::go::quote;
 
 pub(super) struct Document {
     pub value: Value,
     /// Paths relative to this value.
     pub duplicates: Vec<String>,
+    /// There are numbers too large for a float: the largest one stands for them.
+    pub bounded: bool,
 }
 
 pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
@@ -26,10 +28,14 @@ pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
     serde_json::from_slice(bytes).or_else(|error| match syntax::error(bytes) {
         Some(error) => Err(DecodeError::Syntax(error)),
         // What Go reads all the same.
-        None => match characters::mended(bytes) {
-            Some(mended) => serde_json::from_slice(&mended).map_err(|error| DecodeError::Syntax(text(error))),
-            None => Err(DecodeError::Syntax(text(error))),
-        },
+        None => {
+            let bounded = numbers::bounded(bytes);
+            let is_bounded = bounded.is_some();
+            let mended = characters::mended(bounded.as_deref().unwrap_or(bytes)).or(bounded);
+            let read = mended.map_or(Err(error), |mended| serde_json::from_slice::<Document>(&mended));
+            read.map(|document| Document { bounded: is_bounded, ..document })
+                .map_err(|error| DecodeError::Syntax(text(error)))
+        }
     })
 }
 
@@ -38,22 +44,46 @@ pub(super) fn yaml(bytes: &[u8]) -> Result<Document, DecodeError> {
     first(bytes).map_err(|error| DecodeError::Syntax(format!("error converting YAML to JSON: yaml: {error}")))
 }
 
-/// Go writes a float that is whole as an integer is written; so it is one when it is read next.
+/// Go writes a float that is whole as an integer is written; so it is one when it is read next. Until then it is a float to all who
+/// look at it, where no field's type says otherwise.
 pub fn whole_numbers(value: &mut Value) {
     match value {
         Value::Array(list) => list.iter_mut().for_each(whole_numbers),
         Value::Object(map) => map.values_mut().for_each(whole_numbers),
-        Value::Number(number) if number.is_f64() => {
-            let float = number.as_f64().unwrap_or_default();
-            // Beyond that Go uses an exponent, or the number is no int64.
-            if float.fract() == 0.0 && float.abs() < 9e18 {
-                #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
-                let whole = float as i64;
+        Value::Number(number) => {
+            if let Some(whole) = whole(number) {
                 *value = whole.into();
             }
         }
         _ => {}
     }
+}
+
+/// The same of a value that stays as it is.
+#[must_use]
+pub fn with_whole_numbers(value: &Value) -> Cow<'_, Value> {
+    fn any(value: &Value) -> bool {
+        match value {
+            Value::Array(list) => list.iter().any(any),
+            Value::Object(map) => map.values().any(any),
+            Value::Number(number) => whole(number).is_some(),
+            _ => false,
+        }
+    }
+    if !any(value) {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    whole_numbers(&mut value);
+    Cow::Owned(value)
+}
+
+/// A float without a fraction as the integer that it is. Beyond the bound Go uses an exponent, or the number is no int64.
+fn whole(number: &Number) -> Option<i64> {
+    let float = number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 9e18)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+    let whole = float as i64;
+    Some(whole)
 }
 
 fn first<T: DeserializeOwned + From<Value>>(bytes: &[u8]) -> Result<T, String> {
@@ -202,7 +232,7 @@ impl<'de> Deserialize<'de> for Document {
 
 impl From<Value> for Document {
     fn from(value: Value) -> Self {
-        Self { value, duplicates: Vec::new() }
+        Self { value, duplicates: Vec::new(), bounded: false }
     }
 }
 
@@ -259,7 +289,7 @@ impl<'de> Visitor<'de> for Reader {
             duplicates.extend(item.duplicates.into_iter().map(|path| join(format!("[{at}]"), &path)));
             list.push(item.value);
         }
-        Ok(Document { value: Value::Array(list), duplicates })
+        Ok(Document { value: Value::Array(list), duplicates, bounded: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Document, A::Error> {
@@ -281,7 +311,7 @@ impl<'de> Visitor<'de> for Reader {
                 }
             }
         }
-        Ok(Document { value: Value::Object(map), duplicates })
+        Ok(Document { value: Value::Object(map), duplicates, bounded: false })
     }
 }
 

@@ -32,7 +32,7 @@ impl<'a> Over<'a> {
     fn scalar(self, value: Value) -> Value {
         match (self.node, self.before) {
             (Some(node), Some(before))
-                if !before.is_null() && !walk::typed(&mut before.clone(), node, false).errors.is_empty() =>
+                if !before.is_null() && !walk::typed(&mut before.clone(), node, false, &[]).errors.is_empty() =>
             {
                 before
             }

@@ -45,7 +45,12 @@ fn at(value: &mut Value, node: &Node) -> Option<String> {
 /// A whole number as the type of an integer field holds it.
 #[expect(clippy::cast_possible_truncation, reason = "Go cuts it as well")]
 fn converted(scalar: Scalar, value: &Value) -> Option<i64> {
-    let whole = || value.as_f64().filter(|number| number.fract() == 0.0).map(|number| number as i64);
+    // 2^63. What is beyond Go leaves to the processor.
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    let whole = || {
+        let float = value.as_f64().filter(|float| float.fract() == 0.0)?;
+        Some(if (-BEYOND..BEYOND).contains(&float) { float as i64 } else { i64::MIN })
+    };
     let number = value.as_i64().or_else(whole)?;
     match scalar {
         Scalar::Int32 => Some(i64::from(number as i32)),
@@ -92,7 +97,7 @@ fn bytes_error(value: &Value, node: &Node) -> Option<String> {
 
 /// What is wrong with a value that is a document of its own.
 fn alone(value: &Value, node: &Node) -> Option<String> {
-    walk::typed(&mut value.clone(), node, false).errors.first().map(|wrong| wrong.text(None))
+    walk::typed(&mut value.clone(), node, false, &[]).errors.first().map(|wrong| wrong.text(None))
 }
 
 /// Go's `reflect.Kind` of a decoded value.

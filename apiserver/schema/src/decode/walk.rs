@@ -1,10 +1,13 @@
 //! A `Value` held against the model of a built-in kind, changed in place.
 
-use serde_json::Value;
+use std::{cell::OnceCell, collections::HashMap, ops::Range};
+
+use serde_json::{Number, Value};
 
 use super::{
-    base64,
+    base64, numbers,
     place::{Place, Step},
+    spans,
 };
 use crate::{
     facts,
@@ -14,14 +17,13 @@ use crate::{
 
 /// What a walk met with, each at a path, in order of names.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(super) struct Findings<'t> {
     pub unknown: Vec<String>,
     pub errors: Vec<Wrong>,
     /// Places whose text Go keeps as it is, or hands to a reader that is not strict: nothing below counts as given twice.
     pub opaque: Vec<String>,
     note_opaque: bool,
-    /// Numbers become what their field is, as Go converts them.
-    converts: bool,
+    written: Written<'t>,
 }
 
 /// A value of a type that does not fit.
@@ -51,29 +53,51 @@ impl Wrong {
     }
 }
 
-impl Findings {
+impl Findings<'_> {
     /// The one that Go tells; `position` says where in the document a path is.
     pub(super) fn error(&self, position: impl Fn(&str) -> Option<usize>) -> Option<&Wrong> {
         self.errors.iter().min_by_key(|wrong| (!wrong.last, position(&wrong.path)))
     }
 }
 
-/// Checks and prunes.
-pub(super) fn typed(value: &mut Value, node: &Node, note_opaque: bool) -> Findings {
-    let mut walk = Findings { note_opaque, ..Findings::default() };
-    walk.node(value, node, &Place::default());
-    walk
+/// The text of a document, and where in it the values are, looked up when one is asked for.
+#[derive(Default)]
+struct Written<'t> {
+    text: &'t [u8],
+    places: OnceCell<HashMap<String, Range<usize>>>,
 }
 
-/// The same of what upstream converts, and does not decode.
-pub(super) fn restored(value: &mut Value, node: &Node) -> Findings {
-    let mut walk = Findings { converts: true, ..Findings::default() };
+impl<'t> Written<'t> {
+    fn new(text: &'t [u8]) -> Self {
+        Self { text, places: OnceCell::new() }
+    }
+
+    /// A number as it was written, where reading it has changed that.
+    fn number(&self, number: &Number, at: &Place<'_>) -> Option<&'t str> {
+        if self.text.is_empty() || !number.is_f64() {
+            return None;
+        }
+        let places = self.places.get_or_init(|| {
+            let mut places = HashMap::new();
+            spans::walk(self.text, &mut |path, place| {
+                places.insert(path.to_owned(), place);
+            });
+            places
+        });
+        let written = self.text.get(places.get(&at.path())?.clone())?;
+        std::str::from_utf8(written).ok()
+    }
+}
+
+/// Checks and prunes. `text`: the JSON that the value was read from, empty where there is none.
+pub(super) fn typed<'t>(value: &mut Value, node: &Node, note_opaque: bool, text: &'t [u8]) -> Findings<'t> {
+    let mut walk = Findings { note_opaque, written: Written::new(text), ..Findings::default() };
     walk.node(value, node, &Place::default());
     walk
 }
 
 /// The `metadata` of a custom resource, which is typed though the rest is not.
-pub(super) fn metadata(value: &mut Value) -> Findings {
+pub(super) fn metadata(value: &mut Value) -> Findings<'static> {
     let mut walk = Findings::default();
     let Some(map) = value.as_object_mut() else {
         walk.stop(&Place::default(), super::unfit(value, "map[string]interface {}"));
@@ -90,7 +114,7 @@ pub(super) fn metadata(value: &mut Value) -> Findings {
     walk
 }
 
-impl Findings {
+impl Findings<'_> {
     fn node(&mut self, value: &mut Value, node: &Node, at: &Place<'_>) {
         match &node.shape {
             Shape::Any(AnyKind::Custom) => {}
@@ -175,15 +199,15 @@ impl Findings {
 
     fn scalar(&mut self, value: &mut Value, scalar: Scalar, node: &Node, at: &Place<'_>) {
         match (scalar, &mut *value) {
-            (Scalar::Bool, Value::Bool(_))
-            | (Scalar::String | Scalar::IntOrString, Value::String(_))
-            | (Scalar::Double, Value::Number(_)) => {}
-            (Scalar::Int32 | Scalar::Int64, Value::Number(number)) if self.converts => match converted(number) {
-                Some(number) if scalar == Scalar::Int64 => *value = number.into(),
-                #[expect(clippy::cast_possible_truncation, reason = "so does Go")]
-                Some(number) => *value = (number as i32).into(),
-                None => self.cannot(value, true, &go_type(node), false, at),
-            },
+            (Scalar::Bool, Value::Bool(_)) | (Scalar::String | Scalar::IntOrString, Value::String(_)) => {}
+            (Scalar::Double, Value::Number(number)) => {
+                let written = Some(number)
+                    .filter(|number| numbers::is_largest(number))
+                    .and_then(|number| self.written.number(number, at));
+                if written.is_some_and(|written| numbers::is_beyond(written.as_bytes())) {
+                    self.cannot(value, true, &go_type(node), false, at);
+                }
+            }
             (Scalar::Int32, Value::Number(_)) => {
                 if !is_int32(value) {
                     self.cannot(value, true, &go_type(node), false, at);
@@ -216,7 +240,14 @@ impl Findings {
                 }
             }
             (Scalar::Quantity, _) => {
-                let text = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
+                let text = match &*value {
+                    Value::String(text) => text.trim().to_owned(),
+                    // How it is written is how it is kept.
+                    Value::Number(number) => {
+                        self.written.number(number, at).map_or_else(|| number.to_string(), ToOwned::to_owned)
+                    }
+                    other => other.to_string(),
+                };
                 self.read(quantity::canonical(&text), value, at);
             }
             (Scalar::Time, Value::String(text)) => self.read(time::canonical(text), value, at),
@@ -257,18 +288,6 @@ impl Findings {
             last,
         });
     }
-}
-
-/// A number as Go makes an integer of it: `None` for one that is not whole.
-fn converted(number: &serde_json::Number) -> Option<i64> {
-    number.as_i64().or_else(|| {
-        let float = number.as_f64().filter(|float| float.fract() == 0.0)?;
-        // 2^63. What is beyond Go leaves to the processor.
-        const BEYOND: f64 = 9_223_372_036_854_775_808.0;
-        #[expect(clippy::cast_possible_truncation, reason = "it is whole and in range")]
-        let whole = float as i64;
-        Some(if (-BEYOND..BEYOND).contains(&float) { whole } else { i64::MIN })
-    })
 }
 
 fn is_int32(value: &Value) -> bool {

@@ -46,7 +46,6 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         r#"[{"discriminator":"kind","fields-to-discriminateBy":{"group":"Group","serviceAccount":"ServiceAccount","user":"User"}}]"#,
     ),
     ("api.core.v1.PersistentVolumeClaimStatus", "allocatedResourceStatuses", "x-kubernetes-map-type", r#""granular""#),
-    ("api.core.v1.PersistentVolumeSpec", "claimRef", "x-kubernetes-map-type", r#""granular""#),
     ("kube-aggregator.pkg.apis.apiregistration.v1.APIServiceSpec", "caBundle", "x-kubernetes-list-type", r#""atomic""#),
     ("api.policy.v1.PodDisruptionBudgetSpec", "selector", "x-kubernetes-patch-strategy", r#""replace""#),
 ];
@@ -275,10 +274,10 @@ impl Types {
         if let Some(key) = field.patch.merge_key {
             schema.insert("x-kubernetes-patch-merge-key".into(), key.into());
         }
-        if let Shape::Struct { atomic: true, .. } = field.node.shape
-            && !of.atomic
+        if let Shape::Struct { of: own, atomic } = &field.node.shape
+            && *atomic != own.atomic
         {
-            schema.insert("x-kubernetes-map-type".into(), "atomic".into());
+            schema.insert("x-kubernetes-map-type".into(), if *atomic { "atomic" } else { "granular" }.into());
         }
         // The items of a list of a kind are no field that anybody merges.
         if &*field.name == "items" && facts::kind_of(index).is_some_and(|(_, kind)| kind.ends_with("List")) {

@@ -108,11 +108,12 @@ async fn ask(
 /// The object and the one it replaces, in the version the hook asked for.
 pub(super) async fn versioned(a: &Attributes<'_>, seen: &Seen, object: &Value) -> ApiResult<(Value, Value)> {
     let old = a.old.cloned().unwrap_or(Value::Null);
+    let object = patched::written(a, object);
     if seen.kind == a.kind {
-        return Ok((object.clone(), old));
+        return Ok((object, old));
     }
     let to = seen.kind.api_version();
-    let object = conversion::convert(a.app(), &seen.resource, object.clone(), &to).await?;
+    let object = conversion::convert(a.app(), &seen.resource, object, &to).await?;
     Ok((object, conversion::convert(a.app(), &seen.resource, old, &to).await?))
 }
 

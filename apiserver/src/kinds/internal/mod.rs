@@ -123,6 +123,7 @@ const PLAIN_INSIDE: &[(&str, &str)] = &[
 enum Shown {
     Text(String),
     List(Vec<Shown>),
+    Map(Vec<(String, Shown)>),
     Fields(Vec<(String, Shown)>),
 }
 
@@ -176,7 +177,7 @@ fn fields(value: &Value, of: &Struct) -> Shown {
         let now = value.at(&field.name);
         let is_meta = matches!(&field.node.shape, Shape::Struct { of, .. } if of.go_name() == "ObjectMeta");
         if tagged {
-            if !now.is_null() || matches!(field.presence, Presence::Always | Presence::Null) {
+            if !is_omitted(now, field) || matches!(field.presence, Presence::Always | Presence::Null) {
                 shown.push((field.name.to_string(), node(now, &field.node)));
             }
         } else if is_meta {
@@ -193,6 +194,16 @@ fn fields(value: &Value, of: &Struct) -> Shown {
         }
     }
     Shown::Fields(shown)
+}
+
+/// Whether it is absent, or a list or map that is as good as that where there are tags.
+fn is_omitted(value: &Value, field: &Field) -> bool {
+    match (&field.node.shape, value) {
+        (_, Value::Null) => true,
+        (Shape::List { .. }, Value::Array(list)) => list.is_empty(),
+        (Shape::Map { .. }, Value::Object(map)) => map.is_empty(),
+        _ => false,
+    }
 }
 
 /// The fields as the internal type has them.
@@ -241,7 +252,7 @@ fn node(value: &Value, of: &Node) -> Shown {
         }
         Shape::Map { values, .. } if value.is_object() => {
             let entries = value.entries("").iter();
-            Shown::Fields(entries.map(|(key, entry)| (key.clone(), node(entry, values))).collect())
+            Shown::Map(entries.map(|(key, entry)| (key.clone(), node(entry, values))).collect())
         }
         Shape::Scalar(scalar) if value.is_null() => Shown::Text(zero(*scalar).to_owned()),
         _ => plain(value),
@@ -264,9 +275,7 @@ fn zero(scalar: Scalar) -> &'static str {
 fn plain(value: &Value) -> Shown {
     match value {
         Value::Array(items) => Shown::List(items.iter().map(plain).collect()),
-        Value::Object(entries) => {
-            Shown::Fields(entries.iter().map(|(key, entry)| (key.clone(), plain(entry))).collect())
-        }
+        Value::Object(entries) => Shown::Map(entries.iter().map(|(key, entry)| (key.clone(), plain(entry))).collect()),
         other => Shown::Text(go_json(other)),
     }
 }
@@ -292,11 +301,11 @@ impl Shown {
     fn without_empties(self) -> Self {
         match self {
             Self::List(items) if items.is_empty() => null(),
-            Self::Fields(fields) if fields.is_empty() => null(),
+            Self::Map(entries) if entries.is_empty() => null(),
             Self::List(items) => Self::List(items.into_iter().map(Self::without_empties).collect()),
-            Self::Fields(fields) => {
-                Self::Fields(fields.into_iter().map(|(name, value)| (name, value.without_empties())).collect())
-            }
+            Self::Map(entries) => Self::Map(each_without_empties(entries)),
+            // A struct that says nothing is one, be it that of its fields none are shown.
+            Self::Fields(fields) => Self::Fields(each_without_empties(fields)),
             text => text,
         }
     }
@@ -312,13 +321,19 @@ impl Shown {
         match self {
             Self::Text(text) => out.push_str(text),
             Self::List(items) => enclosed(out, depth, "[]", items, |out, depth, item| item.write(out, depth)),
-            Self::Fields(fields) => enclosed(out, depth, "{}", fields, |out, depth, (name, value)| {
-                out.push_str(&go_json(&Value::from(name.as_str())));
-                out.push_str(if depth.is_some() { ": " } else { ":" });
-                value.write(out, depth);
-            }),
+            Self::Map(fields) | Self::Fields(fields) => {
+                enclosed(out, depth, "{}", fields, |out, depth, (name, value)| {
+                    out.push_str(&go_json(&Value::from(name.as_str())));
+                    out.push_str(if depth.is_some() { ": " } else { ":" });
+                    value.write(out, depth);
+                })
+            }
         }
     }
+}
+
+fn each_without_empties(fields: Vec<(String, Shown)>) -> Vec<(String, Shown)> {
+    fields.into_iter().map(|(name, value)| (name, value.without_empties())).collect()
 }
 
 fn enclosed<T>(
@@ -387,9 +402,14 @@ mod tests {
                 "ResourceRequirements",
                 r#"{"Limits":null,"Requests":{"cpu":"1"},"Claims":null}"#,
             ),
+            (
+                json!({"limits": {}, "claims": []}),
+                "ResourceRequirements",
+                r#"{"Limits":{},"Requests":null,"Claims":[]}"#,
+            ),
             (json!({"name": "<a>", "ports": [80]}), "LocalObjectReference", r#"{"Name":"\u003ca\u003e"}"#),
             (
-                json!({"labelSelector": {"matchLabels": {"a": "b"}}, "topologyKey": "k"}),
+                json!({"labelSelector": {"matchLabels": {"a": "b"}, "matchExpressions": []}, "topologyKey": "k"}),
                 "PodAffinityTerm",
                 r#"{"LabelSelector":{"matchLabels":{"a":"b"}},"Namespaces":null,"TopologyKey":"k","NamespaceSelector":null,"MatchLabelKeys":null,"MismatchLabelKeys":null}"#,
             ),
@@ -405,6 +425,8 @@ mod tests {
             (json!({"nodeSelector": {}}), json!({}), "PodSpec", true),
             (json!({"nodeSelector": {"a": ""}}), json!({}), "PodSpec", false),
             (json!({"affinity": {}}), json!({}), "PodSpec", false),
+            (json!({"selector": {}}), json!({}), "PersistentVolumeClaimSpec", false),
+            (json!({"selector": {"matchLabels": {}}}), json!({"selector": {}}), "PersistentVolumeClaimSpec", true),
             (json!({"runtimeClassName": ""}), json!({}), "PodSpec", false),
             (json!({"nodeName": ""}), json!({}), "PodSpec", true),
         ] {

@@ -12,19 +12,20 @@ use super::{WITH_STATUS, autoscaler_v1 as v1, zero};
 pub const AUTOSCALER: Strategy = Strategy {
     unconditional_update: true,
     default: Some(default),
+    prepare_create: Some(|object| keep_carried_status(object, &Value::Null)),
+    prepare_update: Some(keep_carried_status),
     validate_path: &[("status", validate::counts::autoscaler)],
     validate: Some(check),
     convert: Some(convert),
     ..WITH_STATUS
 };
 
-/// Judged as v2, whichever version it came in; of a v1 object what it says in fields.
+/// Judged as v2, whichever version it came in.
 fn check(object: &Value) -> ErrorList {
     if object.text("apiVersion") != "autoscaling/v1" {
         return validate::autoscaler::autoscaler(object);
     }
     let mut object = object.clone();
-    object.remove("metadata.annotations");
     to_v2(&mut object);
     validate::autoscaler::autoscaler(&object)
 }
@@ -205,6 +206,21 @@ fn to_v2(object: &mut Value) {
     }
 }
 
+/// What annotations of a v1 object say of its status is as little the client's as the status is.
+fn keep_carried_status(object: &mut Value, old: &Value) {
+    if object.text("apiVersion") != "autoscaling/v1" {
+        return;
+    }
+    let mut annotations = object.entries("metadata.annotations").clone();
+    for carried in CARRIED.iter().filter(|carried| carried.path.starts_with("status.")) {
+        match old.entries("metadata.annotations").get(carried.annotation) {
+            Some(text) => annotations.insert(carried.annotation.to_owned(), text.clone()),
+            None => annotations.remove(carried.annotation),
+        };
+    }
+    put_annotations(object, annotations);
+}
+
 /// What annotations carry for v1 a v2 object says in fields.
 fn drop_carried(object: &mut Value) {
     let annotations = object.entries("metadata.annotations");
@@ -239,6 +255,33 @@ mod tests {
         assert_eq!(object["metadata"]["annotations"][METRICS], carried);
         convert(&mut object, "autoscaling/v1", "autoscaling/v2");
         assert_eq!(object, v2);
+    }
+
+    #[test]
+    fn policies_are_given_even_if_there_are_none() {
+        let behavior = json!({"scaleUp": {"policies": []}, "scaleDown": {"stabilizationWindowSeconds": 5}});
+        let mut object = json!({"apiVersion": "autoscaling/v2", "spec": {"behavior": behavior}});
+        default(&mut object);
+        assert_eq!(object.at("spec.behavior.scaleUp.policies"), &json!([]));
+        assert_eq!(object.list("spec.behavior.scaleDown.policies").len(), 1);
+        let wrong: Vec<String> = check(&object).iter().map(ToString::to_string).collect();
+        let told = "spec.behavior.scaleUp.policies: Required value: must specify at least one Policy";
+        assert!(wrong.iter().any(|wrong| wrong == told), "{wrong:?}");
+    }
+
+    #[test]
+    fn annotations_of_v1_are_judged_and_say_nothing_of_the_status() {
+        let behavior = r#"{"ScaleDown":{"StabilizationWindowSeconds":5}}"#;
+        let [metrics, conditions, other] =
+            ["current-metrics", "conditions", "behavior"].map(|name| format!("autoscaling.alpha.kubernetes.io/{name}"));
+        let annotations = json!({ (metrics): "[]", (conditions.clone()): "[]", (other.clone()): behavior });
+        let mut object = json!({"apiVersion": "autoscaling/v1", "metadata": {"annotations": annotations}, "spec": {}});
+        let wrong: Vec<String> = check(&object).iter().map(ToString::to_string).collect();
+        let told = "spec.behavior.scaleDown.policies: Required value: must specify at least one Policy";
+        assert!(wrong.iter().any(|wrong| wrong == told), "{wrong:?}");
+        let old = json!({"metadata": {"annotations": { (conditions.clone()): "[1]" }}});
+        keep_carried_status(&mut object, &old);
+        assert_eq!(object.at("metadata.annotations"), &json!({ (conditions): "[1]", (other): behavior }));
     }
 
     #[test]

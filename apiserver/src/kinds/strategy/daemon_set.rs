@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::internal;
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{Strategy, WarnedAgain};
@@ -14,7 +15,8 @@ pub const DAEMON_SET: Strategy = Strategy {
         count_templates(object, given.max(1));
     }),
     prepare_update: Some(|new, old| {
-        let changed = new.at("spec.template") != old.at("spec.template");
+        let (template, before) = (new.at("spec.template"), old.at("spec.template"));
+        let changed = !internal::same(template, before, "api.core.v1.PodTemplateSpec");
         count_templates(new, template_generation(old) + i64::from(changed));
     }),
     prepare_path: &[("status", |new, old| count_templates(new, template_generation(old)))],

@@ -11,7 +11,7 @@ pub const DEPLOYMENT: Strategy = Strategy {
     default: Some(default),
     prepare_update: Some(|new, old| {
         // The controller copies annotations to ReplicaSets, so a change of theirs counts, too.
-        if new.at("metadata.annotations") != old.at("metadata.annotations") {
+        if new.entries("metadata.annotations") != old.entries("metadata.annotations") {
             new.put("metadata.generation", old.int("metadata.generation") + 1);
         }
     }),

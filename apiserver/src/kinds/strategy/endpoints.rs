@@ -32,7 +32,7 @@ pub const ENDPOINT_SLICE: Strategy = Strategy {
     prepare_update: Some(|new, old| {
         without_topology(new, old);
         // Labels tie a slice to its Service, so a change of theirs counts, too.
-        if new.at("metadata.labels") != old.at("metadata.labels") {
+        if new.entries("metadata.labels") != old.entries("metadata.labels") {
             new.put("metadata.generation", old.int("metadata.generation") + 1);
         }
     }),

@@ -9,6 +9,7 @@ use super::{METADATA, WITH_STATUS};
 
 pub const NETWORK_POLICY: Strategy = Strategy {
     has_generation: true,
+    generation_counts_empty: true,
     default: Some(default),
     validate: Some(validate::network::network_policy),
     warnings: Some(validate::network::policy_warnings),

@@ -32,7 +32,7 @@ pub const REPLICATION_CONTROLLER: Strategy = Strategy {
     validate_path: &[("status", validate::counts::replication_controller)],
     named_after: Some(PODS),
     warnings: Some(validate::pod_warnings::template),
-    warned_again: WarnedAgain::NewGeneration,
+    warned_again: WarnedAgain::OfTheFormer,
     ..SPEC_AND_STATUS
 };
 

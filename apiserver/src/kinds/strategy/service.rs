@@ -110,7 +110,7 @@ fn prepare_update(new: &mut Value, old: &Value) {
     new.take_from("status", old);
     // Who changes the one form alone, as clients of old do, means the other, too.
     let (one, all) = ("spec.clusterIP", "spec.clusterIPs");
-    if new.at(one) != old.at(one) && new.at(all) == old.at(all) && !new.list(all).is_empty() {
+    if new.at(one) != old.at(one) && new.list(all) == old.list(all) && !new.list(all).is_empty() {
         match new.text(one).to_owned() {
             first if first.is_empty() => new.remove(all),
             first => new.list_mut(all)[0] = first.into(),
@@ -133,7 +133,7 @@ fn patch_allocated(new: &mut Value, old: &Value) {
             new.take_from("spec.clusterIPs", old);
         }
         for field in ["spec.ipFamilies", "spec.ipFamilyPolicy"] {
-            if !new.has(field) {
+            if !new.has(field) || new.at(field) == &json!([]) {
                 new.take_from(field, old);
             }
         }
@@ -172,7 +172,7 @@ fn needs_health_port(service: &Value) -> bool {
 /// Fields that came with the old type and mean nothing to the new one go, unless the user changed them just now.
 fn drop_type_dependent(new: &mut Value, old: &Value) {
     let (new_kind, old_kind) = (new.text("spec.type").to_owned(), old.text("spec.type").to_owned());
-    let same = |new: &Value, field: &str| new.at(field) == old.at(field);
+    let same = |new: &Value, field: &str| validate::same(new.at(field), old.at(field));
     if new_kind == "ExternalName" && old_kind != "ExternalName" {
         if same(new, "spec.clusterIP") && same(new, "spec.clusterIPs") {
             new.remove("spec.clusterIP");

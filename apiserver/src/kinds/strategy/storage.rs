@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::internal;
 use super::super::json::Json;
 use super::super::validate;
 use super::super::{Strategy, WarnedAgain};
@@ -51,7 +52,7 @@ pub const STORAGE_CLASS: Strategy = Strategy {
 pub const CSI_DRIVER: Strategy = Strategy {
     prepare_update: Some(|new, old| {
         // Counted from the first change on.
-        if new.at("spec") != old.at("spec") {
+        if !internal::same(new.at("spec"), old.at("spec"), "api.storage.v1.CSIDriverSpec") {
             new.put("metadata.generation", old.int("metadata.generation") + 1);
         }
     }),
@@ -65,11 +66,14 @@ pub const CSI_DRIVER: Strategy = Strategy {
             ("podInfoOnMount", json!(false)),
             ("storageCapacity", json!(false)),
             ("fsGroupPolicy", json!("ReadWriteOnceWithFSType")),
-            ("volumeLifecycleModes", json!(["Persistent"])),
             ("requiresRepublish", json!(false)),
             ("seLinuxMount", json!(false)),
         ] {
             driver.default_pointer(&format!("spec.{field}"), value);
+        }
+        let modes = "spec.volumeLifecycleModes";
+        if driver.list(modes).is_empty() {
+            driver.put(modes, json!(["Persistent"]));
         }
     }),
     ..CONDITIONAL

@@ -9,6 +9,7 @@ use super::{CONDITIONAL, METADATA, SPEC_AND_STATUS};
 
 pub const WEBHOOKS: Strategy = Strategy {
     has_generation: true,
+    generation_counts_empty: true,
     default: Some(default),
     validate: Some(validate::webhook::configuration),
     ..CONDITIONAL

@@ -216,7 +216,8 @@ fn accepted_names(errors: &mut ErrorList, object: &Value) {
 pub fn definition_update(new: &Value, old: &Value) -> ErrorList {
     // Schemas and their rules are long to judge: what is as it was is as good as it was.
     let judged = ["spec", "status", "metadata.annotations"];
-    let mut errors = if judged.iter().any(|path| new.at(path) != old.at(path)) { sound(new) } else { ErrorList::new() };
+    let mut errors =
+        if judged.iter().any(|path| !super::same(new.at(path), old.at(path))) { sound(new) } else { ErrorList::new() };
     let established =
         old.list("status.conditions").iter().any(|c| c.text("type") == "Established" && c.text("status") == "True");
     let fields = [("scope", established), ("names.kind", established), ("group", true), ("names.plural", true)];

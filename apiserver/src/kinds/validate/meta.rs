@@ -346,6 +346,13 @@ mod tests {
     }
 
     #[test]
+    fn a_template_gives_no_lists_be_they_empty() {
+        let mut errors = ErrorList::new();
+        embedded(&mut errors, &Path::new("metadata"), &json!({"labels": {}, "finalizers": [], "name": ""}));
+        assert_eq!(texts(&errors), ["metadata.finalizers: Forbidden: cannot be set"]);
+    }
+
+    #[test]
     fn two_controllers() {
         let owner = |name| json!({"apiVersion": "v1", "kind": "Pod", "name": name, "uid": "u", "controller": true});
         let object = json!({"metadata": {"name": "a", "ownerReferences": [owner("x"), owner("y")]}});

@@ -180,7 +180,7 @@ fn immutable_of(errors: &mut ErrorList, path: &Path, new: &Value, old: &Value, o
 }
 
 /// Equality in Go's eyes: absent, null and empty are one.
-fn same(a: &Value, b: &Value) -> bool {
+pub fn same(a: &Value, b: &Value) -> bool {
     let empty = |v: &Value| match v {
         Value::Null => true,
         Value::String(s) => s.is_empty(),

@@ -165,7 +165,11 @@ pub fn csi_node_update(new: &Value, old: &Value) -> ErrorList {
 pub fn driver(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
-    volume_source::driver_name(&mut errors, &Path::new("metadata").child("name"), object.text("metadata.name"));
+    // That there is none is told of all objects.
+    let name = object.text("metadata.name");
+    if !name.is_empty() {
+        volume_source::driver_name(&mut errors, &Path::new("metadata").child("name"), name);
+    }
     if body.has("fsGroupPolicy") {
         let policies = ["File", "None", "ReadWriteOnceWithFSType"];
         one_of(&mut errors, &path.child("fsGroupPolicy"), body.text("fsGroupPolicy"), &policies);
@@ -283,7 +287,7 @@ pub fn attributes_class(object: &Value) -> ErrorList {
 pub fn attributes_class_update(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     for field in ["driverName", "parameters"] {
-        if new.at(field) != old.at(field) {
+        if !super::same(new.at(field), old.at(field)) {
             errors.push(Error::forbidden(&Path::new(field), format!("updates to {field} are forbidden.")));
         }
     }
