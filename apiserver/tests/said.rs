@@ -140,6 +140,19 @@ async fn unwritten(client: &Client<'_>) {
     let mut more = said.clone();
     more["status"] = json!({ "currentHealthy": 3 });
     assert_eq!(client.apply(budget, &more).await, (200, made), "nor is what is not written");
+
+    // Nor has anybody set it who was there before managers were known.
+    let merge = async |path: &str, body: Value| {
+        let (code, answer) = client.send(Method::PATCH, path, "application/merge-patch+json", body.to_string()).await;
+        assert_eq!(code, 200, "{answer}");
+    };
+    merge(&format!("{budget}/status"), json!({ "status": { "currentHealthy": 3 } })).await;
+    merge(budget, json!({ "metadata": { "managedFields": [{}] } })).await;
+    let mut more = said;
+    more["metadata"]["labels"] = json!({ "a": "b" });
+    let (_, made) = client.apply(budget, &more).await;
+    let managed = made["metadata"]["managedFields"].to_string();
+    assert!(managed.contains("before-first-apply") && !managed.contains("f:status"), "{managed}");
 }
 
 async fn evictions(client: &Client<'_>) {

@@ -129,10 +129,27 @@ pub fn apply(
     manager: &Manager,
     force: bool,
 ) -> Result<Value, ApplyError> {
-    apply_among(&Alike(schema), schema, live, config, manager, force)
+    let begun = live.and_then(|live| begun(schema, live, live, manager));
+    apply_among(&Alike(schema), schema, begun.as_ref().or(live), config, manager, force)
 }
 
-/// The same where others may manage fields in other versions.
+/// An object that nobody manages anything of, as if all that `seen` has of it had been set at once before the first apply; `None`
+/// where somebody does. `seen`: what whoever applies may write.
+#[must_use]
+pub fn begun(schema: &Schema, live: &Value, seen: &Value, manager: &Manager) -> Option<Value> {
+    if !read(entries(Some(live)).cloned()).is_empty() {
+        return None;
+    }
+    let Comparison { added: mut set, modified, .. } = typed::compare(&blank(schema, live), seen, &schema.root);
+    set.unite(&modified);
+    strip(&mut set);
+    let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
+    let mut live = live.clone();
+    write(&mut live, vec![Managed { manager: before, fields: Fields::Set(set) }]);
+    Some(live)
+}
+
+/// The same where others may manage fields in other versions, and somebody manages whatever there is of `live` (see [`begun`]).
 pub fn apply_among(
     versions: &dyn Converter,
     schema: &Schema,
@@ -184,16 +201,6 @@ fn merge_in(
 ) -> Result<Value, ApplyError> {
     let node = &schema.root;
     let mut managed = read(entries(live).cloned());
-    if let Some(live) = live
-        && managed.is_empty()
-    {
-        // As if all of it had been set at once.
-        let Comparison { added: mut set, modified, .. } = typed::compare(&blank(schema, live), live, node);
-        set.unite(&modified);
-        strip(&mut set);
-        let before = Manager { name: BEFORE_FIRST_APPLY.to_owned(), operation: Operation::Update, ..manager.clone() };
-        managed.push(Managed { manager: before, fields: Fields::Set(set) });
-    }
     let own = manager.api_version.as_str();
     let views = versions::views(versions, own, &mut managed, base)?;
     let said = typed::to_set(config, node);

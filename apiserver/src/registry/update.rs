@@ -296,9 +296,9 @@ fn same_kind(config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
     Err(ApiError::bad_request(format!("invalid object type: {known}")))
 }
 
-/// Takes from an applied configuration what the endpoint does not write (upstream's `GetResetFields`), so that nobody comes
+/// Takes from a configuration, or an object, what the endpoint does not write (upstream's `GetResetFields`), so that nobody comes
 /// to own it: the status on the object itself, everything else on its status.
-fn reset(call: &Call, config: &mut Value) {
+pub(super) fn reset(call: &Call, config: &mut Value) {
     let Some(fields) = config.as_object_mut() else { return };
     match call.info.subresource.as_str() {
         "status" => fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")),

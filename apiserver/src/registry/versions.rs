@@ -135,6 +135,12 @@ pub async fn apply(
     if let Some(Err(why)) = live.map(|live| readable(call, schema, live)) {
         return Err(update::unapplied(ApplyError::Invalid(why)));
     }
+    let begun = live.and_then(|live| {
+        let mut seen = live.clone();
+        update::reset(call, &mut seen);
+        apply::begun(schema, live, &seen, manager)
+    });
+    let live = begun.as_ref().or(live);
     loop {
         match apply::apply_among(&versions, schema, live, config, manager, force) {
             Err(ApplyError::Later(wanted)) => versions.get(*wanted).await,
