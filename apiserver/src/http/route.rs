@@ -1,45 +1,28 @@
 //! The one handler behind every path: authenticate, impersonate, authorize, then hand over to what the path is about.
 
-use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::Request;
-use bytes::Bytes;
 use futures::FutureExt;
-use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT, X_CONTENT_TYPE_OPTIONS};
+use http::header::{HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{Method, Response};
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Value, json};
 
-use super::answer;
-use super::negotiate::{Accept, Media, Shape, content_type, patch_type, takes_gzip};
+use super::negotiate::{Accept, Media, takes_gzip};
 use super::request_info::{Query, RequestInfo};
 use super::status::{ApiError, ApiResult};
 use super::{
-    browsers, component_status, debug, discovery, health, metrics, openapi, pretty, proxy, subresource, warnings,
-    websocket,
+    answer, browsers, debug, discovery, health, logged, metrics, openapi, pretty, proxy, resource, warnings, websocket,
 };
-use crate::access::{self, Notes, Peer, review};
-use crate::admission::{self, Attributes};
+use crate::access::{self, Notes, Peer};
 use crate::aggregator;
-use crate::app::{App, Call};
+use crate::app::App;
 use crate::audit::parts::{self, Part, Parts};
-use crate::audit::{self, Beginning, Ending, Level, Stage, Trail};
+use crate::audit::{self, Ending, Trail};
 use crate::flow::{self, Admitted};
 use crate::metrics::requests::{self, Labels};
-use crate::registry::delete::Deleted;
-use crate::registry::patch::Sent;
-use crate::registry::resource::{Resource, Sub};
-use crate::registry::table::Include;
-use crate::registry::write::Written;
-use crate::registry::{body, create, delete, options, read, update, watch};
-
-/// The largest body that is read (upstream: 3 MiB).
-const BODY_LIMIT: usize = 3 * 1024 * 1024;
 
 /// What every connection hands its requests to.
 #[derive(Clone)]
@@ -158,7 +141,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
             parts.add(Part::Queue, admitted.waited);
         }
         let ending = Ending { deprecated: notes.deprecated, started, parts: noted };
-        response = logged(response, trail, (long, notes.early), ending).await;
+        response = logged::end(response, trail, (long, notes.early), ending).await;
     }
     if notes.served {
         let aside = notes.webhooks.saturating_add(admitted.map_or(Duration::ZERO, |admitted| admitted.waited));
@@ -190,90 +173,6 @@ fn fixed_name(query: &Query) -> Option<String> {
 fn is_long(info: &RequestInfo) -> bool {
     info.verb == "watch" || matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log")
 }
-
-/// Where a request comes from: proxies on the way say whom they speak for; the last address is the one the connection comes from.
-fn sources(forwarded: &str, real: &str, peer: Option<IpAddr>) -> Vec<IpAddr> {
-    let mut all: Vec<IpAddr> = forwarded.split(',').filter_map(|address| address.trim().parse().ok()).collect();
-    all.extend(real.trim().parse().ok().filter(|address| !all.contains(address)));
-    all.extend(peer.filter(|address| all.last() != Some(address)));
-    all
-}
-
-/// Begins the request's line in the audit log; it travels with the request.
-fn begin(
-    app: &App,
-    peer: &Peer,
-    request: &mut Request,
-    user: &auth::UserInfo,
-    info: &RequestInfo,
-    (id, early): (&str, bool),
-) -> Option<Arc<Trail>> {
-    let headers = request.headers();
-    let text = |name: &str| headers.get(name).map_or("".into(), |value| String::from_utf8_lossy(value.as_bytes()));
-    let addresses = sources(&text("x-forwarded-for"), &text("x-real-ip"), peer.address);
-    let addresses = addresses.iter().map(ToString::to_string).collect();
-    let uri = request.uri().path_and_query().map_or("", |uri| uri.as_str());
-    let beginning = Beginning { id, user, info, uri, agent: &text("user-agent"), addresses, early };
-    let trail = app.audit.begin(&beginning)?;
-    request.extensions_mut().insert(trail.clone());
-    Some(trail)
-}
-
-/// The answer is another server's, whose log tells what is in it.
-#[derive(Clone, Copy)]
-struct PassedOn;
-
-/// The answer is a Status, which is told also where objects are not.
-#[derive(Clone, Copy)]
-struct IsStatus;
-
-/// Notes the answer; where it goes on for long, or is made while it is taken, when it ends. `early`: nobody had looked at the
-/// request yet.
-async fn logged(
-    response: Response<Body>,
-    trail: Arc<Trail>,
-    (long, early): (bool, bool),
-    ending: Ending,
-) -> Response<Body> {
-    let code = response.status().as_u16();
-    if long && code < 400 {
-        trail.response(code, None);
-        trail.stage(Stage::ResponseStarted);
-        trail.settle().await;
-        return response.map(|body| audit::watched(body, trail, ending));
-    }
-    let told = |mark: bool| trail.wants(Level::RequestResponse) || code >= 400 || early || mark;
-    let passed_on = response.extensions().get::<PassedOn>().is_some();
-    if passed_on || !told(response.extensions().get::<IsStatus>().is_some()) {
-        trail.response(code, None);
-        if response.body().size_hint().exact().is_none() {
-            return response.map(|body| audit::watched(body, trail, ending));
-        }
-        ending.annotate(&trail);
-        trail.stage(Stage::ResponseComplete);
-        trail.settle().await;
-        return response;
-    }
-    let (head, body) = response.into_parts();
-    let media = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    // Our own answers are whole already, or lists made from the cache: reading them cannot fail.
-    let since = Instant::now();
-    let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    if let Some(parts) = &ending.parts {
-        parts.add(Part::Serialize, since.elapsed());
-    }
-    trail.response(code, Some((media, &bytes)));
-    if long || early {
-        trail.stage(Stage::ResponseStarted);
-    }
-    if !early {
-        ending.annotate(&trail);
-        trail.stage(Stage::ResponseComplete);
-    }
-    trail.settle().await;
-    Response::from_parts(head, Body::from(bytes))
-}
-
 /// Everything before the path matters.
 async fn admit(
     app: &Arc<App>,
@@ -285,7 +184,7 @@ async fn admit(
     (trail, admitted, notes): (&mut Option<Arc<Trail>>, &mut Option<Admitted>, &mut Notes),
 ) -> ApiResult<Response<Body>> {
     if let Some(why) = notes.timeout.take() {
-        *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
+        *trail = logged::begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
         notes.early = true;
         return Err(ApiError::bad_request(format!("invalid timeout specified in the request URL - {why}")));
     }
@@ -298,13 +197,13 @@ async fn admit(
     let user = match known {
         Ok(user) => user,
         Err(error) => {
-            *trail = begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
+            *trail = logged::begin(app, peer, &mut request, &auth::UserInfo::default(), &info, (id, true));
             notes.tell(trail.as_deref());
             notes.early = true;
             return Err(error);
         }
     };
-    *trail = begin(app, peer, &mut request, &user, &info, (id, false));
+    *trail = logged::begin(app, peer, &mut request, &user, &info, (id, false));
     notes.tell(trail.as_deref());
     if let Some(trail) = trail
         && !trail.settle().await
@@ -333,11 +232,11 @@ async fn admit(
             request.headers_mut().insert(audit::ID_HEADER, id);
         }
         let mut response = Box::pin(aggregator::proxy::answer(app, &remote, &user, request)).await;
-        response.extensions_mut().insert(PassedOn);
+        response.extensions_mut().insert(logged::PassedOn);
         return Ok(response);
     }
     if info.is_resource {
-        resource(app, user, request, info, query, notes).await
+        resource::answer(app, user, request, info, query, notes).await
     } else {
         Box::pin(other(app, &user, request, &info, &query, notes)).await
     }
@@ -394,312 +293,6 @@ async fn other(
         matches!(info.path.trim_end_matches('/'), "" | "/index.html" | "/version") || pretty::is_wanted(query, headers);
     Ok(if human { pretty::print(response).await } else { response })
 }
-
-/// A resource of some group and version.
-async fn resource(
-    app: &Arc<App>,
-    user: auth::UserInfo,
-    request: Request,
-    info: RequestInfo,
-    query: Query,
-    notes: &mut Notes,
-) -> ApiResult<Response<Body>> {
-    let catalogue = app.catalogue.load_full();
-    let resource = match catalogue.get(&info.group, &info.version, &info.resource).cloned() {
-        Some(resource) => resource,
-        None if catalogue.is_built_in(&info.group) => return Err(ApiError::no_route()),
-        None => return Ok(answer::page_not_found()),
-    };
-    if let Some(refusal) = misplaced(&resource, &info, request.method())? {
-        return Ok(refusal);
-    }
-    // Reviews and the like have no metadata to show.
-    let views = resource.has_verb("get") && matches!(info.subresource.as_str(), "" | "status" | "scale");
-    let protobuf = schema::protobuf::supports(&resource.api_version(), &resource.kind);
-    let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    if !streams && !resource.is_custom() && !discovery::names_one_of(request.headers(), &discovery::FORMS) {
-        let watches = matches!(info.verb, "list" | "watch") && resource.has_verb("watch");
-        let watches = if watches {
-            ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch"
-        } else {
-            ""
-        };
-        return Err(discovery::no_representation(&format!("{}{watches}", discovery::FORMS.join(", "))));
-    }
-    notes.served = true;
-    let accept = if streams { Accept::JSON } else { Accept::parse(request.headers(), protobuf, views)? };
-    if info.name.is_empty() || info.verb != "get" {
-        suits(accept, &resource, &info, &query)?;
-    }
-    let mut call = Call::new(app.clone(), user, resource, info);
-    if call.resource.is("", "namespaces") {
-        // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
-        call.info.namespace.clear();
-    }
-    call.trail = request.extensions().get::<Arc<Trail>>().cloned();
-    call.query = query;
-    call.accept = accept;
-    call.agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let pretty = !streams && call.info.verb != "watch" && pretty::is_wanted(&call.query, request.headers());
-    call.accept.gzip &= !pretty;
-    if let Some(text) = call.resource.deprecation() {
-        call.warn(text);
-        notes.deprecated = true;
-        let info = &call.info;
-        // No deprecated version of those there are is to go in a known release.
-        app.metrics.deprecated.set(&[&info.group, "", &info.resource, &info.subresource, &info.version], 1.0);
-    }
-    let result = dispatch(&call, request).await;
-    // What is refused is warned of, too.
-    notes.warnings.extend(call.take_warnings());
-    notes.webhooks = call.webhooks();
-    let response = result?;
-    Ok(if pretty { Box::pin(pretty::print(response)).await } else { response })
-}
-
-/// Whether the path, which names a resource, is one that upstream serves, and in this way. Custom resources, which upstream serves
-/// by a handler of their own, are refused in other words.
-fn misplaced(resource: &Resource, info: &RequestInfo, method: &Method) -> ApiResult<Option<Response<Body>>> {
-    let custom = resource.is_custom();
-    let namespaces = resource.is("", "namespaces");
-    // The name is the path's, not one that a selector fixes.
-    let collection = info.name.is_empty() || info.is_collection();
-    let astray = !namespaces && !resource.namespaced && !info.namespace.is_empty();
-    let everywhere = resource.namespaced && info.namespace.is_empty();
-    if astray || everywhere && !(collection && resource.has_verb("list")) {
-        return if custom { Ok(Some(answer::page_not_found())) } else { Err(ApiError::no_route()) };
-    }
-    if everywhere && !matches!(info.verb, "list" | "watch") {
-        return if custom { Ok(Some(answer::page_not_found())) } else { Err(ApiError::no_method()) };
-    }
-    let sub = match info.subresource.as_str() {
-        "" => None,
-        name => Some(resource.sub(name).ok_or_else(|| match custom {
-            true => ApiError::not_found(&resource.group, &resource.plural, &info.name),
-            false => ApiError::no_route(),
-        })?),
-    };
-    let refused = || match custom {
-        true => ApiError::method_not_allowed(&resource.group, &resource.plural, info.verb),
-        false => ApiError::no_method(),
-    };
-    if info.subresource == "proxy" {
-        // A proxied server may know methods that no verb stands for.
-        let known = |sub: &Sub| sub.verbs.iter().any(|verb| verb == info.verb);
-        return if *method == Method::OPTIONS || sub.is_some_and(known) { Ok(None) } else { Err(refused()) };
-    }
-    if !info.rest.is_empty() && !custom {
-        return Err(ApiError::no_route());
-    }
-    let verbs = sub.map_or(&resource.verbs, |sub| &sub.verbs);
-    let verb = if info.verb == "watch" && sub.is_some() { "get" } else { info.verb };
-    let fits = match verb {
-        "create" => sub.is_some() || collection,
-        "update" | "patch" => !collection,
-        _ => true,
-    };
-    let head = *method == Method::HEAD && !custom;
-    if head || !fits || !verbs.iter().any(|known| known == verb) { Err(refused()) } else { Ok(None) }
-}
-
-/// Whether the view that is wished for is one of what will be answered.
-///
-/// # Errors
-/// 406 for a list in place of an object or the other way round, 400 for a Table with an unknown `includeObject`.
-pub fn suits(accept: Accept, resource: &Resource, info: &RequestInfo, query: &Query) -> ApiResult<()> {
-    let go_type = |kind: &str, custom: &str| match (info.subresource.as_str(), resource.is_custom()) {
-        ("scale", true) => "v1.Scale".to_owned(),
-        ("scale", false) => "autoscaling.Scale".to_owned(),
-        (_, false) => {
-            schema::go_types(&resource.api_version(), kind).map_or_else(String::new, |(_, internal)| internal)
-        }
-        (_, true) => format!("unstructured.{custom}"),
-    };
-    let text = match (accept.shape, info.verb) {
-        (Shape::Table, _) => {
-            let word = query.get("includeObject").unwrap_or_default();
-            if matches!(word, "" | "Metadata" | "Object" | "None") {
-                return Ok(());
-            }
-            let error = schema::field::Error::invalid(
-                &schema::field::Path::new("includeObject"),
-                word,
-                "must be 'Metadata', 'Object', 'None', or empty",
-            );
-            return Err(ApiError::bad_request(format!("Unable to convert to Table as requested: {error}")));
-        }
-        (Shape::Partial { list: false }, "list") => {
-            let of = go_type(&resource.list_kind, "UnstructuredList");
-            format!("you requested PartialObjectMetadata, but the requested object is a list (*{of})")
-        }
-        (Shape::Partial { list: true }, "get") => {
-            let of = go_type(&resource.kind, "Unstructured");
-            format!("you requested PartialObjectMetadataList, but the requested object is not a list (*{of})")
-        }
-        _ => return Ok(()),
-    };
-    Err(ApiError::new(406, "NotAcceptable", text))
-}
-
-/// The body, not more than is allowed.
-pub async fn collect(request: Request) -> ApiResult<Bytes> {
-    let trail = request.extensions().get::<Arc<Trail>>().cloned();
-    let media = content_type(request.headers());
-    match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => {
-            let bytes = body.to_bytes();
-            if let Some(trail) = trail {
-                trail.request(&media, &bytes);
-            }
-            Ok(bytes)
-        }
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::too_large(format_args!("limit is {BODY_LIMIT}"))),
-        Err(error) => Err(ApiError::bad_request(format!("the body could not be read: {error}"))),
-    }
-}
-
-/// A GET of an object is answered here. What takes longer has a future of its own: that of a request is made and moved into a
-/// task for each, so it should be small.
-async fn dispatch(call: &Call, request: Request) -> ApiResult<Response<Body>> {
-    match (call.info.verb, call.info.subresource.as_str()) {
-        ("get", "") if !call.resource.prefix.is_empty() => read::get(call).await,
-        _ => Box::pin(dispatch_rest(call, request)).await,
-    }
-}
-
-async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body>> {
-    let (resource, info) = (&call.resource, &call.info);
-    let media = content_type(request.headers());
-    let streams = matches!(info.subresource.as_str(), "proxy" | "exec" | "attach" | "portforward" | "log");
-    if matches!(info.verb, "create" | "update" | "patch") && !streams {
-        options::write(call, if info.verb == "patch" { patch_type(request.headers()) } else { &media })?;
-    }
-    if !info.subresource.is_empty() {
-        let sub = resource.sub(&info.subresource).ok_or_else(ApiError::no_route)?;
-        return subresource::answer(call, sub, request).await;
-    }
-    match info.verb {
-        "get" => {
-            let found = component_status::get(call).await?;
-            suits(call.accept, resource, info, &call.query)?;
-            one(call, 200, &found)
-        }
-        "list" if resource.prefix.is_empty() => {
-            let items = component_status::list(call).await?;
-            let include = Include::parse(call.query.get("includeObject"));
-            let body = answer::unstored(resource, call.accept, include, &items)?;
-            Ok(answer::bytes(200, call.accept.content_type(false), body, call.accept.gzip))
-        }
-        "list" => read::list(call).await,
-        "watch" => watch::watch(call, request).await,
-        "create" if resource.prefix.is_empty() => {
-            let bytes = collect(request).await?;
-            let mut body = body::object(
-                call,
-                &media,
-                &bytes,
-                resource.schema().as_ref(),
-                &resource.api_version(),
-                &resource.kind,
-            )?;
-            create::fill(call, &mut body);
-            subresource::receive(call, &mut body)?;
-            admission::admit(&Attributes::create(call, &body), &mut body).await?;
-            let value = if resource.kind == "Binding" {
-                subresource::bind(call, &body).await?
-            } else {
-                let answer = review::answer(call, body).await?;
-                resource
-                    .schema()
-                    .map_or_else(|| answer.clone(), |schema| schema::written(&schema, &answer).into_owned())
-            };
-            one(call, 201, &value)
-        }
-        "create" => {
-            let bytes = collect(request).await?;
-            written(call, 201, &create::create(call, &media, &bytes).await?)
-        }
-        "update" => {
-            let bytes = collect(request).await?;
-            let value = body::object(
-                call,
-                &media,
-                &bytes,
-                resource.schema().as_ref(),
-                &resource.api_version(),
-                &resource.kind,
-            )?;
-            updated(call, &update::Change::Put(value)).await
-        }
-        "patch" => {
-            let media = patch_type(request.headers()).to_owned();
-            let bytes = collect(request).await?;
-            updated(call, &Sent::new(call, &media, bytes)?.into()).await
-        }
-        "delete" => {
-            let bytes = collect(request).await?;
-            let options = delete::Options::parse(call, &media, &bytes)?;
-            match delete::delete(call, &options).await? {
-                Deleted::Object(value) => one(call, 200, &value),
-                Deleted::Gone(status) => plain(call, 200, &status),
-            }
-        }
-        "deletecollection" => {
-            let bytes = collect(request).await?;
-            let options = delete::Options::parse(call, &media, &bytes)?;
-            let list = delete::collection(call, &options).await?;
-            let metadata = json!({ "resourceVersion": list.revision.to_string() });
-            let include = Include::parse(call.query.get("includeObject"));
-            answer::list(&call.app, resource, call.accept, include, list, &metadata).await
-        }
-        _ => Err(ApiError::no_method()),
-    }
-}
-
-/// Carries out a change and answers with the object.
-pub async fn updated(call: &Call, change: &update::Change) -> ApiResult<Response<Body>> {
-    let done = update::update(call, change).await?;
-    written(call, if done.created { 201 } else { 200 }, &done.object)
-}
-
-/// An object that was written, in the shape asked for: mostly as it was written.
-fn written(call: &Call, code: u16, object: &Written) -> ApiResult<Response<Body>> {
-    match (&object.json, call.accept) {
-        (Some(json), accept @ Accept { shape: Shape::Object, media: Media::Json, .. }) => {
-            Ok(answer::bytes(code, accept.content_type(false), answer::line(json.clone()), accept.gzip))
-        }
-        _ => one(call, code, &object.value),
-    }
-}
-
-/// One object, in the shape asked for.
-pub fn one(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
-    let body = answer::object(&call.resource, call.accept, Include::parse(call.query.get("includeObject")), value)?;
-    Ok(answer::bytes(code, call.accept.content_type(false), body, call.accept.gzip))
-}
-
-/// A Scale, in the shape asked for.
-pub fn scaled(call: &Call, value: &Value) -> ApiResult<Response<Body>> {
-    let include = Include::parse(call.query.get("includeObject"));
-    let body = answer::scale(call.resource.is_custom(), call.accept, include, value)?;
-    Ok(answer::bytes(200, call.accept.content_type(false), body, call.accept.gzip))
-}
-
-/// A value that has no views: a Status, a token.
-pub fn plain(call: &Call, code: u16, value: &Value) -> ApiResult<Response<Body>> {
-    let (version, kind) = (crate::app::text(value, "/apiVersion"), crate::app::text(value, "/kind"));
-    let mut accept = call.accept;
-    if accept.media == Media::Protobuf && !schema::protobuf::supports(version, kind) {
-        accept = Accept::JSON;
-    }
-    let body = answer::encode(accept, version, kind, value)?;
-    let mut answer = answer::bytes(code, accept.content_type(false), body, accept.gzip);
-    if kind == "Status" {
-        answer.extensions_mut().insert(IsStatus);
-    }
-    Ok(answer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -718,21 +311,6 @@ mod tests {
             ("timeout=x", false, Err("time: invalid duration \"x\"".to_owned())),
         ] {
             assert_eq!(deadline(&Query::parse(Some(query)), long, most), expected, "{query}");
-        }
-    }
-
-    #[test]
-    fn requests_come_from_proxies_and_from_their_peer() {
-        let peer = Some(IpAddr::from([10, 0, 0, 1]));
-        for (forwarded, real, expected) in [
-            ("", "", "10.0.0.1"),
-            ("1.2.3.4, 5.6.7.8", "9.9.9.9", "1.2.3.4 5.6.7.8 9.9.9.9 10.0.0.1"),
-            ("1.2.3.4,nonsense", "1.2.3.4", "1.2.3.4 10.0.0.1"),
-            ("1.2.3.4, 10.0.0.1", "", "1.2.3.4 10.0.0.1"),
-            ("10.0.0.1, 1.2.3.4", "", "10.0.0.1 1.2.3.4 10.0.0.1"),
-        ] {
-            let found: Vec<String> = sources(forwarded, real, peer).iter().map(ToString::to_string).collect();
-            assert_eq!(found.join(" "), expected, "{forwarded} {real}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::eviction;
 use super::kubelet;
 use super::negotiate::{content_type, patch_type};
-use super::route::{collect, one, plain, scaled, suits, updated};
+use super::resource::{collect, one, plain, scaled, suits, updated};
 use super::status::{ApiError, ApiResult};
 use crate::access::review::OTHER_NAMESPACE;
 use crate::access::token;

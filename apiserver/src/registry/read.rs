@@ -18,7 +18,7 @@ use crate::app::Call;
 use crate::http::answer;
 use crate::http::negotiate::{Media, Shape};
 use crate::http::request_info::{Query, integer};
-use crate::http::route::suits;
+use crate::http::resource::suits;
 use crate::http::status::{ApiError, ApiResult};
 
 /// What Go reads tokens by: bits that are left over do not matter.
