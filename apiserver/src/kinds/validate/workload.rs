@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::internal;
 use super::super::json::Json;
 use super::{
-    IMMUTABLE, at_most_all, immutable, label_selector, meta, not_negative, number_or_percent, one_of,
+    at_most_all, immutable, immutable_of, label_selector, meta, not_negative, number_or_percent, one_of,
     persistent_volume, pod, pod_annotations, same, selector_error, spec, volume_warnings,
 };
 
@@ -295,9 +295,13 @@ pub fn controller_revision_update(new: &Value, old: &Value) -> ErrorList {
 
 fn selector_kept(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
-    if !same(new.at("spec.selector"), old.at("spec.selector")) {
-        errors.push(selector_error(&spec().child("selector"), new.at("spec.selector"), IMMUTABLE));
-    }
+    immutable_of(
+        &mut errors,
+        &spec().child("selector"),
+        new.at("spec.selector"),
+        old.at("spec.selector"),
+        super::LABEL_SELECTOR,
+    );
     errors
 }
 
@@ -460,6 +464,8 @@ mod tests {
             texts(&deployment_update(&new, &old)),
             ["spec.selector: Invalid value: {\"matchLabels\":{\"app\":\"x\"}}: field is immutable"]
         );
+        new["spec"]["selector"] = Value::Null;
+        assert_eq!(texts(&deployment_update(&new, &old)), ["spec.selector: Invalid value: null: field is immutable"]);
     }
 
     #[test]
