@@ -1,5 +1,5 @@
-//! What files tell the server to do: what of requests is audited and where the events go, what admission plugins hold for
-//! allowed, and how objects are encrypted in the store.
+//! What files and flags tell the server to do: what of requests is audited and where the events go, what admission plugins hold
+//! for allowed, how objects are encrypted in the store, and how long their past is kept.
 
 #[path = "support/kms.rs"]
 #[allow(dead_code, reason = "each test program uses its part")]
@@ -87,6 +87,24 @@ fn audit_events_go_to_a_webhook_and_to_a_log_of_text() {
     );
     assert!(metric(&admin, "apiserver_audit_event_total 2"));
     assert!(!loses(&admin, "webhook"));
+}
+
+#[test]
+fn the_past_is_kept_for_two_intervals() {
+    let server = Server::start_with("past", None, |_| vec!["--etcd-compaction-interval=200ms".to_owned()]);
+    let admin = admin(&server);
+    let (exact, limit) = (format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact"), Duration::from_secs(30));
+    let begin = Instant::now();
+    let gone = loop {
+        let reply = admin.send("GET", &exact, &[], "");
+        if reply.code != 200 {
+            break reply;
+        }
+        assert!(reply.text.contains("\"items\":[]"), "{}", reply.text);
+        assert!(begin.elapsed() < limit, "it is not forgotten");
+    };
+    let told = gone.text.contains("The resourceVersion for the provided list is too old.");
+    assert!(gone.code == 410 && told, "{}", gone.text);
 }
 
 #[test]

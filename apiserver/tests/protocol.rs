@@ -94,7 +94,6 @@ fn unusual_ways_to_speak() {
         watches_over_websockets(&world).await;
         handshakes_that_are_wrong(&world).await;
         tokens_as_subprotocols(&world).await;
-        a_forgotten_past(&world).await;
         media_types(&world).await;
         refusals(&world).await;
         what_is_forgiven(&world).await;
@@ -177,18 +176,6 @@ async fn tokens_as_subprotocols(world: &World) {
     assert_eq!(chosen, "events", "the token is not said back");
     let (first, _) = event(&mut socket).await;
     assert!(first.starts_with("ADDED "), "{first}");
-}
-
-async fn a_forgotten_past(world: &World) {
-    // What was before the server's start is forgotten soon after it.
-    let exact = format!("{MAPS}?resourceVersion=1&resourceVersionMatch=Exact");
-    let gone = loop {
-        match world.ask(Ask::get(&exact)).await {
-            (200, list) => assert_eq!(list["items"], json!([])),
-            (code, status) => break (code, status["message"].clone()),
-        }
-    };
-    assert_eq!(gone, (410, json!("The resourceVersion for the provided list is too old.")));
 }
 
 async fn media_types(world: &World) {
