@@ -75,11 +75,11 @@ fn compare(value: &Value, shape: &Shape, at: &str, unknown: &mut Vec<String>) {
     }
 }
 
-/// All that is wrong, as one text.
+/// All that is wrong, as one text: as Go's aggregates tell it, each mistake once.
 #[must_use]
-pub fn aggregate(errors: &schema::field::ErrorList) -> String {
+pub fn aggregate<E: ToString>(errors: impl IntoIterator<Item = E>) -> String {
     let mut texts: Vec<String> = Vec::new();
-    for text in errors.iter().map(ToString::to_string) {
+    for text in errors.into_iter().map(|error| error.to_string()) {
         if !texts.contains(&text) {
             texts.push(text);
         }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Attributes, Operation};
 use crate::access;
+use crate::access::file::aggregate;
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::write::{live, live_in};
@@ -94,15 +95,10 @@ async fn driver_wants_token(a: &Attributes<'_>, pod: &Value, audience: &str) -> 
         match wants_token(a, &through, audience).await {
             Ok(true) => return Ok(true),
             Ok(false) => {}
-            Err(why) if wrong.contains(&why) => {}
             Err(why) => wrong.push(why),
         }
     }
-    match &wrong[..] {
-        [] => Ok(false),
-        [only] => Err(only.clone()),
-        all => Err(format!("[{}]", all.join(", "))),
-    }
+    if wrong.is_empty() { Ok(false) } else { Err(aggregate(&wrong)) }
 }
 
 async fn wants_token(a: &Attributes<'_>, through: &Through, audience: &str) -> Result<bool, String> {

@@ -199,7 +199,7 @@ impl Rules {
         for (index, plugin) in self.plugins.iter().enumerate() {
             wrong.extend(plugin.check().await.err().map(|why| format!("kms-provider-{index}: {why}")));
         }
-        (!wrong.is_empty()).then(|| kms::joined(&wrong))
+        (!wrong.is_empty()).then(|| crate::access::file::aggregate(&wrong))
     }
 
     /// That the plugins are well, once they have had some time.

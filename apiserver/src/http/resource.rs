@@ -228,14 +228,7 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
         "watch" => watch::watch(call, request).await,
         "create" if resource.prefix.is_empty() => {
             let bytes = collect(request).await?;
-            let mut body = body::object(
-                call,
-                &media,
-                &bytes,
-                resource.schema().as_ref(),
-                &resource.api_version(),
-                &resource.kind,
-            )?;
+            let mut body = body::own(call, &media, &bytes)?;
             create::fill(call, &mut body);
             subresource::receive(call, &mut body)?;
             admission::admit(&Attributes::create(call, &body), &mut body).await?;
@@ -243,9 +236,10 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
                 subresource::bind(call, &body).await?
             } else {
                 let answer = review::answer(call, body).await?;
-                resource
-                    .schema()
-                    .map_or_else(|| answer.clone(), |schema| schema::written(&schema, &answer).into_owned())
+                match resource.schema() {
+                    Some(schema) => schema::written(&schema, &answer).into_owned(),
+                    None => answer,
+                }
             };
             one(call, 201, &value)
         }
@@ -255,15 +249,7 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
         }
         "update" => {
             let bytes = collect(request).await?;
-            let value = body::object(
-                call,
-                &media,
-                &bytes,
-                resource.schema().as_ref(),
-                &resource.api_version(),
-                &resource.kind,
-            )?;
-            updated(call, &update::Change::Put(value)).await
+            updated(call, &update::Change::Put(body::own(call, &media, &bytes)?)).await
         }
         "patch" => {
             let media = patch_type(request.headers()).to_owned();

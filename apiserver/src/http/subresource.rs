@@ -81,9 +81,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
         }
         (_, "update") => {
             let bytes = collect(request).await?;
-            let schema = resource.schema();
-            let value = body::object(call, &media, &bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
-            updated(call, &Change::Put(value)).await
+            updated(call, &Change::Put(body::own(call, &media, &bytes)?)).await
         }
         (_, "patch") => {
             let patch = patch_type(request.headers()).to_owned();

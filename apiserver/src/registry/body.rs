@@ -62,6 +62,15 @@ pub fn object(
     value
 }
 
+/// The same of an object of the call's own kind.
+///
+/// # Errors
+/// See [`object`].
+pub fn own(call: &Call, media: &str, body: &[u8]) -> ApiResult<Value> {
+    let resource = &call.resource;
+    object(call, media, body, resource.schema().as_ref(), &resource.api_version(), &resource.kind)
+}
+
 /// A body, and what it should be.
 struct Wanted<'a> {
     media: &'a str,

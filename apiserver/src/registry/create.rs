@@ -21,9 +21,7 @@ const NAMES: usize = 8;
 
 /// Creates the object in a request body.
 pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written> {
-    let resource = &call.resource;
-    let schema = resource.schema();
-    let mut value = body::object(call, media, bytes, schema.as_ref(), &resource.api_version(), &resource.kind)?;
+    let mut value = body::own(call, media, bytes)?;
     object::set(&mut value, "managedFields", Value::Null);
     create_value(call, value, false).await
 }

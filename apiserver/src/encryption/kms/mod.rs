@@ -27,7 +27,6 @@ use tokio::time::Instant;
 
 use super::config::Kms;
 use crate::metrics::Metrics;
-pub use object::joined;
 use object::{EncryptedObject, Hash, SEED};
 use probe::Probe;
 use service::Service;
@@ -150,7 +149,7 @@ impl Plugin {
 
     fn learn(&self, hash: Hash, cipher: Arc<Cipher>) {
         let known = self.keys.lock().add(hash, cipher);
-        #[allow(clippy::cast_precision_loss)] // They are a thousand at most.
+        #[expect(clippy::cast_precision_loss, reason = "they are a thousand at most")]
         self.metrics.kms_seeds.set(&[&self.name], known as f64);
     }
 

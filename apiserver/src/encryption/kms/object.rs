@@ -7,6 +7,8 @@ use schema::field::{Error, Path};
 use schema::names;
 use sha2::{Digest, Sha256};
 
+use crate::access::file::aggregate;
+
 /// What the plugin's key encrypted is the key of the value.
 const KEY: i32 = 0;
 /// It is what the value's key is made of.
@@ -106,7 +108,7 @@ fn check_annotations(annotations: &BTreeMap<String, Vec<u8>>) -> Result<(), Stri
     if size > LONGEST_ANNOTATIONS {
         wrong.push(format!("total size of annotations is {size}, which exceeds the max size of {LONGEST_ANNOTATIONS}"));
     }
-    if wrong.is_empty() { Ok(()) } else { Err(joined(&wrong)) }
+    if wrong.is_empty() { Ok(()) } else { Err(aggregate(&wrong)) }
 }
 
 /// What is wrong with the name of an annotation, which is to be a domain of at least two parts.
@@ -126,20 +128,6 @@ fn domain(name: &str) -> Option<String> {
     }
     let wrong = name.split('.').map(|label| (label, names::dns1123_label(label))).find(|(_, wrong)| !wrong.is_empty());
     wrong.map(|(label, wrong)| Error::invalid(&path, label, wrong.join(",")).to_string())
-}
-
-/// Several mistakes as Go's aggregates tell them: each once.
-pub fn joined(wrong: &[String]) -> String {
-    let mut told: Vec<&str> = Vec::new();
-    for why in wrong {
-        if !told.contains(&why.as_str()) {
-            told.push(why);
-        }
-    }
-    match told[..] {
-        [only] => only.to_owned(),
-        _ => format!("[{}]", told.join(", ")),
-    }
 }
 
 /// How a key's ID is told, which may say more than it should.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::object::{self, EncryptedObject, SEED};
 use super::service::StatusResponse;
 use super::{Cipher, NO_STATE, Plugin, Writing, seconds};
+use crate::access::file::aggregate;
 
 const EVERY: Duration = Duration::from_secs(60);
 const EVERY_UNWELL: Duration = Duration::from_secs(10);
@@ -108,7 +109,7 @@ impl Plugin {
         if wrong.is_empty() {
             return Ok(());
         }
-        Err(format!("kmsv2 Provider {} is not healthy, error: {}", self.name, object::joined(&wrong)))
+        Err(format!("kmsv2 Provider {} is not healthy, error: {}", self.name, aggregate(&wrong)))
     }
 
     /// Writes on with what there is if the plugin has the same key still, else with a new seed. Where that fails, what there is
