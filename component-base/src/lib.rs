@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod health;
+pub mod leader;
 pub mod metrics;
 pub mod ports;
 pub mod query;

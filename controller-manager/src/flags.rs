@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
+use component_base::leader::LeaderElection;
 use component_base::secure_port;
 use ipnet::Ipv4Net;
 use runtime::flags::duration;
@@ -68,6 +69,8 @@ pub struct Flags {
     /// The range Services of type LoadBalancer get their addresses from
     #[arg(long, default_value = "10.254.254.0/24")]
     pub load_balancer_pool: Ipv4Net,
+    #[command(flatten)]
+    pub leader: LeaderElection,
     #[command(flatten)]
     pub secure: secure_port::SecureServing,
 }

@@ -38,34 +38,36 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
+use component_base::leader::Election;
 use component_base::{ports, secure_port};
 use k8s_openapi::jiff::Timestamp;
 
 use context::Context;
 use flags::Flags;
 
-/// Runs until SIGTERM or SIGINT.
+/// Of the Lease that is held, and in Events about it.
+const NAME: &str = "kube-controller-manager";
+
+/// Runs until SIGTERM or SIGINT, or until another one leads.
 ///
 /// # Errors
-/// When a file named by a flag cannot be read, the kubeconfig cannot be used, the secure port is taken, or signals cannot
-/// be handled.
+/// When a file named by a flag cannot be read, the kubeconfig cannot be used, the secure port is taken, signals cannot
+/// be handled, or the lease is lost.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(args);
     runtime::log::init("controller-manager");
     runtime::block_on(async move {
         let stop = runtime::shutdown::signal();
         let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
+        let election = Election::new(&flags.leader, &client, NAME, NAME)?;
         let context = Context::new(client, Timestamp::now);
-        let running = async {
-            let controllers = start(&context, &flags)?;
-            let told = Arc::new(told::Told::new(controllers, context.queues.clone()));
-            secure_port::open(&flags.secure, ports::CONTROLLER_MANAGER, told).await?;
-            std::future::pending::<anyhow::Result<()>>().await
+        let told = Arc::new(told::Told::new(context.queues.clone(), election.standing()));
+        secure_port::open(&flags.secure, ports::CONTROLLER_MANAGER, told.clone()).await?;
+        let control = async || {
+            told.started(start(&context, &flags)?);
+            std::future::pending().await
         };
-        tokio::select! {
-            result = stop => Ok(result?),
-            result = running => result,
-        }
+        election.run(stop, control).await
     })
 }
 

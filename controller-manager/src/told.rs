@@ -1,5 +1,8 @@
 //! What the controller manager tells on its secure port: the controllers that run, and how much work they have.
 
+use std::sync::{Arc, OnceLock};
+
+use component_base::leader::Standing;
 use component_base::metrics::{About, Kind, Page, Stability};
 use component_base::secure_port::{Check, Pages};
 
@@ -14,21 +17,29 @@ static ADDS: About = about(Kind::Counter, "workqueue_adds_total", "Total number 
 static RETRIES: About = about(Kind::Counter, "workqueue_retries_total", "Total number of retries handled by workqueue");
 
 pub struct Told {
-    checks: Vec<&'static str>,
+    /// The controllers, from when they run on.
+    controllers: OnceLock<Vec<&'static str>>,
     queues: Queues,
+    standing: Arc<Standing>,
 }
 
 impl Told {
     #[must_use]
-    pub fn new(controllers: Vec<&'static str>, queues: Queues) -> Self {
-        Self { checks: controllers, queues }
+    pub fn new(queues: Queues, standing: Arc<Standing>) -> Self {
+        Self { controllers: OnceLock::new(), queues, standing }
+    }
+
+    /// These run now.
+    pub fn started(&self, controllers: Vec<&'static str>) {
+        self.controllers.get_or_init(|| controllers);
     }
 }
 
 impl Pages for Told {
     /// Upstream's knows but this endpoint, and of every controller only that it runs.
     fn checks(&self, endpoint: &str) -> Option<Vec<Check>> {
-        (endpoint == "healthz").then(|| self.checks.iter().map(|name| (*name, None)).collect())
+        let controllers = self.controllers.get().into_iter().flatten().map(|name| (*name, None));
+        (endpoint == "healthz").then(|| self.standing.check().into_iter().chain(controllers).collect())
     }
 
     #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
@@ -44,5 +55,6 @@ impl Pages for Told {
                 page.number(about, &[name], count as f64);
             }
         }
+        self.standing.metrics(page);
     }
 }

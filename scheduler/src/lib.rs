@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
+use component_base::leader::{Election, LeaderElection};
 use component_base::{ports, secure_port};
 
 /// The name pods ask for by default, and under which Events are written.
@@ -37,29 +38,32 @@ struct Flags {
     #[arg(long, default_value = DEFAULT_NAME)]
     scheduler_name: String,
     #[command(flatten)]
+    leader: LeaderElection,
+    #[command(flatten)]
     secure: secure_port::SecureServing,
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT, or until another one leads.
 ///
 /// # Errors
-/// When the kubeconfig cannot be used, the secure port is taken or signals cannot be handled.
+/// When the kubeconfig cannot be used, the secure port is taken, signals cannot be handled, or the lease is lost.
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(args);
     runtime::log::init("scheduler");
     runtime::block_on(async move {
         let stop = runtime::shutdown::signal();
         let client = runtime::client::connect(flags.kubeconfig.as_deref()).await?;
-        let metrics = Arc::new(metrics::Metrics::new(&flags.scheduler_name));
+        let election = Election::new(&flags.leader, &client, "kube-scheduler", &flags.scheduler_name)?;
+        let metrics = Arc::new(metrics::Metrics::new(&flags.scheduler_name, election.standing()));
         secure_port::open(&flags.secure, ports::SCHEDULER, metrics.clone()).await?;
-        let messages = index::watch(&client);
-        let writer = apply::Writer::new(client, &flags.scheduler_name);
-        tracing::info!(name = flags.scheduler_name, "scheduling");
-        tokio::select! {
-            result = stop => result?,
-            () = scheduler::Scheduler::new(writer, flags.scheduler_name, metrics).run(messages) => {}
-        }
-        Ok(())
+        let schedule = async || {
+            let messages = index::watch(&client);
+            let writer = apply::Writer::new(client, &flags.scheduler_name);
+            tracing::info!(name = flags.scheduler_name, "scheduling");
+            scheduler::Scheduler::new(writer, flags.scheduler_name, metrics).run(messages).await;
+            Ok(())
+        };
+        election.run(stop, schedule).await
     })
 }
 

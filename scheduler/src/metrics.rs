@@ -1,8 +1,10 @@
 //! What the scheduler counts (upstream `pkg/scheduler/metrics`), and whether it is ready.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use component_base::leader::Standing;
 use component_base::metrics::{About, Family, Kind, Page, Stability, exponential};
 use component_base::secure_port::{Check, Pages};
 
@@ -77,6 +79,7 @@ pub struct Metrics {
     profile: String,
     /// Every kind has been listed once.
     synced: AtomicBool,
+    standing: Arc<Standing>,
     attempts: Family,
     attempt_duration: Family,
     tries: Family,
@@ -88,9 +91,10 @@ pub struct Metrics {
 
 impl Metrics {
     #[must_use]
-    pub fn new(profile: &str) -> Self {
+    pub fn new(profile: &str, standing: Arc<Standing>) -> Self {
         Self {
             profile: profile.to_owned(),
+            standing,
             synced: AtomicBool::new(false),
             attempts: Family::new(&ATTEMPTS),
             attempt_duration: Family::new(&ATTEMPT_DURATION),
@@ -131,16 +135,19 @@ impl Metrics {
 
 impl Pages for Metrics {
     fn checks(&self, endpoint: &str) -> Option<Vec<Check>> {
-        let synced = self.synced.load(Ordering::Acquire);
+        // Whoever stands by watches nothing.
+        let waits = self.standing.leads() && !self.synced.load(Ordering::Acquire);
+        let mut checks = vec![("ping", None)];
         match endpoint {
-            "healthz" | "livez" => Some(vec![("ping", None)]),
-            "readyz" => Some(vec![
-                ("ping", None),
-                ("sched-handler-sync", (!synced).then_some("handlers are not fully synchronized")),
-                ("informer-sync", (!synced).then_some("informers not started yet")),
-            ]),
-            _ => None,
+            "healthz" | "livez" => checks.extend(self.standing.check()),
+            "readyz" => {
+                checks.extend(self.standing.check());
+                checks.push(("sched-handler-sync", waits.then_some("handlers are not fully synchronized")));
+                checks.push(("informer-sync", waits.then_some("informers not started yet")));
+            }
+            _ => return None,
         }
+        Some(checks)
     }
 
     #[allow(clippy::cast_precision_loss)] // Nobody has 2^53 pods.
@@ -151,5 +158,6 @@ impl Pages for Metrics {
         for (queue, count) in QUEUES.iter().zip(&self.pending) {
             page.number(&PENDING, &[queue], count.load(Ordering::Relaxed) as f64);
         }
+        self.standing.metrics(page);
     }
 }

@@ -165,7 +165,13 @@ impl Cluster {
         ] {
             argv.push(format!("--{flag}={value}"));
         }
+        argv.push(self.elected());
         self.service("controller-manager", &self.nodes[0], argv, false)
+    }
+
+    /// There is one of each, and the launcher sees to that: whoever is started again need not wait for its own lease.
+    fn elected(&self) -> String {
+        format!("--leader-elect-identity={}", self.nodes[0].plan.name)
     }
 
     fn scheduler(&self) -> Service {
@@ -174,6 +180,7 @@ impl Cluster {
             argv.push(format!("--{flag}={}", self.path("kubeconfigs/scheduler.conf")));
         }
         argv.push("--bind-address=127.0.0.1".to_owned());
+        argv.push(self.elected());
         self.service("scheduler", &self.nodes[0], argv, false)
     }
 
