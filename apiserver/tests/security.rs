@@ -418,6 +418,22 @@ fn kubelets_get_the_tokens_of_drivers() {
     }
 }
 
+/// What a kubelet has no right to is told before what is wrong with it.
+#[test]
+fn kubelets_are_refused_before_their_pods_are_looked_at() {
+    let w = World::new("own-pods");
+    let pod = |annotations: Value| {
+        let metadata = json!({ "name": "x", "annotations": annotations });
+        json!({ "metadata": metadata, "spec": { "serviceAccountName": "robot", "nodeName": "w1" } }).to_string()
+    };
+    let path = "/api/v1/namespaces/default/pods";
+    let reply = w.node.send("POST", path, &[], &pod(json!({})));
+    let said =
+        "pod does not have \\\"kubernetes.io/config.mirror\\\" annotation, node \\\"w1\\\" can only create mirror pods";
+    assert!(reply.code == 403 && reply.text.contains(said), "{}", reply.text);
+    assert_eq!(w.admin.send("POST", path, &[], &pod(json!({}))).code, 422);
+}
+
 /// Everything this process logs, kept.
 #[derive(Clone, Default)]
 struct Kept(Arc<Mutex<Vec<u8>>>);

@@ -169,11 +169,15 @@ pub fn shows_outside(call: &Call) -> bool {
 async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<bool> {
     let phase = Phase::Admit;
     phase.run(a, "NamespaceLifecycle", namespace_lifecycle::admit(a, object)).await?;
+    if (a.operation, a.subresource()) == (Operation::Create, "") && a.resource().is("", "pods") {
+        phase.run(a, "LimitRanger", limit_ranger::mutate(a, object)).await?;
+        phase.run(a, "ServiceAccount", service_account::admit(a, object)).await?;
+    }
+    // It changes nothing, but what a kubelet has no right to is told before what is wrong with it.
+    phase.run(a, "NodeRestriction", node_restriction::admit(a, object)).await?;
     let mut changed = false;
     match (a.operation, a.resource().group.as_str(), a.resource().plural.as_str(), a.subresource()) {
         (Operation::Create, "", "pods", "") => {
-            phase.run(a, "LimitRanger", limit_ranger::mutate(a, object)).await?;
-            phase.run(a, "ServiceAccount", service_account::admit(a, object)).await?;
             phase.run(a, "Priority", priority::pod(a, object)).await?;
             phase.let_run(a, "DefaultTolerationSeconds", || {
                 toleration_seconds::admit(object, &a.app().options.tolerations)
@@ -232,8 +236,6 @@ async fn validate_all(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
         phase.run_now(a, "EventRateLimit", || event_rate_limit::admit(a, object))?;
     }
     phase.run(a, "LimitRanger", limit_ranger::validate(a, object)).await?;
-    // Upstream's is asked with those that change objects, though it changes none.
-    Phase::Admit.run(a, "NodeRestriction", node_restriction::admit(a, object)).await?;
     if enabled("ImagePolicyWebhook") {
         phase.run(a, "ImagePolicyWebhook", image_policy::admit(a, object)).await?;
     }

@@ -379,14 +379,11 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
             if let Some(tls) = tls_error(io) {
                 return auth::trust::explain(tls);
             }
-            match innermost(io).kind() {
-                io::ErrorKind::ConnectionRefused => return format!("dial tcp {address}: connect: connection refused"),
-                io::ErrorKind::HostUnreachable => return format!("dial tcp {address}: connect: no route to host"),
-                io::ErrorKind::NetworkUnreachable => {
-                    return format!("dial tcp {address}: connect: network is unreachable");
-                }
+            let io = innermost(io);
+            match io.kind() {
                 io::ErrorKind::TimedOut => return format!("dial tcp {address}: i/o timeout"),
                 io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+                kind if refusal(kind).is_some() => return format!("dial tcp {address}: {}", unconnected(io)),
                 _ => {}
             }
         }
@@ -402,6 +399,22 @@ pub fn explain(error: &hyper_util::client::legacy::Error, address: &str) -> Stri
         return format!("dial tcp: lookup {host} on {}: no such host", name_server(&servers));
     }
     last
+}
+
+/// Why a connection could not be made, in Go's words.
+pub fn unconnected(error: &io::Error) -> String {
+    refusal(error.kind()).map_or_else(|| error.to_string(), |why| format!("connect: {why}"))
+}
+
+fn refusal(kind: io::ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        io::ErrorKind::ConnectionRefused => "connection refused",
+        io::ErrorKind::HostUnreachable => "no route to host",
+        io::ErrorKind::NetworkUnreachable => "network is unreachable",
+        io::ErrorKind::NotFound => "no such file or directory",
+        io::ErrorKind::PermissionDenied => "permission denied",
+        _ => return None,
+    })
 }
 
 /// The first server of a resolver's configuration, whom Go asks, with its port.

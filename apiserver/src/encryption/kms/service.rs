@@ -22,6 +22,7 @@ use tonic_prost::ProstCodec;
 
 use super::object::EncryptedObject;
 use crate::metrics::Metrics;
+use crate::outbound;
 
 /// Between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -125,20 +126,25 @@ impl Service {
     {
         let path = format!("/v2.KeyManagementService/{method}");
         let since = Instant::now();
-        let answered = tokio::time::timeout(self.timeout, self.ask(&path, request)).await;
-        let answered = answered.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")));
+        let mut unreachable = None;
+        let answered = tokio::time::timeout(self.timeout, self.ask(&path, request, &mut unreachable)).await;
+        let answered = answered.unwrap_or_else(|_| {
+            let why = unreachable.unwrap_or_else(|| "context deadline exceeded".to_owned());
+            Err(Status::deadline_exceeded(why))
+        });
         let code = answered.as_ref().map_or_else(|status| name(status.code()), |_| name(Code::Ok));
         self.metrics.kms_operations.observe(&[code, &path, &self.provider], since.elapsed().as_secs_f64());
         answered.map_err(|status| format!("rpc error: code = {} desc = {}", name(status.code()), status.message()))
     }
 
-    async fn ask<Q, A>(&self, path: &str, request: Q) -> Result<A, Status>
+    /// `unreachable`: why there is no connection yet, for whoever gives up.
+    async fn ask<Q, A>(&self, path: &str, request: Q, unreachable: &mut Option<String>) -> Result<A, Status>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
         let path = PathAndQuery::try_from(path).map_err(|error| Status::internal(error.to_string()))?;
-        let channel = Channel(self.connected().await);
+        let channel = Channel(self.connected(unreachable).await);
         let mut client = Grpc::with_origin(channel, Uri::from_static("http://localhost"));
         client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let answered = client.unary(tonic::Request::new(request), path, ProstCodec::default()).await;
@@ -146,26 +152,32 @@ impl Service {
     }
 
     /// Waits until there is a connection; how long is for the caller to say.
-    async fn connected(&self) -> SendRequest<Body> {
+    async fn connected(&self, unreachable: &mut Option<String>) -> SendRequest<Body> {
         let mut connection = self.connection.lock().await;
         loop {
             if let Some(connection) = connection.as_ref().filter(|connection| !connection.is_closed()) {
+                *unreachable = None;
                 return connection.clone();
             }
             match self.connect().await {
                 Ok(made) => *connection = Some(made),
                 Err(error) => {
                     let (provider, path) = (&self.provider, &self.path);
-                    tracing::debug!(provider, path, %error, "the KMS plugin cannot be reached");
+                    tracing::debug!(provider, path, error, "the KMS plugin cannot be reached");
+                    let why = schema::go::quote(&format!("transport: Error while dialing: {error}"));
+                    *unreachable = Some(format!("latest balancer error: connection error: desc = {why}"));
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<SendRequest<Body>> {
-        let stream = UnixStream::connect(&self.path).await?;
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    async fn connect(&self) -> Result<SendRequest<Body>, String> {
+        let stream = UnixStream::connect(&self.path).await;
+        let path = self.path.replace('\0', "@");
+        let stream = stream.map_err(|error| format!("dial unix {path}: {}", outbound::unconnected(&error)))?;
+        let made = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+        let (sender, connection) = made.map_err(|error| error.to_string())?;
         // It ends when the last sender is gone, or the other end.
         tokio::spawn(connection);
         Ok(sender)

@@ -14,7 +14,6 @@ mod connector;
 mod proxy;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use tokio::net::TcpStream;
 
 use crate::access::file::aggregate;
 use crate::options::Options;
+use crate::outbound::unconnected;
 pub use connector::Connector;
 use proxy::Proxy;
 pub use proxy::Socket;
@@ -127,7 +127,7 @@ impl Dialer {
             match self {
                 Self::Direct => {
                     let stream = TcpStream::connect((host, port)).await;
-                    let stream = stream.map_err(|error| format!("dial tcp {address}: {}", words(&error)))?;
+                    let stream = stream.map_err(|error| format!("dial tcp {address}: {}", unconnected(&error)))?;
                     stream.set_nodelay(true).map_err(|error| error.to_string())?;
                     Ok(Socket::from(stream))
                 }
@@ -138,16 +138,5 @@ impl Dialer {
             Ok(dialled) => dialled,
             Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
         }
-    }
-}
-
-/// A failed connection as Go words it.
-fn words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::NotFound => "connect: no such file or directory".to_owned(),
-        _ => error.to_string(),
     }
 }

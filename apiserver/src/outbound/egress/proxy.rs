@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 
 use super::config::{Tls, Transport};
-use super::words;
+use crate::outbound::unconnected;
 
 /// The longest head of an answer that is read (Go's `DefaultMaxHeaderBytes`).
 const HEAD: usize = 1024 * 1024;
@@ -115,11 +115,11 @@ impl Proxy {
         let stream: Box<dyn Stream> = match &self.0 {
             Place::Unix(path) => {
                 let stream = UnixStream::connect(path).await;
-                Box::new(stream.map_err(|error| format!("dial unix {}: {}", path.display(), words(&error)))?)
+                Box::new(stream.map_err(|error| format!("dial unix {}: {}", path.display(), unconnected(&error)))?)
             }
             Place::Tcp { host, port, tls } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await;
-                let stream = stream.map_err(|error| format!("dial tcp {:?}: {}", self.0, words(&error)))?;
+                let stream = stream.map_err(|error| format!("dial tcp {:?}: {}", self.0, unconnected(&error)))?;
                 stream.set_nodelay(true).map_err(|error| error.to_string())?;
                 match tls {
                     None => Box::new(stream),
