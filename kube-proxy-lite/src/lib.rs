@@ -53,12 +53,7 @@ use index::{Index, Update};
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let settings = Flags::parse_from(args).settings()?;
     runtime::log::init("kube-proxy");
-    runtime::block_on(async {
-        tokio::select! {
-            outcome = serve(settings) => outcome,
-            signal = runtime::shutdown::signal() => Ok(signal?),
-        }
-    })
+    runtime::block_on(runtime::shutdown::or(serve(settings)))
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {

@@ -54,12 +54,7 @@ struct Flags {
 pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     let flags = Flags::parse_from(args);
     runtime::log::init("network-policy");
-    runtime::block_on(async {
-        tokio::select! {
-            outcome = serve(flags) => outcome,
-            signal = runtime::shutdown::signal() => Ok(signal?),
-        }
-    })
+    runtime::block_on(runtime::shutdown::or(serve(flags)))
 }
 
 async fn serve(flags: Flags) -> anyhow::Result<()> {

@@ -13,6 +13,17 @@ pub async fn signal() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Runs `body` until it ends, or until the first SIGTERM or SIGINT, which is a good end.
+///
+/// # Errors
+/// Those of `body`, and when the handlers cannot be installed.
+pub async fn or(body: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::select! {
+        ended = body => ended,
+        signal = signal() => Ok(signal?),
+    }
+}
+
 /// A token that is cancelled at the first SIGTERM or SIGINT; hand clones of it to every task.
 ///
 /// # Errors

@@ -486,6 +486,14 @@ mod tests {
     }
 
     #[test]
+    fn a_negative_zero_is_a_whole_number() {
+        let schema = crate::builtin("apps/v1", "Deployment").unwrap();
+        let read = super::json(br#"{"spec":{"replicas":-0}}"#, Some(&schema), FieldValidation::Strict).unwrap();
+        assert_eq!(read.value, json!({"spec": {"replicas": 0}}));
+        assert!(super::json(br#"{"spec":{"replicas":-0.0}}"#, Some(&schema), FieldValidation::Strict).is_err());
+    }
+
+    #[test]
     fn whole_floats_are_integers_to_go() {
         let text = "a: [1e3, 1.0, 1.5, -0.0, 1e30, 010, 0x10, 1_000]\n";
         let read = yaml(text.as_bytes(), None, FieldValidation::Strict).unwrap().value;

@@ -13,6 +13,7 @@ use futures::task::AtomicWaker;
 use hyper::rt::Executor;
 use parking_lot::Mutex;
 
+use super::corked::Corked;
 use super::idle::Uses;
 use super::linger::linger;
 
@@ -87,6 +88,8 @@ pub struct Drive<C> {
     connection: C,
     /// The connection's own.
     socket: RawFd,
+    /// Where what the connection writes is kept, if it is.
+    stream: Option<Corked>,
     uses: Uses,
     request: Option<BoxFuture<'static, ()>>,
     place: Arc<Mutex<Place>>,
@@ -96,7 +99,7 @@ pub struct Drive<C> {
 }
 
 impl<C: Future + Unpin> Drive<C> {
-    pub fn new(connection: C, requests: &Requests, socket: RawFd) -> Self {
+    pub fn new(connection: C, requests: &Requests, socket: RawFd, stream: Option<Corked>) -> Self {
         let state = Arc::new(State { bits: AtomicU8::new(CONNECTION), task: AtomicWaker::new() });
         let wakers =
             [Arc::new(One::<CONNECTION>(state.clone())).into(), Arc::new(One::<REQUEST>(state.clone())).into()];
@@ -104,6 +107,7 @@ impl<C: Future + Unpin> Drive<C> {
             connection,
             uses: requests.uses.clone(),
             socket,
+            stream,
             request: None,
             place: requests.place.clone(),
             state,
@@ -155,7 +159,11 @@ impl<C: Future + Unpin> Future for Drive<C> {
             // What the request has to say wakes the connection, which sends it.
             this.go_on();
             if this.is_due(CONNECTION) {
-                let polled = Pin::new(&mut this.connection).poll(&mut Context::from_waker(&this.wakers[0]));
+                let mut context = Context::from_waker(&this.wakers[0]);
+                let polled = Pin::new(&mut this.connection).poll(&mut context);
+                if let Some(stream) = &this.stream {
+                    stream.send(&mut context);
+                }
                 if polled.is_ready() {
                     return polled;
                 }
@@ -214,7 +222,7 @@ mod tests {
                 }
                 Poll::<()>::Pending
             });
-            let mut drive = Drive::new(connection, &Requests::of(&Uses::new(Turns::default().connection())), -1);
+            let mut drive = Drive::new(connection, &Requests::of(&Uses::new(Turns::default().connection())), -1, None);
             let mut context = Context::from_waker(&task);
             assert!(drive.poll_unpin(&mut context).is_pending());
             assert_eq!(count.0.load(Ordering::Relaxed), woken, "{times}");
@@ -264,7 +272,7 @@ mod tests {
             }
             Poll::<()>::Pending
         });
-        let mut drive = Drive::new(connection, &requests, -1);
+        let mut drive = Drive::new(connection, &requests, -1, None);
         assert!((&mut drive).now_or_never().is_none());
         // It is polled where it arrived, and again for its waker; what it has to say is sent.
         assert_eq!(*log.lock(), ["connection", "request", "request", "connection"]);

@@ -6,6 +6,7 @@ mod browsers;
 pub mod certificates;
 mod component_status;
 mod content;
+mod corked;
 mod debug;
 pub mod discovery;
 mod drive;

@@ -19,6 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::corked::{Corked, Valve};
 use super::drive::{Drive, Requests};
 use super::idle::Uses;
 use super::linger::{Pace, Turns};
@@ -100,12 +101,12 @@ async fn connection(
 ) {
     // Small answers must not wait for more (Nagle); a failure costs only latency.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else {
+    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(Valve::from(stream))).await else {
         return routes.no_handshake();
     };
     let socket = stream.get_ref().0.as_raw_fd();
     let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let address = stream.get_ref().0.peer_addr().ok().map(|address| address.ip());
+    let address = stream.get_ref().0.stream.peer_addr().ok().map(|address| address.ip());
     let peer = clients.judge(chain, address, UnixTime::now());
     let uses = Uses::new(pace);
     let in_use = uses.clone();
@@ -130,8 +131,11 @@ async fn connection(
         .timer(TokioTimer::new())
         .max_concurrent_streams(streams)
         .keep_alive_interval(Some(Duration::from_secs(30)));
-    let connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
-    let mut connection = Drive::new(connection, &requests, socket);
+    // What speaks HTTP/1.1 may become a stream of its own, which nobody drives.
+    let corks = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let stream = Corked::new(stream, corks);
+    let connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream.clone()), service));
+    let mut connection = Drive::new(connection, &requests, socket, Some(stream));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = async {

@@ -52,10 +52,7 @@ pub fn run(args: Vec<OsString>) -> anyhow::Result<()> {
     runtime::log::init("multus-entrypoint");
     anyhow::ensure!(flags.multus_conf_file == "auto", "--multus-conf-file: only auto is supported");
     runtime::block_on(async {
-        let ended = tokio::select! {
-            ended = follow(&flags) => ended,
-            signal = runtime::shutdown::signal() => Ok(signal?),
-        };
+        let ended = runtime::shutdown::or(follow(&flags)).await;
         if flags.cleanup_config_on_exit {
             let _ = std::fs::remove_file(flags.cni_conf_dir.join(CONF));
         }

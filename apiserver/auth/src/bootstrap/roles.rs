@@ -181,7 +181,6 @@ pub(super) const CLUSTER_ROLES: &[RoleFacts] = &[
             "READ node.k8s.io runtimeclasses",
             "get resource.k8s.io resourceclaims",
             "deletecollection resource.k8s.io resourceslices",
-            "READ certificates.k8s.io clustertrustbundles",
         ],
     ),
     role(

@@ -20,6 +20,8 @@ pub(super) struct Document {
 }
 
 pub(super) fn json(bytes: &[u8]) -> Result<Document, DecodeError> {
+    let whole = numbers::without_negative_zeros(bytes);
+    let bytes = whole.as_deref().unwrap_or(bytes);
     // serde_json stops at 128 levels, which protects the stack; upstream's own limit is only larger.
     let text = |error: serde_json::Error| match error.to_string() {
         text if text.starts_with("recursion limit exceeded") => "exceeded max depth".to_owned(),

@@ -1,4 +1,5 @@
-//! Numbers of JSON that no float is large enough for: Go reads the text all the same, and leaves it to the type of the field.
+//! Numbers of JSON that our reader knows nothing of: those that no float is large enough for, whose text Go reads all the same and
+//! leaves it to the type of the field; and `-0`, which is a whole number there.
 
 use std::ops::Range;
 
@@ -28,8 +29,13 @@ pub(super) fn is_largest(number: &Number) -> bool {
     number.as_f64().is_some_and(|float| float.abs() == f64::MAX)
 }
 
-/// Where in a JSON text such numbers are. Those of fewer digits than it takes, and without an exponent, are none.
+/// Where in a JSON text such numbers are.
 pub(super) fn beyond(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    all(text).filter(|number| is_beyond(&text[number.clone()]))
+}
+
+/// Where in a JSON text numbers are.
+fn all(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         while let Some(byte) = text.get(at) {
@@ -45,15 +51,26 @@ pub(super) fn beyond(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
                 b'-' | b'0'..=b'9' => {
                     let part = |byte: &&u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
                     at += text[at..].iter().take_while(part).count();
-                    if is_beyond(&text[start..at]) {
-                        return Some(start..at);
-                    }
+                    return Some(start..at);
                 }
                 _ => at += 1,
             }
         }
         None
     })
+}
+
+/// The text, as long as before, with `0` in the place of `-0`; `None` where there is none.
+pub(super) fn without_negative_zeros(text: &[u8]) -> Option<Vec<u8>> {
+    let may_be = |window: &[u8]| matches!(window, [b':' | b',' | b'[' | b' ' | b'\t' | b'\n' | b'\r', b'-', b'0']);
+    if !text.starts_with(b"-0") && !text.windows(3).any(may_be) {
+        return None;
+    }
+    let mut out = None;
+    for number in all(text).filter(|number| text[number.clone()] == *b"-0") {
+        out.get_or_insert_with(|| text.to_vec())[number.start] = b' ';
+    }
+    out
 }
 
 /// The text with the largest float there is in the place of such numbers; `None` where there are none.
@@ -77,6 +94,22 @@ pub(super) fn bounded(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_have_no_sign() {
+        for (text, expected) in [
+            (
+                r#"{"a":-0,"b":" -0,","c":[-0.0, -0 ,-01],"d":"pod-0"}"#,
+                Some(r#"{"a": 0,"b":" -0,","c":[-0.0,  0 ,-01],"d":"pod-0"}"#),
+            ),
+            (r#"{"a":"pod-0","b":[-1]}"#, None),
+            (r#"{"a":" -0"}"#, None),
+            ("-0", Some(" 0")),
+        ] {
+            let found = without_negative_zeros(text.as_bytes()).map(|text| String::from_utf8(text).unwrap());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
 
     #[test]
     fn only_numbers_without_an_end_are_replaced() {
