@@ -6,7 +6,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,7 +15,6 @@ use tokio_rustls::server::TlsStream;
 
 /// So many bytes are worth a system call. Less than what TLS keeps (64 KiB), so that there is always room for a frame.
 const ENOUGH: usize = 48 * 1024;
-
 /// Less is sent at once: an answer that is short is mostly whole.
 const LARGE: usize = 8 * 1024;
 
@@ -150,9 +149,7 @@ impl AsyncWrite for Corked {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut shared = self.0.lock();
-        ready!(shared.with(false, |stream| stream.poll_flush(cx)))?;
-        shared.with(false, |stream| stream.poll_shutdown(cx))
+        self.0.lock().with(false, |stream| stream.poll_shutdown(cx))
     }
 }
 

@@ -141,7 +141,7 @@ impl Election {
     /// Among the processes of a component; Events are written in the name of `source`.
     ///
     /// # Errors
-    /// LeaderElection contradict each other, or the host's name cannot be read.
+    /// Flags contradict each other, or the host's name cannot be read.
     pub fn new(flags: &LeaderElection, client: &Client, component: &str, source: &str) -> anyhow::Result<Self> {
         flags.check()?;
         let identity = match &flags.leader_elect_identity {
