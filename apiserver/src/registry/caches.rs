@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use parking_lot::Mutex;
 use serde_json::Value;
-use store::cache::{At, Indexed, Object, WatchCache};
+use store::cache::{At, Indexed, Limits, Object, WatchCache};
 use store::{KeyValue, Store, splice};
 
 use super::pick::Pick;
@@ -38,7 +38,11 @@ impl Caches {
             return cache.clone();
         }
         let index = Index::new(resource);
-        let cache = WatchCache::new(self.store.clone(), &resource.prefix, move |kv| index.extract(kv));
+        // Upstream has watch caches for all kinds but Events.
+        let past = matches!(&resource.source, Source::BuiltIn(kind) if kind.registry == "events");
+        let limits = Limits { past, ..Limits::default() };
+        let extract = move |kv: &KeyValue| index.extract(kv);
+        let cache = WatchCache::with_limits(self.store.clone(), &resource.prefix, extract, limits);
         caches.insert(resource.prefix.clone(), cache.clone());
         cache
     }

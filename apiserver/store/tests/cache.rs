@@ -321,3 +321,61 @@ async fn broken_values_are_left_out() {
     put(&*fixture.store, &key("good"), "[]", good).await;
     assert_eq!(fixture.names(all(At::Latest)).await, [""; 0]);
 }
+
+/// Where that is asked for: events from before the cache was there, then those of its ring, each once and in order.
+#[tokio::test]
+async fn a_watch_may_begin_in_a_past_that_only_the_store_remembers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    let before = put(&*store, &key("a"), &pod("a", "1"), 0).await;
+    let mut at = Vec::new();
+    at.push(put(&*store, &key("a"), &pod("a", "2"), before).await);
+    at.push(put(&*store, &key("b"), &pod("b", "1"), 0).await);
+    at.push(delete(&*store, &key("a"), at[0]).await);
+    // Nothing of this prefix says that the past is over.
+    put(&*store, "/registry/other/x", "{}", 0).await;
+    let expected = |at: &[Revision]| {
+        let told = [("a", Change::Modified), ("b", Change::Added), ("a", Change::Deleted), ("b", Change::Modified)];
+        told.into_iter().zip(at).map(|((name, change), at)| (name.to_owned(), change, *at)).collect::<Vec<_>>()
+    };
+    let seen = async |watch: &mut Watch, count: usize| {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            let events = next(watch).await;
+            seen.extend(events.iter().map(|event| (event.object.name().to_owned(), event.change, event.revision)));
+        }
+        seen
+    };
+
+    let strict = WatchCache::new(store.clone(), PREFIX, extract);
+    assert!(matches!(strict.watch(before).await, Err(CacheError::Expired { .. })));
+
+    let limits = Limits { past: true, ..Limits::default() };
+    let cache = WatchCache::with_limits(store.clone(), PREFIX, extract, limits);
+    let mut watch = cache.watch(before).await.unwrap();
+    assert_eq!(watch.revision(), Some(before), "a bookmark must not be ahead of what was told");
+    assert_eq!(seen(&mut watch, 3).await, expected(&at));
+    at.push(put(&*store, &key("b"), &pod("b", "2"), at[1]).await);
+    assert_eq!(seen(&mut watch, 1).await, expected(&at)[3..]);
+
+    // Joined, and with news while the past is told.
+    let mut watch = cache.watch(before).await.unwrap();
+    let names = |events: &[Arc<CacheEvent>]| {
+        let names: String = events.iter().map(|event| event.object.name()).collect();
+        Piece { bytes: names.into(), sizes: Arc::default() }
+    };
+    let mut told = String::new();
+    while told.len() < 5 {
+        if told.len() == 1 {
+            put(&*store, &key("c"), &pod("c", "1"), 0).await;
+        }
+        let piece = tokio::time::timeout(Duration::from_secs(10), watch.next_joined("names", names)).await;
+        told.push_str(std::str::from_utf8(&piece.expect("no event").unwrap().bytes).unwrap());
+    }
+    assert_eq!(told, "ababc");
+
+    store.compact(at[3]).await.unwrap();
+    let mut watch = cache.watch(before).await.unwrap();
+    let end = watch.next().await;
+    assert!(matches!(end, Err(CacheError::Expired { requested, .. }) if requested == before), "{end:?}");
+}

@@ -186,3 +186,21 @@ fn the_history_window_moves_along() {
         assert!(store.watch("/registry/", last - 11).await.is_err());
     });
 }
+
+/// What is old goes in lumps, and never more than was asked to be kept.
+#[test]
+fn a_long_history_is_forgotten_in_lumps() {
+    const HISTORY: i64 = 96;
+    let dir = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let store = Embedded::open(dir.path(), Options { history: HISTORY, ..Options::default() }).unwrap();
+        let (mut last, mut lengths) = (0, std::collections::BTreeSet::new());
+        for round in 0..3 * HISTORY {
+            last = put(&store, "/registry/a", &round.to_string(), last).await;
+            if let Err(StoreError::Compacted { oldest, .. }) = store.get("/registry/a", Some(1)).await {
+                lengths.insert(last - oldest);
+            }
+        }
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), (HISTORY..=HISTORY + HISTORY / 32).collect::<Vec<_>>());
+    });
+}

@@ -3,7 +3,7 @@
 mod contract;
 
 use contract::{delete, put};
-use knetsim_store::cache::{At, Indexed, ListQuery, WatchCache};
+use knetsim_store::cache::{At, CacheError, Indexed, Limits, ListQuery, WatchCache};
 use knetsim_store::etcd::{Etcd, Options, Refusal, Tls};
 use knetsim_store::{Event, Store, StoreError};
 use proptest::prelude::*;
@@ -189,4 +189,27 @@ async fn events_carry_what_was_before() {
     delete(&*store, "/registry/a", first).await;
     let Ok(Event::Delete { previous: Some(previous), .. }) = contract::next(&mut watch).await else { panic!() };
     assert_eq!(&previous.value[..], b"1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_may_begin_in_a_past_that_only_etcd_remembers() {
+    let Some(server) = Server::start("a_watch_may_begin_in_a_past_that_only_etcd_remembers") else { return };
+    let store = server.connect().await;
+    let first = put(&*store, "/registry/pods/a", "{}", 0).await;
+    let second = put(&*store, "/registry/pods/b", "{}", 0).await;
+    put(&*store, "/registry/other/a", "{}", 0).await;
+    let name = |kv: &knetsim_store::KeyValue| Ok(Indexed { name: kv.key.as_str().into(), ..Indexed::default() });
+    let limits = Limits { past: true, ..Limits::default() };
+    let cache = WatchCache::with_limits(store.clone(), "/registry/pods/", name, limits);
+    let mut watch = cache.watch(first).await.unwrap();
+    let third = delete(&*store, "/registry/pods/b", second).await;
+    let mut revisions = Vec::new();
+    while revisions.len() < 2 {
+        let events = tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("no event").unwrap();
+        revisions.extend(events.iter().map(|event| event.revision));
+    }
+    assert_eq!(revisions, [second, third]);
+    store.compact(third).await.unwrap();
+    let end = cache.watch(first).await.unwrap().next().await;
+    assert!(matches!(end, Err(CacheError::Expired { requested, .. }) if requested == first), "{end:?}");
 }

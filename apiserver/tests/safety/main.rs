@@ -168,10 +168,11 @@ fn the_embedded_store_survives_kills() {
     });
 }
 
-/// The past is the store's: lists go on where they were, and earlier revisions can be read.
+/// The past is the store's: lists go on where they were, earlier revisions can be read, and Events be watched from there.
 #[test]
 fn a_killed_server_knows_the_past() {
     const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
     runtime().block_on(async {
         let dir = tempfile::tempdir().unwrap();
         let mut server = ApiServer::new(dir.path(), &embedded(dir.path()));
@@ -190,6 +191,8 @@ fn a_killed_server_knows_the_past() {
         let text = |pointer: &str| first.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
         let (revision, token) = (text("/metadata/resourceVersion"), text("/metadata/continue"));
         assert_eq!(ask(Ask::new(Method::DELETE, &format!("{MAPS}/b"), "")).await.0, 200);
+        let event = json!({ "metadata": { "name": "e" }, "involvedObject": { "namespace": "default" } }).to_string();
+        assert_eq!(ask(Ask::new(Method::POST, EVENTS, event)).await.0, 201);
 
         server.kill();
         server.start();
@@ -210,6 +213,13 @@ fn a_killed_server_knows_the_past() {
                 (code, &names(&list)[..]),
                 (200, &expected.iter().map(ToString::to_string).collect::<Vec<_>>()[..])
             );
+        }
+        // As upstream, which has a watch cache for all kinds but Events.
+        for (target, kind, name) in [(MAPS, "ERROR", None), (EVENTS, "ADDED", Some("e"))] {
+            let target = format!("{target}?watch=1&resourceVersion={revision}&timeoutSeconds=1");
+            let (code, event) = ask(Ask::get(&target)).await;
+            let told = (event["type"].as_str(), event.pointer("/object/metadata/name").and_then(Value::as_str));
+            assert_eq!((code, told), (200, (Some(kind), name)), "{target}: {event}");
         }
     });
 }

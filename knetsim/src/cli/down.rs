@@ -24,7 +24,11 @@ pub struct Args {
 pub fn run(layout: &Layout, args: &Args) -> anyhow::Result<()> {
     if let Some(launcher) = layout.running() {
         stop(layout, launcher)?;
-        println!("Stopped. Objects are kept in {}", layout.root().display());
+        if args.delete_data {
+            println!("Stopped.");
+        } else {
+            println!("Stopped. Objects are kept in {}", layout.root().display());
+        }
     } else {
         println!("Nothing is running with the data folder {}", layout.root().display());
     }

@@ -118,7 +118,7 @@ pub(super) fn object(shared: &Shared, kv: &KeyValue) -> Option<Arc<Object>> {
     }
 }
 
-fn read(shared: &Shared, event: Event) -> Applied {
+pub(super) fn read(shared: &Shared, event: Event) -> Applied {
     match event {
         // A value that is no object hides the key, as if it had been deleted.
         Event::Put { kv, .. } => match object(shared, &kv) {

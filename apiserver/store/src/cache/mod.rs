@@ -102,6 +102,8 @@ struct Shared {
     store: Arc<dyn Store>,
     extract: Box<Extract>,
     catch_up: std::time::Duration,
+    /// See [`Limits::past`].
+    past: bool,
     state: RwLock<State>,
     /// Why the cache cannot be filled; told by `Pulse::unreadable`.
     unreadable: RwLock<Arc<str>>,
@@ -145,6 +147,7 @@ impl WatchCache {
             store,
             extract: Box::new(extract),
             catch_up: limits.catch_up,
+            past: limits.past,
             state: RwLock::new(State::new(limits)),
             unreadable: RwLock::new("".into()),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
@@ -218,13 +221,21 @@ impl WatchCache {
     /// The events after `revision`, which may be one that is yet to come: nothing is told before it, as upstream.
     ///
     /// # Errors
-    /// See [`CacheError`]; [`CacheError::Expired`] when the ring does not reach back that far.
+    /// See [`CacheError`]; [`CacheError::Expired`] when the ring does not reach back that far. With [`Limits::past`] the watch
+    /// itself ends with it, when the store does not remember either.
     pub async fn watch(&self, after: Revision) -> Result<Watch, CacheError> {
         let newest = if after > self.revision() { self.shared.store.revision().await? } else { after };
         self.shared.reach(At::NotOlderThan(after.min(newest))).await?;
-        let state = self.shared.state.read();
-        let cursor = state.cursor_after(after)?;
-        Ok(Watch::new(self.clone(), cursor, after, after > state.revision()))
+        let (mut watch, reached) = {
+            let state = self.shared.state.read();
+            match state.cursor_after(after) {
+                Ok(cursor) => return Ok(Watch::new(self.clone(), cursor, after, after > state.revision())),
+                Err(error) if !self.shared.past => return Err(error),
+                Err(_) => (Watch::new(self.clone(), state.end(), after, false), state.revision()),
+            }
+        };
+        watch.past = Some(past::Events::begin(&self.shared, after, reached).await?);
+        Ok(watch)
     }
 
     /// A list and the events after it, with nothing between: a watch that begins with the present state.

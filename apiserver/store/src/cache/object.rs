@@ -130,8 +130,16 @@ pub struct CacheEvent {
 }
 
 impl CacheEvent {
-    pub(super) fn new(change: Change, revision: Revision, object: Arc<Object>, old: Option<Arc<Object>>) -> Self {
-        Self { change, revision, object, old, encodings: Mutex::default() }
+    /// An object was written over `old`, or is new.
+    pub(super) fn put(object: Arc<Object>, old: Option<Arc<Object>>) -> Self {
+        let change = if old.is_some() { Change::Modified } else { Change::Added };
+        Self { change, revision: object.mod_revision, object, old, encodings: Mutex::default() }
+    }
+
+    /// `old` was deleted.
+    pub(super) fn deletion(old: Arc<Object>, revision: Revision) -> Self {
+        let object = Arc::new(old.restamped(revision));
+        Self { change: Change::Deleted, revision, object, old: Some(old), encodings: Mutex::default() }
     }
 
     /// The encoding of this event for `slot`, made by the first watcher that asks and shared with the others.

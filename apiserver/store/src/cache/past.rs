@@ -1,7 +1,11 @@
-//! Lists of a past that only the store remembers. Nothing of it is kept: a page is read, filtered and given away.
+//! Lists and events of a past that only the store remembers. Nothing of it is kept: it is read, filtered and given away.
 
+use super::object::CacheEvent;
+use super::state::Applied;
 use super::{List, ListQuery, Shared, feed};
-use crate::{Revision, StoreError};
+use crate::{Event, KeyValue, Revision, StoreError};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
 
 /// How many keys are read at once where a filter may leave most of them out.
 const PAGE: usize = 500;
@@ -33,5 +37,55 @@ pub(super) async fn list(shared: &Shared, query: &ListQuery<'_>, revision: Revis
             _ => return Ok(list),
         }
         tokio::task::consume_budget().await;
+    }
+}
+
+/// What happened after one revision and up to another.
+pub(super) struct Events {
+    events: BoxStream<'static, Result<Event, StoreError>>,
+    until: Revision,
+}
+
+impl Events {
+    /// `until` is a revision that the cache has reached. What the store does not remember is told by [`Events::next`].
+    pub async fn begin(shared: &Shared, after: Revision, until: Revision) -> Result<Self, StoreError> {
+        let events = match shared.store.watch(&shared.prefix, after).await {
+            Err(error @ StoreError::Compacted { .. }) => stream::iter([Err(error)]).boxed(),
+            events => events?,
+        };
+        // Whatever was written last may be of another prefix.
+        shared.store.request_progress(&shared.prefix, until);
+        Ok(Self { events, until })
+    }
+
+    /// The next one, `None` behind the last. It can be dropped and called again without losing any.
+    pub async fn next(&mut self, shared: &Shared) -> Result<Option<CacheEvent>, StoreError> {
+        while let Some(event) = self.events.try_next().await? {
+            let over = match &event {
+                Event::Put { kv, .. } => kv.mod_revision > self.until,
+                Event::Delete { revision, .. } => *revision > self.until,
+                Event::Progress { revision } => *revision >= self.until,
+            };
+            if over {
+                return Ok(None);
+            }
+            if let Some(event) = told(shared, event) {
+                return Ok(Some(event));
+            }
+        }
+        Err(StoreError::Unavailable(anyhow::anyhow!("the store's watch ended")))
+    }
+}
+
+fn told(shared: &Shared, event: Event) -> Option<CacheEvent> {
+    let old = |previous: &Option<KeyValue>| feed::object(shared, previous.as_ref()?);
+    let old = match &event {
+        Event::Put { previous, .. } | Event::Delete { previous, .. } => old(previous),
+        Event::Progress { .. } => None,
+    };
+    match feed::read(shared, event) {
+        Applied::Put(object) => Some(CacheEvent::put(object, old)),
+        Applied::Delete { revision, .. } => old.map(|old| CacheEvent::deletion(old, revision)),
+        Applied::Progress(_) => None,
     }
 }

@@ -3,7 +3,7 @@
 //! The ring serves three purposes: watchers read it with a cursor each (so there is no buffer per watcher), a watch can begin
 //! in the past, and a list at an earlier revision is the present with the later events undone.
 
-use super::object::{CacheEvent, Change, Object};
+use super::object::{CacheEvent, Object};
 use super::{At, CacheError, List, ListQuery};
 use crate::Revision;
 use std::collections::{BTreeMap, VecDeque};
@@ -22,11 +22,15 @@ pub struct Limits {
     pub fresh: Duration,
     /// How long a read waits for the cache to reach its revision (upstream: 3 s).
     pub catch_up: Duration,
+    /// A watch may begin before the ring: the store is asked for what was between, as far as it remembers. So it is upstream
+    /// with kinds that have no watch cache.
+    pub past: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { min: 512, max: 16 * 1024, fresh: Duration::from_secs(75), catch_up: Duration::from_secs(3) }
+        let (fresh, catch_up) = (Duration::from_secs(75), Duration::from_secs(3));
+        Self { min: 512, max: 16 * 1024, fresh, catch_up, past: false }
     }
 }
 
@@ -105,15 +109,13 @@ impl State {
                 let old = self.objects.insert(object.key.clone(), object.clone());
                 self.bytes += object.bytes().len();
                 self.bytes -= old.as_ref().map_or(0, |old| old.bytes().len());
-                let change = if old.is_some() { Change::Modified } else { Change::Added };
-                self.push(CacheEvent::new(change, object.mod_revision, object, old), now);
+                self.push(CacheEvent::put(object, old), now);
             }
             Applied::Delete { key, revision } => {
                 self.revision = self.revision.max(revision);
                 if let Some(old) = self.objects.remove(key.as_str()) {
                     self.bytes -= old.bytes().len();
-                    let last = Arc::new(old.restamped(revision));
-                    self.push(CacheEvent::new(Change::Deleted, revision, last, Some(old)), now);
+                    self.push(CacheEvent::deletion(old, revision), now);
                 }
             }
             Applied::Progress(revision) => self.revision = self.revision.max(revision),

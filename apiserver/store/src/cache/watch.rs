@@ -1,8 +1,9 @@
 //! A watcher: a cursor into the cache's ring.
 
 use super::object::CacheEvent;
+use super::past::Events;
 use super::{CacheError, Pulse, WatchCache};
-use crate::Revision;
+use crate::{Revision, StoreError};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct Watch {
     revision: Revision,
     /// It begins with a revision that is yet to come.
     early: bool,
+    /// What comes before the cursor, where that is further back than the ring was.
+    pub(super) past: Option<Events>,
 }
 
 impl Watch {
@@ -47,7 +50,7 @@ impl Watch {
         let turns = cache.shared.turns.iter().min_by_key(|turn| turn.receiver_count());
         let turn = turns.expect("there are groups").subscribe();
         let generation = turn.borrow().generation;
-        Self { cache, turn, generation, cursor, revision, early }
+        Self { cache, turn, generation, cursor, revision, early, past: None }
     }
 
     /// The next events, at least one, in order. It can be dropped and called again without losing any.
@@ -56,6 +59,9 @@ impl Watch {
     /// [`CacheError::Expired`] when this watcher was too slow, [`CacheError::NotReady`] when the cache lost its store. Both
     /// end the watch.
     pub async fn next(&mut self) -> Result<Vec<Arc<CacheEvent>>, CacheError> {
+        if let Some(event) = self.remembered().await? {
+            return Ok(vec![event]);
+        }
         let end = self.turn().await?;
         let events = self.events(end)?;
         self.advance(end, events.last().map(|event| event.revision));
@@ -72,6 +78,9 @@ impl Watch {
         form: &str,
         join: impl FnOnce(&[Arc<CacheEvent>]) -> Piece,
     ) -> Result<Piece, CacheError> {
+        if let Some(event) = self.remembered().await? {
+            return Ok(join(&[event]));
+        }
         let end = self.turn().await?;
         let shared = self.cache.shared.clone();
         // While one makes it the others wait: they need the same.
@@ -89,6 +98,23 @@ impl Watch {
             *kept = Some(Joined { at, form: form.to_owned(), revision: self.revision, piece: piece.clone() });
         }
         Ok(piece)
+    }
+
+    /// The next event of the past, `None` once that is over.
+    async fn remembered(&mut self) -> Result<Option<Arc<CacheEvent>>, CacheError> {
+        let Some(past) = &mut self.past else { return Ok(None) };
+        match past.next(&self.cache.shared).await {
+            Ok(Some(event)) => {
+                self.revision = event.revision;
+                Ok(Some(Arc::new(event)))
+            }
+            Ok(None) => {
+                self.past = None;
+                Ok(None)
+            }
+            Err(StoreError::Compacted { requested, oldest }) => Err(CacheError::Expired { requested, oldest }),
+            Err(_) => Err(CacheError::NotReady),
+        }
     }
 
     /// Waits until there are events for this watcher: the cursor behind those it is to have now.
@@ -124,7 +150,7 @@ impl Watch {
     /// cache learns that nothing happened (see [`WatchCache::sync`]). `None` while the revision that was asked for is yet to come.
     pub fn revision(&mut self) -> Option<Revision> {
         let state = self.cache.shared.state.read();
-        if state.end() == self.cursor && self.turn.borrow().generation == self.generation {
+        if self.past.is_none() && state.end() == self.cursor && self.turn.borrow().generation == self.generation {
             self.revision = self.revision.max(state.revision());
         }
         (self.revision <= state.revision()).then_some(self.revision)

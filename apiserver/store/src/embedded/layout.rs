@@ -8,7 +8,8 @@
 use crate::{KeyValue, Revision};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use redb::TableDefinition;
+use redb::{ReadableTable, Table, TableDefinition};
+use std::hash::{BuildHasher, RandomState};
 
 /// Revision → [`Record`].
 pub(super) const RECORDS: TableDefinition<Revision, &[u8]> = TableDefinition::new("records");
@@ -20,15 +21,44 @@ pub(super) const META: TableDefinition<&str, Revision> = TableDefinition::new("m
 /// until its time, and then counts for nothing.
 pub(super) const EXPIRES: TableDefinition<(u64, &str), Revision> = TableDefinition::new("expires");
 
-/// The newest revision.
-pub(super) const REVISION: &str = "revision";
-/// The oldest revision that can be read.
-pub(super) const COMPACTED: &str = "compacted";
-/// The store's own number, by which it knows its journal.
-pub(super) const STORE: &str = "store";
+const REVISION: &str = "revision";
+const COMPACTED: &str = "compacted";
+const STORE: &str = "store";
 
 /// An empty store is at revision 1, as etcd.
-pub(super) const FIRST_REVISION: Revision = 1;
+const FIRST_REVISION: Revision = 1;
+
+/// The newest revision and the oldest that can be read. What a commit writes is a record of a later revision, as a rule, and it
+/// leaves the counters alone then: the last record says how far the store is.
+pub(super) fn counters(
+    meta: &impl ReadableTable<&'static str, Revision>,
+    records: &impl ReadableTable<Revision, &'static [u8]>,
+) -> anyhow::Result<(Revision, Revision)> {
+    let counter = |name| anyhow::Ok(meta.get(name)?.map_or(FIRST_REVISION, |value| value.value()));
+    let last = records.last()?.map_or(FIRST_REVISION, |(revision, _)| revision.value());
+    Ok((last.max(counter(REVISION)?), counter(COMPACTED)?))
+}
+
+/// Writes them down: whenever records go, for the newest may be among them, and when the file is synced.
+pub(super) fn count(
+    meta: &mut Table<'_, &'static str, Revision>,
+    newest: Revision,
+    compacted: Revision,
+) -> anyhow::Result<()> {
+    meta.insert(REVISION, newest)?;
+    meta.insert(COMPACTED, compacted)?;
+    Ok(())
+}
+
+/// The number of the store itself, by which it knows its journal; a new one gets one.
+pub(super) fn number(meta: &mut Table<'_, &'static str, Revision>) -> anyhow::Result<Revision> {
+    if let Some(number) = meta.get(STORE)? {
+        return Ok(number.value());
+    }
+    let number = RandomState::new().hash_one(0).cast_signed();
+    meta.insert(STORE, number)?;
+    Ok(number)
+}
 
 /// What one revision did to one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

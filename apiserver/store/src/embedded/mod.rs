@@ -25,11 +25,10 @@ use bytes::Bytes;
 use expiry::Deadlines;
 use futures::stream::{self, BoxStream, Stream, StreamExt};
 use journal::Journal;
-use layout::{COMPACTED, EXPIRES, FIRST_REVISION, INDEX, META, RECORDS, REVISION, Record, STORE};
+use layout::{EXPIRES, INDEX, META, RECORDS, Record};
 use redb::{Database, ReadableTable};
 use snapshot::{Snapshot, unavailable};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -47,7 +46,7 @@ const REPLAY: usize = 256;
 /// Sizes; the defaults are right for a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// So many revisions can be read and watched from; older ones are compacted on the way.
+    /// So many revisions, or a few more, can be read and watched from; older ones are compacted on the way.
     pub history: Revision,
     /// redb's page cache in bytes. The watch caches hold the objects, so little is read from here.
     pub cache_bytes: usize,
@@ -147,16 +146,8 @@ fn prepare(database: &Database, dir: &Path, journal_bytes: u64) -> anyhow::Resul
         let mut records = transaction.open_table(RECORDS)?;
         let mut expires = transaction.open_table(EXPIRES)?;
         let mut meta = transaction.open_table(META)?;
-        let mut counter = |name, first| -> anyhow::Result<Revision> {
-            if let Some(value) = meta.get(name)? {
-                return Ok(value.value());
-            }
-            meta.insert(name, first)?;
-            Ok(first)
-        };
-        let mut revision = counter(REVISION, FIRST_REVISION)?;
-        let compacted = counter(COMPACTED, FIRST_REVISION)?;
-        let store = counter(STORE, RandomState::new().hash_one(0).cast_signed())?;
+        let (mut revision, compacted) = layout::counters(&meta, &records)?;
+        let store = layout::number(&mut meta)?;
         let (journal, held) = Journal::open(dir, store, journal_bytes)?;
         for operation in journal::operations(&held, store, revision) {
             revision = operation.revision;
@@ -170,7 +161,7 @@ fn prepare(database: &Database, dir: &Path, journal_bytes: u64) -> anyhow::Resul
                 expires.insert((at, record.key), revision)?;
             }
         }
-        meta.insert(REVISION, revision)?;
+        layout::count(&mut meta, revision, compacted)?;
         let earliest = expires.first()?.map(|(key, _)| key.value().0);
         Prepared { journal, revision, compacted, earliest }
     };

@@ -3,7 +3,7 @@
 //! The past is the present with the later records undone: the first record of a key after revision R names the record that
 //! was its state at R.
 
-use super::layout::{COMPACTED, INDEX, META, RECORDS, REVISION, Record};
+use super::layout::{self, INDEX, META, RECORDS, Record};
 use crate::{Event, KeyValue, RangeResult, Revision, StoreError};
 use redb::{Database, ReadOnlyTable, ReadableDatabase};
 use std::collections::BTreeMap;
@@ -23,16 +23,10 @@ impl Snapshot {
     pub fn take(database: &Database) -> Result<Self, StoreError> {
         let transaction = database.begin_read().map_err(unavailable)?;
         let meta = transaction.open_table(META).map_err(unavailable)?;
-        let counter = |name| -> Result<Revision, StoreError> {
-            let value = meta.get(name).map_err(unavailable)?;
-            value.map(|value| value.value()).ok_or_else(|| unavailable(anyhow::anyhow!("the store has no {name}")))
-        };
-        Ok(Self {
-            revision: counter(REVISION)?,
-            compacted: counter(COMPACTED)?,
-            index: transaction.open_table(INDEX).map_err(unavailable)?,
-            records: transaction.open_table(RECORDS).map_err(unavailable)?,
-        })
+        let records = transaction.open_table(RECORDS).map_err(unavailable)?;
+        let (revision, compacted) = layout::counters(&meta, &records).map_err(unavailable)?;
+        let index = transaction.open_table(INDEX).map_err(unavailable)?;
+        Ok(Self { index, records, revision, compacted })
     }
 
     pub fn revision(&self) -> Revision {

@@ -6,7 +6,7 @@
 
 use super::expiry::Deadlines;
 use super::journal::Journal;
-use super::layout::{COMPACTED, EXPIRES, INDEX, META, RECORDS, REVISION, Record};
+use super::layout::{self, EXPIRES, INDEX, META, RECORDS, Record};
 use super::snapshot::unavailable;
 use crate::hub::Hub;
 use crate::{Event, KeyValue, Revision, StoreError, WriteOutcome};
@@ -18,6 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 
 /// So many writes share one commit at most; more would make the first of them wait noticeably.
 const BATCH: usize = 512;
+/// The past is forgotten once it is longer than asked for by this part: what is old lies side by side, so that to forget it piece
+/// by piece would copy its pages with each commit.
+const LUMP: Revision = 32;
 
 pub(super) enum Command {
     Write {
@@ -108,7 +111,9 @@ impl Writer {
 
     /// Brings to disk what only the journal holds there.
     fn sync(&mut self) -> anyhow::Result<()> {
-        self.database.begin_write()?.commit()?;
+        let transaction = self.database.begin_write()?;
+        layout::count(&mut transaction.open_table(META)?, self.revision, self.compacted)?;
+        transaction.commit()?;
         self.journal.restart();
         Ok(())
     }
@@ -152,16 +157,18 @@ impl Writer {
                 }
             }
             self.deadlines.next(expires.first()?.map(|(key, _)| key.value().0));
-            self.compact(&mut records, self.revision - self.history)?;
-            let mut meta = transaction.open_table(META)?;
-            meta.insert(REVISION, self.revision)?;
-            meta.insert(COMPACTED, self.compacted)?;
+            if self.revision - self.compacted > self.history + self.history / LUMP {
+                self.compact(&mut records, self.revision - self.history)?;
+            }
+            durable |= !self.journal.fits();
+            if durable || self.compacted > compacted_before {
+                layout::count(&mut transaction.open_table(META)?, self.revision, self.compacted)?;
+            }
         }
         if !touched && (self.revision, self.compacted) == (before, compacted_before) {
             transaction.abort().context("abort a transaction")?;
             return Ok(events);
         }
-        durable |= !self.journal.fits();
         if !durable {
             self.journal.sync()?;
             transaction.set_durability(Durability::None).context("leave a transaction to the journal")?;
@@ -262,7 +269,7 @@ impl Writer {
                 }
                 None => continue,
             };
-            for revision in obsolete {
+            for revision in obsolete.into_iter().filter(|revision| *revision > 0) {
                 records.remove(revision)?;
             }
         }
