@@ -85,6 +85,9 @@ pub struct Call {
 }
 
 impl Call {
+    /// As whom the server calls itself.
+    pub const AGENT: &str = "kube-apiserver";
+
     #[must_use]
     pub fn new(app: Arc<App>, user: UserInfo, resource: Arc<Resource>, info: RequestInfo) -> Self {
         Self {
@@ -124,7 +127,7 @@ impl Call {
             resource,
             info,
         );
-        call.agent = "kube-apiserver".to_owned();
+        call.agent = Self::AGENT.to_owned();
         call.internal = true;
         Ok(call)
     }

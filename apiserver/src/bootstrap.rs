@@ -37,7 +37,7 @@ pub async fn run(app: &Arc<App>) -> ApiResult<()> {
     });
     let flow = flow::defaults::objects()
         .into_iter()
-        .map(|(plural, object)| async move { ensure(app, flow::GROUP, plural, object).await });
+        .map(|(plural, object)| async move { ensure_as(flow::PRODUCER, app, flow::GROUP, plural, object).await });
     tokio::try_join!(
         try_join_all(classes),
         try_join_all(policy),
@@ -68,10 +68,15 @@ async fn service_range(app: &Arc<App>) -> ApiResult<()> {
 }
 
 /// Creates the object unless it is there.
-pub async fn ensure(app: &Arc<App>, group: &str, plural: &str, mut object: Value) -> ApiResult<bool> {
+pub async fn ensure(app: &Arc<App>, group: &str, plural: &str, object: Value) -> ApiResult<bool> {
+    ensure_as(Call::AGENT, app, group, plural, object).await
+}
+
+async fn ensure_as(agent: &str, app: &Arc<App>, group: &str, plural: &str, mut object: Value) -> ApiResult<bool> {
     let namespace = text(&object, "/metadata/namespace").to_owned();
     let name = text(&object, "/metadata/name").to_owned();
-    let call = Call::internal(app, group, plural, &namespace, &name)?;
+    let mut call = Call::internal(app, group, plural, &namespace, &name)?;
+    call.agent = agent.to_owned();
     let key = call.resource.key(&namespace, &name);
     if app.store.get(&key, None).await?.0.is_some() {
         return Ok(false);

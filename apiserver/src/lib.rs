@@ -97,7 +97,7 @@ where
     let store = storage.open(&options.etcd_prefix, encryption.clone()).await?;
     let store: Arc<dyn store::Store> = Arc::new(metrics::storage::Measured::new(store, metrics.clone()));
     let app = Arc::new(App {
-        caches: registry::caches::Caches::new(store.clone()),
+        caches: registry::caches::Caches::new(store.clone(), store.revision().await?),
         catalogue: ArcSwap::from_pointee(catalogue(&options)?),
         allocator: registry::service::Allocator::default(),
         clients: outbound::Clients::load(&options, egress)?,

@@ -49,6 +49,17 @@ impl World {
         text.lines().filter(tight).map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
     }
 
+    /// What a schema's condition says of its level.
+    fn dangling(&self, schema: &str) -> [String; 2] {
+        let reply = self.admin.send("GET", &format!("{FLOW}/flowschemas/{schema}"), &[], "");
+        let object: Value = serde_json::from_str(reply.text.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let condition = &object["status"]["conditions"][0];
+        let whose = |manager: &Value| manager["manager"] == "api-priority-and-fairness-config-consumer-v1";
+        let managers = object["metadata"]["managedFields"].as_array().unwrap();
+        assert_eq!(condition["type"] == "Dangling", managers.iter().any(whose), "{object}");
+        ["status", "reason"].map(|field| condition[field].as_str().unwrap_or_default().to_owned())
+    }
+
     fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let begun = Instant::now();
         while !holds() {
@@ -80,7 +91,6 @@ fn a_full_level_borrows_what_another_lends() {
         );
     };
     level("lender", json!({ "nominalConcurrencyShares": 10, "lendablePercent": 0, "borrowingLimitPercent": 0 }));
-    level("tight", json!({ "nominalConcurrencyShares": 1 }));
     let everything = json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"] });
     let subject = json!({ "kind": "User", "user": { "name": "jane" } });
     let schema = json!({ "metadata": { "name": "tight" }, "spec": {
@@ -88,6 +98,10 @@ fn a_full_level_borrows_what_another_lends() {
         "rules": [{ "subjects": [subject], "resourceRules": [everything] }],
     } });
     world.make(&format!("{FLOW}/flowschemas"), &schema);
+    world.until("its level is missed", || world.dangling("tight") == ["True", "NotFound"]);
+    level("tight", json!({ "nominalConcurrencyShares": 1 }));
+    world.until("its level is there", || world.dangling("tight") == ["False", "Found"]);
+    world.until("so are those of the others", || world.dangling("probes") == ["False", "Found"]);
     let binding = json!({ "metadata": { "name": "jane" },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin" },
         "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane" }] });

@@ -1,4 +1,26 @@
-//! How an endpoint of health answers (`apiserver/pkg/server/healthz`).
+//! How an endpoint of health answers (`apiserver/pkg/server/healthz`), and what came of its checks (`component-base/metrics/
+//! prometheus/slis`).
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+use crate::metrics::{About, Kind, Page, STARTED, Stability, started};
+
+pub static HEALTH: About = About {
+    name: "kubernetes_healthcheck",
+    help: "This metric records the result of a single healthcheck.",
+    stability: Stability::Stable,
+    kind: Kind::Gauge,
+    labels: &["name", "type"],
+};
+pub static HEALTH_TOTAL: About = About {
+    name: "kubernetes_healthchecks_total",
+    help: "This metric records the results of all healthcheck.",
+    stability: Stability::Stable,
+    kind: Kind::Counter,
+    labels: &["name", "status", "type"],
+};
 
 /// What came of an endpoint's checks, one after the other.
 #[derive(Debug)]
@@ -53,6 +75,44 @@ impl<'a> Report<'a> {
             (true, true) => (200, format!("{}{endpoint} check passed\n", self.text)),
             (true, false) => (200, "ok".to_owned()),
         }
+    }
+}
+
+/// What came of checks: the indicators of a service's level.
+#[derive(Debug, Default)]
+pub struct Results(Mutex<BTreeMap<(&'static str, &'static str), Tally>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    well: bool,
+    /// How often it failed, and how often it did not.
+    counts: [u64; 2],
+}
+
+impl Results {
+    /// Counts what came of a check at an endpoint.
+    pub fn add(&self, endpoint: &'static str, name: &'static str, well: bool) {
+        let mut results = self.0.lock();
+        let tally = results.entry((endpoint, name)).or_default();
+        tally.well = well;
+        tally.counts[usize::from(well)] += 1;
+    }
+
+    /// The page of /metrics/slis.
+    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
+    pub fn write(&self, page: &mut Page) {
+        for ((endpoint, name), tally) in self.0.lock().iter() {
+            page.number(&HEALTH, &[name, endpoint], f64::from(u8::from(tally.well)));
+            for (status, count) in ["error", "success"].into_iter().zip(tally.counts).filter(|(_, count)| *count > 0) {
+                page.number(&HEALTH_TOTAL, &[name, status, endpoint], count as f64);
+            }
+        }
+        page.number(&STARTED, &[], started());
+    }
+
+    /// Begins anew.
+    pub fn reset(&self) {
+        self.0.lock().clear();
     }
 }
 

@@ -23,12 +23,13 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::access::{Access, Refused};
-use crate::health::{self, Report};
+use crate::health::{self, Report, Results};
 use crate::metrics::{self, Page, Process};
 use crate::query::Query;
 
 /// So many connections are served at once: those who ask are few.
 const CONNECTIONS: usize = 64;
+const ENDPOINTS: [&str; 3] = ["healthz", "livez", "readyz"];
 /// How long a client may take for the TLS handshake, and for a request's head.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -70,6 +71,8 @@ pub trait Pages: Send + Sync + 'static {
     fn checks(&self, endpoint: &str) -> Option<Vec<Check>>;
     /// What it counts.
     fn metrics(&self, page: &mut Page);
+    /// Counts from nothing again.
+    fn reset(&self);
 }
 
 /// Opens the port and serves it for as long as the runtime runs. `usual` is the port where the flags do not say.
@@ -83,7 +86,7 @@ pub async fn open(flags: &SecureServing, usual: u16, pages: Arc<impl Pages>) -> 
     }
     let listener = TcpListener::bind((flags.bind_address, port)).await;
     let listener = listener.with_context(|| format!("listen on {}", SocketAddr::new(flags.bind_address, port)))?;
-    let server = Arc::new(Server { access: access(flags).await?, pages });
+    let server = Arc::new(Server { access: access(flags).await?, pages, results: Results::default() });
     let acceptor = TlsAcceptor::from(tls(flags)?);
     metrics::started();
     tokio::spawn(async move {
@@ -138,6 +141,7 @@ fn tls(flags: &SecureServing) -> anyhow::Result<Arc<rustls::ServerConfig>> {
 struct Server<P> {
     access: Access,
     pages: Arc<P>,
+    results: Results,
 }
 
 impl<P: Pages> Server<P> {
@@ -149,7 +153,7 @@ impl<P: Pages> Server<P> {
         headers: &HeaderMap,
     ) -> Response<Full<Bytes>> {
         let mut response = match self.access.check(chain, method, uri.path(), headers).await {
-            Ok(()) => self.page(uri),
+            Ok(()) => self.page(method, uri),
             Err(Refused::Unknown) => status(StatusCode::UNAUTHORIZED, "Unauthorized", "Unauthorized"),
             Err(Refused::Forbidden(user)) => status(StatusCode::FORBIDDEN, "Forbidden", &forbidden(&user, method, uri)),
             Err(Refused::Unasked(why)) => {
@@ -162,27 +166,42 @@ impl<P: Pages> Server<P> {
         response
     }
 
-    fn page(&self, uri: &Uri) -> Response<Full<Bytes>> {
+    fn page(&self, method: &Method, uri: &Uri) -> Response<Full<Bytes>> {
         let path = uri.path().strip_prefix('/').unwrap_or_default();
-        if path == "metrics" {
-            let mut page = Page::default();
-            self.pages.metrics(&mut page);
-            match Process::read() {
-                Ok(process) => process.write(&mut page),
-                Err(error) => tracing::warn!(%error, "the process cannot be looked at"),
+        let mut page = Page::default();
+        match (path, *method == Method::DELETE) {
+            ("metrics", true) => self.pages.reset(),
+            ("metrics/slis", true) => self.results.reset(),
+            ("metrics", false) => {
+                self.pages.metrics(&mut page);
+                match Process::read() {
+                    Ok(process) => process.write(&mut page),
+                    Err(error) => tracing::warn!(%error, "the process cannot be looked at"),
+                }
+                return typed(StatusCode::OK, metrics::FORM, page.text());
             }
-            return typed(StatusCode::OK, metrics::FORM, page.text());
+            ("metrics/slis", false) => {
+                self.results.write(&mut page);
+                return typed(StatusCode::OK, metrics::FORM, page.text());
+            }
+            _ => return self.health(path, &Query::of(uri)),
         }
+        text_page(StatusCode::OK, "metrics reset\n".to_owned())
+    }
+
+    fn health(&self, path: &str, query: &Query) -> Response<Full<Bytes>> {
         let (endpoint, only) = path.split_once('/').map_or((path, None), |(endpoint, check)| (endpoint, Some(check)));
-        let answer = self.pages.checks(endpoint).and_then(|checks| {
+        let endpoint = ENDPOINTS.into_iter().find(|known| *known == endpoint);
+        let answer = endpoint.and_then(|endpoint| {
+            let checks = self.pages.checks(endpoint)?;
             if let Some(only) = only {
                 return checks.iter().find(|(name, _)| *name == only).map(|(_, wrong)| health::single(*wrong));
             }
-            let query = Query::of(uri);
             let mut report = Report::new(endpoint, query.all("exclude"));
             for (name, wrong) in checks {
                 if !report.excludes(name) {
                     report.add(name, wrong);
+                    self.results.add(endpoint, name, wrong.is_none());
                 }
             }
             Some(report.finish(query.get("verbose").is_some()))
@@ -237,12 +256,15 @@ mod tests {
         }
 
         fn metrics(&self, _: &mut Page) {}
+
+        fn reset(&self) {}
     }
 
     #[tokio::test]
     async fn pages() {
         let always = ["/healthz", "/healthz/*", "/readyz", "/livez"].map(str::to_owned);
-        let server = Server { access: Access::new(None, None, &always), pages: Arc::new(Fixed) };
+        let access = Access::new(None, None, &always);
+        let server = Server { access, pages: Arc::new(Fixed), results: Results::default() };
         let forbidden = concat!(
             r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","#,
             r#""message":"forbidden: User \"system:anonymous\" cannot get path \"/metrics\"","reason":"Forbidden","#,
@@ -264,7 +286,27 @@ mod tests {
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             assert_eq!(std::str::from_utf8(&body).unwrap(), expected, "{path}");
         }
-        assert!(server.page(&"/metrics".parse().unwrap()).status().is_success());
+        let page = async |method: Method, path: &str| {
+            let answer = server.page(&method, &path.parse().unwrap());
+            let (code, body) = (answer.status().as_u16(), answer.into_body().collect().await.unwrap().to_bytes());
+            (code, std::str::from_utf8(&body).unwrap().to_owned())
+        };
+        assert_eq!(page(Method::GET, "/metrics").await.0, 200);
+        let (_, indicators) = page(Method::GET, "/metrics/slis").await;
+        for line in [
+            "kubernetes_healthcheck{name=\"informer-sync\",type=\"readyz\"} 0\n",
+            "kubernetes_healthchecks_total{name=\"informer-sync\",status=\"error\",type=\"readyz\"} 1\n",
+            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"healthz\"} 2\n",
+            "kubernetes_healthchecks_total{name=\"ping\",status=\"success\",type=\"readyz\"} 2\n",
+            "process_start_time_seconds ",
+        ] {
+            assert!(indicators.contains(line), "{line} in {indicators}");
+        }
+        for path in ["/metrics", "/metrics/slis"] {
+            assert_eq!(page(Method::DELETE, path).await, (200, "metrics reset\n".to_owned()));
+        }
+        let (_, indicators) = page(Method::GET, "/metrics/slis").await;
+        assert!(!indicators.contains("kubernetes_healthcheck"), "{indicators}");
     }
 
     #[tokio::test]

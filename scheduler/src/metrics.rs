@@ -105,6 +105,10 @@ impl Metrics {
         }
     }
 
+    fn families(&self) -> impl Iterator<Item = &Family> {
+        [&self.attempts, &self.attempt_duration, &self.tries, &self.preemptions, &self.victims].into_iter()
+    }
+
     /// All that decisions are made on is known.
     pub fn synced(&self) {
         self.synced.store(true, Ordering::Release);
@@ -152,12 +156,15 @@ impl Pages for Metrics {
 
     #[allow(clippy::cast_precision_loss)] // Nobody has 2^53 pods.
     fn metrics(&self, page: &mut Page) {
-        for family in [&self.attempts, &self.attempt_duration, &self.tries, &self.preemptions, &self.victims] {
-            family.write(page);
-        }
+        self.families().for_each(|family| family.write(page));
         for (queue, count) in QUEUES.iter().zip(&self.pending) {
             page.number(&PENDING, &[queue], count.load(Ordering::Relaxed) as f64);
         }
         self.standing.metrics(page);
+    }
+
+    fn reset(&self) {
+        self.families().for_each(Family::reset);
+        self.standing.reset();
     }
 }

@@ -79,7 +79,12 @@ impl Evaluator {
     pub fn handles(&self, request: &Request<'_>) -> bool {
         let create = request.operation == Operation::Create;
         match (self, request.subresource) {
-            (Self::Pods, "") | (Self::Count { .. }, "") => create,
+            // A deadline moves a pod from one scope to the other.
+            (Self::Pods, "") => {
+                create
+                    || request.old.is_some_and(|old| pods::is_terminating(old) != pods::is_terminating(request.object))
+            }
+            (Self::Count { .. }, "") => create,
             (Self::Pods, "resize") => !create,
             (Self::Services, _) | (Self::VolumeClaims | Self::DeviceClaims, "") => true,
             (Self::VolumeClaims, "status") => {

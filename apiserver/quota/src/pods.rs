@@ -109,8 +109,13 @@ pub fn missing<'a>(pod: &Value, required: impl Iterator<Item = &'a str>) -> Opti
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
+/// Whether it has to end by itself.
+pub fn is_terminating(pod: &Value) -> bool {
+    pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0)
+}
+
 pub fn in_scope(pod: &Value, selector: &Selector) -> bool {
-    let terminating = pod["spec"]["activeDeadlineSeconds"].as_i64().is_some_and(|seconds| seconds >= 0);
+    let terminating = is_terminating(pod);
     match selector.scope.as_str() {
         "Terminating" => terminating,
         "NotTerminating" => !terminating,

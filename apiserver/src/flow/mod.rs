@@ -12,6 +12,7 @@ pub mod defaults;
 pub mod dump;
 mod lending;
 mod level;
+mod status;
 pub mod work;
 
 use std::collections::BTreeMap;
@@ -36,6 +37,8 @@ use classify::Schema;
 use level::{Level, Seat, Settings};
 
 pub const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+/// The manager of the objects that a server makes itself.
+pub const PRODUCER: &str = "api-priority-and-fairness-config-producer-v1";
 const SCHEMAS: &str = "flowschemas";
 const LEVELS: &str = "prioritylevelconfigurations";
 /// A request may wait for so much of the time it may take.
@@ -234,11 +237,14 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
     let app = app.clone();
     tokio::spawn(app.stop.clone().run_until_cancelled_owned(lend(app.clone())));
     tokio::spawn(async move {
+        // Nobody has been told yet what the schemas are worth; so it is after a failure.
+        let mut behind = Some(Duration::ZERO);
         loop {
             let followed = async {
                 let (lost_levels, lost_schemas) = tokio::select! {
                     events = levels.next() => (events.is_err(), false),
                     events = schemas.next() => (false, events.is_err()),
+                    () = tokio::time::sleep(behind.unwrap_or_default()), if behind.is_some() => (false, false),
                 };
                 if lost_levels {
                     levels = begin(&app, LEVELS).await?;
@@ -246,12 +252,17 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
                 if lost_schemas {
                     schemas = begin(&app, SCHEMAS).await?;
                 }
-                replan(&app).await
+                let schemas = replan(&app).await?;
+                let levels = app.flow.plan.load().levels.keys().cloned().collect();
+                status::tell(&app, &schemas, &levels).await
             };
             tokio::select! {
-                followed = followed => if let Err(error) = followed {
-                    tracing::warn!(%error, "the flow schemas cannot be followed");
-                },
+                followed = followed => {
+                    behind = followed.is_err().then_some(PERIOD);
+                    if let Err(error) = followed {
+                        tracing::warn!(%error, "the flow schemas cannot be followed");
+                    }
+                }
                 () = app.stop.cancelled() => return,
             }
         }
@@ -273,7 +284,8 @@ async fn begin(app: &App, plural: &str) -> ApiResult<Watch> {
     Ok(cache.watch(cache.sync().await?).await?)
 }
 
-async fn replan(app: &App) -> ApiResult<()> {
+/// Makes the plan anew; gives the schemas it is made of.
+async fn replan(app: &App) -> ApiResult<Vec<Value>> {
     let all = async |plural: &str| -> ApiResult<Vec<Value>> {
         let resource = app.resource(GROUP, plural)?;
         let query = ListQuery { at: At::Latest, prefix: &resource.prefix, start: None, limit: 0, filter: None };
@@ -285,7 +297,7 @@ async fn replan(app: &App) -> ApiResult<()> {
     let plan = Plan::new(&schemas, &levels, app.flow.seats, &before.levels);
     plan.lend(Instant::now());
     app.flow.plan.store(Arc::new(plan));
-    Ok(())
+    Ok(schemas)
 }
 
 #[cfg(test)]

@@ -2,20 +2,16 @@
 //! /metrics/slis.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use axum::body::Body;
-use component_base::health::{self, Report};
+use component_base::health::{self, Report, Results};
 use http::Response;
 use http::header::X_CONTENT_TYPE_OPTIONS;
-use parking_lot::Mutex;
 
 use super::answer;
 use super::request_info::Query;
 use crate::app::App;
-use crate::metrics::families::{HEALTH, HEALTH_TOTAL};
-use crate::metrics::{self, Page};
 
 /// How long the store may take to answer (`--etcd-healthcheck-timeout`).
 const STORE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -120,19 +116,11 @@ pub struct Health {
     done: AtomicU32,
     /// Set when all is done that the server is started for.
     ready: std::sync::atomic::AtomicBool,
-    results: Mutex<BTreeMap<(&'static str, &'static str), Result>>,
+    pub results: Results,
     /// The file about encryption is followed.
     encryption: bool,
     /// It names plugins.
     plugins: bool,
-}
-
-/// What came of a check at an endpoint.
-#[derive(Clone, Copy, Debug, Default)]
-struct Result {
-    well: bool,
-    /// How often it failed, and how often it did not.
-    counts: [u64; 2],
 }
 
 impl Health {
@@ -171,22 +159,6 @@ impl Health {
 
     fn is_done(&self, step: Step) -> bool {
         self.done.load(Ordering::Acquire) & (1 << step as u8) != 0
-    }
-
-    /// The page of /metrics/slis.
-    #[allow(clippy::cast_precision_loss)] // As all numbers on the page.
-    pub fn write(&self, page: &mut Page) {
-        for ((endpoint, name), result) in self.results.lock().iter() {
-            page.number(&HEALTH, &[name, endpoint], f64::from(u8::from(result.well)));
-            for (status, count) in ["error", "success"].into_iter().zip(result.counts).filter(|(_, count)| *count > 0) {
-                page.number(&HEALTH_TOTAL, &[name, status, endpoint], count as f64);
-            }
-        }
-        page.number(&metrics::STARTED, &[], metrics::started());
-    }
-
-    pub fn reset(&self) {
-        self.results.lock().clear();
     }
 }
 
@@ -241,10 +213,7 @@ async fn all(app: &App, endpoint: &'static str, query: &Query) -> Response<Body>
         }
         let wrong = look(app, check).await;
         report.add(name, wrong.as_deref());
-        let mut results = app.health.results.lock();
-        let result = results.entry((endpoint, name)).or_default();
-        result.well = wrong.is_none();
-        result.counts[usize::from(wrong.is_none())] += 1;
+        app.health.results.add(endpoint, name, wrong.is_none());
     }
     let (code, text) = report.finish(query.get("verbose").is_some());
     answer::text(code, text)

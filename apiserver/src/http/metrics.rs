@@ -23,13 +23,13 @@ pub async fn answer(app: &App, method: &Method, path: &str, gzip: bool) -> Optio
             return Some(answer::text(200, "metrics reset\n"));
         }
         "/metrics/slis" if delete => {
-            app.health.reset();
+            app.health.results.reset();
             return Some(answer::text(200, "metrics reset\n"));
         }
         "/metrics" => page(app).await,
         "/metrics/slis" => {
             let mut page = Page::default();
-            app.health.write(&mut page);
+            app.health.results.write(&mut page);
             page
         }
         _ => return None,

@@ -16,7 +16,7 @@ mod batch;
 pub mod columns;
 mod core;
 mod extension;
-mod internal;
+pub mod internal;
 mod json;
 mod network;
 mod policy;

@@ -1,7 +1,5 @@
 //! The words a row of the table is written in: a [`Kind`] with every default, verb sets, and the usual subresources.
 
-use serde_json::Value;
-
 use super::{Column, Kind, Strategy, Subresource};
 
 /// What every ordinary resource answers.
@@ -24,7 +22,7 @@ pub const NAME: Column = Column {
     format: "name",
     description: "Name, unique within a namespace",
     priority: 0,
-    cell: |object, _| object["metadata"]["name"].as_str().map_or(Value::Null, Value::from),
+    cell: |object, _| object["metadata"]["name"].as_str().unwrap_or_default().into(),
 };
 
 impl Kind {

@@ -1,5 +1,6 @@
 //! The families of series there are, in upstream's names and words.
 
+use component_base::health::{HEALTH, HEALTH_TOTAL};
 use component_base::metrics::{About, Family, Kind, Stability};
 
 use super::inflight::Inflight;
@@ -251,13 +252,9 @@ told! {
         "The count of registered metrics broken by stability level and deprecation version.";
     DISABLED: Beta Counter, "disabled_metrics_total", [], "The count of disabled metrics.";
     HIDDEN: Beta Counter, "hidden_metrics_total", [], "The count of hidden metrics.";
-    HEALTH: Stable Gauge, "kubernetes_healthcheck", ["name", "type"],
-        "This metric records the result of a single healthcheck.";
-    HEALTH_TOTAL: Stable Counter, "kubernetes_healthchecks_total", ["name", "status", "type"],
-        "This metric records the results of all healthcheck.";
 }
 
 /// How stable the families are, one after the other.
 pub fn stabilities() -> impl Iterator<Item = Stability> {
-    COUNTED.iter().chain(TOLD).copied()
+    COUNTED.iter().chain(TOLD).copied().chain([&HEALTH, &HEALTH_TOTAL].map(|about| about.stability))
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use parking_lot::Mutex;
 use serde_json::Value;
-use store::cache::{At, Indexed, Limits, Object, WatchCache};
-use store::{KeyValue, Store, splice};
+use store::cache::{At, Indexed, Limits, Object, Past, WatchCache};
+use store::{KeyValue, Revision, Store, splice};
 
 use super::pick::Pick;
 use super::resource::{Resource, Source};
@@ -17,6 +17,8 @@ type Reader = Box<dyn Fn(&Value) -> String + Send + Sync>;
 
 pub struct Caches {
     store: Arc<dyn Store>,
+    /// Where the store was when the server began: upstream fills its caches then.
+    begin: Revision,
     by_prefix: Mutex<HashMap<String, WatchCache>>,
 }
 
@@ -27,8 +29,8 @@ struct Index {
 }
 
 impl Caches {
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, by_prefix: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, begin: Revision) -> Self {
+        Self { store, begin, by_prefix: Mutex::default() }
     }
 
     /// The cache of a resource's objects.
@@ -38,8 +40,11 @@ impl Caches {
             return cache.clone();
         }
         let index = Index::new(resource);
-        // Upstream has watch caches for all kinds but Events.
-        let past = matches!(&resource.source, Source::BuiltIn(kind) if kind.registry == "events");
+        let past = match &resource.source {
+            // Upstream has watch caches for all kinds but Events.
+            Source::BuiltIn(kind) if kind.registry == "events" => Past::Store,
+            _ => Past::Since(self.begin),
+        };
         let limits = Limits { past, ..Limits::default() };
         let extract = move |kv: &KeyValue| index.extract(kv);
         let cache = WatchCache::with_limits(self.store.clone(), &resource.prefix, extract, limits);

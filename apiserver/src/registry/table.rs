@@ -173,7 +173,8 @@ impl Table {
             Columns::Custom(own) => {
                 let find = |path: &Option<Path>| path.as_ref().map_or_else(Vec::new, |path| path.find(object));
                 let own = own.iter().map(|(column, path)| cell(find(path), &column.kind, self.now));
-                std::iter::once(object["metadata"]["name"].clone()).chain(own).collect()
+                let name = object["metadata"]["name"].as_str().unwrap_or_default().into();
+                std::iter::once(name).chain(own).collect()
             }
         };
         serde_json::to_writer(out, &cells)

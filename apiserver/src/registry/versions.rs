@@ -5,12 +5,12 @@
 
 use schema::Schema;
 use schema::apply::{self, ApplyError, Converter, Manager, Missing, Operation, Versioned, Wanted};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::resource::{Resource, Source};
-use super::{conversion, create, update};
+use super::{conversion, create, object, update};
 use crate::app::{Call, text};
-use crate::http::status::ApiResult;
+use crate::http::status::{ApiError, ApiResult};
 
 /// An object in the versions that were asked for. There are few: two or three for each version that somebody wrote in.
 struct Versions<'a> {
@@ -117,6 +117,26 @@ fn readable(call: &Call, schema: &Schema, live: &Value) -> Result<(), String> {
         let (namespace, name) = (text(live, "/metadata/namespace"), text(live, "/metadata/name"));
         format!("failed to create typed live object ({namespace}/{name}; {kind}): {why}")
     })
+}
+
+/// The live object with `status` applied to it, as by the controller `manager` of upstream's.
+///
+/// # Errors
+/// See [`apply`].
+pub async fn with_status(call: &Call, live: &Value, manager: &str, status: Value) -> ApiResult<Value> {
+    let api_version = call.resource.api_version();
+    let schema = call.resource.schema().ok_or_else(|| ApiError::internal("the resource has no schema"))?;
+    let config = json!({
+        "apiVersion": api_version, "kind": call.resource.kind, "metadata": { "name": call.info.name }, "status": status,
+    });
+    let manager = Manager {
+        name: manager.to_owned(),
+        operation: Operation::Apply,
+        api_version,
+        subresource: "status".to_owned(),
+        time: object::now(),
+    };
+    apply(call, &schema, Some(live), &config, &manager, true).await
 }
 
 /// Server-side apply of a configuration to the call's object.

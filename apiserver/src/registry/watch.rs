@@ -11,10 +11,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::future::BoxFuture;
+use futures::future::{self, BoxFuture, Fuse};
 use futures::{FutureExt, StreamExt, stream};
 use http::Response;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use store::cache::{At, CacheError, CacheEvent, Change, ListQuery, Object, Piece, Watch, WatchCache};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -28,9 +28,12 @@ use crate::http::answer;
 use crate::http::negotiate::{Accept, Media, Shape};
 use crate::http::status::{ApiError, ApiResult};
 use crate::http::websocket::{self, Framing};
+use crate::kinds::internal;
 
 /// How often a quiet watch gets a bookmark (upstream: about a minute).
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// So long before its end it gets another, so that the next one begins where this one was.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// The slot of [`CacheEvent::encoded`] in which protobuf frames are shared.
 const PROTOBUF: u32 = 1;
 
@@ -70,6 +73,8 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
     // Spread over an interval, lest all clients come back at once.
     let least = u64::from(call.app.options.limits.min_request_timeout);
     let lifetime = seconds.unwrap_or_else(|| least + u64::from(uuid::Uuid::new_v4().as_bytes()[0]) * least / 256);
+    let lifetime = Duration::from_secs(lifetime);
+    let last = lifetime.checked_sub(LAST_BOOKMARK).filter(|at| !at.is_zero());
     let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let cache = call.app.caches.of(&resource);
@@ -88,8 +93,9 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         watch: None,
         cache: cache.clone(),
         bookmarks,
-        end: end(call.app.stop.clone(), Duration::from_secs(lifetime)).boxed(),
+        end: end(call.app.stop.clone(), lifetime).boxed(),
         ticks,
+        last: last.map_or_else(|| future::pending().boxed(), |at| tokio::time::sleep(at).boxed()).fuse(),
         first: BytesMut::new(),
         over: false,
     };
@@ -133,6 +139,8 @@ struct Frames {
     /// stop have a lock in common.
     end: BoxFuture<'static, ()>,
     ticks: Interval,
+    /// When the last bookmark is due.
+    last: Fuse<BoxFuture<'static, ()>>,
     /// What is sent before any event.
     first: BytesMut,
     over: bool,
@@ -173,7 +181,8 @@ impl Frames {
         for object in &list.items {
             self.encoder.object(&mut self.first, Change::Added, object).await;
         }
-        if initial == Some(true) && self.bookmarks {
+        // Also told who has not asked for the objects there are, but gets them (`SetListOptionsDefaults`).
+        if self.bookmarks {
             self.encoder.bookmark(&mut self.first, list.revision, true);
         }
         self.watch = Some(watch);
@@ -214,7 +223,12 @@ impl Frames {
                     Err(CacheError::Expired { .. }) => self.fail(&ApiError::expired("The resourceVersion for the provided watch is too old.")),
                     Err(_) => return None,
                 },
-                _ = self.ticks.tick(), if self.bookmarks => {
+                () = async {
+                    tokio::select! {
+                        _ = self.ticks.tick() => {}
+                        () = &mut self.last => {}
+                    }
+                }, if self.bookmarks => {
                     // Brings a quiet cache up to the store's revision, so that the bookmark is worth something.
                     let _ = self.cache.sync().await;
                     if let Some(revision) = watch.revision() {
@@ -405,10 +419,16 @@ impl Encoder {
             Shape::Partial { .. } => Some(table::partial(value, self.accept.view)),
             Shape::Table => {
                 let metadata = json!({ "resourceVersion": value["metadata"]["resourceVersion"] });
-                let rows = if kind == "BOOKMARK" { &[] } else { std::slice::from_ref(value) };
                 let headers = std::mem::take(&mut self.headers);
+                // What a bookmark says stands in the metadata, which is wanted even by those who want no objects.
+                let speaks = value.pointer("/metadata/annotations/k8s.io~1initial-events-end").is_some();
+                let include = match self.include {
+                    Include::None if speaks => Include::Metadata,
+                    include => include,
+                };
                 // There is no other form of it: YAML is no stream, and protobuf has no Tables.
-                let table = Table::new(&self.resource, self.include, self.accept.view);
+                let table = Table::new(&self.resource, include, self.accept.view);
+                let rows = std::slice::from_ref(value);
                 return json_frame(out, kind, &table::of(&table, rows, &metadata, headers, false));
             }
         };
@@ -431,13 +451,16 @@ impl Encoder {
     }
 
     fn bookmark(&mut self, out: &mut BytesMut, revision: i64, end_of_initial: bool) {
-        let mut object = json!({
-            "kind": self.resource.kind,
-            "apiVersion": self.resource.api_version(),
-            "metadata": { "resourceVersion": revision.to_string(), "creationTimestamp": null },
-        });
+        let mut metadata = Map::new();
         if end_of_initial {
-            object["metadata"]["annotations"] = json!({ "k8s.io/initial-events-end": "true" });
+            metadata.insert("annotations".to_owned(), json!({ "k8s.io/initial-events-end": "true" }));
+        }
+        metadata.insert("resourceVersion".to_owned(), revision.to_string().into());
+        let (version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let mut object = json!({ "apiVersion": version, "kind": kind, "metadata": metadata });
+        // An object of the kind that says nothing else, as Go writes it.
+        if let Some(schema) = self.resource.schema() {
+            internal::show_zeros(&schema, &mut object);
         }
         self.value(out, "BOOKMARK", &object);
     }

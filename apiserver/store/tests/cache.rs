@@ -4,7 +4,7 @@ mod contract;
 
 use contract::{delete, put};
 use knetsim_store::cache::{
-    At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Piece, Watch, WatchCache,
+    At, CacheError, CacheEvent, Change, Indexed, Limits, ListQuery, Object, Past, Piece, Watch, WatchCache,
 };
 use knetsim_store::embedded::{Embedded, Options};
 use knetsim_store::{KeyValue, Revision, Store, StoreError, splice};
@@ -350,7 +350,7 @@ async fn a_watch_may_begin_in_a_past_that_only_the_store_remembers() {
     let strict = WatchCache::new(store.clone(), PREFIX, extract);
     assert!(matches!(strict.watch(before).await, Err(CacheError::Expired { .. })));
 
-    let limits = Limits { past: true, ..Limits::default() };
+    let limits = Limits { past: Past::Store, ..Limits::default() };
     let cache = WatchCache::with_limits(store.clone(), PREFIX, extract, limits);
     let mut watch = cache.watch(before).await.unwrap();
     assert_eq!(watch.revision(), Some(before), "a bookmark must not be ahead of what was told");
@@ -378,4 +378,24 @@ async fn a_watch_may_begin_in_a_past_that_only_the_store_remembers() {
     let mut watch = cache.watch(before).await.unwrap();
     let end = watch.next().await;
     assert!(matches!(end, Err(CacheError::Expired { requested, .. }) if requested == before), "{end:?}");
+}
+
+/// A cache that nobody has asked for yet is as good as one that was there from the beginning, until its ring moves on.
+#[tokio::test]
+async fn a_late_cache_knows_what_an_early_one_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(Embedded::open(dir.path(), Options::default()).unwrap());
+    let before = put(&*store, &key("a"), &pod("a", "1"), 0).await;
+    let begin = put(&*store, "/registry/other/x", "{}", 0).await;
+    let mut last = put(&*store, &key("a"), &pod("a", "2"), before).await;
+    let limits = Limits { past: Past::Since(begin), min: 4, max: 4, ..Limits::default() };
+    let cache = WatchCache::with_limits(store.clone(), PREFIX, extract, limits);
+    let mut watch = cache.watch(begin).await.unwrap();
+    assert_eq!(next(&mut watch).await[0].revision, last);
+    assert!(matches!(cache.watch(before).await, Err(CacheError::Expired { .. })), "before the beginning");
+    for round in 0..9 {
+        last = put(&*store, &key("a"), &pod("a", &round.to_string()), last).await;
+    }
+    cache.sync().await.unwrap();
+    assert!(matches!(cache.watch(begin).await, Err(CacheError::Expired { .. })), "the ring has moved on");
 }

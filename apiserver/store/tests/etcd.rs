@@ -3,7 +3,7 @@
 mod contract;
 
 use contract::{delete, put};
-use knetsim_store::cache::{At, CacheError, Indexed, Limits, ListQuery, WatchCache};
+use knetsim_store::cache::{At, CacheError, Indexed, Limits, ListQuery, Past, WatchCache};
 use knetsim_store::etcd::{Etcd, Options, Refusal, Tls};
 use knetsim_store::{Event, Store, StoreError};
 use proptest::prelude::*;
@@ -199,7 +199,7 @@ async fn a_watch_may_begin_in_a_past_that_only_etcd_remembers() {
     let second = put(&*store, "/registry/pods/b", "{}", 0).await;
     put(&*store, "/registry/other/a", "{}", 0).await;
     let name = |kv: &knetsim_store::KeyValue| Ok(Indexed { name: kv.key.as_str().into(), ..Indexed::default() });
-    let limits = Limits { past: true, ..Limits::default() };
+    let limits = Limits { past: Past::Store, ..Limits::default() };
     let cache = WatchCache::with_limits(store.clone(), "/registry/pods/", name, limits);
     let mut watch = cache.watch(first).await.unwrap();
     let third = delete(&*store, "/registry/pods/b", second).await;

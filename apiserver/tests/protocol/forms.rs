@@ -1,7 +1,7 @@
 //! In what form things are answered: media types, for people, discovery, items, what was written.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::wire::Ask;
 use crate::{MAPS, MEDIA, World};
@@ -91,6 +91,47 @@ pub async fn for_people(world: &World) {
         let answer = world.server.target.send(&mut world.connection.clone(), Ask::get(path)).await.unwrap();
         assert!(answer.status == 200 && answer.body.starts_with(b"{\n  \"") && answer.body.ends_with(b"\n}"), "{path}");
     }
+}
+
+/// What a bookmark says stands in the one row of its Table, also for those who want no objects in theirs.
+pub async fn bookmarks_are_rows(world: &World) {
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let whole = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=1";
+    for (include, kind) in [("", "PartialObjectMetadata"), ("None", "PartialObjectMetadata"), ("Object", "ConfigMap")] {
+        let path = format!("/api/v1/namespaces/nowhere/configmaps?watch=1&{whole}&includeObject={include}");
+        let (code, event) = world.ask(Ask { accept, ..Ask::get(&path) }).await;
+        let (table, row) = (&event["object"], &event["object"]["rows"][0]);
+        assert_eq!((code, &event["type"]), (200, &json!("BOOKMARK")));
+        assert_eq!(row["cells"], json!(["", 0, "<unknown>"]));
+        assert_eq!((&row["object"]["kind"], table["rows"].as_array().map(Vec::len)), (&json!(kind), Some(1)));
+        let metadata = &row["object"]["metadata"];
+        assert_eq!(metadata["annotations"]["k8s.io/initial-events-end"], "true");
+        assert_eq!(metadata["resourceVersion"], table["metadata"]["resourceVersion"]);
+    }
+}
+
+/// Whoever gets the objects there are without having asked for them is told when that was all, too; and once more how far it is
+/// before the watch ends.
+pub async fn bookmarks_say_how_far_it_is(world: &World) {
+    let told = async |path: &str| {
+        let path = format!("{path}?watch=1&allowWatchBookmarks=true&timeoutSeconds=3");
+        let answer = world.server.target.send(&mut world.connection.clone(), Ask::get(&path)).await.unwrap();
+        let lines = answer.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let mut events: Vec<Value> = lines.map(|line| serde_json::from_slice(line).unwrap()).collect();
+        for event in &mut events {
+            assert_eq!(event["type"], "BOOKMARK", "{event}");
+            assert!(event["object"]["metadata"]["resourceVersion"].take().is_string());
+        }
+        events.iter_mut().map(|event| event["object"].take()).collect::<Vec<_>>()
+    };
+    let end = json!({ "annotations": { "k8s.io/initial-events-end": "true" }, "resourceVersion": null });
+    let object = |metadata: &Value| {
+        let spec = json!({ "replicas": 0, "selector": null, "strategy": {},
+            "template": { "metadata": {}, "spec": { "containers": null } } });
+        json!({ "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec, "status": {} })
+    };
+    let expected = [object(&end), object(&json!({ "resourceVersion": null }))];
+    assert_eq!(told("/apis/apps/v1/namespaces/nowhere/deployments").await, expected);
 }
 
 pub async fn discovery_is_kept(world: &World) {

@@ -58,7 +58,7 @@ impl World {
 fn unusual_ways_to_speak() {
     serving::with_server(async |server, dir| {
         let connection = server.target.http2().await.unwrap();
-        let world = World { server, connection, dir };
+        let mut world = World { server, connection, dir };
         websocket::watches_over_websockets(&world).await;
         websocket::handshakes_that_are_wrong(&world).await;
         websocket::tokens_as_subprotocols(&world).await;
@@ -68,6 +68,8 @@ fn unusual_ways_to_speak() {
         refusals::as_often_as_upstream(&world).await;
         forms::items_leave_it_to_their_list(&world).await;
         forms::for_people(&world).await;
+        forms::bookmarks_are_rows(&world).await;
+        forms::bookmarks_say_how_far_it_is(&world).await;
         forms::discovery_is_kept(&world).await;
         forms::writes_are_answered_as_reads(&world).await;
         patches::patches_are_looked_at(&world).await;
@@ -76,5 +78,9 @@ fn unusual_ways_to_speak() {
         refusals::requests_have_an_end(&world).await;
         oddities::odd_addresses_are_taken(&world).await;
         oddities::devices_for_administrators(&world).await;
+        world.server.kill();
+        world.server.start();
+        world.server.ready().await;
+        websocket::errors_are_events(&world.server.target).await;
     });
 }

@@ -62,8 +62,12 @@ pub async fn watches_over_websockets(world: &World) {
     let (mut ending, _) = socket(&world.server.target, &short, &origin).await.unwrap();
     let Message::Close(Some(goodbye)) = message(&mut ending).await else { panic!("no goodbye") };
     assert_eq!(u16::from(goodbye.code), 1000);
-    let (mut error, _) =
-        socket(&world.server.target, &format!("{MAPS}?watch=1&resourceVersion=1"), &origin).await.unwrap();
+}
+
+/// Of a server that has been started again, and knows nothing of what was before.
+pub async fn errors_are_events(target: &Target) {
+    let path = format!("{MAPS}?watch=1&resourceVersion=1");
+    let (mut error, _) = socket(target, &path, &[("origin", "http://localhost")]).await.unwrap();
     let (kind, event) = event(&mut error).await;
     assert_eq!((kind.as_str(), &event["object"]["code"]), ("ERROR ", &json!(410)));
 }

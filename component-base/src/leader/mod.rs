@@ -96,8 +96,8 @@ impl LeaderElection {
     }
 }
 
-/// Whether this process leads, for health and metrics.
-#[derive(Debug)]
+/// Whether this process leads, for health and metrics. The default is that of a process that needs no election.
+#[derive(Debug, Default)]
 pub struct Standing {
     /// The Lease's name; `None` where nobody is elected.
     name: Option<String>,
@@ -128,6 +128,11 @@ impl Standing {
         let Some(name) = self.name.as_deref() else { return };
         page.number(&MASTER, &[name], f64::from(u8::from(self.leads())));
         page.number(&SLOW, &[name], self.slow.load(Ordering::Relaxed) as f64);
+    }
+
+    /// Counts from nothing again.
+    pub fn reset(&self) {
+        self.slow.store(0, Ordering::Relaxed);
     }
 }
 

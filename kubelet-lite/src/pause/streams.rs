@@ -23,12 +23,14 @@ pub struct Attached {
     backlog: Vec<u8>,
     /// It has closed its half: no more input will come from it.
     pub input_over: bool,
+    /// It is let go when the container has its input, and it has what came until then.
+    leaving: bool,
     pub gone: bool,
 }
 
 impl Attached {
     pub fn new(socket: UnixStream) -> Self {
-        Self { socket, backlog: Vec::new(), input_over: false, gone: false }
+        Self { socket, backlog: Vec::new(), input_over: false, leaving: false, gone: false }
     }
 
     pub fn has_backlog(&self) -> bool {
@@ -184,14 +186,23 @@ impl Streams {
         match client.socket.read(&mut buffer) {
             Ok(0) => {
                 client.input_over = true;
-                // As upstream: `stdinOnce` ends the input with the first client's.
-                self.close_input |= self.once && !self.terminal;
+                // As containerd: `stdinOnce` ends the input with the first client's, who waits for what comes of it. Where
+                // input stays open, and at a terminal, who has nothing more to say does not stay to listen either.
+                let closes = self.once && !self.terminal;
+                self.close_input |= closes;
+                client.leaving = !closes;
             }
             Ok(count) => self.pending_input.extend_from_slice(&buffer[..count]),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(_) => client.gone = true,
         }
         self.write_input();
+    }
+
+    /// Lets go who is gone, or has nothing to wait for.
+    pub fn dismiss(&mut self) {
+        let written = self.pending_input.is_empty();
+        self.attached.retain(|client| !client.gone && !(client.leaving && written && !client.has_backlog()));
     }
 
     pub fn write_input(&mut self) {
@@ -239,4 +250,53 @@ pub fn receive_descriptor(socket: &UnixStream) -> std::io::Result<OwnedFd> {
         }
     }
     Err(std::io::Error::other("the runtime sent no terminal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Shutdown;
+
+    use super::*;
+
+    /// `cat` with a client that says `hello` and that this was all; what the client hears, and whether it is let go.
+    fn cat(once: bool) -> (String, bool) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(&dir.path().join("log")).unwrap();
+        let mut command = Command::new("cat");
+        let mut streams = Streams::make(&mut command, dir.path(), log, false, true, once).unwrap();
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        streams.attached.push(Attached::new(ours));
+        theirs.write_all(b"hello").unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        streams.read_client(0);
+        assert!(!streams.attached[0].input_over, "there is something to read first");
+        // What cat answers is there before the client's end is.
+        let output = streams.outputs[0].as_ref().unwrap().try_clone().unwrap();
+        let mut wait = [nix::poll::PollFd::new(output.as_fd(), nix::poll::PollFlags::POLLIN)];
+        nix::poll::poll(&mut wait, nix::poll::PollTimeout::NONE).unwrap();
+        streams.pump(0, 1).unwrap();
+        streams.read_client(0);
+        assert!(streams.attached[0].input_over);
+        streams.dismiss();
+        let stays = !streams.attached.is_empty();
+        assert_eq!(streams.input.is_none(), once, "the container's input is over");
+        if !once {
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        streams.drain().unwrap();
+        let mut heard = String::new();
+        theirs.read_to_string(&mut heard).unwrap();
+        (heard, stays)
+    }
+
+    #[test]
+    fn whoever_has_nothing_more_to_say_stays_only_to_see_what_comes_of_it() {
+        let frame = String::from_utf8(output_frame(1, b"hello")).unwrap();
+        assert_eq!(cat(true), (frame.clone(), true));
+        assert_eq!(cat(false), (frame, false));
+    }
 }

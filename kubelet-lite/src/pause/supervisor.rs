@@ -57,6 +57,8 @@ enum Source {
     Output(usize, usize),
     Input(usize),
     Attached(usize, usize),
+    /// An attached client that is no longer there.
+    HungUp(usize, usize),
 }
 
 fn now() -> i64 {
@@ -89,7 +91,7 @@ impl Supervisor {
                 self.handle(source)?;
             }
             for supervised in &mut self.containers {
-                supervised.streams.attached.retain(|client| !client.gone);
+                supervised.streams.dismiss();
             }
         }
         Ok(())
@@ -129,10 +131,18 @@ impl Supervisor {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        let ready = |(source, fd): (Source, &PollFd<'_>)| {
+            let events = fd.revents().unwrap_or(PollFlags::empty());
+            match source {
+                Source::Attached(index, number) if events.contains(PollFlags::POLLHUP) => {
+                    Some(Source::HungUp(index, number))
+                }
+                source => (!events.is_empty()).then_some(source),
+            }
+        };
         // Clients last and from the back, so that the positions of those before them hold while some are removed.
         let mut sources: Vec<Source> =
-            watched.iter().zip(&polled).filter(|(_, fd)| ready(fd)).map(|((source, ..), _)| *source).collect();
+            watched.iter().map(|(source, ..)| *source).zip(&polled).filter_map(ready).collect();
         sources.reverse();
         Ok(sources)
     }
@@ -151,9 +161,15 @@ impl Supervisor {
             Source::Attached(index, number) => {
                 let streams = &mut self.containers[index].streams;
                 streams.attached[number].flush();
+                if !streams.attached[number].input_over {
+                    streams.read_client(number);
+                }
+            }
+            Source::HungUp(index, number) => {
+                let streams = &mut self.containers[index].streams;
+                // What it has said before it went is the container's all the same.
                 if streams.attached[number].input_over {
-                    // Only a hang-up wakes us for one that has nothing more to say.
-                    streams.attached[number].gone = !streams.attached[number].has_backlog();
+                    streams.attached[number].gone = true;
                 } else {
                     streams.read_client(number);
                 }

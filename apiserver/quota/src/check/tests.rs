@@ -277,3 +277,23 @@ fn limited_scopes_need_a_quota_of_that_scope() {
     let scoped = quota(spec, json!({ "pods": "5" }), json!({ "pods": "0" }));
     assert_eq!(ask(&[scoped], "high"), Ok(()));
 }
+
+/// Who moves into a scope is charged there as a new pod is; everything else about a pod that is there costs nothing.
+#[test]
+fn deadlines_move_pods_between_scopes() {
+    let running = pod(json!({ "cpu": "100m" }), json!({}));
+    let mut ending = running.clone();
+    ending["spec"]["activeDeadlineSeconds"] = 60.into();
+    let scoped = |scope: &str| quota(json!({ "scopes": [scope] }), json!({ "pods": "1" }), json!({ "pods": "0" }));
+    let full = quota(json!({ "scopes": ["Terminating"] }), json!({ "pods": "1" }), json!({ "pods": "1" }));
+    let update = |old, object| Request { operation: Operation::Update, subresource: "", object, old: Some(old) };
+    for (quota, old, new, expected) in [
+        (scoped("Terminating"), &running, &ending, "pods=1"),
+        (full, &running, &ending, "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"),
+        (scoped("NotTerminating"), &running, &ending, "unchanged"),
+        (scoped("NotTerminating"), &ending, &running, "pods=1"),
+        (scoped("Terminating"), &ending, &ending, "unchanged"),
+    ] {
+        assert_eq!(verdict(&Evaluator::Pods, quota, &update(old, new)), expected);
+    }
+}

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use cel::admission::{self, Options};
 use cel::{CompileError, Env, Schema, Type};
-use schema::apply::{Manager, Operation};
 use serde_json::{Value, json};
 
 use super::definition::variables;
@@ -16,7 +15,7 @@ use crate::app::{App, Call, text};
 use crate::http::openapi;
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::resource::Catalogue;
-use crate::registry::{object, versions, write};
+use crate::registry::{versions, write};
 
 /// Upstream's controller, whose the status is.
 const MANAGER: &str = "validatingadmissionpolicy-status";
@@ -48,29 +47,12 @@ pub async fn check(app: &Arc<App>, group: &str, plural: &str, name: &str) -> Api
         let warnings = tokio::task::spawn_blocking(move || warnings(&of, &policy)).await.map_err(ApiError::internal)?;
         let checked = if warnings.is_empty() { json!({}) } else { json!({ "expressionWarnings": warnings }) };
         let status = json!({ "observedGeneration": live.value["metadata"]["generation"], "typeChecking": checked });
-        let new = with_status(&call, &live.value, name, status).await?;
+        let new = versions::with_status(&call, &live.value, MANAGER, status).await?;
         if write::commit(&call, &key, new, live.revision).await?.is_some() {
             return Ok(());
         }
     }
     Ok(())
-}
-
-/// The policy with the status applied, as by the controller.
-async fn with_status(call: &Call, live: &Value, name: &str, status: Value) -> ApiResult<Value> {
-    let api_version = call.resource.api_version();
-    let schema = call.resource.schema().ok_or_else(|| ApiError::internal("policies have no schema"))?;
-    let config = json!({
-        "apiVersion": api_version, "kind": call.resource.kind, "metadata": { "name": name }, "status": status,
-    });
-    let manager = Manager {
-        name: MANAGER.to_owned(),
-        operation: Operation::Apply,
-        api_version,
-        subresource: "status".to_owned(),
-        time: object::now(),
-    };
-    versions::apply(call, &schema, Some(live), &config, &manager, true).await
 }
 
 fn warnings(app: &App, policy: &Value) -> Vec<Value> {

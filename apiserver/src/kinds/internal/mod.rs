@@ -118,6 +118,26 @@ const PLAIN_INSIDE: &[(&str, &str)] = &[
     ("TokenRequestSpec", "expirationSeconds"),
 ];
 
+/// Makes of an object with little in it what Go writes of such a one: zero values that are always shown, and those that are
+/// plain inside and no pointers, as outside.
+pub fn show_zeros(schema: &schema::Schema, object: &mut Value) {
+    schema::normalize(schema, object);
+    if let Shape::Struct { of, .. } = &schema.root().shape {
+        show_plain(object, of);
+    }
+}
+
+fn show_plain(value: &mut Value, of: &Struct) {
+    let Some(map) = value.as_object_mut() else { return };
+    for field in &of.fields {
+        if PLAIN_INSIDE.contains(&(of.go_name(), &*field.name)) {
+            map.entry(&*field.name).or_insert_with(|| 0.into());
+        } else if let (Some(inner), Shape::Struct { of, .. }) = (map.get_mut(&*field.name), &field.node.shape) {
+            show_plain(inner, of);
+        }
+    }
+}
+
 /// JSON that keeps the order of its fields.
 #[derive(PartialEq, Eq)]
 enum Shown {

@@ -25,7 +25,7 @@ mod turns;
 mod watch;
 
 pub use object::{CacheEvent, Change, Extract, Indexed, Object};
-pub use state::Limits;
+pub use state::{Limits, Past};
 pub use watch::{Piece, Watch};
 
 use crate::{Revision, Store, StoreError};
@@ -102,8 +102,6 @@ struct Shared {
     store: Arc<dyn Store>,
     extract: Box<Extract>,
     catch_up: std::time::Duration,
-    /// See [`Limits::past`].
-    past: bool,
     state: RwLock<State>,
     /// Why the cache cannot be filled; told by `Pulse::unreadable`.
     unreadable: RwLock<Arc<str>>,
@@ -147,7 +145,6 @@ impl WatchCache {
             store,
             extract: Box::new(extract),
             catch_up: limits.catch_up,
-            past: limits.past,
             state: RwLock::new(State::new(limits)),
             unreadable: RwLock::new("".into()),
             pulse: tokio::sync::watch::Sender::new(Pulse::default()),
@@ -221,7 +218,7 @@ impl WatchCache {
     /// The events after `revision`, which may be one that is yet to come: nothing is told before it, as upstream.
     ///
     /// # Errors
-    /// See [`CacheError`]; [`CacheError::Expired`] when the ring does not reach back that far. With [`Limits::past`] the watch
+    /// See [`CacheError`]; [`CacheError::Expired`] when the ring does not reach back that far. Where [`Limits::past`] lets it be, the watch
     /// itself ends with it, when the store does not remember either.
     pub async fn watch(&self, after: Revision) -> Result<Watch, CacheError> {
         let newest = if after > self.revision() { self.shared.store.revision().await? } else { after };
@@ -230,7 +227,7 @@ impl WatchCache {
             let state = self.shared.state.read();
             match state.cursor_after(after) {
                 Ok(cursor) => return Ok(Watch::new(self.clone(), cursor, after, after > state.revision())),
-                Err(error) if !self.shared.past => return Err(error),
+                Err(error) if !state.may_remember(after) => return Err(error),
                 Err(_) => (Watch::new(self.clone(), state.end(), after, false), state.revision()),
             }
         };

@@ -22,15 +22,24 @@ pub struct Limits {
     pub fresh: Duration,
     /// How long a read waits for the cache to reach its revision (upstream: 3 s).
     pub catch_up: Duration,
-    /// A watch may begin before the ring: the store is asked for what was between, as far as it remembers. So it is upstream
-    /// with kinds that have no watch cache.
-    pub past: bool,
+    pub past: Past,
+}
+
+/// How far before the ring a watch may begin: the store is asked for what was between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// Not at all.
+    Ring,
+    /// As if the cache had been filled at this revision, which it was not, for nobody had asked for it yet.
+    Since(Revision),
+    /// As far as the store remembers: so it is upstream with kinds that have no watch cache.
+    Store,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         let (fresh, catch_up) = (Duration::from_secs(75), Duration::from_secs(3));
-        Self { min: 512, max: 16 * 1024, fresh, catch_up, past: false }
+        Self { min: 512, max: 16 * 1024, fresh, catch_up, past: Past::Ring }
     }
 }
 
@@ -59,13 +68,26 @@ pub(super) struct State {
     first: u64,
     /// Events after this revision are all in the ring.
     floor: Revision,
+    /// How often it began anew, and at which revision last.
+    fillings: u64,
+    filled: Revision,
     revision: Revision,
     limits: Limits,
 }
 
 impl State {
     pub fn new(limits: Limits) -> Self {
-        Self { objects: BTreeMap::new(), bytes: 0, ring: VecDeque::new(), first: 0, floor: 0, revision: 0, limits }
+        Self {
+            objects: BTreeMap::new(),
+            bytes: 0,
+            ring: VecDeque::new(),
+            first: 0,
+            floor: 0,
+            fillings: 0,
+            filled: 0,
+            revision: 0,
+            limits,
+        }
     }
 
     /// Everything up to this revision is in.
@@ -100,6 +122,18 @@ impl State {
         self.objects = objects.into_iter().map(|object| (object.key.clone(), object)).collect();
         self.floor = revision;
         self.revision = revision;
+        self.fillings += 1;
+        self.filled = revision;
+    }
+
+    /// Whether a watch from before the ring may be told what the store remembers.
+    pub fn may_remember(&self, after: Revision) -> bool {
+        match self.limits.past {
+            Past::Ring => false,
+            // An older cache would have lost what this one has lost.
+            Past::Since(begin) => after >= begin && self.fillings == 1 && self.floor == self.filled,
+            Past::Store => true,
+        }
     }
 
     pub fn apply(&mut self, change: Applied, now: Instant) {
