@@ -210,3 +210,28 @@ impl Index {
 fn name_of((namespace, name): Key) -> ServiceName {
     ServiceName { namespace, name }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn slices_of_headless_services_are_not_served() {
+        let mut index = Index::new("n");
+        let labelled = |labels: serde_json::Value| {
+            let slice = json!({ "metadata": { "name": "s", "namespace": "ns", "labels": labels }, "addressType": "IPv4",
+                "endpoints": [{ "addresses": ["10.0.0.1"] }], "ports": [{ "port": 80 }] });
+            Update::Slice(Box::new(Event::Apply(serde_json::from_value(slice).unwrap())))
+        };
+        let service = ServiceName { namespace: "ns".to_owned(), name: "s".to_owned() };
+        let own = json!({ "kubernetes.io/service-name": "s" });
+        let headless = json!({ "kubernetes.io/service-name": "s", "service.kubernetes.io/headless": "" });
+        for (labels, served) in [(&own, true), (&headless, false), (&own, true), (&json!({}), false)] {
+            index.apply(labelled(labels.clone()));
+            assert_eq!(index.slices.contains_key(&service), served, "{labels}");
+            assert!(index.dirty.remove(&service), "{labels}: it is compiled anew");
+        }
+    }
+}

@@ -167,10 +167,12 @@ pub struct Slice {
     pub endpoints: Vec<(String, Protocol, Endpoint)>,
 }
 
-/// The Service an EndpointSlice belongs to.
+/// The Service whose traffic goes to an EndpointSlice: none for slices of headless Services, which whoever makes them labels so.
 #[must_use]
 pub fn service_of(slice: &EndpointSlice) -> Option<ServiceName> {
-    let name = slice.metadata.labels.as_ref()?.get("kubernetes.io/service-name")?;
+    let labels = slice.metadata.labels.as_ref()?;
+    let name =
+        labels.get("kubernetes.io/service-name").filter(|_| !labels.contains_key("service.kubernetes.io/headless"))?;
     Some(ServiceName { namespace: slice.metadata.namespace.clone().unwrap_or_default(), name: name.clone() })
 }
 

@@ -147,10 +147,14 @@ pub struct Column {
     /// OpenAPI format, "name" for the name column.
     pub format: &'static str,
     pub description: &'static str,
+    /// 0, or 1 for what wide output shows; [`UNDEFINED`].
     pub priority: i32,
     /// The cell for `object`; `now` is seconds since the epoch, for ages.
     pub cell: fn(object: &Value, now: i64) -> Value,
 }
+
+/// The priority of a column that Tables have cells of, but do not define.
+pub const UNDEFINED: i32 = -1;
 
 /// What upstream's `rest.RESTCreateStrategy` and friends do for one kind. Every function is pure; `None` means that the
 /// generic behaviour is all there is. Generic behaviour (metadata validation, status reset on create and on a spec

@@ -11,7 +11,7 @@ use super::jsonpath::Path;
 use super::pick::Pick;
 use super::resource::{Resource, Source};
 use crate::kinds::row::NAME;
-use crate::kinds::{Column, Kind, columns, human_duration};
+use crate::kinds::{Column, Kind, UNDEFINED, columns, human_duration};
 
 /// Query parameter `includeObject`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,8 @@ impl Table {
         let column = |name: &str, kind: &str, format: &str, description: &str, priority: i64| json!({ "name": name, "type": kind, "format": format, "description": description, "priority": priority });
         match &self.columns {
             Columns::BuiltIn(columns) => {
-                columns.iter().map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority))).collect()
+                let defined = columns.iter().filter(|column| column.priority != UNDEFINED);
+                defined.map(|c| column(c.name, c.kind, c.format, c.description, i64::from(c.priority))).collect()
             }
             Columns::Custom(own) => {
                 let name = column("Name", "string", "name", "Name of the resource", 0);

@@ -202,7 +202,7 @@ impl Streams {
     /// Lets go who is gone, or has nothing to wait for.
     pub fn dismiss(&mut self) {
         let written = self.pending_input.is_empty();
-        self.attached.retain(|client| !client.gone && !(client.leaving && written && !client.has_backlog()));
+        self.attached.retain(|client| !(client.gone || (client.leaving && written && !client.has_backlog())));
     }
 
     pub fn write_input(&mut self) {

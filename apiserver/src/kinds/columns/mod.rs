@@ -44,11 +44,14 @@ const AGE: Column = Column {
     ..text("Age", |object, now| since(object.at("metadata.creationTimestamp"), now).into())
 };
 
+/// Go's time that is none.
+const GO_ZERO: &str = "0001-01-01T00:00:00Z";
+
 /// The only column of kinds upstream has no printer for: the creation time itself; kubectl shows it as it is.
 const CREATED_AT: Column = Column {
     kind: "date",
     description: "Time of creation",
-    ..text("Created At", |object, _| object.at("metadata.creationTimestamp").clone())
+    ..text("Created At", |object, _| or(object.text("metadata.creationTimestamp"), GO_ZERO).into())
 };
 
 /// Whether the columns are those of kinds upstream has no printer for.

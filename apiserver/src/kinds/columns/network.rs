@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::Column;
 use super::super::json::Json;
+use super::super::{Column, UNDEFINED};
 use super::service::load_balancer;
 use super::{AGE, first_three, or, selector, text};
 
@@ -32,13 +32,20 @@ pub const INGRESS_CLASSES: &[Column] = &[
 pub const NETWORK_POLICIES: &[Column] =
     &[text("Pod-Selector", |object, _| selector(object.at("spec.podSelector")).into()), AGE];
 
-pub const IP_ADDRESSES: &[Column] = &[text("ParentRef", |object, _| {
-    let parent = object.at("spec.parentRef");
-    let parts = ["group", "resource", "namespace", "name"].map(|part| parent.text(part));
-    let dot = if parts[0].is_empty() { "" } else { "." };
-    let slash = if parts[2].is_empty() { "" } else { "/" };
-    format!("{}{dot}{}/{}{slash}{}", parts[1], parts[0], parts[2], parts[3]).into()
-})];
+/// Upstream tells the age, too, and has no column for it.
+pub const IP_ADDRESSES: &[Column] = &[
+    text("ParentRef", |object, _| {
+        let parent = object.at("spec.parentRef");
+        let parts = ["group", "resource", "namespace", "name"].map(|part| parent.text(part));
+        let dot = if parts[0].is_empty() { "" } else { "." };
+        let slash = if parts[2].is_empty() { "" } else { "/" };
+        match parent.is_null() {
+            true => "<none>".into(),
+            false => format!("{}{dot}{}/{}{slash}{}", parts[1], parts[0], parts[2], parts[3]).into(),
+        }
+    }),
+    Column { priority: UNDEFINED, ..AGE },
+];
 
 pub const SERVICE_CIDRS: &[Column] = &[text("CIDRs", |object, _| object.texts("spec.cidrs").join(",").into()), AGE];
 

@@ -17,7 +17,7 @@ pub const PRIORITY_CLASSES: &[Column] = &[
     integer("Value", |object, _| object.int("value").into()),
     Column { kind: "boolean", ..text("Global-Default", |object, _| object.yes("globalDefault").into()) },
     AGE,
-    text("PreemptionPolicy", |object, _| or(object.text("preemptionPolicy"), "<unset>").into()),
+    text("PreemptionPolicy", |object, _| object.text("preemptionPolicy").into()),
 ];
 
 pub const LEASES: &[Column] = &[text("Holder", |object, _| object.text("spec.holderIdentity").into()), AGE];

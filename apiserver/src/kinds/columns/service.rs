@@ -66,6 +66,7 @@ fn external_ip(service: &Value) -> String {
             (lb, _) => lb,
         },
         "ExternalName" => service.text("spec.externalName").to_owned(),
+        "" => "<unknown>".to_owned(),
         _ if external.is_empty() => "<none>".to_owned(),
         _ => external,
     }

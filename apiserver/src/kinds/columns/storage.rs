@@ -8,7 +8,7 @@ use super::super::row::NAME;
 use super::{AGE, integer, or, plain, text, wide};
 
 pub const VOLUMES: &[Column] = &[
-    text("Capacity", |object, _| plain(object.at("spec.capacity.storage")).into()),
+    text("Capacity", |object, _| or(&plain(object.at("spec.capacity.storage")), "0").into()),
     text("Access Modes", |object, _| modes(object.at("spec.accessModes")).into()),
     text("Reclaim Policy", |object, _| object.text("spec.persistentVolumeReclaimPolicy").into()),
     text("Status", |object, _| phase(object).into()),
@@ -77,11 +77,7 @@ pub const ATTRIBUTES_CLASSES: &[Column] = &[text("DriverName", |object, _| objec
 pub const RESOURCE_CLAIMS: &[Column] = &[text("State", |object, _| claim_state(object).into()), AGE];
 
 pub const RESOURCE_SLICES: &[Column] = &[
-    text("Node", |object, _| match object.text("spec.nodeName") {
-        "" if object.yes("spec.allNodes") => "<all>".into(),
-        "" => "<unset>".into(),
-        node => node.into(),
-    }),
+    text("Node", |object, _| object.text("spec.nodeName").into()),
     text("Driver", |object, _| object.text("spec.driver").into()),
     text("Pool", |object, _| object.text("spec.pool.name").into()),
     AGE,
