@@ -29,6 +29,9 @@ pub struct Flags {
     /// Address of /healthz and /livez; empty: none
     #[arg(long)]
     healthz_bind_address: Option<String>,
+    /// Address of /proxyMode and /metrics; empty: none
+    #[arg(long)]
+    metrics_bind_address: Option<String>,
 }
 
 /// What the flags and the file come to.
@@ -39,6 +42,7 @@ pub struct Settings {
     pub cluster_cidr: Option<Ipv4Net>,
     pub nodeport_addresses: Vec<String>,
     pub healthz_bind_address: String,
+    pub metrics_bind_address: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -50,6 +54,7 @@ struct File {
     hostname_override: String,
     node_port_addresses: Option<Vec<String>>,
     healthz_bind_address: String,
+    metrics_bind_address: String,
     client_connection: ClientConnection,
 }
 
@@ -109,6 +114,10 @@ fn merge(flags: Flags, file: File) -> anyhow::Result<Settings> {
             .healthz_bind_address
             .or(text(file.healthz_bind_address))
             .unwrap_or_else(|| "0.0.0.0:10256".to_owned()),
+        metrics_bind_address: flags
+            .metrics_bind_address
+            .or(text(file.metrics_bind_address))
+            .unwrap_or_else(|| "127.0.0.1:10249".to_owned()),
     })
 }
 

@@ -30,6 +30,7 @@ mod trace_tests;
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
@@ -44,6 +45,7 @@ use kube::{Client, ResourceExt};
 use base::Config;
 use endpoints::Place;
 use flags::{Flags, Settings};
+use health::Health;
 use index::{Index, Update};
 
 /// Runs the proxy until SIGTERM. The table stays: established Services outlive a restart of the proxy.
@@ -66,7 +68,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         place: Place { node: node.clone(), zone: None },
     };
     tracing::info!(node, node_port_ips = ?config.node_port_ips, cluster_cidr = ?config.cluster_cidr, "starting");
-    let proxy = proxy::Proxy::new(Index::new(node), config);
+    let health = Arc::new(Health::default());
+    let proxy = proxy::Proxy::new(Index::new(node), config, health.clone());
     let services = watch(Api::all(client.clone()), watcher::Config::default()).default_backoff();
     let slices = watch(Api::all(client.clone()), watcher::Config::default()).default_backoff();
     let own = watcher::Config::default().fields(&format!("metadata.name={node}"));
@@ -74,11 +77,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let updates = futures::stream::select_all([
         services.map(|event| event.map(|event| Update::Service(Box::new(event)))).boxed(),
         slices.map(|event| event.map(|event| Update::Slice(Box::new(event)))).boxed(),
-        own.filter_map(|event| std::future::ready(zone(event))).boxed(),
+        own.inspect(|event| match event {
+            Ok(Event::Apply(node) | Event::InitApply(node)) => health.node(Some(node)),
+            Ok(Event::Delete(_)) => health.node(None),
+            Ok(_) | Err(_) => {}
+        })
+        .filter_map(|event| std::future::ready(zone(event)))
+        .boxed(),
     ]);
     tokio::select! {
         outcome = proxy.run(updates) => outcome,
-        outcome = health::serve(&settings.healthz_bind_address) => outcome,
+        outcome = health::serve(&settings.healthz_bind_address, health.clone()) => outcome,
+        outcome = health::serve_status(&settings.metrics_bind_address, health.clone()) => outcome,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop: take in what the watches say, move the kernel to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
@@ -8,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::base::Config;
 use crate::conntrack::{self, Served};
-use crate::health::ServiceChecks;
+use crate::health::{Health, ServiceChecks};
 use crate::index::{Index, Update};
 use crate::table::Table;
 
@@ -23,6 +24,7 @@ pub struct Proxy {
     config: Config,
     table: Table,
     checks: ServiceChecks,
+    health: Arc<Health>,
     /// Whether the kernel holds what `table` says.
     committed: bool,
     retry: Option<Instant>,
@@ -31,12 +33,13 @@ pub struct Proxy {
 
 impl Proxy {
     #[must_use]
-    pub fn new(index: Index, config: Config) -> Self {
+    pub fn new(index: Index, config: Config, health: Arc<Health>) -> Self {
         Self {
             index,
             config,
             table: Table::default(),
-            checks: ServiceChecks::default(),
+            checks: ServiceChecks::new(health.clone()),
+            health,
             committed: false,
             retry: None,
             backoff: RETRY.0,
@@ -55,6 +58,7 @@ impl Proxy {
             tokio::select! {
                 burst = bursts.next() => {
                     let Some(burst) = burst else { anyhow::bail!("the watches ended") };
+                    self.health.queued();
                     for update in burst {
                         match update {
                             Ok(update) => self.index.apply(update),
@@ -83,6 +87,7 @@ impl Proxy {
         };
         self.checks.set(self.index.health_checks());
         if batch.is_empty() {
+            self.health.updated();
             return;
         }
         let (commands, started) = (batch.len(), Instant::now());
@@ -104,6 +109,7 @@ impl Proxy {
             Ok(()) => {
                 tracing::info!(commands, whole = !self.committed, took = ?started.elapsed(), "rules applied");
                 (self.committed, self.retry, self.backoff) = (true, None, RETRY.0);
+                self.health.updated();
             }
             Err(error) => {
                 tracing::error!(%error, retry_in = ?self.backoff, "rules not applied; the whole table is next");
