@@ -156,11 +156,7 @@ impl Writer {
 
     async fn condition(&self, pod: &PodInfo, reason: &str, message: &str, nominated: Option<&str>) {
         let now = Timestamp::from_second(Timestamp::now().as_second()).expect("whole seconds of a timestamp");
-        let condition = json!({
-            "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
-            "lastProbeTime": null, "lastTransitionTime": now.to_string(),
-        });
-        let mut status = json!({ "conditions": [condition] });
+        let mut status = json!({ "conditions": [waits(pod.generation, reason, message, now)] });
         if let Some(node) = nominated {
             status["nominatedNodeName"] = json!(node);
         }
@@ -198,5 +194,25 @@ impl Writer {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => tracing::warn!(victim = victim.key(), %error, "cannot evict"),
         }
+    }
+}
+
+/// The condition of a pod that waits, whose spec was of `generation` when it was looked at (KEP-5067).
+fn waits(generation: i64, reason: &str, message: &str, now: Timestamp) -> Value {
+    json!({
+        "type": "PodScheduled", "status": "False", "reason": reason, "message": message, "observedGeneration": generation,
+        "lastProbeTime": null, "lastTransitionTime": now.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_says_which_spec_it_is_about() {
+        let condition = waits(3, "Unschedulable", "no room", Timestamp::UNIX_EPOCH);
+        assert_eq!(condition["observedGeneration"], 3);
+        assert_eq!(condition["lastTransitionTime"], "1970-01-01T00:00:00Z");
     }
 }

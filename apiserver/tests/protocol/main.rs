@@ -78,6 +78,7 @@ fn unusual_ways_to_speak() {
         refusals::requests_have_an_end(&world).await;
         oddities::odd_addresses_are_taken(&world).await;
         oddities::devices_for_administrators(&world).await;
+        oddities::services_have_several_ranges(&world).await;
         world.server.kill();
         world.server.start();
         world.server.ready().await;

@@ -47,3 +47,31 @@ pub async fn devices_for_administrators(world: &World) {
     assert_eq!(world.ask(ask).await.0, 200);
     assert_eq!(world.ask(create()).await.0, 201);
 }
+
+/// Addresses come from every range that is ready, and from no other (KEP-1880).
+pub async fn services_have_several_ranges(world: &World) {
+    const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    const SERVICES: &str = "/api/v1/namespaces/default/services";
+    let range = json!({ "metadata": { "name": "more" }, "spec": { "cidrs": ["203.0.113.0/24"] } });
+    assert_eq!(world.ask(Ask::new(Method::POST, RANGES, range.to_string())).await.0, 201);
+    let service = async |address: &str| {
+        let name = format!("at-{}", address.replace('.', "-"));
+        let service =
+            json!({ "metadata": { "name": name }, "spec": { "clusterIP": address, "ports": [{ "port": 80 }] } });
+        let (code, told) = world.ask(Ask::new(Method::POST, SERVICES, service.to_string())).await;
+        (code, told["message"].as_str().unwrap_or_default().to_owned())
+    };
+    let (code, message) = service("203.0.113.10").await;
+    assert!(code == 422 && message.ends_with("the provided network does not match the current range"), "{message}");
+    let ready = json!({ "type": "Ready", "status": "True", "reason": "", "message": "",
+        "lastTransitionTime": "2024-01-02T03:04:05Z" });
+    let status = json!({ "status": { "conditions": [ready] } }).to_string();
+    let path = format!("{RANGES}/more/status");
+    assert_eq!(world.ask(Ask::new(Method::PATCH, &path, status)).await.0, 200);
+    // Whoever has seen it in a list sees it in force.
+    assert_eq!(world.ask(Ask::get(RANGES)).await.0, 200);
+    assert_eq!(service("203.0.113.10").await, (201, String::new()));
+    let (code, message) = service("203.0.113.0").await;
+    let text = "the provided IP (203.0.113.0) is not in the valid range. The range of valid IPs is 203.0.113.0/24";
+    assert!(code == 422 && message.ends_with(text), "{message}");
+}

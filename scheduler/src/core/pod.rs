@@ -116,6 +116,8 @@ fn selector_of(selector: Option<LabelSelector>) -> Option<Selector> {
 #[derive(Clone, Debug)]
 pub struct PodInfo {
     pub uid: String,
+    /// Of the spec that is looked at.
+    pub generation: i64,
     pub namespace: String,
     pub name: String,
     pub labels: BTreeMap<String, String>,
@@ -180,6 +182,7 @@ impl PodInfo {
         let time = |time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| time.0.as_second();
         Self {
             uid: pod.metadata.uid.clone().unwrap_or_default(),
+            generation: pod.metadata.generation.unwrap_or_default(),
             namespace: pod.metadata.namespace.clone().unwrap_or_default(),
             name: pod.metadata.name.clone().unwrap_or_default(),
             labels: pod.metadata.labels.clone().unwrap_or_default(),

@@ -1,14 +1,16 @@
 //! ClusterIPs: each one taken is an IPAddress object of that name, which only one can create (KEP-1880).
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde_json::{Value, json};
 use store::WriteOutcome;
+use store::cache::{At, ListQuery};
 
 use super::{Holdings, Refusal};
 use crate::app::{App, text};
-use crate::http::answer::to_json;
+use crate::http::answer::{to_json, value_of};
 use crate::http::status::{ApiError, ApiResult};
 use crate::registry::object;
 use crate::registry::write::{ATTEMPTS, live};
@@ -27,24 +29,49 @@ struct Range {
 }
 
 impl Range {
-    fn of(range: IpNet) -> Result<Self, ApiError> {
-        let IpNet::V4(range) = range else { return Err(ApiError::internal("only IPv4 service ranges are served")) };
-        let (first, last) = (u32::from(range.network()) + 1, u32::from(range.broadcast()).saturating_sub(1));
+    fn of(range: Ipv4Net) -> Self {
+        let (first, last) =
+            (u32::from(range.network()).saturating_add(1), u32::from(range.broadcast()).saturating_sub(1));
         let size = u64::from(last.saturating_sub(first)) + 1;
         // Upstream: at least 16, at most 256, in between a sixteenth; none where the range is small.
         let lower = if size < 16 { 0 } else { u32::try_from((size / 16).clamp(16, 256)).unwrap_or(256) };
         let lower = if u64::from(lower) >= size { 0 } else { lower };
-        Ok(Self { first, upper: first + lower, last })
+        Self { first, upper: first + lower, last }
     }
 
     /// All of it, the upper part first, each part from a random place on.
     fn candidates(self, random: u32) -> impl Iterator<Item = Ipv4Addr> {
         let turned = move |from: u32, to: u32| {
-            let start = from + random % (to - from).max(1);
+            let start = from + random % to.saturating_sub(from).max(1);
             (start..to).chain(from..start)
         };
         turned(self.upper, self.last + 1).chain(turned(self.first, self.upper)).map(Ipv4Addr::from)
     }
+}
+
+/// What addresses are given out of: the range of the flags, and those of the ServiceCIDRs that are ready (KEP-1880).
+async fn ranges(app: &App) -> ApiResult<Vec<Ipv4Net>> {
+    let IpNet::V4(own) = app.options.service_cluster_ip_range else {
+        return Err(ApiError::internal("only IPv4 service ranges are served"));
+    };
+    let resource = app.resource(GROUP, "servicecidrs")?;
+    let query = ListQuery { at: At::NotOlderThan(0), prefix: &resource.prefix, start: None, limit: 0, filter: None };
+    let list = app.caches.of(&resource).list(query).await?;
+    let objects: ApiResult<Vec<Value>> = list.items.iter().map(|object| value_of(&resource, object)).collect();
+    let mut ranges = vec![own.trunc()];
+    ranges
+        .extend(objects?.iter().filter(|range| is_ready(range)).flat_map(cidrs).filter(|range| *range != own.trunc()));
+    Ok(ranges)
+}
+
+fn is_ready(range: &Value) -> bool {
+    let mut conditions = range["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+fn cidrs(range: &Value) -> Vec<Ipv4Net> {
+    let all = range["spec"]["cidrs"].as_array().into_iter().flatten();
+    all.filter_map(|cidr| Some(cidr.as_str()?.parse::<Ipv4Net>().ok()?.trunc())).collect()
 }
 
 /// The object that stands for a taken address.
@@ -80,18 +107,22 @@ pub async fn take(
     service: &Value,
     dry_run: bool,
 ) -> Result<Result<Ipv4Addr, String>, Refusal> {
-    let range = Range::of(app.options.service_cluster_ip_range)?;
     let asked = text(service, "/spec/clusterIP");
     let refused = |why: &str| Ok(Err(format!("failed to allocate IP {asked}: {why}")));
-    if !(range.first..=range.last).contains(&u32::from(address)) {
+    let outside = |range: &dyn Display| {
+        refused(&format!("the provided IP ({address}) is not in the valid range. The range of valid IPs is {range}"))
+    };
+    let ranges = ranges(app).await?;
+    let Some(network) = ranges.iter().find(|range| range.contains(&address)) else {
         // Upstream looks for the range first, and where it only tries takes another way.
         return match dry_run {
-            true => refused(&format!(
-                "the provided IP ({address}) is not in the valid range. The range of valid IPs is {}",
-                app.options.service_cluster_ip_range
-            )),
+            true => outside(&app.options.service_cluster_ip_range),
             false => refused("the provided network does not match the current range"),
         };
+    };
+    let range = Range::of(*network);
+    if !(range.first..=range.last).contains(&u32::from(address)) {
+        return outside(network);
     }
     // Another server may be writing the same Service: at the first start they all write `kubernetes`. Then they take turns.
     for _ in 0..ATTEMPTS {
@@ -118,7 +149,11 @@ pub async fn next(app: &App, service: &Value, dry_run: bool) -> Result<Result<Ip
     }
     let resource = app.resource(GROUP, PLURAL)?;
     let random = u32::from_le_bytes(uuid::Uuid::new_v4().as_bytes()[..4].try_into().expect("four of sixteen bytes"));
-    for address in Range::of(app.options.service_cluster_ip_range)?.candidates(random) {
+    let mut ranges = ranges(app).await?;
+    // As upstream, none of them comes first.
+    let first = random as usize % ranges.len();
+    ranges.rotate_left(first);
+    for address in ranges.into_iter().flat_map(|range| Range::of(range).candidates(random)) {
         // The cache spares a full range from being asked for one by one; the store decides.
         if app.caches.peek(&resource, "", &address.to_string()).await?.is_none()
             && write_for(app, address, service).await?
@@ -184,7 +219,21 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn range(text: &str) -> Range {
-        Range::of(text.parse().unwrap()).unwrap()
+        Range::of(text.parse().unwrap())
+    }
+
+    #[test]
+    fn ranges_are_taken_from_what_is_ready() {
+        let range = |status: &str| {
+            json!({ "spec": { "cidrs": ["203.0.113.7/24", "2001:db8::/64"] },
+            "status": { "conditions": [{ "type": "Other", "status": "True" }, { "type": "Ready", "status": status }] } })
+        };
+        assert!(is_ready(&range("True")) && !is_ready(&range("False")) && !is_ready(&json!({})));
+        assert_eq!(cidrs(&range("True")), ["203.0.113.0/24".parse().unwrap()]);
+        // Ranges without room for anybody.
+        for tiny in ["10.0.0.0/31", "10.0.0.0/32", "255.255.255.255/32", "0.0.0.0/32"] {
+            assert_eq!(self::range(tiny).candidates(7).count(), 0, "{tiny}");
+        }
     }
 
     #[test]
