@@ -76,6 +76,8 @@ pub struct Call {
     pub agent: String,
     /// The server's own housekeeping: webhooks and policies, which it may be needed to mend, have no say in it.
     pub internal: bool,
+    /// Until when it is to be answered, where it is to be within some time.
+    pub deadline: Option<Instant>,
     dry_run: AtomicBool,
     /// The request's line in the audit log, where it has one.
     pub trail: Option<Arc<crate::audit::Trail>>,
@@ -99,6 +101,7 @@ impl Call {
             accept: Accept::JSON,
             agent: String::new(),
             internal: false,
+            deadline: None,
             dry_run: AtomicBool::new(false),
             trail: None,
             warnings: Mutex::default(),

@@ -10,6 +10,7 @@ use crate::admission;
 use crate::app::{App, Call, text};
 use crate::flow;
 use crate::http::status::ApiResult;
+use crate::options::EndpointReconciler;
 use crate::registry::{create, update};
 
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
@@ -83,7 +84,7 @@ async fn ensure_as(agent: &str, app: &Arc<App>, group: &str, plural: &str, mut o
     }
     object["apiVersion"] = call.resource.api_version().into();
     object["kind"] = call.resource.kind.clone().into();
-    match create::create_value(&call, object, false).await {
+    match create::create_value(&call, object, create::Origin::Create).await {
         Ok(_) => Ok(true),
         // Another API server on the same store was faster; of a Service it is the address that is taken then.
         Err(_) if app.store.get(&key, None).await?.0.is_some() => Ok(false),
@@ -119,6 +120,9 @@ pub async fn kubernetes_service(app: &Arc<App>) -> ApiResult<()> {
         }),
     )
     .await?;
+    if app.options.endpoint_reconciler_type == EndpointReconciler::None {
+        return Ok(());
+    }
     if app.options.advertised().is_loopback() {
         // No pod could reach it, and the API allows no loopback endpoints.
         tracing::warn!("the advertised address is a loopback address: the kubernetes Service has no endpoints");

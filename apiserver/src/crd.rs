@@ -2,7 +2,8 @@
 //! and when a definition is deleted, its objects go first (`apiextensions-apiserver/pkg/controller`).
 //!
 //! All of it happens within the request that writes the definition, except for the deletion of its objects, which a task
-//! does. At start, [`load`] reads what is in the store.
+//! does. At start, [`load`] reads what is in the store; what came there past the API is brought up to date then, and where it is
+//! written as no server of ours writes it, as soon as it is seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -30,10 +31,10 @@ const FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io";
 pub struct Publisher(tokio::sync::Mutex<()>);
 
 impl Publisher {
-    async fn run(&self, app: &App) -> ApiResult<BTreeMap<String, Value>> {
+    async fn run(&self, app: &App) -> ApiResult<Definitions> {
         let _one = self.0.lock().await;
-        let all = definitions(app).await?;
-        publish(app, &all);
+        let all = Definitions::read(app).await?;
+        publish(app, &all.by_name);
         Ok(all)
     }
 }
@@ -41,36 +42,73 @@ impl Publisher {
 /// Reads all definitions and builds the catalogue; definitions that were being deleted go on being deleted.
 pub async fn load(app: &Arc<App>) -> ApiResult<()> {
     let definitions = app.publisher.run(app).await?;
-    for definition in definitions.values().filter(|d| object::is_deleting(d)) {
+    for definition in definitions.by_name.values().filter(|d| object::is_deleting(d)) {
         finalize(app, definition);
     }
-    Ok(())
+    settle_all(app, definitions.due(definitions.by_name.keys())).await
 }
 
-async fn definitions(app: &App) -> ApiResult<BTreeMap<String, Value>> {
-    let resource = app.resource(GROUP, PLURAL)?;
-    let range = app.store.range(&resource.prefix, None, 0, None).await?;
-    let mut found = BTreeMap::new();
-    for kv in range.items {
-        let definition: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
-        found.insert(text(&definition, "/metadata/name").to_owned(), definition);
+/// What is in the store.
+struct Definitions {
+    by_name: BTreeMap<String, Value>,
+    /// Those that are stored otherwise than they would be today.
+    stale: BTreeSet<String>,
+}
+
+impl Definitions {
+    async fn read(app: &App) -> ApiResult<Self> {
+        let resource = app.resource(GROUP, PLURAL)?;
+        let range = app.store.range(&resource.prefix, None, 0, None).await?;
+        let mut found = Self { by_name: BTreeMap::new(), stale: BTreeSet::new() };
+        for kv in range.items {
+            let definition: Value = serde_json::from_slice(&kv.value).map_err(ApiError::internal)?;
+            let name = text(&definition, "/metadata/name").to_owned();
+            if kv.stale {
+                found.stale.insert(name.clone());
+            }
+            found.by_name.insert(name, definition);
+        }
+        Ok(found)
     }
-    Ok(found)
+
+    /// Those of `names` whose status is not what it should be, by their groups.
+    fn due<'a>(&self, names: impl Iterator<Item = &'a String>) -> BTreeMap<String, BTreeSet<String>> {
+        let mut due: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for name in names {
+            let Some(definition) = self.by_name.get(name).filter(|d| !object::is_deleting(d)) else { continue };
+            let mut settled = definition.clone();
+            conditions::settle(&mut settled, &self.by_name);
+            if settled != *definition {
+                due.entry(text(definition, "/spec/group").to_owned()).or_default().insert(name.clone());
+            }
+        }
+        due
+    }
 }
 
 /// Replaces the catalogue by the built-in kinds and the established definitions.
 fn publish(app: &App, definitions: &BTreeMap<String, Value>) {
+    let before = app.catalogue.load_full();
+    let known: BTreeMap<&str, &Arc<Custom>> =
+        before.all().filter_map(|resource| resource.custom()).map(|custom| (custom.name.as_str(), custom)).collect();
     let mut customs = Vec::new();
     for definition in definitions.values().filter(|d| conditions::is_established(d)) {
         match Custom::parse(definition) {
-            Ok(custom) => customs.push(Arc::new(custom)),
+            Ok(custom) => customs.push(match known.get(custom.name.as_str()) {
+                Some(before) => custom.after(before),
+                None => Arc::new(custom),
+            }),
             Err(errors) => {
                 let name = text(definition, "/metadata/name");
                 tracing::error!(name, error = ?errors.first().map(ToString::to_string), "a stored definition is not served");
             }
         }
     }
-    let before = app.catalogue.swap(Arc::new(Catalogue::serving(&customs, &app.options.served())));
+    app.catalogue.store(Arc::new(Catalogue::serving(&customs, &app.options.served())));
+    // Who watches begins anew with what is served now.
+    for old in known.values().filter(|old| !customs.iter().any(|custom| custom.continues(old))) {
+        old.replaced.cancel();
+    }
     app.documents.forget();
     app.aggregator.catalogue_changed();
     // A cache is made anew when its kind is gone or its selectable fields have changed.
@@ -101,7 +139,8 @@ pub async fn follow(app: &Arc<App>) -> ApiResult<()> {
                 if lost {
                     watch = cache.watch(cache.sync().await?).await?;
                 }
-                app.publisher.run(&app).await.map(drop)
+                let definitions = app.publisher.run(&app).await?;
+                settle_all(&app, definitions.due(definitions.stale.iter())).await
             };
             if let Err(error) = read.await {
                 tracing::warn!(%error, "the custom resource definitions cannot be followed");
@@ -116,10 +155,17 @@ pub async fn changed(app: &Arc<App>, definition: &Value) -> ApiResult<()> {
     settle(app, text(definition, "/spec/group"), [text(definition, "/metadata/name").to_owned()].into()).await
 }
 
+async fn settle_all(app: &Arc<App>, due: BTreeMap<String, BTreeSet<String>>) -> ApiResult<()> {
+    for (group, due) in due {
+        settle(app, &group, due).await?;
+    }
+    Ok(())
+}
+
 /// Brings the status of those `due` up to date, and of others of their group who wait for names they have let go.
 async fn settle(app: &Arc<App>, group: &str, mut due: BTreeSet<String>) -> ApiResult<()> {
     while let Some(name) = due.pop_first() {
-        let all = definitions(app).await?;
+        let all = Definitions::read(app).await?.by_name;
         let mut renamed = false;
         write_status(app, &name, |definition| {
             let before = definition["status"]["acceptedNames"].clone();
@@ -180,7 +226,7 @@ pub fn removed(app: &Arc<App>, definition: &Value) {
     let (app, group) = (app.clone(), text(definition, "/spec/group").to_owned());
     tokio::spawn(async move {
         let free = async {
-            let due = waiting(&definitions(&app).await?, &group).collect();
+            let due = waiting(&Definitions::read(&app).await?.by_name, &group).collect();
             settle(&app, &group, due).await
         };
         if let Err(error) = free.await {

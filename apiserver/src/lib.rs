@@ -20,6 +20,7 @@ pub mod crd;
 pub mod encryption;
 pub mod flow;
 pub mod http;
+mod identity;
 pub mod kinds;
 pub mod members;
 pub mod metrics;
@@ -28,6 +29,7 @@ pub mod outbound;
 pub mod registry;
 pub mod sample;
 mod storage;
+mod stored;
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -94,7 +96,8 @@ where
     let listeners = http::server::listeners(&options).await?;
     let metrics = Arc::new(metrics::Metrics::default());
     let encryption = Arc::new(encryption::Encryption::load(&options, metrics.clone()).await?);
-    let store = storage.open(&options.etcd_prefix, encryption.clone()).await?;
+    let at_rest = Arc::new(stored::Stored::new(&options.etcd_prefix, encryption.clone()));
+    let store = storage.open(&options.etcd_prefix, at_rest).await?;
     let store: Arc<dyn store::Store> = Arc::new(metrics::storage::Measured::new(store, metrics.clone()));
     let app = Arc::new(App {
         caches: registry::caches::Caches::new(store.clone(), store.revision().await?),
@@ -133,6 +136,7 @@ where
     runtime::ready::notify().context("tell the supervisor that the server is ready")?;
     tracing::info!(port = app.options.secure_port, took = ?started.elapsed(), "ready");
     members::follow(&app);
+    tokio::spawn(identity::run(app.clone()));
     if let Err(error) = kernel::memory::release_program() {
         tracing::warn!(%error, "the program's pages stay in memory");
     }

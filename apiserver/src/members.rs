@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::bootstrap;
 use crate::http::answer::to_json;
 use crate::http::status::ApiResult;
-use crate::options::Backend;
+use crate::options::{Backend, EndpointReconciler};
 
 /// Where upstream keeps them.
 const PREFIX: &str = "/registry/masterleases/";
@@ -49,7 +49,8 @@ impl Seen {
 
 /// Whether others may share the store, and clients could reach them.
 fn shared(app: &App) -> bool {
-    app.options.backend() == Backend::Etcd3 && !app.options.advertised().is_loopback()
+    let leases = app.options.endpoint_reconciler_type == EndpointReconciler::Lease;
+    leases && app.options.backend() == Backend::Etcd3 && !app.options.advertised().is_loopback()
 }
 
 /// The addresses of the servers that live, this one's lease renewed.

@@ -17,6 +17,16 @@ use ipnet::IpNet;
 pub use runtime_config::RuntimeConfig;
 pub use serving::Serving;
 
+/// How the endpoints of the `kubernetes` Service are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum EndpointReconciler {
+    /// Each server has a lease in the store; all that live are listed.
+    #[default]
+    Lease,
+    /// They are somebody else's.
+    None,
+}
+
 /// Where objects are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Backend {
@@ -79,6 +89,9 @@ pub struct Options {
     /// Where all keys are in the store.
     #[arg(long, default_value = store::relocated::USUAL)]
     pub etcd_prefix: String,
+    /// How the endpoints of the `kubernetes` Service are kept.
+    #[arg(long, value_enum, default_value = "lease")]
+    pub endpoint_reconciler_type: EndpointReconciler,
     /// How often what is older than this is forgotten by the store; 0: never.
     #[arg(long, default_value = "5m0s", value_parser = runtime::flags::duration)]
     pub etcd_compaction_interval: Duration,

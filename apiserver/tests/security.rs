@@ -132,6 +132,9 @@ fn objects() -> Vec<(&'static str, Value)> {
             json!({ "metadata": { "name": "reader" }, "rules": [
                 { "apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"] },
                 { "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["allowed"], "verbs": ["get", "list"] },
+                // Half of what it takes: to run something in a pod one must create, and so to make what is not there.
+                { "apiGroups": [""], "resources": ["pods/exec", "pods/attach", "pods/portforward"], "verbs": ["get"] },
+                { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["update", "patch"] },
             ] }),
         ),
         (
@@ -256,6 +259,20 @@ fn the_table() {
         ],
     ));
 
+    let lease = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let body =
+        json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "l" } }).to_string();
+    for (method, target, kind) in [
+        ("PUT", lease.to_owned(), "application/json"),
+        ("PATCH", format!("{lease}?fieldManager=jane"), "application/apply-patch+yaml"),
+    ] {
+        let reply = w.jane.exchange(method, &target, &[], (kind, &body));
+        let why = "leases.coordination.k8s.io \\\"l\\\" is forbidden: User \\\"jane\\\" cannot create resource \\\"leases\\\" in API \
+                   group \\\"coordination.k8s.io\\\" in the namespace \\\"default\\\"";
+        if reply.code != 403 || !reply.text.contains(why) {
+            wrong.push(format!("jane: {method} {target}: {}", reply.text));
+        }
+    }
     wrong.extend(check(
         "jane",
         &w.jane,

@@ -53,8 +53,12 @@ impl UserInfo {
 
     /// The node this user is the kubelet of: `system:node:<name>` in `system:nodes`.
     pub fn node(&self) -> Option<&str> {
-        let name = self.username.strip_prefix(NODE_USER_PREFIX).filter(|name| !name.is_empty())?;
-        self.in_group(NODES).then_some(name)
+        self.node_identity().filter(|name| !name.is_empty())
+    }
+
+    /// The same; empty for a kubelet whose name ends where its node's is to follow (upstream's `NodeIdentity`).
+    pub fn node_identity(&self) -> Option<&str> {
+        self.username.strip_prefix(NODE_USER_PREFIX).filter(|_| self.in_group(NODES))
     }
 }
 
@@ -75,5 +79,7 @@ mod tests {
         assert_eq!(UserInfo::new("system:node:c0w1", ["x"]).node(), None);
         assert_eq!(UserInfo::new("system:node:", [NODES]).node(), None);
         assert_eq!(UserInfo::new("c0w1", [NODES]).node(), None);
+        let identities = ["system:node:", "c0w1"].map(|name| UserInfo::new(name, [NODES]).node_identity() == Some(""));
+        assert_eq!(identities, [true, false]);
     }
 }

@@ -73,7 +73,7 @@ pub fn user_of(der: &[u8]) -> Result<UserInfo, CertificateError> {
     let text = |attribute: &AttributeTypeAndValue<'_>| {
         attribute.as_str().map(str::to_owned).map_err(|error| unreadable(&error))
     };
-    let name = subject.iter_common_name().next().ok_or(CertificateError::NoName).and_then(text)?;
+    let name = subject.iter_common_name().last().ok_or(CertificateError::NoName).and_then(text)?;
     if name.is_empty() {
         return Err(CertificateError::NoName);
     }

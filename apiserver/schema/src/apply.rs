@@ -17,6 +17,7 @@ mod typed;
 mod versions;
 
 pub use self::configuration::{Foreign, Step, overlay};
+pub use self::managers::readable;
 pub use self::versions::{Alike, Converter, Missing, Versioned, Wanted};
 
 use std::collections::BTreeMap;

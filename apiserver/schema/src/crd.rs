@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use self::validator::{Place, validate_changed, validate_lists};
+use self::validator::{Place, validate_changed_at, validate_lists};
 pub use self::{defaults::each as each_default, format::matches as matches_format, validator::Validator};
 use crate::{
     Schema, facts,
@@ -56,14 +56,40 @@ pub struct Defined {
     pub sound: bool,
 }
 
-/// The model of `spec.versions[*].schema.openAPIV3Schema`, or what is wrong with it, `path` being the place of the schema
-/// in the CustomResourceDefinition. `preserve_unknown` is the definition's `spec.preserveUnknownFields`.
-pub fn structural(path: &Path, open_api_v3_schema: &Value, preserve_unknown: bool) -> Result<Schema, ErrorList> {
-    let defined = define(path, open_api_v3_schema);
-    if !defined.errors.is_empty() {
-        return Err(defined.errors);
+/// Why a schema is not structural, in upstream's order.
+///
+/// # Errors
+/// It says what has no structural form at all, so that the rest cannot be judged.
+pub fn violations(path: &Path, open_api_v3_schema: &Value) -> Result<ErrorList, String> {
+    match structural::unsupported(open_api_v3_schema) {
+        Some(why) => Err(why),
+        None => Ok(structural::check(path, open_api_v3_schema)),
     }
-    let root = with_type_meta(node(open_api_v3_schema), preserve_unknown);
+}
+
+/// What is wrong with a schema that need not be structural, because what it replaces was not either.
+#[must_use]
+pub fn define_loosely(path: &Path, open_api_v3_schema: &Value) -> Defined {
+    Defined { errors: declared::check(path, open_api_v3_schema), sound: false }
+}
+
+/// The model of `spec.versions[*].schema.openAPIV3Schema`, or what is wrong with it, `path` being the place of the schema
+/// in the CustomResourceDefinition.
+///
+/// `preserve_unknown` is the definition's `spec.preserveUnknownFields`: nothing is ever pruned then, at no level, and so the
+/// schema need not be structural. Such definitions were made through v1beta1 of their API.
+pub fn structural(path: &Path, open_api_v3_schema: &Value, preserve_unknown: bool) -> Result<Schema, ErrorList> {
+    let bones = if preserve_unknown {
+        let opaque = structural::unsupported(open_api_v3_schema).is_some();
+        if opaque { Node::new(Shape::Any(AnyKind::Custom)) } else { node(open_api_v3_schema, Unlisted::Kept) }
+    } else {
+        let defined = define(path, open_api_v3_schema);
+        if !defined.errors.is_empty() {
+            return Err(defined.errors);
+        }
+        node(open_api_v3_schema, Unlisted::AsSaid)
+    };
+    let root = with_type_meta(bones, preserve_unknown);
     let validator = Validator::compile(open_api_v3_schema, Place::Root);
     Ok(Schema { root: Arc::new(root), validator: Some(Arc::new(validator)) })
 }
@@ -87,10 +113,32 @@ pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
 pub fn validate_update(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(validator) = schema.validator() {
-        validate_changed(validator, value, old, &mut errors);
-        validate_lists(validator, value, old, &Path::default(), &mut errors);
+        validate_changed_at(validator, value, old, &Path::default(), &mut errors);
+        errors.extend(new_lists(validator, value, old));
     }
     errors
+}
+
+/// The same of an update of the status, which is looked at by itself: names in messages begin below it.
+#[must_use]
+pub fn validate_status(schema: &Schema, value: &Value, old: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let Some(validator) = schema.validator() else { return errors };
+    if let (Some(below), Some(status)) = (validator.below("status"), value.get("status")) {
+        validate_changed_at(below, status, old.get("status"), &Path::new("status"), &mut errors);
+    }
+    errors.extend(new_lists(validator, value, Some(old)));
+    errors
+}
+
+/// What is wrong with sets and maps among the lists; where one was wrong before, none is looked at.
+fn new_lists(validator: &Validator, value: &Value, old: Option<&Value>) -> ErrorList {
+    let wrong = |value: &Value| {
+        let mut errors = ErrorList::new();
+        validate_lists(validator, value, &Path::default(), &mut errors);
+        errors
+    };
+    if old.is_some_and(|old| !wrong(old).is_empty()) { ErrorList::new() } else { wrong(value) }
 }
 
 fn flag(schema: &Value, name: &str) -> bool {
@@ -101,19 +149,29 @@ fn text<'a>(schema: &'a Value, name: &str) -> &'a str {
     schema.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The skeleton of a (checked) schema.
-fn node(schema: &Value) -> Node {
-    let shape =
-        if flag(schema, "x-kubernetes-int-or-string") { Shape::Scalar(Scalar::IntOrString) } else { shape(schema) };
+/// What becomes of fields that a schema does not list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unlisted {
+    /// They go, but where `x-kubernetes-preserve-unknown-fields` stands.
+    AsSaid,
+    /// They stay everywhere.
+    Kept,
+}
+
+/// The skeleton of a schema.
+fn node(schema: &Value, unlisted: Unlisted) -> Node {
+    let int_or_string = flag(schema, "x-kubernetes-int-or-string");
+    let shape = if int_or_string { Shape::Scalar(Scalar::IntOrString) } else { shape(schema, unlisted) };
     let default = schema.get("default").cloned().map(Arc::new);
     Node { default, nullable: flag(schema, "nullable"), ..Node::new(shape) }
 }
 
-fn shape(schema: &Value) -> Shape {
+fn shape(schema: &Value, unlisted: Unlisted) -> Shape {
     match text(schema, "type") {
-        "object" => object(schema),
+        "object" => object(schema, unlisted),
         "array" => {
-            let items = schema.get("items").map_or_else(|| Node::new(Shape::Any(AnyKind::Custom)), node);
+            let any = || Node::new(Shape::Any(AnyKind::Custom));
+            let items = schema.get("items").map_or_else(any, |items| node(items, unlisted));
             let kind = match text(schema, "x-kubernetes-list-type") {
                 "set" => ListKind::Set,
                 "map" => {
@@ -132,21 +190,23 @@ fn shape(schema: &Value) -> Shape {
     }
 }
 
-fn object(schema: &Value) -> Shape {
+fn object(schema: &Value, unlisted: Unlisted) -> Shape {
     let atomic = text(schema, "x-kubernetes-map-type") == "atomic";
-    let preserve = flag(schema, "x-kubernetes-preserve-unknown-fields");
+    let preserve = unlisted == Unlisted::Kept || flag(schema, "x-kubernetes-preserve-unknown-fields");
     let embedded = flag(schema, "x-kubernetes-embedded-resource");
     let properties = schema.get("properties").and_then(Value::as_object).filter(|properties| !properties.is_empty());
     match (schema.get("additionalProperties"), properties) {
         (Some(Value::Bool(true)), None) => {
             return Shape::Map { values: Arc::new(Node::new(Shape::Any(AnyKind::Custom))), atomic };
         }
-        (Some(values @ Value::Object(_)), None) => return Shape::Map { values: Arc::new(node(values)), atomic },
+        (Some(values @ Value::Object(_)), None) => {
+            return Shape::Map { values: Arc::new(node(values, unlisted)), atomic };
+        }
         (_, None) if preserve && !embedded && !atomic => return Shape::Any(AnyKind::Custom),
         _ => {}
     }
     let mut fields: Vec<Field> =
-        properties.into_iter().flatten().map(|(name, schema)| field(name, node(schema))).collect();
+        properties.into_iter().flatten().map(|(name, schema)| field(name, node(schema, unlisted))).collect();
     if embedded {
         add_type_meta(&mut fields);
     }

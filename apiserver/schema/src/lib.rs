@@ -26,7 +26,7 @@ pub mod quantity;
 pub mod selector;
 pub mod time;
 
-pub use crd::{validate, validate_update};
+pub use crd::{validate, validate_status, validate_update};
 pub use decode::FieldValidation;
 pub use defaults::{apply_defaults, forget_empty, normalize, stored, written};
 pub use model::{Schema, builtin, go_types};

@@ -7,11 +7,20 @@ use crate::{
     model::{Node, Shape, Struct, StructRef, Unknown},
 };
 
-/// Removes unknown fields; returns their paths (`spec.foo`, `spec.list[0].bar`).
+/// Removes unknown fields; returns their paths (`spec.foo`, `spec.list[0].bar`), those of embedded metadata last, which
+/// upstream reads by itself.
 pub fn prune(schema: &Schema, value: &mut Value) -> Vec<String> {
-    let mut removed = Vec::new();
+    let mut removed = Removed::default();
     node(value, &schema.root, &mut String::new(), &mut removed);
-    removed
+    removed.fields.append(&mut removed.metadata);
+    removed.fields
+}
+
+#[derive(Default)]
+struct Removed {
+    fields: Vec<String>,
+    /// Of types that have a name, which in a custom resource metadata is alone.
+    metadata: Vec<String>,
 }
 
 /// Removes nulls from the structs and maps of a custom resource whose fields neither may be null nor have a default, as Go's
@@ -37,7 +46,7 @@ fn drop_nulls_at(value: &mut Value, at: &Node) {
     }
 }
 
-fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Vec<String>) {
+fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Removed) {
     match (&at.shape, value) {
         (Shape::List { items, .. }, Value::Array(list)) => {
             for (index, item) in list.iter_mut().enumerate() {
@@ -64,11 +73,11 @@ fn node(value: &mut Value, at: &Node, path: &mut String, removed: &mut Vec<Strin
 }
 
 /// Removes every field of objects, in lists, too.
-fn bare(value: &mut Value, path: &mut String, removed: &mut Vec<String>) {
+fn bare(value: &mut Value, path: &mut String, removed: &mut Removed) {
     match value {
         Value::Object(map) => {
             for key in std::mem::take(map).keys() {
-                within(path, key, |path| removed.push(path.clone()));
+                within(path, key, |path| removed.fields.push(path.clone()));
             }
         }
         Value::Array(list) => {
@@ -80,7 +89,7 @@ fn bare(value: &mut Value, path: &mut String, removed: &mut Vec<String>) {
     }
 }
 
-fn of_struct(value: &mut Value, of: &Struct, path: &mut String, removed: &mut Vec<String>) {
+fn of_struct(value: &mut Value, of: &Struct, path: &mut String, removed: &mut Removed) {
     let Value::Object(map) = value else { return };
     let keep = matches!(of.unknown, Unknown::Keep);
     map.retain(|key, value| match of.field(key) {
@@ -90,7 +99,8 @@ fn of_struct(value: &mut Value, of: &Struct, path: &mut String, removed: &mut Ve
         }
         None if keep => true,
         None => {
-            within(path, key, |path| removed.push(path.clone()));
+            let gone = if of.name.is_empty() { &mut removed.fields } else { &mut removed.metadata };
+            within(path, key, |path| gone.push(path.clone()));
             false
         }
     });

@@ -30,7 +30,7 @@ use auth::{Attributes, Decision, Resource, Target, UserInfo, impersonation};
 use http::HeaderMap;
 use schema::selector::FieldSelector;
 
-use crate::app::App;
+use crate::app::{App, Call};
 use crate::audit::Trail;
 use crate::http::request_info::{Query, RequestInfo};
 use crate::http::status::{ApiError, ApiResult};
@@ -151,6 +151,25 @@ pub async fn decide(app: &Arc<App>, attributes: &Attributes<'_>) -> Decision {
 /// The same, with what else is known of the request, and what went wrong.
 pub async fn decide_asked(app: &Arc<App>, attributes: &Attributes<'_>, asked: &Asked<'_>) -> Outcome {
     app.access.authorizers.decide(app, attributes, asked).await
+}
+
+/// Whether who makes a call may do something else to the same object, too: some requests come to more than their verb says.
+///
+/// # Errors
+/// 403 in the words that `words` has for the attributes and the authorizer's reason, 500 where nobody could decide.
+pub async fn also(call: &Call, verb: &'static str, words: impl Fn(&Attributes<'_>, &str) -> String) -> ApiResult<()> {
+    let info = &call.info;
+    let attributes = Attributes { verb, ..attributes(&call.user, info) };
+    let Outcome { decision, error } =
+        decide_asked(&call.app, &attributes, &Asked { version: &info.version, fields: &[] }).await;
+    match error {
+        _ if decision.allowed() => Ok(()),
+        Some(error) => Err(ApiError::internal(error)),
+        None => {
+            let why = words(&attributes, decision.reason());
+            Err(ApiError::forbidden(&info.group, &info.resource, &info.name, &why))
+        }
+    }
 }
 
 /// # Errors

@@ -47,8 +47,8 @@ pub fn fill(request: &mut Value) {
 /// Whose token it is to be, and for whom.
 ///
 /// # Errors
-/// 422 when it is somebody else's.
-pub fn name(call: &Call, request: &mut Value) -> ApiResult<()> {
+/// 422 when it is somebody else's, 404 when there is nobody of the name, 409 for a namesake.
+pub async fn name(call: &Call, request: &mut Value) -> ApiResult<()> {
     let name = &call.info.name;
     let named = text(request, "/metadata/name");
     if !named.is_empty() && named != name {
@@ -56,8 +56,16 @@ pub fn name(call: &Call, request: &mut Value) -> ApiResult<()> {
         let wrong = schema::field::Error::invalid(&at, named, "must match the service account name if specified");
         return Err(ApiError::invalid("authentication.k8s.io", "TokenRequest", name, &vec![wrong]));
     }
+    let account = live(&call.app, "serviceaccounts", &call.info.namespace, name).await?;
+    let account = account.ok_or_else(|| ApiError::not_found("", "serviceaccounts", name))?;
+    let (asked, uid) = (text(request, "/metadata/uid"), text(&account, "/metadata/uid"));
+    if !asked.is_empty() && asked != uid {
+        let why =
+            format!("the UID in the token request ({asked}) does not match the UID of the service account ({uid})");
+        return Err(ApiError::conflict("authentication.k8s.io", "TokenRequest", name, &why));
+    }
     object::set(request, "name", name.as_str().into());
-    object::set(request, "uid", uuid::Uuid::new_v4().to_string().into());
+    object::set(request, "uid", uid.into());
     object::set(request, "creationTimestamp", object::now().into());
     if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         request["spec"]["audiences"] = json!(call.app.access.audiences());

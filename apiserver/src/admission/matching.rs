@@ -177,16 +177,40 @@ impl Selectors {
     }
 }
 
-/// Webhook configurations and policies are judged by neither: they must always be there to be mended.
+/// Policies, of which no policy judges: they must always be there to be mended.
+const POLICIES: [&str; 4] = [
+    "ValidatingAdmissionPolicy",
+    "ValidatingAdmissionPolicyBinding",
+    "MutatingAdmissionPolicy",
+    "MutatingAdmissionPolicyBinding",
+];
+/// And what webhooks do not judge besides.
+const HOOKS: [&str; 2] = ["ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"];
+/// Questions that no policy may keep from being asked (`kubeapiserver/admission/exclusion`).
+const QUESTIONS: [(&str, &str); 6] = [
+    ("authentication.k8s.io", "selfsubjectreviews"),
+    ("authentication.k8s.io", "tokenreviews"),
+    ("authorization.k8s.io", "localsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectaccessreviews"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews"),
+    ("authorization.k8s.io", "subjectaccessreviews"),
+];
+
+/// What webhooks have no say in.
 #[must_use]
 pub fn is_exempt(a: &Attributes<'_>) -> bool {
-    const KINDS: [&str; 6] = [
-        "ValidatingWebhookConfiguration",
-        "MutatingWebhookConfiguration",
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-        "MutatingAdmissionPolicy",
-        "MutatingAdmissionPolicyBinding",
-    ];
-    a.call.internal || (a.kind.group == "admissionregistration.k8s.io" && KINDS.contains(&a.kind.kind.as_str()))
+    let kind = a.kind.kind.as_str();
+    a.call.internal || (registers(a) && (POLICIES.contains(&kind) || HOOKS.contains(&kind)))
+}
+
+/// What policies have no say in.
+#[must_use]
+pub fn is_exempt_of_policies(a: &Attributes<'_>) -> bool {
+    let resource = a.resource();
+    let asked = QUESTIONS.contains(&(resource.group.as_str(), resource.plural.as_str()));
+    a.call.internal || asked || (registers(a) && POLICIES.contains(&a.kind.kind.as_str()))
+}
+
+fn registers(a: &Attributes<'_>) -> bool {
+    a.kind.group == "admissionregistration.k8s.io"
 }

@@ -45,6 +45,7 @@ pub use resource_quota::Turns;
 
 use std::time::Instant;
 
+use schema::apply;
 use serde_json::Value;
 
 use crate::app::Call;
@@ -149,21 +150,33 @@ pub async fn mutate(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
 }
 
 async fn mutate_all(a: &Attributes<'_>, object: &mut Value) -> ApiResult<bool> {
+    let managers = shows_outside(a.call).then(|| object["metadata"]["managedFields"].clone());
     let mut reinvocation = Reinvocation::default();
     let mut changed = mutate_once(a, object, &mut reinvocation).await?;
     if reinvocation.due {
         reinvocation.again = true;
         changed |= mutate_once(a, object, &mut reinvocation).await?;
     }
+    if let Some(managers) = managers.filter(|_| changed)
+        && let Err(why) = apply::readable(&object["metadata"]["managedFields"])
+    {
+        a.call.warn(format!(
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated mutating admission \
+             controller; please fix your requests: {why}"
+        ));
+        crate::registry::object::set(object, "managedFields", managers);
+    }
     Ok(changed)
 }
 
-/// Whether somebody outside may change objects, who is then shown them as they were sent.
+/// Whether admission is shown objects as they were sent: somebody outside may change them, or a kubelet tries more than it may,
+/// which is refused, not passed over.
 #[must_use]
 pub fn shows_outside(call: &Call) -> bool {
     let app = &call.app;
     let nobody = app.webhooks.mutating().is_empty() && app.policies.mutating().is_empty();
-    !call.internal && !nobody
+    let kubelet = || call.info.subresource == "status" && call.user.node_identity().is_some();
+    !call.internal && (!nobody || kubelet())
 }
 
 async fn mutate_once(a: &Attributes<'_>, object: &mut Value, round: &mut Reinvocation) -> ApiResult<bool> {

@@ -1,7 +1,9 @@
 //! NodeRestriction: a kubelet writes its own node, its own pods, and what belongs to them, nothing else. The rules are
 //! `auth::node::restrict`.
 
-use auth::node::{Operation as Kind, Through, Write, driver, drivers, mounts_token_for, restrict, wants_token_for};
+use auth::node::{
+    Operation as Kind, Refusal, Through, Write, driver, drivers, mounts_token_for, pod_meant, restrict, wants_token_for,
+};
 use auth::{Resource, Target};
 use serde_json::Value;
 
@@ -10,50 +12,60 @@ use crate::access;
 use crate::access::file::aggregate;
 use crate::app::text;
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::internal;
 use crate::registry::write::{live, live_in};
 
+/// As it is shown where one was changed; inside, objects do not say their kind.
+const CLAIM: (&str, [&str; 2]) = ("api.core.v1.PersistentVolumeClaim", ["apiVersion", "kind"]);
+
 pub async fn admit(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
-    let Some(node) = a.user().node() else { return Ok(()) };
+    let Some(node) = a.user().node_identity() else { return Ok(()) };
     let operation = match a.operation {
         Operation::Create => Kind::Create,
         Operation::Update => Kind::Update,
         Operation::Delete => Kind::Delete,
+        // Upstream's plugin does not see these.
         Operation::Connect => return Ok(()),
     };
     let (resource, info) = (a.resource(), &a.call.info);
-    // The pod an eviction is about, or a token is to be bound to.
-    let pod = match (resource.plural.as_str(), a.subresource()) {
-        ("pods", "eviction") => live(a.app(), "pods", a.namespace(), &a.name).await?,
-        ("serviceaccounts", "token") if text(object, "/spec/boundObjectRef/kind") == "Pod" => {
-            let name = text(object, "/spec/boundObjectRef/name");
-            let pod = live(a.app(), "pods", a.namespace(), name).await?;
-            Some(pod.ok_or_else(|| ApiError::not_found("", "pods", name))?)
-        }
-        _ => None,
+    let target = Resource {
+        group: &resource.group,
+        resource: &resource.plural,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: &a.name,
     };
-    // The node a pod is to belong to.
-    let own = match (resource.plural.as_str(), a.subresource(), operation) {
-        ("pods", "", Kind::Create) => live(a.app(), "nodes", "", node).await?,
-        _ => None,
+    let pod = match pod_meant(&target, object) {
+        "" => None,
+        name => live(a.app(), "pods", a.namespace(), name).await?,
+    };
+    let own = match a.is(Operation::Create, "", "pods") {
+        true => live(a.app(), "nodes", "", node).await?,
+        false => None,
     };
     let write = Write {
         operation,
-        resource: Resource {
-            group: &resource.group,
-            resource: &resource.plural,
-            subresource: &info.subresource,
-            namespace: &info.namespace,
-            name: &info.name,
-        },
+        resource: target,
         object: Some(object).filter(|object| !object.is_null()),
         old: a.old,
         pod: pod.as_ref(),
         node: own.as_ref(),
     };
-    restrict(node, &write).map_err(|why| a.forbidden(object, &why))?;
+    restrict(node, &write).map_err(|why| refused(a, object, &why))?;
     match pod.filter(|_| a.subresource() == "token") {
         Some(pod) => audience(a, object, &pod).await.map_err(|why| a.forbidden(object, &why)),
         None => Ok(()),
+    }
+}
+
+fn refused(a: &Attributes<'_>, object: &Value, why: &Refusal) -> ApiError {
+    match why {
+        Refusal::Forbidden(why) => a.forbidden(object, why),
+        Refusal::Changed { old, new, .. } => {
+            let (of, but) = CLAIM;
+            a.forbidden(object, &format!("{why}{}", internal::diff_without(old, new, of, &but)))
+        }
+        Refusal::Missing { kind, name } => ApiError::not_found("", kind, name),
     }
 }
 
@@ -63,8 +75,7 @@ async fn audience(a: &Attributes<'_>, request: &Value, pod: &Value) -> Result<()
     let audiences: Vec<&str> =
         request["spec"]["audiences"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let audience = match audiences.as_slice() {
-        // Who names nobody has been given the server's own.
-        all if *all == *a.app().access.audiences() => "",
+        // The server's own: it names itself only later.
         [] => "",
         [only] => only,
         _ => return Err("node may only request 0 or 1 audiences".to_owned()),

@@ -147,7 +147,7 @@ async fn answers(app: &App, remote: &Remote) -> Result<(), String> {
     let address = resolve::join(&host, port);
     let url = format!("https://{address}{}", remote.root());
     let failed = |why: String| format!("failing or missing response from {url}: {why}");
-    let asked = outbound::get(app, &remote.peer, &address, &remote.root(), "*/*", &own_user(), PATIENCE).await;
+    let asked = outbound::get(app, &remote.peer, &address, &remote.root(), "", &own_user(), PATIENCE).await;
     let (status, _, _) = asked.map_err(failed)?;
     if status.is_success() { Ok(()) } else { Err(failed(format!("bad status from {url}: {}", status.as_u16()))) }
 }

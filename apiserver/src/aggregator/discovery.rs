@@ -157,7 +157,10 @@ async fn ask(app: &App, remote: &Remote) -> Result<(Value, Option<String>), Stri
         None
     };
     let resources = match whole {
-        Some(resources) => resources,
+        Some(mut resources) => {
+            name_kinds(&mut resources);
+            resources
+        }
         None => {
             let (status, _, body) = get(&remote.root(), "application/json").await?;
             if !status.is_success() {
@@ -176,6 +179,18 @@ async fn ask(app: &App, remote: &Remote) -> Result<(Value, Option<String>), Stri
         _ => None,
     };
     Ok((resources, open_api))
+}
+
+/// Names a kind, if an empty one, where none is: clients look at it unasked.
+fn name_kinds(resources: &mut Value) {
+    for resource in resources.as_array_mut().into_iter().flatten() {
+        if resource["responseKind"].is_null() {
+            resource["responseKind"] = json!({ "group": "", "version": "", "kind": "" });
+        }
+        if let Some(below) = resource.get_mut("subresources") {
+            name_kinds(below);
+        }
+    }
 }
 
 /// An `APIResourceList` as the resources of an `APIVersionDiscovery`.

@@ -1,19 +1,23 @@
-//! What upstream's controllers say of a definition: which of its names are its own, whether it is served, whether the
-//! community has approved of it (`apiextensions-apiserver/pkg/controller/{status,establish,apiapproval}`).
+//! What upstream's controllers say of a definition: which of its names are its own, whether it is served, whether its schemas
+//! are structural, whether the community has approved of it
+//! (`apiextensions-apiserver/pkg/controller/{status,establish,nonstructuralschema,apiapproval}`).
 //!
 //! A name belongs to whom it was accepted for first, within its group; the others get theirs when it is free again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schema::field::{Error, ErrorList, Path};
 use serde_json::{Value, json};
 
+use crate::access::file::aggregate;
 use crate::app::text;
-use crate::kinds::validate::definition::Approval;
+use crate::kinds::validate::definition::{Approval, check_ca_bundle};
 use crate::registry::object;
 
 const NAMES: &str = "NamesAccepted";
 const ESTABLISHED: &str = "Established";
 const APPROVED: &str = "KubernetesAPIApprovalPolicyConformant";
+const NON_STRUCTURAL: &str = "NonStructuralSchema";
 const TERMINATING: &str = "Terminating";
 
 /// The single names: field, what they are among, and the reason when they are taken.
@@ -71,8 +75,17 @@ pub fn settle(definition: &mut Value, all: &BTreeMap<String, Value>) {
     if wants_names(definition) {
         names(definition, all);
     }
+    structure(definition);
     if is(definition, NAMES) && !is(definition, ESTABLISHED) {
-        set(definition, ESTABLISHED, true, "InitialNamesAccepted", "the initial names have been accepted");
+        match check_ca_bundle(definition) {
+            Ok(()) => {
+                set(definition, ESTABLISHED, true, "InitialNamesAccepted", "the initial names have been accepted");
+            }
+            Err(_) => {
+                let why = "The conversion webhook CABundle is invalid";
+                set(definition, ESTABLISHED, false, "InvalidCABundle", why);
+            }
+        }
     }
     let (yes, reason, why) = match Approval::of(definition) {
         Approval::NotNeeded => return,
@@ -82,6 +95,41 @@ pub fn settle(definition: &mut Value, all: &BTreeMap<String, Value>) {
         Approval::Missing(why) => (false, "MissingAnnotation", why),
     };
     set(definition, APPROVED, yes, reason, &why);
+}
+
+/// Says where schemas are not structural. None can become so by a write of ours, so what is established and keeps no unknown
+/// fields has been judged before.
+fn structure(definition: &mut Value) {
+    let known = find(definition, NON_STRUCTURAL).is_some();
+    let preserve = definition["spec"]["preserveUnknownFields"] == true;
+    if !known && !preserve && is(definition, ESTABLISHED) {
+        return;
+    }
+    let path = Path::new("spec");
+    let mut errors = ErrorList::new();
+    if preserve {
+        errors.push(Error::invalid(&path.child("preserveUnknownFields"), true, "must be false"));
+    }
+    for (index, version) in definition["spec"]["versions"].as_array().into_iter().flatten().enumerate() {
+        let schema = &version["schema"]["openAPIV3Schema"];
+        if schema.is_null() {
+            continue;
+        }
+        let at = path.child("versions").index(index).child("schema").child("openAPIV3Schema");
+        match schema::crd::violations(&at, schema) {
+            Ok(found) => errors.extend(found),
+            Err(why) => {
+                let name = text(version, "/name");
+                let why = format!("failed to check validation schema for version {name}: {why}");
+                return set_as(definition, NON_STRUCTURAL, "Unknown", "StructuralError", &why);
+            }
+        }
+    }
+    if !errors.is_empty() {
+        set(definition, NON_STRUCTURAL, true, "Violations", &aggregate(&errors));
+    } else if known && let Some(conditions) = definition["status"]["conditions"].as_array_mut() {
+        conditions.retain(|condition| condition["type"] != NON_STRUCTURAL);
+    }
 }
 
 /// Accepts what names are free.
@@ -179,7 +227,10 @@ pub fn terminating(definition: &mut Value, removal: Removal) {
 }
 
 fn set(definition: &mut Value, name: &str, yes: bool, reason: &str, message: &str) {
-    let status = if yes { "True" } else { "False" };
+    set_as(definition, name, if yes { "True" } else { "False" }, reason, message);
+}
+
+fn set_as(definition: &mut Value, name: &str, status: &str, reason: &str, message: &str) {
     if !definition["status"]["conditions"].is_array() {
         definition["status"]["conditions"] = json!([]);
     }
@@ -273,6 +324,51 @@ mod tests {
             settle(&mut definition, &BTreeMap::new());
             let (status, reason, why) = told(&definition, APPROVED);
             assert_eq!((status.as_str(), reason.as_str(), why.as_str()), expected);
+        }
+    }
+
+    #[test]
+    fn schemas_are_structural_or_not() {
+        let field = |name: &str| format!("spec.versions[0].schema.openAPIV3Schema.{name}");
+        let typeless = "type: Required value: must not be empty for specified object fields";
+        let preserved = "spec.preserveUnknownFields: Invalid value: true: must be false";
+        let object = json!({ "type": "object" });
+        let loose = json!({ "type": "object", "properties": { "a": {} } });
+        let opaque = json!({ "$ref": "a" });
+        for (preserve, schema, expected) in [
+            (json!(false), &object, None),
+            (json!(null), &Value::Null, None),
+            (json!(true), &object, Some(("True", "Violations", preserved.to_owned()))),
+            (json!(false), &loose, Some(("True", "Violations", field("properties[a].") + typeless))),
+            (
+                json!(true),
+                &loose,
+                Some(("True", "Violations", format!("[{preserved}, {}{typeless}]", field("properties[a].")))),
+            ),
+            (
+                json!(true),
+                &opaque,
+                Some((
+                    "Unknown",
+                    "StructuralError",
+                    "failed to check validation schema for version v1: OpenAPIV3Schema '$ref' is not supported"
+                        .to_owned(),
+                )),
+            ),
+        ] {
+            let mut definition = definition("as", json!({}));
+            definition["spec"]["preserveUnknownFields"] = preserve.clone();
+            definition["spec"]["versions"] = json!([{ "name": "v1", "schema": { "openAPIV3Schema": schema } }]);
+            settle(&mut definition, &BTreeMap::new());
+            let expected = expected.map(|(status, reason, why)| (status.to_owned(), reason.to_owned(), why));
+            assert_eq!(told(&definition, NON_STRUCTURAL), expected.unwrap_or_default(), "{preserve} {schema}");
+            assert!(is_established(&definition));
+            // It goes when there is no reason for it any more.
+            definition["spec"]["preserveUnknownFields"] = false.into();
+            definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = object.clone();
+            settle(&mut definition, &BTreeMap::new());
+            assert!(find(&definition, NON_STRUCTURAL).is_none());
+            assert!(is_established(&definition));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Encryption at rest (`--encryption-provider-config`): which resources are stored how.
 //!
 //! ```text
-//!  file ── config (fields) ── validate ──> Rules { resource -> transformer } <── AtRest ── store::encrypt::Encrypted
+//!  file ── config (fields) ── validate ──> Rules { resource -> transformer } <── Stored ── store::encrypt::Encrypted
 //!   └─ watched, if it is to be ────────────────┘ (a broken one leaves those before)
 //! ```
+//!
+//! What was decrypted may still be of another form than today's: that is for [`crate::stored`].
 //!
 //! The ciphers are [`store::encrypt`]'s; their keys are in the file, or with plugins that it names ([`kms`]). Nothing that is said
 //! here, to the log or to clients, shows a key or a value.
@@ -86,6 +88,12 @@ impl Encryption {
         };
         let below = format!("/{}/", options.etcd_prefix.trim_matches('/'));
         Ok(Self { rules: ArcSwap::from_pointee(rules), below, metrics })
+    }
+
+    /// What there is without a file.
+    #[cfg(test)]
+    pub fn none() -> Self {
+        Self { rules: ArcSwap::default(), below: "/registry/".to_owned(), metrics: Arc::default() }
     }
 
     /// Whether keys are asked of plugins.

@@ -187,7 +187,7 @@ fn resources_are_found_by_their_keys() {
 
 #[test]
 fn without_a_file_nothing_is_encrypted_nor_decrypted() {
-    let encryption = Encryption { rules: ArcSwap::default(), below: "/registry/".to_owned(), metrics: Arc::default() };
+    let encryption = Encryption::none();
     let value = Bytes::from_static(b"{}");
     assert_eq!(encryption.write("/registry/secrets/a/b", &value), Ok(value));
     let why = encryption.read("/registry/secrets/a/b", Bytes::from_static(b"k8s:enc:aescbc:v1:a:x"));

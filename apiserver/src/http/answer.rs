@@ -120,6 +120,16 @@ pub fn error(error: &ApiError, media: Media) -> Response<Body> {
     response
 }
 
+/// What is told of a request that took too long: upstream writes it past what negotiates, so that clients find no Status in it
+/// (`server/filters/timeout.go`).
+pub fn late(error: &ApiError) -> Response<Body> {
+    // Nor does it say what it is.
+    const KIND: &[u8] = br#""kind":"Status","apiVersion":"v1","#;
+    let body = to_json(&error.status());
+    let rest = body.strip_prefix(b"{").and_then(|body| body.strip_prefix(KIND)).unwrap_or_default();
+    bytes(error.code, "text/plain; charset=utf-8", line([b"{", rest].concat().into()), false)
+}
+
 /// A value that is no view, in a media type.
 pub fn encode(accept: Accept, api_version: &str, kind: &str, value: &Value) -> ApiResult<Bytes> {
     parts::timed(Part::Serialize, || encoded(accept, api_version, kind, value))

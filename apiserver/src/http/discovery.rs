@@ -189,7 +189,7 @@ fn group(group: &Group) -> Value {
 
 /// The plain list of one group and version.
 fn resources(catalogue: &Catalogue, group: &str, version: &str) -> ApiResult<Value> {
-    let rows = catalogue.of(group, version);
+    let rows = catalogue.told(group, version);
     if rows.is_empty() {
         return Err(ApiError::no_route());
     }
@@ -244,7 +244,7 @@ fn group_discovery(app: &App, catalogue: &Catalogue, group: &Group) -> Value {
         if let Some(remote) = &version.remote {
             return aggregator::discovery::version(app, remote);
         }
-        let rows = catalogue.of(&group.name, &version.name);
+        let rows = catalogue.told(&group.name, &version.name);
         let list: Vec<Value> = rows.into_iter().map(|r| resource_discovery(r)).collect();
         json!({ "version": version.name, "resources": list, "freshness": "Current" })
     };

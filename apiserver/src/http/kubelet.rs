@@ -17,6 +17,7 @@ use super::request_info::{decode, integer};
 use super::socket::Socket;
 use super::status::{ApiError, ApiResult};
 use super::{kubelet_words, log_options};
+use crate::access;
 use crate::admission::{self, Attributes};
 use crate::app::{App, Call, text};
 use crate::registry::write;
@@ -34,6 +35,11 @@ pub async fn answer(call: &Call, request: Request) -> ApiResult<Response<Body>> 
         (_, "proxy") => proxy::answer(call, request).await,
         ("pods", "log") => log(call, request).await,
         ("pods", _) => {
+            // A WebSocket begins as a GET, and to run something in a pod takes more than to read it (upstream's
+            // AuthorizePodWebsocketUpgradeCreatePermission).
+            if info.verb != "create" {
+                access::also(call, "create", |_, reason| reason.to_owned()).await?;
+            }
             let backend = container(call).await?;
             let unplaced = || ApiError::bad_request(format!("pod {} does not have a host assigned", info.name));
             let backend = backend.ok_or_else(unplaced)?;

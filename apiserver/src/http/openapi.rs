@@ -375,6 +375,7 @@ fn row(resource: &Resource) -> Row {
             .collect(),
         custom: resource.custom().and_then(|definition| definition.version(&resource.version)).map(|version| Custom {
             schema: version.open_api.clone(),
+            preserve_unknown: version.preserve_unknown,
             list_kind: resource.list_kind.clone(),
             selectable: version.selectable.clone(),
         }),

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::logged::IsStatus;
 use super::negotiate::{Accept, Media, Shape, content_type, patch_type};
 use super::request_info::{Query, RequestInfo};
+use super::route::Deadline;
 use super::status::{ApiError, ApiResult};
 use super::{answer, component_status, discovery, pretty, subresource};
 use crate::access::{Notes, review};
@@ -70,6 +71,7 @@ pub async fn answer(
         // Namespaces are no inhabitants of themselves: to the registry they are cluster-scoped.
         call.info.namespace.clear();
     }
+    call.deadline = request.extensions().get::<Deadline>().map(|deadline| deadline.0);
     call.trail = request.extensions().get::<Arc<Trail>>().cloned();
     call.query = query;
     call.accept = accept;
@@ -123,6 +125,11 @@ fn misplaced(resource: &Resource, info: &RequestInfo, method: &Method) -> ApiRes
         return if *method == Method::OPTIONS || sub.is_some_and(known) { Ok(None) } else { Err(refused()) };
     }
     if !info.rest.is_empty() && !custom {
+        return Err(ApiError::no_route());
+    }
+    // What is made and never kept has no paths of its own.
+    let kept = |verb: &String| matches!(verb.as_str(), "get" | "update" | "patch" | "delete");
+    if sub.is_none() && !collection && !resource.verbs.iter().any(kept) {
         return Err(ApiError::no_route());
     }
     let verbs = sub.map_or(&resource.verbs, |sub| &sub.verbs);
@@ -260,7 +267,8 @@ async fn dispatch_rest(call: &Call, request: Request) -> ApiResult<Response<Body
             let bytes = collect(request).await?;
             let options = delete::Options::parse(call, &media, &bytes)?;
             match delete::delete(call, &options).await? {
-                Deleted::Object(value) => one(call, 200, &value),
+                Deleted::Last(value) => one(call, 200, &value),
+                Deleted::Pending(value) => one(call, if options.cascades() { 202 } else { 200 }, &value),
                 Deleted::Gone(status) => plain(call, 200, &status),
             }
         }

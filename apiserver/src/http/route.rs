@@ -77,7 +77,7 @@ impl Routes {
     }
 }
 
-async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body> {
+async fn handle(shared: &Routes, peer: &Peer, mut request: Request) -> Response<Body> {
     let started = Instant::now();
     let _inflight = shared.app.metrics.inflight.begin(request.method());
     let media = Accept::parse(request.headers(), true, true).map_or(Media::Json, |accept| accept.media);
@@ -91,6 +91,9 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     let verb = info.verb;
     let long = is_long(&info);
     let limit = deadline(&query, long, app.options.limits.request_timeout);
+    if let Ok(Some(limit)) = &limit {
+        request.extensions_mut().insert(Deadline(started + *limit));
+    }
     let labels = Labels::new(request.method(), &info, &query, request.headers());
     let resource = if info.is_resource { info.resource.clone() } else { String::new() };
     // A panic is a bug of ours; it costs one answer, not the connection with all its other streams.
@@ -104,6 +107,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
         Ok(Some(limit)) => tokio::time::timeout(limit, guarded).await,
         _ => Ok(guarded.await),
     };
+    let late = result.is_err();
     let result = match result {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => {
@@ -122,7 +126,7 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
             if error.code >= 500 {
                 tracing::warn!(%error, verb, resource, "a request failed");
             }
-            let mut response = answer::error(&error, media);
+            let mut response = if late { answer::late(&error) } else { answer::error(&error, media) };
             if notes.forbidden {
                 response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
             }
@@ -149,6 +153,10 @@ async fn handle(shared: &Routes, peer: &Peer, request: Request) -> Response<Body
     }
     response
 }
+
+/// Until when a request is to be answered.
+#[derive(Clone, Copy)]
+pub struct Deadline(pub Instant);
 
 /// How long a request may take: what `?timeout=` says, and `most` at most; `None` for what goes on for long.
 ///

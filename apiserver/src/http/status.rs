@@ -208,13 +208,19 @@ impl ApiError {
     }
 }
 
+/// What upstream's client of etcd sends at once, in bytes.
+const SENT: usize = 2 * 1024 * 1024;
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Compacted { .. } => Self::expired("The resourceVersion for the provided list is too old."),
-            StoreError::TooLarge { .. } => {
-                Self::new(413, "RequestEntityTooLarge", format!("etcdserver: request is too large: {error}"))
+            // Upstream's client of etcd sends no more than this, and what etcd says then is no Status.
+            StoreError::TooLarge { size, .. } if size > SENT => {
+                let what = format!("trying to send message larger than max ({size} vs. {SENT})");
+                Self::new(500, "", format!("rpc error: code = ResourceExhausted desc = {what}"))
             }
+            StoreError::TooLarge { .. } => Self::new(500, "", "etcdserver: request is too large"),
             StoreError::Future { requested, newest } => {
                 Self::timeout(format!("Too large resource version: {requested}, current: {newest}"), None)
             }

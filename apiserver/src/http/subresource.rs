@@ -75,7 +75,7 @@ pub async fn answer(call: &Call, sub: &Sub, request: Request) -> ApiResult<Respo
             token::show(&mut request);
             let attributes = Attributes::create(call, &request);
             admission::mutate(&attributes, &mut request).await?;
-            token::name(call, &mut request)?;
+            token::name(call, &mut request).await?;
             admission::validate(&attributes, &request).await?;
             plain(call, 201, &token::issue(call, request).await?)
         }

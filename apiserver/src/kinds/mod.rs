@@ -35,6 +35,7 @@ use schema::field::ErrorList;
 use serde_json::Value;
 
 pub use self::columns::human_duration;
+pub use self::strategy::METADATA;
 
 /// One resource of one group, in all its versions.
 #[derive(Clone, Copy)]
@@ -156,6 +157,9 @@ pub struct Column {
 /// The priority of a column that Tables have cells of, but do not define.
 pub const UNDEFINED: i32 = -1;
 
+/// Warnings of an object as it is to be, and as it is.
+pub type NewWarnings = fn(&Value, Option<&Value>) -> Vec<String>;
+
 /// What upstream's `rest.RESTCreateStrategy` and friends do for one kind. Every function is pure; `None` means that the
 /// generic behaviour is all there is. Generic behaviour (metadata validation, status reset on create and on a spec
 /// update, spec reset on a status update, generation) belongs to the REST code and is switched here.
@@ -209,6 +213,8 @@ pub struct Strategy {
     pub warned_again: WarnedAgain,
     /// Warnings sent with the answer of every create and update, after the others.
     pub warned_always: Option<fn(&Value) -> Vec<String>>,
+    /// Warnings of what a create or an update brings that was not there before (new, old).
+    pub warned_of_new: Option<NewWarnings>,
     /// Warnings sent with the answer of an update of the status.
     pub status_warnings: Option<fn(&Value) -> Vec<String>>,
     /// Turns an object from one served version into another: (object, from, to), both apiVersions such as
@@ -280,6 +286,7 @@ impl Strategy {
         warnings: None,
         warned_again: WarnedAgain::Always,
         warned_always: None,
+        warned_of_new: None,
         status_warnings: None,
         convert: None,
     };

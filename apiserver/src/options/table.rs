@@ -59,7 +59,6 @@ const VALUES: &[(&str, Taken)] = &[
     ("delete-collection-workers", Anything),
     ("disabled-metrics", Nothing),
     ("emulated-version", VERSIONS),
-    ("endpoint-reconciler-type", Only(&["lease"])),
     ("etcd-count-metric-poll-period", Anything),
     ("etcd-db-metric-poll-interval", Anything),
     ("etcd-healthcheck-timeout", Anything),
@@ -162,7 +161,7 @@ mod tests {
     fn what_is_taken() {
         for (flags, refusal) in [
             (&["--allow-privileged=true", "--watch-cache=false", "--vmodule=a=3", "--logging-format", "text"][..], ""),
-            (&["--allow-privileged", "--endpoint-reconciler-type=lease", "--peer-ca-file="], ""),
+            (&["--allow-privileged", "--peer-ca-file="], ""),
             (&["--allow-privileged=F"], "--allow-privileged=false is not supported; it can be true"),
             (&["--allow-privileged=x"], "--allow-privileged: \"x\" is neither true nor false"),
             (&["--logging-format=json"], "--logging-format=json is not supported; it can be text"),

@@ -35,9 +35,10 @@ struct File {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(bound = "T: Default + Deserialize<'de>")]
 struct Named<T> {
     name: String,
-    #[serde(alias = "context", alias = "cluster", alias = "user")]
+    #[serde(default, alias = "context", alias = "cluster", alias = "user")]
     value: T,
 }
 

@@ -291,8 +291,11 @@ pub async fn get(
     let url = format!("https://{address}{path}");
     let asked = async {
         let client = app.clients.of(peer).map_err(|error| format!("{error:#}"))?;
-        let request = Request::get(&url).header(ACCEPT, accept).body(Body::empty());
-        let mut request = request.map_err(|error| error.to_string())?;
+        let mut request = Request::get(&url);
+        if !accept.is_empty() {
+            request = request.header(ACCEPT, accept);
+        }
+        let mut request = request.body(Body::empty()).map_err(|error| error.to_string())?;
         auth::request_header::name_user(request.headers_mut(), user);
         let response = client.request(request).await.map_err(|error| explain(&error, address))?;
         let (head, body) = response.into_parts();

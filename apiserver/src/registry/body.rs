@@ -136,6 +136,8 @@ impl Wanted<'_> {
             }
             return same_custom(value, self.api_version, self.kind);
         }
+        // Go reads `/v1` as the core group's.
+        let version = version.strip_prefix('/').filter(|bare| !bare.contains('/')).unwrap_or(version);
         let version = if version.is_empty() { self.api_version } else { version };
         let kind = if kind.is_empty() { self.kind } else { kind };
         if let Some(why) = no_conversion((version, kind), (self.api_version, self.kind)) {

@@ -197,13 +197,15 @@ pub async fn read_all(app: &App, resource: &Resource, objects: &[&Object]) -> Ap
     Ok(values)
 }
 
-/// A custom object loses what the version it is stored in does not have, before it is converted to another.
+/// A custom object loses what the version it is stored in does not have, and gets that version's defaults, before it is
+/// converted to another.
 pub fn prune_stored(resource: &Resource, value: &mut Value) {
     if let Source::Custom(custom) = &resource.source
         && let Some(schema) = custom.schema_of(text(value, "/apiVersion"))
     {
         schema::prune(schema, value);
         schema::drop_nulls(schema, value);
+        schema::apply_defaults(schema, value);
     }
 }
 
@@ -218,14 +220,13 @@ pub fn there_and_back(resource: &Resource, value: &mut Value) {
     resource.convert(value, &own);
 }
 
-/// A custom object just read is pruned and gets defaults where its schema may have changed since it was written.
+/// A custom object just read, and converted, is pruned where its schema may have changed since it was written. Its defaults are
+/// those of the version it is stored in ([`prune_stored`]): only what is sent gets its own version's.
 pub fn settle(resource: &Resource, value: &mut Value) {
     if let (Source::Custom(_), Some(schema)) = (&resource.source, resource.schema())
         && !resource.stored_as_served
     {
         schema::prune(&schema, value);
-        schema::drop_nulls(&schema, value);
-        schema::apply_defaults(&schema, value);
     }
 }
 

@@ -2,15 +2,18 @@
 
 use std::time::Instant;
 
+use schema::Schema;
 use schema::apply::{Manager, Operation};
 use schema::field::ErrorList;
 use serde_json::Value;
 
 use super::resource::Resource;
-use super::write::{Written, commit, load};
+use super::write::{Managers, Written, commit_with, load};
 use super::{body, conversion, hooks, object};
+use crate::access;
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
+use crate::http::request_info::integer;
 use crate::http::status::{ApiError, ApiResult};
 use crate::kinds::update_order::{self, Rules};
 use crate::kinds::validate::meta;
@@ -23,11 +26,24 @@ const NAMES: usize = 8;
 pub async fn create(call: &Call, media: &str, bytes: &[u8]) -> ApiResult<Written> {
     let mut value = body::own(call, media, bytes)?;
     object::set(&mut value, "managedFields", Value::Null);
-    create_value(call, value, false).await
+    create_value(call, value, Origin::Create).await
 }
 
-/// Creates `value`. `managed`: its managedFields are already what they shall be (server-side apply).
-pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiResult<Written> {
+/// What an object is created by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    Create,
+    /// An update of what is not there.
+    Update,
+    /// The same by server-side apply: its managedFields are already what they shall be.
+    Apply,
+}
+
+/// Creates `value`.
+///
+/// # Errors
+/// 403 for who may update it, or patch, but not create; and what creates are told.
+pub async fn create_value(call: &Call, mut value: Value, origin: Origin) -> ApiResult<Written> {
     let resource = &call.resource;
     place(call, &mut value)?;
     wipe_system_fields(&mut value);
@@ -40,11 +56,11 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
     let unlabelled = resource.strategy.labels_of_template && !has_labels(&value);
     fill(call, &mut value);
     // What admission adds belongs to no manager.
-    if !managed {
+    if origin != Origin::Apply {
         conversion::there_and_back(resource, &mut value);
         track(call, &mut value);
     }
-    dedup_owners(call, &mut value, false);
+    dedup_owners(call, &mut value, origin == Origin::Apply);
     if let Some(mut sent) = sent {
         sent["metadata"] = std::mem::take(&mut value["metadata"]);
         value = sent;
@@ -73,14 +89,19 @@ pub async fn create_value(call: &Call, mut value: Value, managed: bool) -> ApiRe
         }
         warn_of_name(call, &name);
         warn(call, &object, None);
+        if origin != Origin::Create {
+            access::also(call, "create", |attributes, reason| attributes.forbidden_message(reason)).await?;
+        }
         admission::validate(&attributes, &object).await?;
         forget(call, &mut object);
-        // Told last, by the store; what is not stored keeps it.
-        if !call.dry_run() && !text(&object, "/metadata/resourceVersion").is_empty() {
+        // Told last, by the store; what is not stored keeps it, and what is no version is none.
+        let version = text(&object, "/metadata/resourceVersion");
+        if !call.dry_run() && integer::<u64>("ParseUint", version).is_ok_and(|version| version != 0) {
             return Err(ApiError::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         let namespace = text(&object, "/metadata/namespace").to_owned();
-        match commit(call, &resource.key(&namespace, &name), object, 0).await {
+        let managers = if origin == Origin::Apply { Managers::Kept } else { Managers::Dropped };
+        match commit_with(call, &resource.key(&namespace, &name), object, 0, managers).await {
             Ok(Some(done)) => {
                 reserved.keep();
                 hooks::after_create(call, &done.value).await?;
@@ -196,14 +217,18 @@ pub fn fill(call: &Call, object: &mut Value) {
 
 /// The defaults of a resource in its version.
 pub fn fill_as(resource: &Resource, object: &mut Value) {
-    let schema = resource.schema();
-    if let Some(schema) = &schema {
+    fill_by(resource.schema().as_ref(), resource.strategy.default, object);
+}
+
+/// The same by a schema, and by what it cannot say.
+pub fn fill_by(schema: Option<&Schema>, default: Option<fn(&mut Value)>, object: &mut Value) {
+    if let Some(schema) = schema {
         schema::apply_defaults(schema, object);
     }
-    if let Some(default) = resource.strategy.default {
+    if let Some(default) = default {
         default(object);
     }
-    if let Some(schema) = &schema {
+    if let Some(schema) = schema {
         schema::normalize(schema, object);
     }
 }
@@ -289,7 +314,10 @@ fn finalizers(call: &Call, new: &Value, errors: &mut ErrorList) {
 fn check_own(call: &Call, new: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = ErrorList::new();
     if let Some(schema) = call.resource.schema() {
-        errors.extend(schema::validate_update(&schema, new, old));
+        errors.extend(match old {
+            Some(old) if call.info.subresource == "status" => schema::validate_status(&schema, new, old),
+            _ => schema::validate_update(&schema, new, old),
+        });
     }
     if let Some(version) = call.resource.custom().and_then(|custom| custom.version(&call.resource.version)) {
         errors.extend(version.scale.iter().flat_map(|paths| super::scale::check(paths, new)));
@@ -393,8 +421,10 @@ pub fn warn(call: &Call, object: &Value, old: Option<&Value>) {
         "status" => [strategy.status_warnings, None],
         _ => [strategy.warnings.filter(|_| again), strategy.warned_always],
     };
+    let of_new = strategy.warned_of_new.filter(|_| call.info.subresource != "status");
+    let of_new = of_new.map(|warnings| warnings(object, old)).unwrap_or_default();
     let object = old.filter(|_| warned_again == WarnedAgain::OfTheFormer).unwrap_or(object);
-    for warning in warnings.into_iter().flatten().flat_map(|warnings| warnings(object)) {
+    for warning in warnings.into_iter().flatten().flat_map(|warnings| warnings(object)).chain(of_new) {
         call.warn(warning);
     }
 }

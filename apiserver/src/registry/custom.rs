@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use schema::{Schema, field};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::conversion;
 use super::resource::{Resource, Source, Sub};
+use crate::kinds::validate::meta;
 use crate::kinds::{NameRule, Strategy};
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
@@ -31,14 +33,19 @@ pub struct Custom {
     names: Value,
     /// The spec has never changed: what is stored has been pruned and defaulted by these very schemas.
     settled: bool,
+    generation: i64,
+    /// Another definition has come in place of this one, or none: who watches its objects begins anew.
+    pub replaced: CancellationToken,
 }
 
 /// One served version of a definition.
 pub struct Version {
     pub name: String,
     pub schema: Schema,
-    /// `openAPIV3Schema` as it was given, for OpenAPI.
+    /// `openAPIV3Schema` as it was given, for OpenAPI; null where it is not structural.
     pub open_api: Value,
+    /// The definition's `spec.preserveUnknownFields`.
+    pub preserve_unknown: bool,
     /// `x-kubernetes-validations`, compiled when first needed.
     rules: OnceLock<Option<cel::rules::Rules>>,
     pub status: bool,
@@ -89,7 +96,10 @@ impl Custom {
                 Ok(schema) => {
                     schemas.push((text(version, "name"), schema.clone()));
                     if version["served"].as_bool().unwrap_or(false) {
-                        versions.push(Version::parse(version, schema, open_api));
+                        // Of what is not structural nothing is published.
+                        let structural = !preserve || schema::crd::violations(&at, &structure) == Ok(Vec::new());
+                        let open_api = if structural { open_api } else { Value::Null };
+                        versions.push(Version::parse(version, schema, open_api, preserve));
                     }
                 }
             }
@@ -100,6 +110,7 @@ impl Custom {
         versions.sort_by(|a, b| compare_versions(&a.name, &b.name));
         let accepted = &definition["status"]["acceptedNames"];
         let names = if text(accepted, "plural").is_empty() { &spec["names"] } else { accepted };
+        let generation = definition["metadata"]["generation"].as_i64().unwrap_or(1);
         let storage = spec["versions"].as_array().into_iter().flatten().find(|v| v["storage"] == true);
         Ok(Self {
             name: text(&definition["metadata"], "name"),
@@ -112,8 +123,29 @@ impl Custom {
             namespaced: spec["scope"] == "Namespaced",
             terminating: crate::crd::conditions::is_terminating(definition),
             names: names.clone(),
-            settled: definition["metadata"]["generation"].as_i64().is_some_and(|generation| generation <= 1),
+            settled: generation == 1,
+            generation,
+            replaced: CancellationToken::new(),
         })
+    }
+
+    /// Whether nothing of what is served has changed since `before`.
+    #[must_use]
+    pub fn continues(&self, before: &Self) -> bool {
+        (&self.uid, self.generation, &self.names) == (&before.uid, before.generation, &before.names)
+    }
+
+    /// What was served before, if it goes on.
+    #[must_use]
+    pub fn after(mut self, before: &Arc<Self>) -> Arc<Self> {
+        if !self.continues(before) {
+            return Arc::new(self);
+        }
+        if self.terminating == before.terminating {
+            return before.clone();
+        }
+        self.replaced = before.replaced.clone();
+        Arc::new(self)
     }
 
     /// The schema of an object by its apiVersion.
@@ -181,6 +213,7 @@ impl Custom {
                     has_generation: true,
                     unconditional_update: false,
                     name: NameRule::Subdomain,
+                    warned_of_new: Some(meta::new_custom_finalizers),
                     ..Strategy::PLAIN
                 },
                 source: Source::Custom(this.clone()),
@@ -203,7 +236,7 @@ impl Version {
         self.rules.get_or_init(|| cel::rules::Rules::new(&self.open_api)).as_ref()
     }
 
-    fn parse(version: &Value, schema: Schema, open_api: Value) -> Self {
+    fn parse(version: &Value, schema: Schema, open_api: Value, preserve_unknown: bool) -> Self {
         let subresources = &version["subresources"];
         let scale = subresources["scale"].as_object().map(|scale| Scale {
             spec_replicas: scale.get("specReplicasPath").and_then(Value::as_str).unwrap_or_default().to_owned(),
@@ -214,7 +247,12 @@ impl Version {
             name: text(c, "name"),
             kind: text(c, "type"),
             format: text(c, "format"),
-            description: text(c, "description"),
+            description: match text(c, "description") {
+                said if said.is_empty() => {
+                    format!("Custom resource definition column (in JSONPath format): {}", text(c, "jsonPath"))
+                }
+                said => said,
+            },
             priority: c["priority"].as_i64().unwrap_or(0),
             json_path: text(c, "jsonPath"),
         };
@@ -235,6 +273,7 @@ impl Version {
         Self {
             schema,
             open_api,
+            preserve_unknown,
             rules: OnceLock::new(),
             status: subresources.get("status").is_some(),
             scale,

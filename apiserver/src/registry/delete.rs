@@ -93,6 +93,12 @@ impl Options {
         options::invalid("DeleteOptions", errors)
     }
 
+    /// Whether dependents are to go, said in the older way, whose askers are told with a code that it takes a while.
+    #[must_use]
+    pub fn cascades(&self) -> bool {
+        self.given["orphanDependents"] == false
+    }
+
     /// As admission sees them: with the grace of what ends gracefully, and a namespace's identity.
     fn shown(&self, call: &Call, live: &Value) -> Value {
         let mut shown = self.given.as_object().cloned().unwrap_or_default();
@@ -175,8 +181,10 @@ fn from_body(media: &str, bytes: &[u8]) -> ApiResult<Value> {
 pub enum Deleted {
     /// Gone: a Status of success.
     Gone(Value),
-    /// Still there (grace period, finalizers), or a kind that answers with the object.
-    Object(Value),
+    /// Gone, of a kind that answers with the object as it was last.
+    Last(Value),
+    /// Still there (grace period, finalizers).
+    Pending(Value),
 }
 
 /// Deletes the call's object.
@@ -198,11 +206,11 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
             admission::admit(&attributes, &mut Value::Null).await?;
         }
         match fate {
-            Fate::Unchanged => return Ok(Deleted::Object(live.value)),
+            Fate::Unchanged => return Ok(Deleted::Pending(live.value)),
             Fate::Marked(marked) => {
                 if let Some(Written { value, .. }) = commit(call, &key, marked, live.revision).await? {
                     hooks::after_update(call, &value, &live.value).await?;
-                    return Ok(Deleted::Object(value));
+                    return Ok(Deleted::Pending(value));
                 }
             }
             Fate::Gone => {
@@ -218,7 +226,7 @@ pub async fn delete(call: &Call, options: &Options) -> ApiResult<Deleted> {
                         hooks::after_delete(call, &value).await?;
                     }
                     return Ok(if returns_object(call) {
-                        Deleted::Object(value)
+                        Deleted::Last(value)
                     } else {
                         Deleted::Gone(success(call, &value))
                     });

@@ -34,6 +34,9 @@ const INCONSISTENT: &str = "The provided continue parameter is too old to displa
 /// One object, in the shape the client asked for.
 pub async fn get(call: &Call) -> ApiResult<Response<Body>> {
     let resource = &call.resource;
+    if call.query.flag("export") {
+        return Err(ApiError::bad_request("the export parameter, deprecated since v1.14, is no longer supported"));
+    }
     let at = match revision(&call.query)? {
         None => At::Latest,
         Some(revision) => At::NotOlderThan(revision),

@@ -311,6 +311,16 @@ impl Catalogue {
         rows
     }
 
+    /// Those that discovery tells of: a definition in a version of the server's own is served, and not told of there.
+    #[must_use]
+    pub fn told(&self, group: &str, version: &str) -> Vec<&Arc<Resource>> {
+        let mut rows = self.of(group, version);
+        if rows.iter().any(|row| !row.is_custom()) {
+            rows.retain(|row| !row.is_custom());
+        }
+        rows
+    }
+
     pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
         self.by_name.values()
     }

@@ -7,14 +7,15 @@ use schema::go::quote;
 use schema::{FieldValidation, Schema};
 use serde_json::{Value, json};
 
+use super::create::Origin;
 use super::patch::{self, Configuration, Model, PATCHES, Patch, Sent};
-
-use super::write::{ATTEMPTS, Written, commit, load, remove};
+use super::write::{ATTEMPTS, Managers, Written, commit_with, load, remove};
 use super::{conversion, create, hooks, object, options, scale, versions};
 use crate::admission::{self, Attributes};
 use crate::app::{Call, text};
 use crate::http::request_info::integer;
 use crate::http::status::{ApiError, ApiResult};
+use crate::kinds::METADATA;
 
 /// What a request wants to become of an object.
 pub enum Change {
@@ -48,6 +49,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
     if let Change::Put(value) = change {
         identity(call, value)?;
     }
+    let managers = if matches!(change, Change::Apply(_)) { Managers::Kept } else { Managers::Dropped };
     for _ in 0..ATTEMPTS {
         let Some(live) = load(call, &key).await? else {
             return create_instead(call, change).await;
@@ -80,7 +82,7 @@ pub async fn update(call: &Call, change: &Change) -> ApiResult<Updated> {
                 hooks::after_delete(call, &new).await?;
                 return Ok(Updated { object: new.into(), created: false });
             }
-        } else if let Some(object) = commit(call, &key, new, live.revision).await? {
+        } else if let Some(object) = commit_with(call, &key, new, live.revision, managers).await? {
             reserved.keep();
             hooks::after_update(call, &object.value, &live.value).await?;
             return Ok(Updated { object, created: false });
@@ -103,7 +105,9 @@ async fn mutated(call: &Call, change: &Change, live: &Value) -> ApiResult<(Value
     let sent = admission::shows_outside(call).then(|| new.clone());
     let mut asked = revision_asked(&new);
     settle(call, change, &mut new, live)?;
-    create::dedup_owners(call, &mut new, false);
+    // Upstream looks at what a patch makes once, at the end.
+    let patched = !matches!(change, Change::Put(_));
+    create::dedup_owners(call, &mut new, patched);
     if !matches!(change, Change::Apply(_)) {
         conversion::there_and_back(&call.resource, &mut new);
         versions::track(call, live, &mut new).await;
@@ -208,7 +212,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
                 return Err(missing());
             }
             object::set(&mut value, "managedFields", Value::Null);
-            create::create_value(call, value, false).await?
+            create::create_value(call, value, Origin::Update).await?
         }
         Change::Apply(configuration) => {
             let mut value = applied(call, None, configuration).await?;
@@ -219,7 +223,7 @@ async fn create_instead(call: &Call, change: &Change) -> ApiResult<Updated> {
                     format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
                 return Err(ApiError::conflict(&call.resource.group, &call.resource.plural, name, &why));
             }
-            create::create_value(call, value, true).await?
+            create::create_value(call, value, Origin::Apply).await?
         }
         _ => return Err(missing()),
     };
@@ -297,11 +301,17 @@ fn same_kind(config: &Value, api_version: &str, kind: &str) -> ApiResult<()> {
 }
 
 /// Takes from a configuration, or an object, what the endpoint does not write (upstream's `GetResetFields`), so that nobody comes
-/// to own it: the status on the object itself, everything else on its status.
+/// to own it: the status on the object itself, everything else on its status, metadata that it leaves as it is included.
 pub(super) fn reset(call: &Call, config: &mut Value) {
     let Some(fields) = config.as_object_mut() else { return };
     match call.info.subresource.as_str() {
-        "status" => fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status")),
+        "status" => {
+            fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+            let kept = if call.resource.is_custom() { METADATA } else { call.resource.strategy.status_keeps };
+            if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
+                metadata.retain(|name, _| !kept.contains(&name.as_str()));
+            }
+        }
         _ if call.resource.strategy.has_status => {
             fields.remove("status");
         }
@@ -418,9 +428,11 @@ fn settle(call: &Call, change: &Change, new: &mut Value, old: &Value) -> ApiResu
         Value::Array(list) if list.is_empty() => object::set(new, "managedFields", json!([{}])),
         _ => {}
     }
+    if matches!(info.subresource.as_str(), "status" | "approval") {
+        keep_spec(new, old, resource.is_custom(), strategy.status_keeps);
+    }
     object::keep_system_fields(new, old);
     match info.subresource.as_str() {
-        "status" | "approval" => keep_spec(new, old, resource.is_custom(), strategy.status_keeps),
         "" | "scale" | "resize" | "ephemeralcontainers" if strategy.has_status => object::keep(new, old, "status"),
         "finalize" => {
             let finalizers = new["spec"]["finalizers"].clone();

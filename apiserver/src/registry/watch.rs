@@ -78,6 +78,7 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
     let mut ticks = tokio::time::interval_at(Instant::now() + BOOKMARKS, BOOKMARKS);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let cache = call.app.caches.of(&resource);
+    let replaced = resource.custom().map(|custom| custom.replaced.clone());
     let mut frames = Frames {
         encoder: Encoder {
             app: call.app.clone(),
@@ -93,7 +94,7 @@ async fn begin(call: &Call) -> ApiResult<Frames> {
         watch: None,
         cache: cache.clone(),
         bookmarks,
-        end: end(call.app.stop.clone(), lifetime).boxed(),
+        end: end(call.app.stop.clone(), replaced, lifetime).boxed(),
         ticks,
         last: last.map_or_else(|| future::pending().boxed(), |at| tokio::time::sleep(at).boxed()).fuse(),
         first: BytesMut::new(),
@@ -146,10 +147,17 @@ struct Frames {
     over: bool,
 }
 
-async fn end(stop: CancellationToken, lifetime: Duration) {
+async fn end(stop: CancellationToken, replaced: Option<CancellationToken>, lifetime: Duration) {
+    let replaced = async {
+        match replaced {
+            Some(replaced) => replaced.cancelled_owned().await,
+            None => future::pending().await,
+        }
+    };
     tokio::select! {
         () = tokio::time::sleep(lifetime) => {}
         () = stop.cancelled() => {}
+        () = replaced => {}
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
-use store::{WriteOutcome, splice};
+use store::{StoreError, WriteOutcome, splice};
 
 use super::{conversion, object};
 use crate::app::{App, Call};
@@ -12,8 +12,9 @@ use crate::audit::parts::{self, Part};
 use crate::http::answer::to_json;
 use crate::http::status::{ApiError, ApiResult};
 
-/// So often a write that lost a race is computed anew before the client is told of the conflict.
-pub const ATTEMPTS: usize = 16;
+/// So often a write that lost a race is computed anew before the client is told of the conflict. Upstream never tells; who
+/// loses so often has met more writers than may be in flight.
+pub const ATTEMPTS: usize = 1024;
 
 /// An object as it stands in the store, in the version of the call's resource, with its resourceVersion.
 pub struct Loaded {
@@ -53,8 +54,28 @@ pub async fn load(call: &Call, key: &str) -> ApiResult<Option<Loaded>> {
     Ok(Some(Loaded { value, revision: kv.mod_revision, current }))
 }
 
+/// What becomes of an object's managers that make it too large to be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Managers {
+    /// The write fails: it is about them.
+    Kept,
+    /// They go (upstream's `isTooLargeError` in its handlers of writes).
+    Dropped,
+}
+
 /// Writes `value` over `revision` (0: it must not exist). `None`: somebody was faster.
-pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> ApiResult<Option<Written>> {
+pub async fn commit(call: &Call, key: &str, value: Value, revision: i64) -> ApiResult<Option<Written>> {
+    commit_with(call, key, value, revision, Managers::Kept).await
+}
+
+/// The same, with a word on `managers` that do not fit.
+pub async fn commit_with(
+    call: &Call,
+    key: &str,
+    mut value: Value,
+    revision: i64,
+    managers: Managers,
+) -> ApiResult<Option<Written>> {
     let said = value["metadata"]["resourceVersion"].take();
     object::set(&mut value, "resourceVersion", Value::Null);
     if call.resource.is_custom()
@@ -77,13 +98,17 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
         }
         return Ok(Some(value.into()));
     }
-    let stored = stored(call, &value).await?;
-    let bytes = to_json(stored.as_ref().unwrap_or(&value));
-    let written = match life(call) {
-        Some(life) => call.app.store.put_for(key, bytes.clone(), revision, life).await?,
-        None => call.app.store.put(key, bytes.clone(), revision).await?,
-    };
-    match written {
+    let mut stored = stored(call, &value).await?;
+    let mut bytes = to_json(stored.as_ref().unwrap_or(&value));
+    let mut written = put(call, key, &bytes, revision).await;
+    if managers == Managers::Dropped && matches!(written, Err(StoreError::TooLarge { .. })) {
+        for version in [Some(&mut value), stored.as_mut()].into_iter().flatten() {
+            object::set(version, "managedFields", Value::Null);
+        }
+        bytes = to_json(stored.as_ref().unwrap_or(&value));
+        written = put(call, key, &bytes, revision).await;
+    }
+    match written? {
         WriteOutcome::Done(revision) => {
             let json = if stored.is_none() { splice::stamp(&bytes, revision) } else { None };
             if let Some(stored) = stored {
@@ -93,6 +118,13 @@ pub async fn commit(call: &Call, key: &str, mut value: Value, revision: i64) -> 
             Ok(Some(Written { value, json }))
         }
         WriteOutcome::Conflict(_) => Ok(None),
+    }
+}
+
+async fn put(call: &Call, key: &str, bytes: &Bytes, revision: i64) -> Result<WriteOutcome, StoreError> {
+    match life(call) {
+        Some(life) => call.app.store.put_for(key, bytes.clone(), revision, life).await,
+        None => call.app.store.put(key, bytes.clone(), revision).await,
     }
 }
 

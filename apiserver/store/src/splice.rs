@@ -52,6 +52,13 @@ pub fn metadata(json: &[u8]) -> Option<&[u8]> {
     json.get(begin..skip_value(json, begin)?)
 }
 
+/// The text of a member at the top level, as it is written there; `None` where there is none, or it is no text. Looks no further
+/// than there.
+pub fn text<'a>(json: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let begin = member(json, 0, |found| found == name).found()?.value;
+    json.get(begin..skip_value(json, begin)?)?.strip_prefix(b"\"")?.strip_suffix(b"\"")
+}
+
 /// Where a member's name (its opening quote) and its value begin.
 struct Member {
     name: usize,
@@ -213,6 +220,22 @@ mod tests {
         check(r#"{"a":{"metadata":{}},"metadata":{"n":"}","l":[{}]},"z":1}"#, Some(r#"{"n":"}","l":[{}]}"#));
         for bad in ["", "{}", r#"{"metadata":[]}"#, r#"{"metadata":{"a":1"#] {
             check(bad, None);
+        }
+    }
+
+    #[test]
+    fn texts_are_found() {
+        for (json, found) in [
+            (r#"{"kind":"A","apiVersion":"a/v1","metadata":{}}"#, Some("a/v1")),
+            (r#"{"metadata":{"apiVersion":"b"}, "apiVersion" : "a\"" ,"x"#, Some(r#"a\""#)),
+            (r#"{"apiVersion":"","#, Some("")),
+            (r#"{"apiVersion":1}"#, None),
+            (r#"{"apiVersion":["a"]}"#, None),
+            (r#"{"apiVersion":"a"#, None),
+            ("{}", None),
+            ("", None),
+        ] {
+            assert_eq!(text(json.as_bytes(), b"apiVersion"), found.map(str::as_bytes), "{json}");
         }
     }
 

@@ -17,7 +17,7 @@ pub struct KeyValue {
     pub create_revision: Revision,
     /// The revision of the last write; what clients see as `resourceVersion`.
     pub mod_revision: Revision,
-    /// The value would be encrypted otherwise today, so that even a write that changes nothing is worth it.
+    /// The value would be stored otherwise today, so that even a write that changes nothing is worth it.
     pub stale: bool,
 }
 

@@ -11,6 +11,7 @@ mod serving;
 #[allow(dead_code, reason = "each test program uses its part")]
 mod wire;
 
+mod extensions;
 mod forms;
 mod oddities;
 mod patches;
@@ -79,6 +80,12 @@ fn unusual_ways_to_speak() {
         oddities::odd_addresses_are_taken(&world).await;
         oddities::devices_for_administrators(&world).await;
         oddities::services_have_several_ranges(&world).await;
+        extensions::what_is_new_is_warned_of(&world).await;
+        extensions::definitions_change(&world).await;
+        refusals::what_upstream_takes(&world).await;
+        refusals::too_large_with_managers(&world).await;
+        refusals::tokens_for_namesakes(&world).await;
+        oddities::the_server_has_a_lease(&world).await;
         world.server.kill();
         world.server.start();
         world.server.ready().await;

@@ -75,3 +75,16 @@ pub async fn services_have_several_ranges(world: &World) {
     let text = "the provided IP (203.0.113.0) is not in the valid range. The range of valid IPs is 203.0.113.0/24";
     assert!(code == 422 && message.ends_with(text), "{message}");
 }
+
+/// Who serves is told by a lease (KEP-1965).
+pub async fn the_server_has_a_lease(world: &World) {
+    let path = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
+    let selector = "labelSelector=apiserver.kubernetes.io%2Fidentity%3Dkube-apiserver";
+    let (_, list) = world.ask(Ask::get(&format!("{path}?{selector}"))).await;
+    let leases = list["items"].as_array().unwrap();
+    let [lease] = leases.as_slice() else { panic!("{list}") };
+    let name = lease["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("apiserver-") && name.len() == "apiserver-".len() + 26, "{name}");
+    assert_eq!(lease["spec"]["leaseDurationSeconds"], 3600);
+    assert!(lease["spec"]["holderIdentity"].as_str().unwrap().starts_with(&format!("{name}_")));
+}

@@ -293,3 +293,67 @@ pub async fn requests_have_an_end(world: &World) {
     let text = status["message"].as_str().unwrap();
     assert!(text.starts_with("Timeout: Too large resource version: 999999, current: "), "{text}");
 }
+
+/// What upstream takes, or answers otherwise than one would think.
+pub async fn what_upstream_takes(world: &World) {
+    let map = |more: Value| {
+        let mut map = json!({ "apiVersion": "/v1", "kind": "ConfigMap", "metadata": { "name": "taken" } });
+        map["metadata"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        map.to_string()
+    };
+    // What is no version is none.
+    let create =
+        Ask::new(Method::POST, MAPS, map(json!({ "resourceVersion": "one", "finalizers": ["example.dev/a"] })));
+    assert_eq!(world.ask(create).await.0, 201);
+    let path = format!("{MAPS}/taken");
+    let (code, status) = world.ask(Ask::get(&format!("{path}?export=true"))).await;
+    let export = "the export parameter, deprecated since v1.14, is no longer supported";
+    assert_eq!((code, &status["message"]), (400, &json!(export)));
+    // In the older way of saying it, who deletes is told that it takes a while.
+    for (body, expected) in [("{}", 200), (r#"{"orphanDependents":false}"#, 202)] {
+        assert_eq!(world.ask(Ask::new(Method::DELETE, &path, body)).await.0, expected, "{body}");
+    }
+    let mut patch = Ask::new(Method::PATCH, &path, r#"{"metadata":{"finalizers":null}}"#);
+    patch.content_type = "application/merge-patch+json";
+    assert_eq!(world.ask(patch).await.0, 200);
+    // What is made and never kept has no paths.
+    let (code, _) = world.ask(Ask::new(Method::DELETE, "/api/v1/namespaces/default/bindings/b", "")).await;
+    assert_eq!(code, 404);
+}
+
+/// Managers that make an object too large to be stored go; those of an apply are what it is about.
+pub async fn too_large_with_managers(world: &World) {
+    let key = |at: usize| format!("a-key-so-long-that-ten-thousand-of-them-are-half-of-what-fits-{at:06}");
+    let data: serde_json::Map<String, Value> = (0..11_500).map(|at| (key(at), json!("A"))).collect();
+    let map =
+        json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "large" }, "data": data }).to_string();
+    let (code, made) = world.ask(Ask::new(Method::POST, MAPS, map)).await;
+    assert_eq!((code, made["metadata"].get("managedFields")), (201, None));
+    let path = format!("{MAPS}/large?fieldManager=m");
+    let bare = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "large" } }).to_string();
+    let mut apply = Ask::new(Method::PATCH, &path, bare);
+    apply.content_type = "application/apply-patch+yaml";
+    let (code, status) = world.ask(apply).await;
+    assert_eq!((code, &status["message"]), (500, &json!("etcdserver: request is too large")));
+    world.delete("large").await;
+}
+
+/// A token is for the account that is meant, and for none that came after it.
+pub async fn tokens_for_namesakes(world: &World) {
+    let accounts = "/api/v1/namespaces/default/serviceaccounts";
+    let (code, account) = world.ask(Ask::new(Method::POST, accounts, r#"{"metadata":{"name":"somebody"}}"#)).await;
+    assert_eq!(code, 201);
+    let path = format!("{accounts}/somebody/token");
+    let uid = account["metadata"]["uid"].as_str().unwrap();
+    for (asked, expected) in [("", 201), (uid, 201), ("another", 409)] {
+        let body = json!({ "metadata": { "uid": asked }, "spec": {} }).to_string();
+        let (code, told) = world.ask(Ask::new(Method::POST, &path, body)).await;
+        assert_eq!(code, expected, "{asked}");
+        match code {
+            201 => assert_eq!(told["metadata"]["uid"], uid),
+            _ => assert!(told["message"].as_str().unwrap().ends_with(&format!(
+                "the UID in the token request (another) does not match the UID of the service account ({uid})"
+            ))),
+        }
+    }
+}

@@ -52,7 +52,7 @@ impl Request {
         let subject = &request.certification_request_info.subject;
         let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or_default().to_owned();
         let mut this = Self {
-            common_name: subject.iter_common_name().next().map(text).unwrap_or_default(),
+            common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),
             organizations: subject.iter_organization().map(text).collect(),
             ..Self::default()
         };
@@ -202,7 +202,7 @@ mod tests {
             Write { operation: Operation::Create, resource, object: Some(&object), old: None, pod: None, node: None };
         assert_eq!(restrict("a", &write), Ok(()));
         let refused = "can only create a node CSR with CN=system:node:b".to_owned();
-        assert_eq!(restrict("b", &write), Err(refused));
+        assert_eq!(restrict("b", &write), Err(refused.into()));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::Referred;
+use super::{Referred, Refusal};
 
 pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
@@ -54,15 +54,17 @@ const PROJECTED: [(&str, &str); 5] = [
 /// Whether the kubelet of `node`, whose object is `object`, may create the pod.
 ///
 /// # Errors
-/// The message of the 403.
-pub(super) fn check(node: &str, pod: &Value, object: Option<&Value>) -> Result<(), String> {
+/// Why it may not.
+pub(super) fn check(node: &str, pod: &Value, object: Option<&Value>) -> Result<(), Refusal> {
     if pod["metadata"]["annotations"][MIRROR].is_null() {
-        return Err(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
+        return Err(
+            format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods").into()
+        );
     }
     if pod["spec"]["nodeName"] != node {
-        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself"));
+        return Err(format!("node {node:?} can only create pods with spec.nodeName set to itself").into());
     }
-    let only = |what: &str| Err(format!("node {node:?} can only create pods with {what} set to itself"));
+    let only = |what: &str| Err(format!("node {node:?} can only create pods with {what} set to itself").into());
     let owner = match pod["metadata"]["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice) {
         [] => return only("an owner reference"),
         [owner] => owner,
@@ -75,18 +77,18 @@ pub(super) fn check(node: &str, pod: &Value, object: Option<&Value>) -> Result<(
         return only("a controller owner reference");
     }
     if owner["blockOwnerDeletion"] == true {
-        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference"));
+        return Err(format!("node {node:?} must not set blockOwnerDeletion on an owner reference").into());
     }
     let Some(object) = object else {
-        return Err(format!("error looking up node {node} to verify uid: nodes {node:?} not found"));
+        return Err(Refusal::Missing { kind: "node", name: node.to_owned() });
     };
     let uid = |value: &Value| value["uid"].as_str().unwrap_or_default().to_owned();
     let (expected, got) = (uid(owner), uid(&object["metadata"]));
     if expected != got {
-        return Err(format!("node {node} UID mismatch: expected {expected} got {got}"));
+        return Err(format!("node {node} UID mismatch: expected {expected} got {got}").into());
     }
     match reference(&pod["spec"])? {
-        Some(what) => Err(format!("node {node:?} can not create pods that reference {what}")),
+        Some(what) => Err(format!("node {node:?} can not create pods that reference {what}").into()),
         None => Ok(()),
     }
 }
@@ -111,6 +113,10 @@ fn reference(spec: &Value) -> Result<Option<&'static str>, String> {
     for volume in list(&spec["volumes"]) {
         let name = volume["name"].as_str().unwrap_or_default();
         let has = |field: &str| !volume[field].is_null();
+        // One that is of several kinds is for validation to refuse; upstream looks for these first.
+        if HARMLESS.iter().any(|field| has(field)) {
+            continue;
+        }
         if let Some((_, what)) = TELLING.iter().find(|(field, _)| has(field)) {
             return Ok(Some(what));
         }
@@ -123,7 +129,7 @@ fn reference(spec: &Value) -> Result<Option<&'static str>, String> {
                     return Err(unknown(format!("unknown source for projected volume {name:?}")));
                 }
             }
-        } else if !HARMLESS.iter().any(|field| has(field)) {
+        } else {
             return Err(unknown(format!("unknown volume type for volume  {name:?}")));
         }
     }
@@ -144,7 +150,10 @@ mod tests {
             "spec": {"nodeName": "w1", "volumes": [{"name": "a", "emptyDir": {}},
                 {"name": "b", "projected": {"sources": [{"downwardAPI": {}}]}}]}});
         assert_eq!(check("w1", &good, Some(&object)), Ok(()));
-        assert!(check("w1", &good, None).unwrap_err().contains("not found"));
+        let mut double = good.clone();
+        double["spec"]["volumes"][0] = json!({"name": "a", "hostPath": {"path": "/"}, "csi": {"driver": "d"}});
+        assert_eq!(check("w1", &double, Some(&object)), Ok(()), "its validation is to tell what is wrong");
+        assert_eq!(check("w1", &good, None).unwrap_err(), Refusal::Missing { kind: "node", name: "w1".to_owned() });
         let owners = "/metadata/ownerReferences";
         for (pointer, value, expected) in [
             (owners, json!([]), "can only create pods with an owner reference set to itself"),
@@ -173,11 +182,13 @@ mod tests {
                     parent => parent[key] = value,
                 }
             }
-            let refused = check("w1", &pod, Some(&object)).unwrap_err();
+            let refused = check("w1", &pod, Some(&object)).unwrap_err().to_string();
             assert!(refused.ends_with(expected), "{pointer}: {refused}");
         }
         let mut blocking = good;
         blocking["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = json!(true);
-        assert!(check("w1", &blocking, Some(&object)).unwrap_err().contains("must not set blockOwnerDeletion"));
+        assert!(
+            check("w1", &blocking, Some(&object)).unwrap_err().to_string().contains("must not set blockOwnerDeletion")
+        );
     }
 }

@@ -10,7 +10,7 @@ mod restriction;
 mod volumes;
 
 pub use graph::{Graph, Referred, secrets};
-pub use restriction::{Operation, Write, mounts_token_for, restrict};
+pub use restriction::{Operation, Refusal, Write, mounts_token_for, pod_meant, restrict};
 pub use volumes::{Through, driver, drivers, wants_token_for};
 
 use std::borrow::Cow;

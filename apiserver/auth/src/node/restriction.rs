@@ -3,10 +3,13 @@
 //!
 //! Follows upstream's `plugin/pkg/admission/noderestriction`, and its messages.
 
+#[cfg(test)]
+mod tests;
+
 use crate::csr;
 use crate::request::Resource;
 use crate::user::NODE_USER_PREFIX;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Labels of the Kubernetes domains that a kubelet may set on its node.
@@ -26,6 +29,14 @@ const KUBELET_LABELS: [&str; 11] = [
 /// And the domains in which it may set any.
 const KUBELET_DOMAINS: [&str; 2] = ["kubelet.kubernetes.io", "node.kubernetes.io"];
 
+/// What a kubelet may change of a PersistentVolumeClaim, and what need not be the same: an update may leave out the version, and
+/// managedFields follow from the rest. Inside, upstream's objects do not say their kind.
+const CLAIM_FIELDS: [(&str, &[&str]); 3] = [
+    ("", &["apiVersion", "kind"]),
+    ("/metadata", &["managedFields", "resourceVersion"]),
+    ("/status", &["allocatedResourceStatuses", "allocatedResources", "capacity", "conditions"]),
+];
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     Create,
@@ -33,114 +44,259 @@ pub enum Operation {
     Delete,
 }
 
+impl Operation {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
 /// A write to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Write<'a> {
     pub operation: Operation,
+    /// Its name is the object's, as far as it has one yet, and empty where a collection is deleted.
     pub resource: Resource<'a>,
     /// As it is to be; none for a deletion.
     pub object: Option<&'a Value>,
     /// As it is; none for a creation.
     pub old: Option<&'a Value>,
-    /// The pod an eviction is about, or a requested token is bound to, as it is now.
+    /// The pod that [`pod_meant`] names, as it is now.
     pub pod: Option<&'a Value>,
     /// The kubelet's node as it is now, where a pod is created.
     pub node: Option<&'a Value>,
 }
 
-/// Whether the kubelet of `node` may do the write.
+/// Why a kubelet may not do a write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// 403.
+    #[error("{0}")]
+    Forbidden(String),
+    /// 403: more of a PersistentVolumeClaim was changed than may be; the caller adds what.
+    #[error("{why}: ")]
+    Changed { why: String, old: Value, new: Value },
+    /// 404: what the write is about or leads to is not there.
+    #[error("{kind} {name:?} not found")]
+    Missing { kind: &'static str, name: String },
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Forbidden(why)
+    }
+}
+
+impl From<&str> for Refusal {
+    fn from(why: &str) -> Self {
+        Self::Forbidden(why.to_owned())
+    }
+}
+
+/// The name of the pod that is to be evicted, or that a token is to be bound to; "" for other writes, and where none is named.
+pub fn pod_meant<'a>(resource: &Resource<'a>, object: &'a Value) -> &'a str {
+    let text = |value: &'a Value| value.as_str().unwrap_or_default();
+    match (resource.group, resource.resource, resource.subresource) {
+        ("", "pods", "eviction") if resource.name.is_empty() => text(&object["metadata"]["name"]),
+        ("", "pods", "eviction") => resource.name,
+        ("", "serviceaccounts", "token") => text(&object["spec"]["boundObjectRef"]["name"]),
+        _ => "",
+    }
+}
+
+/// Whether the kubelet of `node` may do the write; `node` is empty for one that does not say whose it is.
 ///
 /// # Errors
-/// The message of the 403.
-pub fn restrict(node: &str, write: &Write<'_>) -> Result<(), String> {
+/// Why it may not.
+pub fn restrict(node: &str, write: &Write<'_>) -> Result<(), Refusal> {
+    if node.is_empty() {
+        return Err(format!("could not determine node from user {NODE_USER_PREFIX:?}").into());
+    }
     let none = Value::Null;
     let (object, old) = (write.object.unwrap_or(&none), write.old.unwrap_or(&none));
     match (write.resource.group, write.resource.resource, write.resource.subresource) {
         ("", "pods", "") => pod(node, write, object, old),
-        ("", "pods", "status") => pod_status(node, write.operation, object, old),
-        ("", "pods", "eviction") => match write.pod {
-            Some(pod) if pod["spec"]["nodeName"] == node => Ok(()),
-            _ => Err(format!("node {node} can only evict pods with spec.nodeName set to itself")),
-        },
-        ("", "nodes", "" | "status") => own_node(node, write, object, old),
-        ("", "serviceaccounts", "token") => token(node, object, write.pod),
-        ("certificates.k8s.io", "certificatesigningrequests", "") if write.operation == Operation::Create => {
-            certificate(node, object)
+        ("", "pods", "status") => Ok(pod_status(node, write.operation, object, old)?),
+        ("", "pods", "eviction") => eviction(node, write, object),
+        ("", "pods", other) => {
+            Err(format!("unexpected pod subresource {other:?}, only 'status' and 'eviction' are allowed").into())
         }
-        ("coordination.k8s.io", "leases", _) => {
-            let name = object["metadata"]["name"].as_str().unwrap_or(write.resource.name);
-            match (write.resource.namespace == super::LEASES, name == node) {
-                (false, _) => Err(format!("can only access leases in the {:?} system namespace", super::LEASES)),
-                (true, false) => Err("can only access node lease with the same name as the requesting node".into()),
-                (true, true) => Ok(()),
-            }
+        ("", "nodes", _) => Ok(own_node(node, write, object, old)?),
+        ("", "persistentvolumeclaims", "status") => claim_status(node, write.operation, object, old),
+        ("", "persistentvolumeclaims", _) => Err("may only update PVC status".into()),
+        ("", "serviceaccounts", "token") if write.operation == Operation::Create => token(node, write, object),
+        // Behind a gate that is closed.
+        ("certificates.k8s.io", "podcertificaterequests", _) => {
+            Err("PodCertificateRequest feature gate is disabled".into())
         }
-        ("storage.k8s.io", "csinodes", _) => {
-            let name = object["metadata"]["name"].as_str().unwrap_or(write.resource.name);
-            let own = || format!("can only access CSINode with the same name as the requesting node {node:?}");
-            (name == node).then_some(()).ok_or_else(own)
+        ("certificates.k8s.io", "certificatesigningrequests", _) if write.operation == Operation::Create => {
+            Ok(certificate(node, object)?)
         }
+        ("coordination.k8s.io", "leases", _) if write.resource.namespace != super::LEASES => {
+            Err(format!("can only access leases in the {:?} system namespace", super::LEASES).into())
+        }
+        ("coordination.k8s.io", "leases", _) if name_of(write, object) != node => {
+            Err("can only access node lease with the same name as the requesting node".into())
+        }
+        ("storage.k8s.io", "csinodes", _) if name_of(write, object) != node => {
+            Err("can only access CSINode with the same name as the requesting node".into())
+        }
+        ("resource.k8s.io", "resourceslices", _) => Ok(slice(node, write.operation, object, old)?),
         _ => Ok(()),
     }
 }
 
-fn pod(node: &str, write: &Write<'_>, object: &Value, old: &Value) -> Result<(), String> {
+/// The name of what is written; of what is made, the one it gives itself.
+fn name_of<'a>(write: &Write<'a>, object: &'a Value) -> &'a str {
+    match write.operation {
+        Operation::Create => object["metadata"]["name"].as_str().unwrap_or_default(),
+        Operation::Update | Operation::Delete => write.resource.name,
+    }
+}
+
+/// Whether two values are the same to Go: a list or map without entries is as good as none.
+fn same(a: &Value, b: &Value) -> bool {
+    let empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.values().all(Value::is_null),
+        _ => false,
+    };
+    let none = Value::Null;
+    match (a, b) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut names = a.keys().chain(b.keys());
+            names.all(|name| same(a.get(name).unwrap_or(&none), b.get(name).unwrap_or(&none)))
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        _ => a == b || (empty(a) && empty(b)),
+    }
+}
+
+fn pod(node: &str, write: &Write<'_>, object: &Value, old: &Value) -> Result<(), Refusal> {
     match write.operation {
         Operation::Create => super::mirror::check(node, object, write.node),
         Operation::Delete if old["spec"]["nodeName"] == node => Ok(()),
-        Operation::Delete => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself")),
+        Operation::Delete => Err(format!("node {node:?} can only delete pods with spec.nodeName set to itself").into()),
         Operation::Update => {
-            Err(format!("unexpected operation \"UPDATE\", node {node:?} can only create and delete mirror pods"))
+            let word = write.operation.word();
+            Err(format!("unexpected operation {word:?}, node {node:?} can only create and delete mirror pods").into())
         }
     }
 }
 
 fn pod_status(node: &str, operation: Operation, object: &Value, old: &Value) -> Result<(), String> {
     if operation != Operation::Update {
-        return Err(format!("unexpected operation, node {node:?} can only update the status of pods"));
+        return Err(format!("unexpected operation {:?}", operation.word()));
     }
     if old["spec"]["nodeName"] != node {
         return Err(format!("node {node:?} can only update pod status for pods with spec.nodeName set to itself"));
     }
-    for (field, what) in [("labels", "labels"), ("ownerReferences", "owner references")] {
-        if object["metadata"][field] != old["metadata"][field] {
-            return Err(format!("node {node:?} cannot update {what} through pod status"));
+    // Which devices a pod gets is for those to say who allocate them. The typo is upstream's.
+    for (pointer, what) in [
+        ("/metadata/labels", "labels through pod status"),
+        ("/status/resourceClaimStatuses", "resource claim statues"),
+        ("/status/extendedResourceClaimStatus", "extended resource claim status"),
+    ] {
+        let of = |pod: &Value| pod.pointer(pointer).cloned().unwrap_or_default();
+        if !same(&of(object), &of(old)) {
+            return Err(format!("node {node:?} cannot update {what}"));
         }
     }
     Ok(())
 }
 
+fn eviction(node: &str, write: &Write<'_>, object: &Value) -> Result<(), Refusal> {
+    if write.operation != Operation::Create {
+        return Err(format!("unexpected operation {}", write.operation.word()).into());
+    }
+    let name = pod_meant(&write.resource, object);
+    if name.is_empty() {
+        return Err("could not determine pod from request data".into());
+    }
+    let pod = write.pod.ok_or_else(|| Refusal::Missing { kind: "pod", name: name.to_owned() })?;
+    if pod["spec"]["nodeName"] != node {
+        return Err(format!("node {node} can only evict pods with spec.nodeName set to itself").into());
+    }
+    Ok(())
+}
+
+/// A kubelet tells of a claim how large its volume has become.
+fn claim_status(node: &str, operation: Operation, object: &Value, old: &Value) -> Result<(), Refusal> {
+    if operation != Operation::Update {
+        return Err(format!("unexpected operation {:?}", operation.word()).into());
+    }
+    let rest = |claim: &Value| {
+        let mut rest = claim.clone();
+        for (parent, fields) in CLAIM_FIELDS {
+            if let Some(parent) = rest.pointer_mut(parent).and_then(Value::as_object_mut) {
+                parent.retain(|field, _| !fields.contains(&field.as_str()));
+            }
+        }
+        rest
+    };
+    let (old, new) = (rest(old), rest(object));
+    if same(&old, &new) {
+        return Ok(());
+    }
+    // Upstream calls the capacity so.
+    let why = format!("node {node:?} is not allowed to update fields other than status.quantity and status.conditions");
+    Err(Refusal::Changed { why, old, new })
+}
+
 fn own_node(node: &str, write: &Write<'_>, object: &Value, old: &Value) -> Result<(), String> {
-    let name = object["metadata"]["name"].as_str().unwrap_or(write.resource.name);
+    let name = write.resource.name;
     if name != node {
         return Err(format!("node {node:?} is not allowed to modify node {name:?}"));
     }
-    let forbidden = |changed: BTreeSet<&str>| {
-        let forbidden: Vec<_> = changed.into_iter().filter(|label| !may_set(label)).collect();
-        (!forbidden.is_empty()).then(|| forbidden.join(", "))
-    };
-    let labels = |object: &'_ Value| object["metadata"]["labels"].as_object().cloned().unwrap_or_default();
-    let (before, after) = (labels(old), labels(object));
+    let none = Map::new();
+    let before = old["metadata"]["labels"].as_object().unwrap_or(&none);
+    let after = object["metadata"]["labels"].as_object().unwrap_or(&none);
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let changed = names.into_iter().filter(|name| before.get(name.as_str()) != after.get(name.as_str()));
+    let forbidden: Vec<&str> = changed.map(String::as_str).filter(|label| !may_set(label)).collect();
+    let forbidden = forbidden.join(", ");
+    // What a node's configuration comes from, its kubelet could read.
+    let source = &object["spec"]["configSource"];
     match write.operation {
-        Operation::Create => match forbidden(after.keys().map(String::as_str).collect()) {
-            Some(labels) => Err(format!("node {node:?} is not allowed to set the following labels: {labels}")),
-            None => Ok(()),
-        },
-        Operation::Update => {
-            if object["spec"]["taints"] != old["spec"]["taints"] {
-                return Err(format!("node {node:?} is not allowed to modify taints"));
-            }
-            if object["metadata"]["ownerReferences"] != old["metadata"]["ownerReferences"] {
-                return Err(format!("node {node:?} is not allowed to modify ownerReferences"));
-            }
-            let names = before.keys().chain(after.keys()).map(String::as_str);
-            match forbidden(names.filter(|name| before.get(*name) != after.get(*name)).collect()) {
-                Some(labels) => Err(format!("is not allowed to modify labels: {labels}")),
-                None => Ok(()),
-            }
+        Operation::Create if !source.is_null() => {
+            Err(format!("node {node:?} is not allowed to create pods with a non-nil configSource"))
         }
-        Operation::Delete => Ok(()),
+        Operation::Create if !forbidden.is_empty() => {
+            Err(format!("node {node:?} is not allowed to set the following labels: {forbidden}"))
+        }
+        Operation::Update => {
+            let old_source = &old["spec"]["configSource"];
+            if !source.is_null() && (old_source.is_null() || !same(source, old_source)) {
+                return Err(format!(
+                    "node {node:?} is not allowed to update configSource to a new non-nil configSource"
+                ));
+            }
+            for (parent, field) in [("spec", "taints"), ("metadata", "ownerReferences")] {
+                if !same(&object[parent][field], &old[parent][field]) {
+                    return Err(format!("node {node:?} is not allowed to modify {field}"));
+                }
+            }
+            if forbidden.is_empty() { Ok(()) } else { Err(format!("is not allowed to modify labels: {forbidden}")) }
+        }
+        Operation::Create | Operation::Delete => Ok(()),
     }
+}
+
+/// The authorizer knows nothing of a slice that is yet to be made, nor of those of a collection.
+fn slice(node: &str, operation: Operation, object: &Value, old: &Value) -> Result<(), String> {
+    let (slice, verb) = match operation {
+        Operation::Create => (object, "create"),
+        Operation::Delete => (old, "delete"),
+        Operation::Update => return Ok(()),
+    };
+    if slice["spec"]["nodeName"] != node {
+        return Err(format!("can only {verb} ResourceSlice with the same NodeName as the requesting node"));
+    }
+    Ok(())
 }
 
 /// Any label outside the Kubernetes domains, and those inside that are about the machine itself.
@@ -155,20 +311,22 @@ fn may_set(label: &str) -> bool {
         || KUBELET_DOMAINS.iter().any(|domain| within(domain))
 }
 
-fn token(node: &str, request: &Value, pod: Option<&Value>) -> Result<(), String> {
+fn token(node: &str, write: &Write<'_>, request: &Value) -> Result<(), Refusal> {
     let bound = &request["spec"]["boundObjectRef"];
-    if bound["kind"] != "Pod" || bound["apiVersion"] != "v1" {
+    let name = pod_meant(&write.resource, request);
+    if bound["apiVersion"] != "v1" || bound["kind"] != "Pod" || name.is_empty() {
         return Err("node requested token not bound to a pod".into());
     }
     let Some(uid) = bound["uid"].as_str().filter(|uid| !uid.is_empty()) else {
         return Err("node requested token with a pod binding without a uid".into());
     };
-    let pod = pod.unwrap_or(&Value::Null);
+    let pod = write.pod.ok_or_else(|| Refusal::Missing { kind: "pod", name: name.to_owned() })?;
     if pod["metadata"]["uid"] != uid {
-        return Err(format!(
+        let why = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been \
              deleted and then recreated"
-        ));
+        );
+        return Err(why.into());
     }
     if pod["spec"]["nodeName"] != node {
         return Err("node requested token bound to a pod scheduled on a different node".into());
@@ -196,104 +354,4 @@ fn certificate(node: &str, object: &Value) -> Result<(), String> {
         .map_err(|error| format!("unable to parse csr: {error}"))?;
     let own = format!("{NODE_USER_PREFIX}{node}");
     (request.common_name == own).then_some(()).ok_or_else(|| format!("can only create a node CSR with CN={own}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn check(
-        operation: Operation,
-        resource: &str,
-        object: Value,
-        old: Value,
-        pod: Option<Value>,
-    ) -> Result<(), String> {
-        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
-        let group = match resource {
-            "leases" => "coordination.k8s.io",
-            "csinodes" => "storage.k8s.io",
-            _ => "",
-        };
-        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
-        let resource = Resource { group, resource, subresource, namespace: &namespace, name: "" };
-        let some = |value| if value == &Value::Null { None } else { Some(value) };
-        let node = json!({"metadata": {"uid": "n"}});
-        let (object, old, pod, node) = (some(&object), some(&old), pod.as_ref(), Some(&node));
-        restrict("w1", &Write { operation, resource, object, old, pod, node })
-    }
-
-    fn pod(node: &str) -> Value {
-        let owner = json!({"apiVersion": "v1", "kind": "Node", "name": node, "uid": "n", "controller": true});
-        json!({"metadata": {"uid": "u", "annotations": {crate::node::mirror::MIRROR: "x"}, "ownerReferences": [owner]},
-            "spec": {"nodeName": node}})
-    }
-
-    #[test]
-    fn pods() {
-        use Operation::{Create, Delete, Update};
-        assert_eq!(check(Create, "pods", pod("w1"), Value::Null, None), Ok(()));
-        assert!(
-            check(Create, "pods", pod("w2"), Value::Null, None).unwrap_err().contains("spec.nodeName set to itself")
-        );
-        let mut plain = pod("w1");
-        plain["metadata"]["annotations"] = Value::Null;
-        assert!(check(Create, "pods", plain, Value::Null, None).unwrap_err().contains("can only create mirror pods"));
-        assert_eq!(check(Delete, "pods", Value::Null, pod("w1"), None), Ok(()));
-        assert!(check(Delete, "pods", Value::Null, pod("w2"), None).is_err());
-        assert!(check(Update, "pods", pod("w1"), pod("w1"), None).is_err());
-        assert_eq!(check(Update, "pods/status", pod("w1"), pod("w1"), None), Ok(()));
-        assert!(check(Update, "pods/status", pod("w1"), pod("w2"), None).is_err());
-        let mut relabelled = pod("w1");
-        relabelled["metadata"]["labels"] = json!({"a": "b"});
-        assert!(check(Update, "pods/status", relabelled, pod("w1"), None).unwrap_err().contains("labels"));
-        assert_eq!(check(Create, "pods/eviction", json!({}), Value::Null, Some(pod("w1"))), Ok(()));
-        assert!(check(Create, "pods/eviction", json!({}), Value::Null, Some(pod("w2"))).is_err());
-    }
-
-    #[test]
-    fn nodes() {
-        use Operation::{Create, Update};
-        let node = |name: &str, labels: Value, taints: Value| json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}});
-        let good = node("w1", json!({"kubernetes.io/os": "linux", "disk": "ssd", "a.example/b": ""}), json!([]));
-        assert_eq!(check(Create, "nodes", good.clone(), Value::Null, None), Ok(()));
-        assert_eq!(
-            check(Create, "nodes", node("w2", json!({}), json!([])), Value::Null, None).unwrap_err(),
-            r#"node "w1" is not allowed to modify node "w2""#
-        );
-        for label in ["node-role.kubernetes.io/control-plane", "node-restriction.kubernetes.io/x", "x.k8s.io/y"] {
-            let refused = check(Create, "nodes", node("w1", json!({label: ""}), json!([])), Value::Null, None);
-            assert_eq!(
-                refused.unwrap_err(),
-                format!("node \"w1\" is not allowed to set the following labels: {label}")
-            );
-        }
-        let tainted = node("w1", good["metadata"]["labels"].clone(), json!([{"key": "x"}]));
-        assert!(check(Update, "nodes", good.clone(), tainted, None).unwrap_err().contains("taints"));
-        let mut role = good.clone();
-        role["metadata"]["labels"]["node-role.kubernetes.io/worker"] = "".into();
-        assert_eq!(check(Update, "nodes/status", role.clone(), role.clone(), None), Ok(()), "what others set may stay");
-        assert!(check(Update, "nodes", good, role, None).unwrap_err().contains("node-role.kubernetes.io/worker"));
-    }
-
-    #[test]
-    fn tokens_and_leases() {
-        use Operation::{Create, Update};
-        let request = |reference: Value| json!({"spec": {"boundObjectRef": reference}});
-        let bound = request(json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": "u"}));
-        assert_eq!(check(Create, "serviceaccounts/token", bound.clone(), Value::Null, Some(pod("w1"))), Ok(()));
-        assert!(check(Create, "serviceaccounts/token", bound.clone(), Value::Null, Some(pod("w2"))).is_err());
-        assert!(check(Create, "serviceaccounts/token", bound, Value::Null, None).is_err());
-        let mounts = json!({"spec": {"volumes": [{"name": "a"}, {"projected": {"sources": [{"serviceAccountToken": {}},
-            {"serviceAccountToken": {"audience": "vault"}}]}}]}});
-        let asked = ["", "vault", "other"].map(|audience| mounts_token_for(&mounts, audience));
-        assert_eq!(asked, [true, true, false]);
-        assert!(check(Create, "serviceaccounts/token", request(Value::Null), Value::Null, None).is_err());
-        let lease = |namespace: &str, name: &str| json!({"metadata": {"namespace": namespace, "name": name}});
-        assert_eq!(check(Update, "leases", lease("kube-node-lease", "w1"), Value::Null, None), Ok(()));
-        assert!(check(Update, "leases", lease("kube-node-lease", "w2"), Value::Null, None).is_err());
-        assert!(check(Create, "leases", lease("default", "w1"), Value::Null, None).is_err());
-        assert_eq!(check(Create, "csinodes", lease("", "w1"), Value::Null, None), Ok(()));
-    }
 }

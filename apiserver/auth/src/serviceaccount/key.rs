@@ -144,6 +144,14 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
+/// A P-256 key of the older form (SEC 1 `ECPrivateKey`, as `openssl ecparam -genkey` writes it) as PKCS#8. One of another curve
+/// is none after that.
+fn pkcs8(sec1: &[u8]) -> Vec<u8> {
+    /// The version, and the `AlgorithmIdentifier` that [`P256_PREFIX`] has behind its first two bytes.
+    const VERSION: [u8; 3] = [0x02, 0x01, 0x00];
+    der(0x30, &[&VERSION[..], &P256_PREFIX[2..23], &der(0x04, sec1)].concat())
+}
+
 /// A key that signs tokens.
 pub struct SigningKey {
     pair: Pair,
@@ -157,7 +165,7 @@ enum Pair {
 }
 
 impl SigningKey {
-    /// The first private key of a file: PKCS#8, or PKCS#1 for RSA.
+    /// The first private key of a file: PKCS#8, PKCS#1 for RSA, or SEC 1 for P-256.
     ///
     /// # Errors
     /// There is none, or it is of another kind.
@@ -166,9 +174,7 @@ impl SigningKey {
             match section.context("read a PEM file")? {
                 (SectionKind::PrivateKey, der) => return Self::from_pkcs8(&der),
                 (SectionKind::RsaPrivateKey, der) => return Self::rsa(RsaKeyPair::from_der(&der)),
-                (SectionKind::EcPrivateKey, _) => {
-                    bail!("the key is in the older EC form; convert it with `openssl pkcs8 -topk8 -nocrypt`")
-                }
+                (SectionKind::EcPrivateKey, der) => return Self::from_pkcs8(&pkcs8(&der)),
                 _ => {}
             }
         }

@@ -177,6 +177,11 @@ fn keys_are_read_from_both_halves() {
     let public = PublicKey::all_from_pem(pair.public_key_pem().as_bytes()).unwrap();
     assert_eq!(public, std::slice::from_ref(&private));
     assert_eq!(PublicKey::all_from_pem(pair.serialize_pem().as_bytes()).unwrap(), std::slice::from_ref(&private));
+    // The older form is what the newer one wraps.
+    const WRAPPING: usize = 29;
+    let older = base64::engine::general_purpose::STANDARD.encode(&pair.serialize_der()[WRAPPING..]);
+    let older = format!("-----BEGIN EC PRIVATE KEY-----\n{older}\n-----END EC PRIVATE KEY-----\n");
+    assert_eq!(SigningKey::from_pem(older.as_bytes()).unwrap().public_key(), private);
     use sha2::Digest;
     let spki = sha2::Sha256::digest(pair.subject_public_key_info());
     assert_eq!(private.id(), URL_SAFE_NO_PAD.encode(spki));

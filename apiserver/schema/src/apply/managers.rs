@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
+use crate::go::quote;
+
 use super::{Manager, Operation, fields::Fields, set::Set};
 
 /// Upstream's cap on entries of plain updates; the oldest are merged into one of this name.
@@ -71,6 +73,28 @@ pub(super) fn is_reset(entries: Option<&Value>) -> bool {
         [Value::Object(only)] => only.is_empty(),
         _ => false,
     })
+}
+
+/// Whether entries are such that their managers can be told (upstream's `DecodeManagedFields`).
+///
+/// # Errors
+/// What is wrong with the first that is not.
+pub fn readable(entries: &Value) -> Result<(), String> {
+    for (index, entry) in entries.as_array().into_iter().flatten().enumerate() {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default();
+        if !matches!(text("operation"), "Apply" | "Update") {
+            return Err("operation must be `Apply` or `Update`".to_owned());
+        }
+        if text("apiVersion").is_empty() {
+            return Err("apiVersion must not be empty".to_owned());
+        }
+        match text("fieldsType") {
+            "FieldsV1" => {}
+            "" => return Err(format!("missing fieldsType in managed fields entry {index}")),
+            other => return Err(format!("invalid fieldsType {} in managed fields entry {index}", quote(other))),
+        }
+    }
+    Ok(())
 }
 
 fn entry(mut value: Value) -> Option<Managed> {

@@ -37,7 +37,7 @@ fn level(path: &Path, schema: &Value, root: bool, errors: &mut ErrorList) {
     if let Some(default) = schema.get("default").filter(|default| !default.is_null()) {
         let at = path.child("default");
         let mut pruned = default.clone();
-        let shape = Schema { root: std::sync::Arc::new(node(schema)), validator: None };
+        let shape = Schema { root: std::sync::Arc::new(node(schema, super::Unlisted::AsSaid)), validator: None };
         prune(&shape, &mut pruned);
         if root || super::flag(schema, "x-kubernetes-embedded-resource") {
             // What is said of every resource is not pruned by the schema.

@@ -380,3 +380,37 @@ fn validators_run_one_after_the_other() {
         assert_eq!(judged(schema.clone(), value.clone()), expected, "{schema} {value}");
     }
 }
+
+/// Where nothing is ever pruned, a schema says what it can, whatever its form.
+#[test]
+fn schemas_that_are_not_structural() {
+    let opaque = json!({"patternProperties": {"^a": {"type": "string"}}, "properties": {"n": {"type": "integer"}}});
+    let typeless = json!({"properties": {"o": {"properties": {"n": {"type": "integer"}}}, "l": {"type": "array"}}});
+    let typed = json!({"type": "object", "properties": {
+        "o": {"type": "object", "properties": {"n": {"type": "integer"}}}, "l": {"type": "array", "items": {"type": "object"}}}});
+    let value = json!({"n": 1, "o": {"n": 1, "x": {"y": 1}}, "l": [{"x": 1}], "x": 1});
+    for schema in [&opaque, &typeless, &typed] {
+        let structural = structural(&Path::default(), schema, true).unwrap();
+        let mut pruned = value.clone();
+        crate::prune(&structural, &mut pruned);
+        assert_eq!(pruned, value, "{schema}");
+        let wrong = json!({"n": "1", "o": {"n": "1"}});
+        assert_eq!(validate(&structural, &wrong).len(), 1, "{schema}");
+    }
+    assert!(structural(&Path::default(), &typeless, false).is_err());
+    assert_eq!(violations(&Path::default(), &typed), Ok(ErrorList::new()));
+    assert_eq!(
+        violations(&Path::default(), &opaque),
+        Err("OpenAPIV3Schema 'patternProperties' is not supported".to_owned())
+    );
+    let told: Vec<String> = violations(&Path::new("s"), &typeless).unwrap().iter().map(ToString::to_string).collect();
+    let (field, root) = ("must not be empty for specified object fields", "must not be empty at the root");
+    assert_eq!(
+        told,
+        [
+            "s.properties[l].items: Required value: must be specified".to_owned(),
+            format!("s.properties[o].type: Required value: {field}"),
+            format!("s.type: Required value: {root}"),
+        ]
+    );
+}

@@ -195,43 +195,38 @@ fn is_json_integer(number: f64) -> bool {
 
 /// Validates a value that stands at `base`: names in messages are relative to it, as in upstream's.
 pub(super) fn validate_at(schema: &Validator, value: &Value, base: &Path, errors: &mut ErrorList) {
-    let mut walk = Walk { base, errors: ErrorList::new() };
-    walk.value(schema, value, None, &Path::default());
-    errors.append(&mut walk.errors);
+    validate_changed_at(schema, value, None, base, errors);
 }
 
 /// An object, or what of it differs from `old`: a part that is as it was may be as wrong as it was (KEP-4008). Fields and
 /// entries are found by name, items of map lists by key; other items count as new unless the whole list is unchanged.
-pub(super) fn validate_changed(schema: &Validator, value: &Value, old: Option<&Value>, errors: &mut ErrorList) {
-    let mut walk = Walk { base: &Path::default(), errors: ErrorList::new() };
+pub(super) fn validate_changed_at(
+    schema: &Validator,
+    value: &Value,
+    old: Option<&Value>,
+    base: &Path,
+    errors: &mut ErrorList,
+) {
+    let mut walk = Walk { base, errors: ErrorList::new() };
     walk.value(schema, value, old, &Path::default());
     errors.append(&mut walk.errors);
 }
 
-/// Sets and maps among the lists: no item twice, unless there were such before.
-pub(super) fn validate_lists(
-    schema: &Validator,
-    value: &Value,
-    old: Option<&Value>,
-    path: &Path,
-    errors: &mut ErrorList,
-) {
+/// Sets and maps among the lists: no item twice.
+pub(super) fn validate_lists(schema: &Validator, value: &Value, path: &Path, errors: &mut ErrorList) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
-                let old = old.and_then(|old| old.get(key));
                 if let Some(below) = schema.of_entry(key) {
-                    validate_lists(below, value, old, &path.child(key), errors);
+                    validate_lists(below, value, &path.child(key), errors);
                 }
             }
         }
         Value::Array(list) => {
-            let old = old.and_then(Value::as_array).map(Vec::as_slice);
-            unique(schema, list, old, path, errors);
+            unique(schema, list, path, errors);
             for (at, item) in list.iter().enumerate() {
                 if let Some(below) = &schema.items {
-                    let counterpart = counterpart(&schema.list, item, old);
-                    validate_lists(below, item, counterpart, &path.index(at), errors);
+                    validate_lists(below, item, &path.index(at), errors);
                 }
             }
         }
@@ -239,7 +234,7 @@ pub(super) fn validate_lists(
     }
 }
 
-fn unique(schema: &Validator, list: &[Value], old: Option<&[Value]>, path: &Path, errors: &mut ErrorList) {
+fn unique(schema: &Validator, list: &[Value], path: &Path, errors: &mut ErrorList) {
     let identity = |item: &Value| -> Option<Value> {
         match &schema.list {
             List::Plain => None,
@@ -251,24 +246,43 @@ fn unique(schema: &Validator, list: &[Value], old: Option<&[Value]>, path: &Path
             }
         }
     };
-    let duplicates = |list: &[Value]| -> Vec<(usize, Value)> {
-        let mut seen = std::collections::HashSet::new();
-        let mut told = std::collections::HashSet::new();
-        let identities = list.iter().enumerate().filter_map(|(at, item)| Some((at, identity(item)?)));
-        let again = identities.filter(|(_, identity)| !seen.insert(identity.to_string()));
-        again.filter(|(_, identity)| told.insert(identity.to_string())).collect()
-    };
-    if old.is_some_and(|old| !duplicates(old).is_empty()) {
-        return;
-    }
     if matches!(schema.list, List::Map(_)) {
         for (at, item) in list.iter().enumerate().filter(|(_, item)| !item.is_object()) {
             let detail = "must be an object for an array of list-type map";
             errors.push(Error::invalid(&path.index(at), item.clone(), detail));
         }
     }
-    for (at, identity) in duplicates(list) {
+    let mut seen = std::collections::HashSet::new();
+    let mut told = std::collections::HashSet::new();
+    let identities = list.iter().enumerate().filter_map(|(at, item)| Some((at, identity(item)?)));
+    let again = identities.filter(|(_, identity)| !seen.insert(identity.to_string()));
+    for (at, identity) in again.filter(|(_, identity)| told.insert(identity.to_string())) {
         errors.push(Error::duplicate(&path.index(at), identity));
+    }
+}
+
+/// Whether a value is as it was; the order of map lists is nothing that could change.
+fn same(schema: &Validator, value: &Value, old: &Value) -> bool {
+    match (value, old) {
+        (Value::Object(new), Value::Object(old)) => {
+            let entry = |key: &str, new: &Value, old: &Value| match schema.of_entry(key) {
+                Some(below) => same(below, new, old),
+                None => new == old,
+            };
+            new.len() == old.len()
+                && new.iter().all(|(key, value)| old.get(key).is_some_and(|old| entry(key, value, old)))
+        }
+        (Value::Array(new), Value::Array(all)) if new.len() == all.len() => {
+            let Some(below) = &schema.items else { return new == all };
+            new.iter().zip(all).all(|(item, at_its_place)| {
+                let old = match schema.list {
+                    List::Map(_) => counterpart(&schema.list, item, Some(all)),
+                    _ => Some(at_its_place),
+                };
+                old.is_some_and(|old| same(below, item, old))
+            })
+        }
+        _ => value == old,
     }
 }
 
@@ -319,7 +333,7 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, schema: &Validator, value: &Value, old: Option<&Value>, name: &Path) {
-        if old == Some(value) || (value.is_null() && schema.nullable) {
+        if old.is_some_and(|old| same(schema, value, old)) || (value.is_null() && schema.nullable) {
             return;
         }
         self.of_type(schema, value, name);

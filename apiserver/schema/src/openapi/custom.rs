@@ -11,6 +11,8 @@ use crate::crd::structural::{is_int_or_string, starts_with_int_or_string};
 pub struct Custom {
     /// `openAPIV3Schema`; null where there is none.
     pub schema: Value,
+    /// The definition's `spec.preserveUnknownFields`.
+    pub preserve_unknown: bool,
     pub list_kind: String,
     /// The JSON paths of fields to select by, without the leading dot.
     pub selectable: Vec<String>,
@@ -27,7 +29,7 @@ impl Custom {
     pub(super) fn published(&self, dialect: Dialect) -> Option<Map<String, Value>> {
         let schema = self.schema.as_object()?;
         // To old clients named fields would forbid all others.
-        if dialect == Dialect::V2 && is(schema, PRESERVE) {
+        if dialect == Dialect::V2 && (self.preserve_unknown || is(schema, PRESERVE)) {
             return None;
         }
         Some(structural(schema, dialect))

@@ -42,6 +42,7 @@ fn resources() -> Vec<Resource> {
                     "size":{"type":"integer","nullable":true}}}}}),
                 list_kind: "WidgetBag".into(),
                 selectable: vec!["spec.size".into()],
+                ..Custom::default()
             }),
             ..Resource::default()
         },
@@ -285,9 +286,12 @@ fn definitions_are_published_as_upstream_publishes_them() {
             assert_eq!(published["properties"]["spec"], wanted, "{schema}");
         }
     }
-    let whole = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let custom = Custom { schema: whole, ..Custom::default() };
-    assert!(custom.published(Dialect::V2).is_none() && custom.published(Dialect::V3).is_some());
+    let whole = json!({"type": "object"});
+    let said = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    for (schema, preserve_unknown) in [(said, false), (whole, true)] {
+        let custom = Custom { schema, preserve_unknown, ..Custom::default() };
+        assert!(custom.published(Dialect::V2).is_none() && custom.published(Dialect::V3).is_some());
+    }
 }
 
 #[test]

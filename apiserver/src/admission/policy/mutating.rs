@@ -9,7 +9,7 @@ use super::definition::{Body, Definition, Expression, Mutation};
 use super::index::Bound;
 use super::request::{Evaluation, Request};
 use super::{Binding, aggregate, params};
-use crate::admission::matching::{Seen, is_exempt};
+use crate::admission::matching::{Seen, is_exempt_of_policies};
 use crate::admission::rounds::Rounds;
 use crate::admission::{Attributes, patched};
 use crate::http::status::{ApiError, ApiResult};
@@ -62,7 +62,7 @@ impl From<String> for Failure {
 /// A policy that fails and whose failures count; the namespace of the request does not exist.
 pub async fn mutate(a: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds, again: bool) -> ApiResult<bool> {
     let policies = a.app().policies.mutating();
-    if policies.is_empty() || is_exempt(a) || object.is_null() {
+    if policies.is_empty() || is_exempt_of_policies(a) || object.is_null() {
         return Ok(false);
     }
     let mut denials = Vec::new();

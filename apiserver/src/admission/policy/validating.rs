@@ -14,7 +14,7 @@ use super::params;
 use super::request::{Evaluation, Request};
 use super::{Binding, aggregate};
 use crate::admission::Attributes;
-use crate::admission::matching::is_exempt;
+use crate::admission::matching::is_exempt_of_policies;
 use crate::audit::note;
 use crate::http::status::{ApiError, ApiResult};
 
@@ -55,7 +55,7 @@ struct Denial {
 /// A policy's refusal; the namespace of the request does not exist.
 pub async fn validate(a: &Attributes<'_>, object: &Value) -> ApiResult<()> {
     let policies = a.app().policies.validating();
-    if policies.is_empty() || is_exempt(a) {
+    if policies.is_empty() || is_exempt_of_policies(a) {
         return Ok(());
     }
     let (mut denials, mut notes) = (Vec::new(), Notes::new());

@@ -1,5 +1,7 @@
 //! The AdmissionReview a hook is sent, and what its answer means (`webhook/request/admissionreview.go`).
 
+use std::time::Instant;
+
 use base64::prelude::BASE64_STANDARD;
 use base64::{DecodeError, Engine};
 use schema::{FieldValidation, decode};
@@ -60,7 +62,10 @@ pub async fn ask(
         request[field] = value.clone();
     }
     let review = json!({ "kind": "AdmissionReview", "apiVersion": version.api_version(), "request": request });
-    let answer = outbound::post(a.app(), client, &review, hook.timeout).await;
+    // There is no more time than the request has.
+    let left = a.call.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let timeout = left.map_or(hook.timeout, |left| left.min(hook.timeout));
+    let answer = outbound::post(a.app(), client, &review, timeout).await;
     let answer = answer.map_err(|error| error.to_string()).and_then(|answer| typed(version, &answer).map(|()| answer));
     let answer = answer.map_err(|error| Failure::Calling(format!("failed to call webhook: {error}")))?;
     let verdict = read(version, &uid, &answer, mutating);

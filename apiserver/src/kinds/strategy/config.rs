@@ -25,6 +25,7 @@ pub const SECRET: Strategy = Strategy {
 pub const SERVICE_ACCOUNT: Strategy = Strategy {
     prepare_create: Some(only_names),
     prepare_update: Some(|object, _| only_names(object)),
+    warned_of_new: Some(mountable_secrets),
     ..Strategy::PLAIN
 };
 
@@ -45,6 +46,17 @@ pub const LIMIT_RANGE: Strategy = Strategy {
 };
 
 /// Of its Secrets an account knows the names alone.
+/// An annotation that is on its way out.
+fn mountable_secrets(account: &Value, old: Option<&Value>) -> Vec<String> {
+    const ANNOTATION: &str = "kubernetes.io/enforce-mountable-secrets";
+    let annotated = |account: &Value| account.entries("metadata.annotations").contains_key(ANNOTATION);
+    if !annotated(account) || old.is_some_and(annotated) {
+        return Vec::new();
+    }
+    let why = "deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets";
+    vec![format!("metadata.annotations[{ANNOTATION}]: {why}")]
+}
+
 fn only_names(account: &mut Value) {
     for secret in account.list_mut("secrets") {
         let name = secret.text("name").to_owned();

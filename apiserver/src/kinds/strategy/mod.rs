@@ -32,7 +32,7 @@ use super::json::Json;
 use super::{NameRule, Strategy};
 
 /// Metadata that upstream's `ResetObjectMetaForStatus` puts back.
-pub const METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences"];
+pub const METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences", "deletionTimestamp"];
 /// `status` is a subresource, and the generation counts changes of the spec.
 pub const SPEC_AND_STATUS: Strategy = Strategy { has_status: true, has_generation: true, ..Strategy::PLAIN };
 /// What is made of the names of those that make pods.

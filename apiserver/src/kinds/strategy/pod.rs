@@ -14,7 +14,7 @@ pub const POD: Strategy = Strategy {
     prepare_create: Some(prepare_create),
     prepare_update: Some(|new, old| new.take_from("status", old)),
     prepare_path: &[("ephemeralcontainers", ephemeral_containers), ("resize", resize), ("status", status)],
-    status_keeps: &["ownerReferences"],
+    status_keeps: &["ownerReferences", "deletionTimestamp"],
     validate: Some(validate::pod::pod),
     validate_create: Some(validate::pod::new_pod),
     validate_update: Some(validate::pod_update::pod),

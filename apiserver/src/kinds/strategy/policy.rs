@@ -98,7 +98,8 @@ fn stamp_conditions(new: &mut Value, old: &Value) {
 }
 
 /// A status write leaves all of the metadata.
-const ALL_METADATA: &[&str] = &["labels", "annotations", "finalizers", "ownerReferences", "generateName"];
+const ALL_METADATA: &[&str] =
+    &["labels", "annotations", "finalizers", "ownerReferences", "generateName", "deletionTimestamp"];
 
 pub const FLOW_SCHEMA: Strategy = Strategy {
     status_keeps: ALL_METADATA,

@@ -45,11 +45,13 @@ fn default(service: &mut Value) {
         }
     }
     let kind = service.text("spec.type").to_owned();
-    let exposed = kind == "ClusterIP" && !service.list("spec.externalIPs").is_empty();
-    if kind == "NodePort" || kind == "LoadBalancer" || exposed {
+    if is_exposed(service) {
         service.default_to("spec.externalTrafficPolicy", "Cluster");
     }
-    if kind != "ExternalName" {
+    if kind == "ExternalName" {
+        // Taken from clients that were once given it, and never shown.
+        service.remove("spec.internalTrafficPolicy");
+    } else {
         service.default_pointer("spec.internalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
@@ -108,12 +110,15 @@ fn any_families(service: &mut Value) {
 
 fn prepare_update(new: &mut Value, old: &Value) {
     new.take_from("status", old);
-    // Who changes the one form alone, as clients of old do, means the other, too.
+    // Who changes the one form alone, as clients of old do, means the other, too; who keeps it has not heard of the other.
     let (one, all) = ("spec.clusterIP", "spec.clusterIPs");
-    if new.at(one) != old.at(one) && new.list(all) == old.list(all) && !new.list(all).is_empty() {
+    let (same, unsaid) = (new.text(one) == old.text(one), new.list(all).is_empty());
+    if same && unsaid {
+        new.take_from(all, old);
+    } else if !same && !unsaid && new.list(all) == old.list(all) {
         match new.text(one).to_owned() {
             first if first.is_empty() => new.remove(all),
-            first => new.list_mut(all)[0] = first.into(),
+            first => new.put(all, json!([first])),
         }
     }
     patch_allocated(new, old);
@@ -165,6 +170,15 @@ fn has_node_ports(service: &Value) -> bool {
     }
 }
 
+/// Whether traffic comes from outside the cluster (upstream's `ExternallyAccessible`).
+fn is_exposed(service: &Value) -> bool {
+    match service.text("spec.type") {
+        "NodePort" | "LoadBalancer" => true,
+        "ClusterIP" => !service.list("spec.externalIPs").is_empty(),
+        _ => false,
+    }
+}
+
 fn needs_health_port(service: &Value) -> bool {
     service.text("spec.type") == "LoadBalancer" && service.text("spec.externalTrafficPolicy") == "Local"
 }
@@ -174,11 +188,11 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     let (new_kind, old_kind) = (new.text("spec.type").to_owned(), old.text("spec.type").to_owned());
     let same = |new: &Value, field: &str| validate::same(new.at(field), old.at(field));
     if new_kind == "ExternalName" && old_kind != "ExternalName" {
-        if same(new, "spec.clusterIP") && same(new, "spec.clusterIPs") {
+        if new.list("spec.clusterIPs") == old.list("spec.clusterIPs") {
             new.remove("spec.clusterIP");
             new.remove("spec.clusterIPs");
         }
-        for field in ["spec.ipFamilies", "spec.ipFamilyPolicy", "spec.internalTrafficPolicy"] {
+        for field in ["spec.ipFamilies", "spec.ipFamilyPolicy"] {
             if same(new, field) {
                 new.remove(field);
             }
@@ -186,15 +200,14 @@ fn drop_type_dependent(new: &mut Value, old: &Value) {
     }
     let has_node_ports = |kind: &str| kind == "NodePort" || kind == "LoadBalancer";
     if has_node_ports(&old_kind) && !has_node_ports(&new_kind) {
-        let olds: Vec<i64> = old.list("spec.ports").iter().map(|p| p.int("nodePort")).collect();
-        for port in new.list_mut("spec.ports") {
-            if olds.contains(&port.int("nodePort")) {
-                port.remove("nodePort");
-            }
+        let known: Vec<i64> = old.list("spec.ports").iter().map(|p| p.int("nodePort")).collect();
+        let kept = |port: &Value| port.int("nodePort") == 0 || known.contains(&port.int("nodePort"));
+        if new.list("spec.ports").iter().all(kept) {
+            new.list_mut("spec.ports").iter_mut().for_each(|port| port.remove("nodePort"));
         }
-        if same(new, "spec.externalTrafficPolicy") {
-            new.remove("spec.externalTrafficPolicy");
-        }
+    }
+    if is_exposed(old) && !is_exposed(new) && same(new, "spec.externalTrafficPolicy") {
+        new.remove("spec.externalTrafficPolicy");
     }
     if needs_health_port(old) && !needs_health_port(new) && same(new, "spec.healthCheckNodePort") {
         new.remove("spec.healthCheckNodePort");
@@ -244,6 +257,32 @@ mod tests {
         prepare_update(&mut new, &old);
         assert_eq!(new["spec"]["ports"][0].get("nodePort"), None);
         assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
+    }
+
+    #[test]
+    fn what_means_nothing_any_more_goes() {
+        let made = |spec: Value| {
+            let mut service = json!({ "spec": spec });
+            default(&mut service);
+            prepare(&mut service);
+            service
+        };
+        let old = made(json!({"clusterIP": "None", "selector": {"a": "b"}, "ports": [{"port": 80}]}));
+        // Sent as it was first made, without what it was given.
+        let mut new = json!({"spec": {"type": "ExternalName", "externalName": "a.example", "clusterIP": "None", "selector": {"a": "b"}}});
+        default(&mut new);
+        prepare_update(&mut new, &old);
+        assert_eq!((new["spec"].get("clusterIP"), new["spec"].get("clusterIPs")), (None, None));
+        let old = made(json!({"clusterIP": "10.0.0.1", "externalIPs": ["1.1.1.1"], "ports": [{"port": 80}]}));
+        assert_eq!(old["spec"]["externalTrafficPolicy"], "Cluster");
+        let mut new = old.clone();
+        new["spec"]["externalIPs"] = json!([]);
+        default(&mut new);
+        prepare_update(&mut new, &old);
+        assert_eq!(new["spec"].get("externalTrafficPolicy"), None);
+        let named =
+            made(json!({"type": "ExternalName", "externalName": "a.example", "internalTrafficPolicy": "Cluster"}));
+        assert_eq!(named["spec"].get("internalTrafficPolicy"), None);
     }
 
     #[test]

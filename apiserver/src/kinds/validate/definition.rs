@@ -7,7 +7,7 @@ use schema::names;
 use serde_json::Value;
 
 use super::super::json::Json;
-use super::definition_version::{Shared, label, of_version, versions};
+use super::definition_version::{Demands, Shared, label, of_version, versions};
 use super::{immutable, required, required_one_of, spec};
 
 const APPROVED: &str = "api-approved.kubernetes.io";
@@ -16,24 +16,26 @@ const APPROVED: &str = "api-approved.kubernetes.io";
 pub fn definition(object: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     names_follow(&mut errors, object);
-    errors.extend(sound(object));
+    errors.extend(sound(object, &Value::Null));
     errors
 }
 
-/// What must be true of a definition whenever it is written.
-fn sound(object: &Value) -> ErrorList {
+/// What must be true of a definition whenever it is written; `old` is the one before, if there is one, from which mistakes of
+/// former versions of the API may stay.
+fn sound(object: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let (path, body) = (spec(), object.at("spec"));
     group_name(&mut errors, &path.child("group"), body.text("group"));
     required_one_of(&mut errors, &path.child("scope"), body.text("scope"), &["Cluster", "Namespaced"]);
     let shared = Shared::of(body.list("versions"));
-    versions(&mut errors, &path, body, shared);
+    let demands = Demands::of(body, old.at("spec"));
+    versions(&mut errors, &path, body, shared, demands);
     for field in ["plural", "singular", "kind", "listKind"] {
         required(&mut errors, body.at("names"), field, &path.child("names"));
     }
     names_of(&mut errors, &path.child("names"), body.at("names"));
     if let Some(version) = body.list("versions").first() {
-        of_version(&mut errors, &path, version, shared, true);
+        of_version(&mut errors, &path, version, shared, demands, true);
     }
     conversion(&mut errors, &path.child("conversion"), body);
     accepted_names(&mut errors, object);
@@ -44,7 +46,7 @@ fn sound(object: &Value) -> ErrorList {
         stored_versions(&mut errors, object);
     }
     approval(&mut errors, object);
-    if body.yes("preserveUnknownFields") {
+    if body.yes("preserveUnknownFields") && !old.yes("spec.preserveUnknownFields") {
         let detail =
             "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.push(Error::invalid(&path.child("preserveUnknownFields"), true, detail));
@@ -216,8 +218,11 @@ fn accepted_names(errors: &mut ErrorList, object: &Value) {
 pub fn definition_update(new: &Value, old: &Value) -> ErrorList {
     // Schemas and their rules are long to judge: what is as it was is as good as it was.
     let judged = ["spec", "status", "metadata.annotations"];
-    let mut errors =
-        if judged.iter().any(|path| !super::same(new.at(path), old.at(path))) { sound(new) } else { ErrorList::new() };
+    let mut errors = if judged.iter().any(|path| !super::same(new.at(path), old.at(path))) {
+        sound(new, old)
+    } else {
+        ErrorList::new()
+    };
     let established =
         old.list("status.conditions").iter().any(|c| c.text("type") == "Established" && c.text("status") == "True");
     let fields = [("scope", established), ("names.kind", established), ("group", true), ("names.plural", true)];
@@ -229,16 +234,22 @@ pub fn definition_update(new: &Value, old: &Value) -> ErrorList {
     errors
 }
 
+const CA_BUNDLE: &str = "spec.conversion.webhook.clientConfig.caBundle";
+
+/// Whether the authorities that a definition's conversion webhook is trusted by can be read, if it names some.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_ca_bundle(definition: &Value) -> Result<(), String> {
+    let bundle = BASE64_STANDARD.decode(definition.text(CA_BUNDLE)).unwrap_or_default();
+    if bundle.trim_ascii().is_empty() { Ok(()) } else { auth::trust::check_bundle(&bundle) }
+}
+
 /// Authorities that can be read must not make way for some that cannot.
 fn ca_bundle(errors: &mut ErrorList, new: &Value, old: &Value) {
-    let path = "spec.conversion.webhook.clientConfig.caBundle";
-    let check = |object: &Value| {
-        let bundle = BASE64_STANDARD.decode(object.text(path)).unwrap_or_default();
-        if bundle.trim_ascii().is_empty() { Ok(()) } else { auth::trust::check_bundle(&bundle) }
-    };
-    if let (Ok(()), Err(why)) = (check(old), check(new)) {
+    if let (Ok(()), Err(why)) = (check_ca_bundle(old), check_ca_bundle(new)) {
         let at = spec().child("conversion").child("webhookClientConfig").child("caBundle");
-        errors.push(Error::invalid(&at, new.at(path).clone(), why));
+        errors.push(Error::invalid(&at, new.at(CA_BUNDLE).clone(), why));
     }
 }
 
@@ -341,6 +352,53 @@ mod tests {
                  object fields"
             ]
         );
+    }
+
+    /// What has been stored by servers that demanded less may go on as it is, as long as it preserves unknown fields.
+    #[test]
+    fn definitions_of_old() {
+        let crd = |preserve: bool, schemas: [Value; 2]| {
+            let mut crd = example();
+            crd["spec"]["preserveUnknownFields"] = preserve.into();
+            let version = |(name, schema): (&str, Value)| json!({"name": name, "served": name == "v1", "storage": name == "v1", "schema": schema});
+            crd["spec"]["versions"] = ["v1", "v2"].into_iter().zip(schemas).map(version).collect();
+            crd
+        };
+        let of = |schema: Value| json!({ "openAPIV3Schema": schema });
+        let (none, object) = (Value::Null, of(json!({"type": "object"})));
+        let loose = of(json!({"type": "object", "properties": {"a": {}}}));
+        let default = of(json!({"type": "object", "properties": {"a": {}, "b": {"type": "string", "default": "x"}}}));
+        let extended =
+            of(json!({"type": "object", "properties": {"a": {}}, "x-kubernetes-preserve-unknown-fields": true}));
+        let at = |i: usize, field: &str| format!("spec.versions[{i}].schema.openAPIV3Schema{field}");
+        let typeless = at(0, ".properties[a].type: Required value: must not be empty for specified object fields");
+        let no_defaults =
+            "spec.preserveUnknownFields: Invalid value: true: must be false in order to use defaults in the schema";
+        let no_way_back = "spec.preserveUnknownFields: Invalid value: true: cannot set to true, set \
+                           x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
+        let old = crd(true, [loose.clone(), none.clone()]);
+        let sound = crd(false, [object.clone(), of(json!({"type": "object", "title": "2"}))]);
+        for (new, old, expected) in [
+            (crd(true, [of(json!({"properties": {"b": {}}})), none.clone()]), &old, vec![]),
+            (crd(true, [object.clone(), none.clone()]), &old, vec![]),
+            (crd(false, [loose.clone(), none.clone()]), &old, vec![typeless.clone()]),
+            (
+                crd(false, [none.clone(), object.clone()]),
+                &old,
+                vec![at(0, ": Required value: because otherwise all fields are pruned")],
+            ),
+            (crd(true, [default, none.clone()]), &old, vec![no_defaults.to_owned(), typeless.clone()]),
+            (crd(true, [extended, none.clone()]), &old, vec![typeless.clone()]),
+            // What was sound stays so.
+            (
+                crd(true, [object.clone(), none.clone()]),
+                &sound,
+                vec![at(1, ": Required value: schemas are required"), no_way_back.to_owned()],
+            ),
+            (crd(true, [loose, object]), &sound, vec![typeless, no_way_back.to_owned()]),
+        ] {
+            assert_eq!(texts(&definition_update(&new, old)), expected, "{new}");
+        }
     }
 
     #[test]

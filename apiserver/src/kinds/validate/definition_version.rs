@@ -36,14 +36,80 @@ impl Shared {
     }
 }
 
-pub fn versions(errors: &mut ErrorList, spec: &Path, body: &Value, shared: Shared) {
+/// What is demanded of the schemas of a definition. One that has been stored with less may go on with it, as far as it
+/// preserves unknown fields: schemas once were optional, and did not have to be structural.
+#[derive(Clone, Copy)]
+pub struct Demands {
+    /// Versions that have none are told this, or only those that are served.
+    schemas: Option<&'static str>,
+    only_served: bool,
+    structural: bool,
+    /// There are defaults, and unknown fields are preserved.
+    no_defaults: bool,
+}
+
+impl Demands {
+    /// `old` is the spec before, null where there is none.
+    pub fn of(spec: &Value, old: &Value) -> Self {
+        const EXTENSIONS: [&str; 6] = [
+            "x-kubernetes-embedded-resource",
+            "x-kubernetes-preserve-unknown-fields",
+            "x-kubernetes-int-or-string",
+            "x-kubernetes-list-map-keys",
+            "x-kubernetes-list-type",
+            "x-kubernetes-validations",
+        ];
+        let preserve = spec.yes("preserveUnknownFields");
+        let no_defaults = preserve && has(spec, &|schema| schema.has("default"));
+        let extended = || has(spec, &|schema| EXTENSIONS.iter().any(|name| schema.has(name)));
+        let complete = schemas(old).all(Value::is_object);
+        let is_structural = |schema: &Value| {
+            schema.is_null() || schema::crd::violations(&Path::default(), schema).is_ok_and(|found| found.is_empty())
+        };
+        Self {
+            schemas: match (complete, preserve) {
+                (true, _) => Some("schemas are required"),
+                (false, false) => Some("because otherwise all fields are pruned"),
+                (false, true) => None,
+            },
+            only_served: !complete,
+            structural: !preserve || no_defaults || extended() || schemas(old).all(is_structural),
+            no_defaults,
+        }
+    }
+}
+
+fn schemas(spec: &Value) -> impl Iterator<Item = &Value> {
+    spec.list("versions").iter().map(|version| version.at("schema.openAPIV3Schema"))
+}
+
+/// Whether a schema of any version, or one within it, is as `is` says.
+fn has(spec: &Value, is: &dyn Fn(&Value) -> bool) -> bool {
+    fn below(schema: &Value, is: &dyn Fn(&Value) -> bool) -> bool {
+        let single = ["items", "not", "additionalProperties", "additionalItems"].map(|name| schema.at(name));
+        let several = ["items", "allOf", "anyOf", "oneOf"].into_iter().flat_map(|name| schema.list(name));
+        let named = ["properties", "patternProperties", "definitions", "dependencies"]
+            .into_iter()
+            .flat_map(|name| schema.entries(name).values());
+        is(schema) || single.into_iter().chain(several).chain(named).any(|one| one.is_object() && below(one, is))
+    }
+    schemas(spec).any(|schema| below(schema, is))
+}
+
+pub fn versions(errors: &mut ErrorList, spec: &Path, body: &Value, shared: Shared, demands: Demands) {
     let path = spec.child("versions");
     let versions = body.list("versions");
     for (i, version) in versions.iter().enumerate() {
-        if version.at("schema.openAPIV3Schema").is_null() {
+        if let Some(why) = demands.schemas.filter(|_| !demands.only_served || version.yes("served"))
+            && version.at("schema.openAPIV3Schema").is_null()
+        {
             let at = path.index(i).child("schema").child("openAPIV3Schema");
-            errors.push(Error::required(&at, "schemas are required"));
+            errors.push(Error::required(&at, why));
         }
+    }
+    if demands.no_defaults {
+        let detail = "must be false in order to use defaults in the schema";
+        errors.push(Error::invalid(&spec.child("preserveUnknownFields"), true, detail));
     }
     let mut seen = BTreeSet::new();
     let mut unique = true;
@@ -53,7 +119,7 @@ pub fn versions(errors: &mut ErrorList, spec: &Path, body: &Value, shared: Share
         unique &= seen.insert(name);
         label(errors, &at.child("name"), name, "");
         deprecation(errors, &at.child("deprecationWarning"), version);
-        of_version(errors, &at, version, shared, false);
+        of_version(errors, &at, version, shared, demands, false);
     }
     let shown = || match body.at("versions") {
         Value::Array(list) => {
@@ -128,11 +194,11 @@ fn deprecation(errors: &mut ErrorList, path: &Path, version: &Value) {
 }
 
 /// What a version says for itself, or, `above` the versions, what all of them say.
-pub fn of_version(errors: &mut ErrorList, path: &Path, version: &Value, shared: Shared, above: bool) {
+pub fn of_version(errors: &mut ErrorList, path: &Path, version: &Value, shared: Shared, demands: Demands, above: bool) {
     let open = version.at("schema.openAPIV3Schema");
     if shared.schema == above && !open.is_null() {
         let at = path.child(if above { "validation" } else { "schema" }).child("openAPIV3Schema");
-        schema_of(errors, &at, open, version.has("subresources.status"));
+        schema_of(errors, &at, open, version.has("subresources.status"), demands.structural);
     }
     if shared.subresources == above {
         scale(errors, &path.child("subresources"), version.at("subresources.scale"));
@@ -154,7 +220,7 @@ pub fn of_version(errors: &mut ErrorList, path: &Path, version: &Value, shared: 
     }
 }
 
-fn schema_of(errors: &mut ErrorList, path: &Path, open: &Value, status: bool) {
+fn schema_of(errors: &mut ErrorList, path: &Path, open: &Value, status: bool, structural: bool) {
     if status && open.text("type") != "object" {
         let detail =
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
@@ -165,7 +231,7 @@ fn schema_of(errors: &mut ErrorList, path: &Path, open: &Value, status: bool) {
     if open.yes("nullable") {
         errors.push(Error::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
     }
-    let defined = schema::crd::define(path, open);
+    let defined = if structural { schema::crd::define(path, open) } else { schema::crd::define_loosely(path, open) };
     let fits = defined.errors.is_empty();
     errors.extend(defined.errors);
     if defined.sound {

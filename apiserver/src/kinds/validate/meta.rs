@@ -1,7 +1,10 @@
 //! metadata of every object (`apimachinery/pkg/api/validation/objectmeta.go`). The REST code calls [`create`] and [`update`]
 //! for all kinds, custom ones too; the rest serves templates.
 
+use std::collections::BTreeSet;
+
 use schema::field::{Error, ErrorList, Path};
+use schema::go::quote;
 use schema::names;
 use serde_json::Value;
 
@@ -246,6 +249,27 @@ pub fn built_in_finalizers(errors: &mut ErrorList, object: &Value) {
             errors.push(Error::invalid(&at, finalizer, detail));
         }
     }
+}
+
+/// Custom ones may be called anything, and who calls a new one so is told (`customresource/validator.go`).
+#[must_use]
+pub fn new_custom_finalizers(new: &Value, old: Option<&Value>) -> Vec<String> {
+    let named = |object: &Value| -> BTreeSet<String> {
+        object.at("metadata").texts("finalizers").into_iter().map(str::to_owned).collect()
+    };
+    let known = old.map(named).unwrap_or_default();
+    let mut warnings = Vec::new();
+    for finalizer in named(new).difference(&known) {
+        let mut warn = |why: &str| warnings.push(format!("metadata.finalizers: {}: {why}", quote(finalizer)));
+        names::qualified_name(finalizer).iter().for_each(|why| warn(why));
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(&finalizer.as_str()) {
+            let path = if finalizer.contains('.') { " including a path (/)" } else { "" };
+            warn(&format!(
+                "prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
+        }
+    }
+    warnings
 }
 
 #[cfg(test)]
